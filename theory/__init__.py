@@ -1,0 +1,13 @@
+"""The symbolic half: from an objective and a family to a closed, low-dimensional system, by recorded rules.
+
+from theory import ReverseKL, close, gradient_flow, mixture, target
+system = close(gradient_flow(ReverseKL(mixture(), target()), weights="softmax"))
+"""
+
+from theory.closure import NotClosed, close
+from theory.flows import gradient_flow
+from theory.mixtures import Mixture, mixture, target
+from theory.objectives import ReverseKL
+from theory.system import ClosedSystem
+
+__all__ = ["ClosedSystem", "NotClosed", "close", "Mixture", "ReverseKL", "gradient_flow", "mixture", "target"]

@@ -1,0 +1,51 @@
+"""The catalogue: every module of this package that defines `system()`. A new derivation is one new file."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from dataclasses import dataclass
+from functools import cached_property
+from types import ModuleType
+
+import derivations
+from theory import ClosedSystem
+
+__all__ = ["Entry", "catalogue", "entry"]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One derivation: its module states TITLE, STATEMENT, LIMITS (Markdown) and system()."""
+
+    name: str
+    module: ModuleType
+
+    @property
+    def title(self) -> str:
+        return str(self.module.TITLE)
+
+    @cached_property
+    def system(self) -> ClosedSystem:
+        result = self.module.system()
+        assert isinstance(result, ClosedSystem)
+        return result
+
+
+def catalogue() -> dict[str, Entry]:
+    """All entries by name."""
+    found = {}
+    for info in pkgutil.iter_modules(derivations.__path__):
+        if info.name in ("__main__", "catalogue", "document", "files"):
+            continue
+        module = importlib.import_module(f"derivations.{info.name}")
+        found[info.name] = Entry(info.name, module)
+    return found
+
+
+def entry(name: str) -> Entry:
+    """One entry. Raises KeyError with the names that exist."""
+    entries = catalogue()
+    if name not in entries:
+        raise KeyError(f"no derivation {name!r}: allowed are {', '.join(entries)}")
+    return entries[name]

@@ -1,0 +1,59 @@
+"""The generated files of the catalogue: what they must contain, and whether they do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from derivations.catalogue import Entry
+from derivations.document import render
+from theory.emit.numpy import source
+from theory.notation import markdown_table
+
+__all__ = ["DOCUMENTS", "GENERATED", "README", "differences", "expected", "stray"]
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCUMENTS = ROOT / "derivations" / "documents"
+GENERATED = ROOT / "solvers" / "generated"
+README = ROOT / "README.md"
+BEGIN, END = "<!-- notation: generated from theory/notation.py -->\n", "<!-- end of notation -->\n"
+
+
+def expected(entries: dict[str, Entry], root: Path = ROOT) -> dict[Path, str]:
+    """Path and full text of every generated file, the notation table of the README included."""
+    files = {}
+    for name, entry in entries.items():
+        files[root / DOCUMENTS.relative_to(ROOT) / f"{name}.md"] = render(entry)
+        files[root / GENERATED.relative_to(ROOT) / f"{name}.py"] = source(entry.system, name, entry.title)
+    readme = root / README.relative_to(ROOT)
+    text = readme.read_text()
+    if BEGIN not in text or END not in text:
+        raise ValueError(
+            f"{readme.name}: the markers of the notation table are missing: {BEGIN.strip()} … {END.strip()}"
+        )
+    head, rest = text.split(BEGIN, 1)
+    files[readme] = head + BEGIN + markdown_table() + END + rest.split(END, 1)[1]
+    return files
+
+
+def stray(entries: dict[str, Entry], root: Path = ROOT) -> list[Path]:
+    """Files in the generated folders that no derivation makes."""
+    names = set(entries)
+    documents = (root / DOCUMENTS.relative_to(ROOT)).glob("*")
+    modules = (root / GENERATED.relative_to(ROOT)).glob("*.py")
+    found = [p for p in documents if not (p.suffix == ".md" and p.stem in names)]
+    return found + [p for p in modules if p.stem not in names and p.name != "__init__.py"]
+
+
+def differences(files: dict[Path, str], root: Path = ROOT) -> Iterator[str]:
+    """One line for every file that is not what the derivation generates."""
+    for path, text in files.items():
+        label = path.relative_to(root)
+        if not path.exists():
+            yield f"{label}: missing"
+            continue
+        current = path.read_text()
+        if current != text:
+            lines = zip(current.splitlines() + [""], text.splitlines() + [""], strict=False)
+            number = next((n for n, (a, b) in enumerate(lines, 1) if a != b), 1)
+            yield f"{label}: line {number} differs from what the derivation generates"

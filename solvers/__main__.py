@@ -1,0 +1,203 @@
+"""The door to the numbers: python -m solvers solve | simulate | compare."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+# Everything else is imported where it is used: --help should not wait for numpy, xarray and scipy.
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from solvers.problem import Problem
+
+app = typer.Typer(
+    help="Solve the closed equations of a problem, simulate it in all its dimensions, and compare the two.",
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+ProblemPath = Annotated[str, typer.Argument(metavar="PROBLEM.toml", help="The problem file.", show_default=False)]
+Backend = Annotated[str, typer.Option(help="Where to compute: numpy (CPU) or cupy (NVIDIA GPU).")]
+Rtol = Annotated[float, typer.Option(help="Relative tolerance of the integrator.")]
+Atol = Annotated[float, typer.Option(help="Absolute tolerance of the integrator.")]
+Particles = Annotated[int, typer.Option(help="Particles drawn from each component at each step.")]
+Replicas = Annotated[int, typer.Option(help="Independent repetitions, behind the standard errors.")]
+Step = Annotated[float, typer.Option(help="Time step of the simulation.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar and no summary.")]
+
+
+class OptionError(ValueError):
+    """An option that cannot be used; str() is the one-line message `--option: what is wrong, what is allowed`."""
+
+
+@app.command(epilog="Example: python -m solvers solve figures/problems/two_modes.toml --out run.nc")
+def solve(
+    problem_path: ProblemPath,
+    out: Annotated[str, typer.Option(metavar="RUN.nc", help="The result, in NetCDF-4.", show_default=False)],
+    backend: Annotated[str, typer.Option(help="Where to compute: numpy, numba (CPU) or cupy (NVIDIA GPU).")] = "numpy",
+    rtol: Rtol = 1e-8,
+    atol: Atol = 1e-10,
+    quiet: Quiet = False,
+) -> None:
+    """Integrate the closed equations from every start of a problem."""
+    with one_message():
+        above_zero("--rtol", rtol)
+        above_zero("--atol", atol)
+        problem = prepare(problem_path, out, backend)
+        from solvers import flow, results
+        from solvers.console import progress_bar
+
+        with progress_bar("solving", quiet=quiet) as progress:
+            ds = flow.solve(problem, rtol=rtol, atol=atol, backend=backend, progress=progress)
+        results.write(ds, out)
+        summarise(ds, out, quiet)
+
+
+@app.command(epilog="Example: python -m solvers simulate figures/problems/two_modes.toml --out sim.nc --particles 512")
+def simulate(
+    problem_path: ProblemPath,
+    out: Annotated[str, typer.Option(metavar="SIM.nc", help="The result, in NetCDF-4.", show_default=False)],
+    backend: Backend = "numpy",
+    particles: Particles = 256,
+    replicas: Replicas = 32,
+    step: Step = 0.05,
+    quiet: Quiet = False,
+) -> None:
+    """Simulate the gradient flow of a problem in all its dimensions, without the closed equations."""
+    with one_message():
+        problem = prepare(problem_path, out, backend)
+        from solvers import results
+        from solvers.console import progress_bar
+        from solvers.particles import flow
+
+        with progress_bar("simulating", quiet=quiet) as progress:
+            ds = flow.simulate(
+                problem, particles=particles, replicas=replicas, step=step, backend=backend, progress=progress
+            )
+        results.write(ds, out)
+        summarise(ds, out, quiet)
+
+
+@app.command(epilog="Example: python -m solvers compare figures/problems/two_modes.toml --out report.json")
+def compare(
+    problem_path: ProblemPath,
+    out: Annotated[str | None, typer.Option(metavar="REPORT.json", help="Where to write the report as JSON.")] = None,
+    backend: Backend = "numpy",
+    rtol: Rtol = 1e-8,
+    atol: Atol = 1e-10,
+    particles: Particles = 256,
+    replicas: Replicas = 32,
+    step: Step = 0.05,
+    drop: Annotated[
+        str | None, typer.Option(metavar="TERM", help="Drop this term of the theory, to see the comparison reject it.")
+    ] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Compare theory and simulation. Exit status 0: they agree; 1: they disagree; 2: bad input."""
+    with one_message():
+        above_zero("--rtol", rtol)
+        above_zero("--atol", atol)
+        problem = prepare(problem_path, out, backend)
+        from rich import print as show
+
+        from solvers import results
+        from solvers.compare import compare as judge
+        from solvers.console import progress_bar
+
+        try:
+            with progress_bar("comparing", quiet=quiet) as progress:
+                report = judge(
+                    problem,
+                    particles=particles,
+                    replicas=replicas,
+                    step=step,
+                    rtol=rtol,
+                    atol=atol,
+                    backend=backend,
+                    drop=drop,
+                    progress=progress,
+                )
+        except ValueError as error:
+            # A term the theory does not have; a subclass says something else.
+            if drop is None or type(error) is not ValueError:
+                raise
+            raise OptionError(f"--drop: {error}") from error
+        if out is not None:
+            results.write_bytes(report.to_json().encode(), out)
+        if not quiet:
+            show(report.table())
+        raise typer.Exit(0 if report.agrees else 1)
+
+
+@contextmanager
+def one_message() -> Iterator[None]:
+    """Bad input becomes one line on standard error and exit status 2; Ctrl-C becomes 130."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        raise typer.Exit(130) from None
+    except MemoryError as error:
+        print(f"not enough memory: {error}".rstrip(": "), file=sys.stderr)
+        raise typer.Exit(2) from None
+    except Exception as error:
+        from solvers.arrays import BackendError
+        from solvers.particles.plan import SimulationError
+        from solvers.problem import ProblemError
+        from solvers.results import OutputError, ResultError
+
+        bad_input = OptionError | ProblemError | BackendError | SimulationError | OutputError | ResultError
+        if not isinstance(error, bad_input):
+            raise
+        print(error, file=sys.stderr)
+        raise typer.Exit(2) from None
+
+
+def prepare(problem_path: str, out: str | None, backend: str) -> Problem:
+    """The problem, once everything that can be refused before computing has been accepted."""
+    from solvers.arrays import backend_module
+    from solvers.problem import Problem
+    from solvers.results import check_output
+
+    problem = Problem.load(problem_path)
+    if out is not None:
+        check_output(out)
+        if Path(out).exists() and Path(out).samefile(problem_path):
+            raise OptionError(f"--out: {out} is the problem file itself; must be another file")
+    backend_module(backend)
+    return problem
+
+
+def summarise(ds: xr.Dataset, out: str, quiet: bool) -> None:
+    """Where the result is and what it says. Samples that failed are counted on standard error even when quiet."""
+    from solvers.results import STATUS
+
+    status = ds["status"].values
+    if not quiet:
+        times = ds["time"].values
+        print(f"{out}: {len(status)} sample{'s'[: len(status) > 1]}, {len(times)} times from {times[0]:g} to {times[-1]:g}")
+        for name in ("collapsed", "aligned", "vanished"):
+            known = ds[name].values[ds[name].values >= 0]
+            print(f"{name:9} {known.sum()} of {len(known)}" + (f" ({known.mean():.1%})" if len(known) else ""))
+        if "quadrature_error" in ds and (status == 0).any():
+            print(f"largest estimated error of an expectation: {float(ds['quadrature_error'].max()):.1e}")
+    counts = [f"{(status == code).sum()} {text}" for code, text in STATUS.items() if code and (status == code).any()]
+    if counts:
+        print(f"{out}: failed samples, which hold nan: {', '.join(counts)}", file=sys.stderr)
+
+
+def above_zero(option: str, value: float) -> None:
+    if not 0 < value < math.inf:
+        raise OptionError(f"{option}: is {value:g}; must be a number > 0")
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,309 @@
+"""What a user may type in a problem file, and the one message for what they may not.
+
+Each value is checked here for itself; what ties sections together (lengths, ranks, overlaps) is checked in problem.py.
+"""
+
+from __future__ import annotations
+
+import difflib
+import itertools
+import json
+import math
+import re
+import tomllib
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
+
+LARGEST_INTEGER = 2**53  # integers up to here are exact as float64
+# Far beyond what can be computed, so that a slip of the keyboard is refused instead of filling the memory.
+MOST_COMPONENTS, MOST_SAMPLES, MOST_TIMES = 10**4, 10**9, 10**7
+
+
+class ProblemError(ValueError):
+    """A problem that cannot be used; str() is one line, `file: key: what is wrong, what is allowed`."""
+
+
+def show(value: object) -> str:
+    """A value as TOML would spell it, on one line and cut short."""
+    if isinstance(value, dict):
+        text = "{" + ", ".join(f"{key} = {show(entry)}" for key, entry in value.items()) + "}"
+    elif isinstance(value, list | tuple):
+        text = "[" + ", ".join(show(entry) for entry in value) + "]"
+    elif isinstance(value, float):
+        text = f"{value:.10g}"
+    else:
+        text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= 60 else text[:56] + " ..."
+
+
+def suggestion(word: str, known: Sequence[str]) -> str:
+    """`did you mean "..."?` when one of the known words is near, else the list of them."""
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    return f'did you mean "{near[0]}"?' if near else "allowed: " + ", ".join(known)
+
+
+def _refuse(message: str) -> PydanticCustomError:
+    return PydanticCustomError("refused", "{message}", {"message": message})
+
+
+def _is_number(value: object) -> bool:
+    # TOML's true is not 1, and a float64 must be able to hold the value.
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return math.isfinite(value) if isinstance(value, float) else abs(value) <= LARGEST_INTEGER
+
+
+def _number(allowed: str, accepts: Callable[[float], bool] = lambda x: True) -> Callable[[object], float]:
+    def check(value: object) -> float:
+        if not _is_number(value) or not accepts(float(value)):  # type: ignore[arg-type]
+            raise _refuse(f"is {show(value)}; must be {allowed}")
+        return float(value)  # type: ignore[arg-type]
+
+    return check
+
+
+def _integer(smallest: int, largest: int) -> Callable[[object], int]:
+    def check(value: object) -> int:
+        if isinstance(value, bool) or not isinstance(value, int) or not smallest <= value <= largest:
+            limit = f" and <= {largest}" if isinstance(value, int) and value > largest else ""
+            raise _refuse(f"is {show(value)}; must be an integer >= {smallest}{limit}")
+        return value
+
+    return check
+
+
+def _numbers(value: object, entry: str, accepts: Callable[[float], bool] = lambda x: True) -> list[float]:
+    if not isinstance(value, list):
+        raise _refuse(f"is {show(value)}; must be a list of numbers")
+    for position, number in enumerate(value, start=1):
+        if not _is_number(number) or not accepts(float(number)):
+            raise _refuse(f"entry {position} is {show(number)}; {entry}")
+    return [float(number) for number in value]
+
+
+def _weights(value: object) -> list[float]:
+    weights = _numbers(value, "every weight must be a number > 0", lambda x: x > 0)
+    total = math.fsum(weights)
+    if abs(total - 1) > 1e-9:
+        raise _refuse(f"sums to {total:.10g}, must sum to 1")
+    return weights
+
+
+def _variances(value: object) -> float | list[float]:
+    if not isinstance(value, list):
+        return _number("a number > 0, or a list of them", lambda x: x > 0)(value)
+    variances = _numbers(value, "every variance must be a number > 0", lambda x: x > 0)
+    if len(set(variances)) != 1:
+        raise _refuse(f"is {show(value)}; unequal variances are not available in this version, allowed: a number > 0")
+    return variances
+
+
+def _rows(value: object) -> list[list[float]]:
+    if not isinstance(value, list) or not value:
+        raise _refuse(f"is {show(value)}; must be a list of rows of numbers, such as [[3.0], [-1.0]]")
+    rows = []
+    for position, row in enumerate(value, start=1):
+        if not isinstance(row, list):
+            raise _refuse(f"row {position} is {show(row)}; every row must be a list of numbers")
+        if bad := [entry for entry in row if not _is_number(entry)]:
+            raise _refuse(f"row {position} holds {show(bad[0])}; every entry must be a finite number")
+        rows.append([float(entry) for entry in row])
+    return rows
+
+
+def _matrix(value: object) -> list[list[float]]:
+    rows = _rows(value)
+    for position, row in enumerate(rows, start=1):
+        if len(row) != len(rows[0]):
+            raise _refuse(
+                f"row {position} has {len(row)} entries and row 1 has {len(rows[0])}; all must be equally long"
+            )
+    return rows
+
+
+def _gram(value: object) -> list[list[float]]:
+    rows = _matrix(value)
+    if len(rows) != len(rows[0]):
+        raise _refuse(f"has {len(rows)} rows of {len(rows[0])} entries; must be square")
+    scale = max(abs(entry) for row in rows for entry in row)
+    for i, row in enumerate(rows):
+        for j in range(i):
+            if abs(row[j] - rows[j][i]) > 1e-9 * scale:
+                raise _refuse(
+                    f"entry ({j + 1}, {i + 1}) is {show(rows[j][i])} but ({i + 1}, {j + 1}) is {show(row[j])}; "
+                    "must be symmetric"
+                )
+    return [[(row[j] + rows[j][i]) / 2 for j in range(len(rows))] for i, row in enumerate(rows)]
+
+
+def _choice(allowed: Sequence[str], later: Sequence[str] = ()) -> Callable[[object], str]:
+    def check(value: object) -> str:
+        if isinstance(value, str) and value in allowed:
+            return value
+        choices = "allowed: " + ", ".join(show(choice) for choice in allowed)
+        if isinstance(value, str) and value in later:
+            raise _refuse(f"is {show(value)}; not available in this version, {choices}")
+        raise _refuse(f"is {show(value)}; {choices}")
+
+    return check
+
+
+def _learn(value: object) -> list[str]:
+    if not isinstance(value, list):
+        raise _refuse(f'is {show(value)}; must be a list of any of "means", "weights"')
+    for entry in value:
+        try:
+            _choice(("means", "weights"), ("variances",))(entry)
+        except PydanticCustomError as error:
+            raise _refuse(f"one entry {error.message()}") from None
+    return [name for name in ("means", "weights") if name in value]
+
+
+def _temperature(value: object) -> float:
+    if not (_is_number(value) and value == 1):
+        raise _refuse(f"is {show(value)}; not available in this version, allowed: 1.0")
+    return 1.0
+
+
+def _unavailable(value: object) -> None:
+    raise _refuse("not available in this version; leave it out")
+
+
+def _save(value: object) -> int | list[float]:
+    if not isinstance(value, list):
+        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MOST_TIMES:
+            raise _refuse(f"is {show(value)}; must be an integer from 1 to {MOST_TIMES} or a list of times")
+        return value
+    times = _numbers(value, "every time must be a number >= 0", lambda x: x >= 0)
+    if not times:
+        raise _refuse("is []; must hold at least one time")
+    for before, after in itertools.pairwise(times):
+        if not before < after:
+            raise _refuse(f"has {show(before)} before {show(after)}; times must increase")
+    return times
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    def only_one_of(self, *keys: str) -> None:
+        given = [key for key in keys if getattr(self, key) is not None]
+        if len(given) != 1:
+            has = "none" if not given else " and ".join(given)
+            raise _refuse(f"has {has}; must have exactly one of {', '.join(keys)}")
+
+
+_Weights = Annotated[list[float], BeforeValidator(_weights)]
+_Variances = Annotated[float | list[float], BeforeValidator(_variances)]
+_Rows = Annotated[list[list[float]], BeforeValidator(_rows)]
+_Gram = Annotated[list[list[float]], BeforeValidator(_gram)]
+_NonNegative = Annotated[float, BeforeValidator(_number("a number >= 0", lambda x: x >= 0))]
+
+
+class TargetSection(_Section):
+    separation: _NonNegative | None = None
+    means: _Rows | None = None
+    overlaps: _Gram | None = None
+    weights: _Weights | None = None
+    variances: _Variances = 1.0
+
+    @model_validator(mode="after")
+    def _one_geometry(self) -> TargetSection:
+        self.only_one_of("separation", "means", "overlaps")
+        return self
+
+
+class FamilySection(_Section):
+    components: Annotated[int, BeforeValidator(_integer(1, MOST_COMPONENTS))] = Field(description="an integer >= 1")
+    weights: _Weights | None = None
+    variances: _Variances = 1.0
+    learn: Annotated[list[str], BeforeValidator(_learn)] = ["means"]
+
+
+class FlowSection(_Section):
+    objective: Annotated[str, BeforeValidator(_choice(("reverse-kl",), ("forward-kl",)))] = "reverse-kl"
+    weights: Annotated[str, BeforeValidator(_choice(("softmax", "fisher-rao")))] = "softmax"
+    metric: Annotated[str, BeforeValidator(_choice(("euclidean",), ("wasserstein",)))] = "euclidean"
+    temperature: Annotated[float, BeforeValidator(_temperature)] = 1.0
+    batch: Annotated[None, BeforeValidator(_unavailable)] = None
+
+
+class StartOverlaps(_Section):
+    s: _Gram = Field(description="the K × K overlaps of the components")
+    m: Annotated[list[list[float]], BeforeValidator(_matrix)] = Field(description="the K × L overlaps with the modes")
+
+
+class InitSection(_Section):
+    scale: _NonNegative | None = None
+    means: _Rows | None = None
+    overlaps: StartOverlaps | None = None
+    samples: Annotated[int, BeforeValidator(_integer(1, MOST_SAMPLES))] = 1
+    seed: Annotated[int, BeforeValidator(_integer(0, 2**63 - 1))] = 0
+
+    @model_validator(mode="after")
+    def _one_start(self) -> InitSection:
+        self.only_one_of("scale", "means", "overlaps")
+        return self
+
+
+class TimeSection(_Section):
+    end: _NonNegative = Field(description="a number >= 0")
+    save: Annotated[int | list[float] | None, BeforeValidator(_save)] = None
+
+
+class ProblemFile(_Section):
+    dimension: Annotated[int, BeforeValidator(_integer(1, LARGEST_INTEGER))] = Field(description="an integer >= 1")
+    target: TargetSection = Field(description="a table [target]")
+    family: FamilySection = Field(description="a table [family]")
+    flow: FlowSection = FlowSection()
+    init: InitSection = Field(description="a table [init]")
+    time: TimeSection = Field(description="a table [time]")
+    sampler: Annotated[None, BeforeValidator(_unavailable)] = None
+
+
+_SECTIONS: dict[tuple[str, ...], type[BaseModel]] = {
+    (): ProblemFile,
+    ("target",): TargetSection,
+    ("family",): FamilySection,
+    ("flow",): FlowSection,
+    ("init",): InitSection,
+    ("init", "overlaps"): StartOverlaps,
+    ("time",): TimeSection,
+}
+
+
+def read(text: str, name: str) -> ProblemFile:
+    """The values typed in a problem file, each checked for itself.
+
+    Raises
+        ProblemError with one line naming file, key, value and what is allowed. Of several errors an unknown key is
+        reported first: it is often why another key is missing.
+    """
+    try:
+        content = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ProblemError(f"{name}: not TOML: {' '.join(str(error).split())}") from None
+    try:
+        return ProblemFile.model_validate(content)
+    except ValidationError as failure:
+        errors = failure.errors(include_url=False)
+        first = next((error for error in errors if error["type"] == "extra_forbidden"), errors[0])
+        path = tuple(str(part) for part in first["loc"])
+        raise ProblemError(f"{name}: {_dotted(path)}: {_message(path, first['type'], first)}") from None
+
+
+def _dotted(path: tuple[str, ...]) -> str:
+    return ".".join(part if re.fullmatch(r"[A-Za-z0-9_-]+", part) else json.dumps(part) for part in path)
+
+
+def _message(path: tuple[str, ...], kind: str, error: Any) -> str:
+    if kind == "extra_forbidden":
+        return f"unknown key; {suggestion(path[-1], list(_SECTIONS[path[:-1]].model_fields))}"
+    if kind == "missing":
+        return f"missing; must be {_SECTIONS[path[:-1]].model_fields[path[-1]].description}"
+    if kind == "refused":
+        return str(error["ctx"]["message"])
+    return f"is {show(error['input'])}; must be a table"

@@ -1,0 +1,124 @@
+"""How agreement between a theory and a simulation is judged: t statistics over replicas with a stated false-alarm rate.
+
+One part of a comparison is a family of entries, numbers that the theory predicts and every replica estimates. The part
+is rejected if any entry deviates by more than the t quantile at level α/entries (two-sided, Bonferroni), so under the
+truth it is rejected with probability at most α, whatever the dependence between entries, provided the replicas'
+estimates are normal. Two things make that hold where it would not by itself:
+
+*Rare events.* A responsibility lies in [0, 1]; where its mean p comes from events that N particles hardly ever show,
+the replicas agree with each other and are all wrong. The empirical Bernstein bound |mean − p| ≤ √(2 V log(3/α)/N) +
+3 log(3/α)/N holds with probability 1 − α for any distribution on [0, 1], V being the variance of the sample. Its first
+term is below the t quantile; its second, `resolution`, is allowed in addition. It also covers skewness.
+
+*Known errors.* What the caller can bound (rounding, quadrature, the order of a step) is allowed in addition.
+
+Source  Audibert, Munos and Szepesvári (2009), theorem 1, for the bound.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import t as student
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Family:
+    """Predictions and estimates of one start at one time, E entries.
+
+    labels (E,). theory (E,). estimates (replica, E). allowance (E,): the errors known to the caller. scale (E,): how
+    far an entry moves when a responsibility moves by 1. draws: particles behind an average, all replicas together.
+    """
+
+    start: int
+    time: float
+    labels: Sequence[str]
+    theory: Array
+    estimates: Array
+    allowance: Array
+    scale: Array
+    draws: float
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One judged number, in its own units.
+
+    deviation: max(|simulation − theory| − allowance, 0)/standard_error, ∞ where that is not finite. resolved: the
+    smallest difference that would be rejected, in units of scale.
+    """
+
+    start: int
+    time: float
+    quantity: str
+    theory: float
+    simulation: float
+    standard_error: float
+    allowance: float
+    deviation: float
+    scale: float
+    resolved: float
+
+
+@dataclass(frozen=True)
+class Part:
+    """The verdict on one family of entries, the most deviating first. limit: the t quantile, in standard errors."""
+
+    name: str
+    alpha: float
+    limit: float
+    entries: tuple[Entry, ...]
+
+    @property
+    def agrees(self) -> bool:
+        return all(entry.deviation <= self.limit for entry in self.entries)
+
+
+def t_limit(alpha: float, entries: int, replicas: int) -> float:
+    """The deviation, in standard errors over replicas, that any of so many entries exceeds with probability ≤ alpha."""
+    return float(student.isf(alpha / (2 * entries), replicas - 1))
+
+
+def resolution(alpha: float, entries: int, draws: float) -> float:
+    """3 log(3 entries/alpha)/draws: what the mean of a variable in [0, 1] may hide in events too rare to be drawn."""
+    return 3 * math.log(3 * entries / alpha) / draws
+
+
+def judge(name: str, families: Sequence[Family], alpha: float) -> Part:
+    """All entries against the truth of the theory, at a joint false-alarm probability of alpha.
+
+    Numbers that are not finite, on either side, disagree.
+    """
+    count = sum(len(family.labels) for family in families)
+    replicas = len(families[0].estimates)
+    limit = t_limit(alpha, count, replicas)
+    entries = []
+    for family in families:
+        allowance = family.allowance + family.scale * resolution(alpha, count, family.draws)
+        mean = family.estimates.mean(0)
+        error = family.estimates.std(0, ddof=1) / np.sqrt(replicas)
+        excess = np.abs(mean - family.theory) - allowance
+        with np.errstate(divide="ignore", invalid="ignore"):
+            deviation = np.where(excess <= 0, 0.0, excess / error)
+        deviation[~np.isfinite(excess)] = np.inf
+        columns = (
+            family.theory,
+            mean,
+            error,
+            allowance,
+            deviation,
+            family.scale,
+            (limit * error + allowance) / family.scale,
+        )
+        entries += [
+            Entry(family.start, family.time, label, *map(float, numbers))
+            for label, *numbers in zip(family.labels, *columns, strict=True)
+        ]
+    entries.sort(key=lambda entry: -entry.deviation)
+    return Part(name, alpha, limit, tuple(entries))

@@ -1,0 +1,59 @@
+"""NumPy or CuPy, chosen by the arrays at hand. The only file that imports cupy, and only when a backend asks for it."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+BACKENDS = ("numpy", "cupy")
+
+
+class BackendError(RuntimeError):
+    """A backend that cannot be used here; str() is the one-line message `backend: what is wrong; allowed: ...`."""
+
+
+def array_module(*arrays: object) -> Any:
+    """The module the arrays belong to: cupy if any of them is a cupy array, else numpy.
+
+    Never imports cupy: an array of it can exist only once somebody else has.
+    """
+    if any(type(array).__module__.partition(".")[0] == "cupy" for array in arrays):
+        return sys.modules["cupy"]
+    return np
+
+
+def backend_module(name: str) -> Any:
+    """The array module called `name`, ready for use.
+
+    Raises
+        BackendError if the name is unknown, the package is not installed, or it finds no GPU.
+    """
+    if name == "numpy":
+        return np
+    if name == "numba":
+        raise BackendError("numba: not available in this version; allowed: numpy, cupy")
+    if name != "cupy":
+        raise BackendError(f"{name}: unknown backend; allowed: {', '.join(BACKENDS)}")
+    try:
+        module = importlib.import_module("cupy")
+    except ImportError:
+        raise BackendError(
+            "cupy: not installed; install modecollapse[cuda12] or modecollapse[cuda13], as the driver supports; "
+            "allowed here: numpy"
+        ) from None
+    try:
+        devices = module.cuda.runtime.getDeviceCount()
+    except module.cuda.runtime.CUDARuntimeError as error:
+        raise BackendError(f"cupy: no usable GPU ({error}); allowed here: numpy") from None
+    if devices < 1:
+        raise BackendError("cupy: no GPU found; allowed here: numpy")
+    return module
+
+
+def to_numpy(x: Any) -> NDArray[Any]:
+    """The same numbers as a numpy array in the memory of the host; a numpy array comes back as it is."""
+    return np.asarray(x if array_module(x) is np else x.get())

@@ -1,0 +1,279 @@
+"""Theory against simulation: do particles in R^d follow the closed equations, at a stated false-alarm rate?
+
+Two parts, each judged by solvers.agreement at a false-alarm probability of ALPHA.
+
+*Right-hand side.* At points of the theory's own trajectory, vectors of R^d are made that have its overlaps, and the
+velocities of s, m and w, the objective and the mode masses are compared with unbiased Monte Carlo estimates.
+
+*Trajectory.* s, m and w at every save time. The simulation runs with steps 2h, h and h/2, from independent streams.
+Its bias is a series in the step (the Euler error, and the O(h/n) mean effect of the noise of n particles), and in each
+replica E = 2 X(h/2) − X(h) is free of the first order. The second order is measured, not guessed: E is off by
+[X(h) − X(2h) − 2 (X(h/2) − X(h))]/3 + O(h³), and twice the absolute replica mean of that is allowed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from solvers import flow, systems
+from solvers.agreement import Entry, Family, Part, judge
+from solvers.expectations import gaussian_softmax
+from solvers.particles.plan import SimulationError, plan
+from solvers.particles.replicas import replicas_path, velocities
+from solvers.problem import Problem, ProblemError
+from solvers.report import Report
+from solvers.results import STATUS
+from solvers.starts import starts, vectors
+
+__all__ = ["Report", "compare"]
+
+Array = NDArray[np.float64]
+Progress = Callable[[float], None]
+
+ALPHA = 1e-6  # false-alarm probability of each part
+STARTS = 4  # at most so many of a problem's starts are compared
+POINTS = 5  # of each trajectory, at which the right-hand side is compared
+POINT_PARTICLES = 16  # times as many particles there as in a step of the trajectory: replica means must be near normal
+FEWEST_REPLICAS = 32
+# A small error grows along a trajectory while it leaves a saddle. Integrator tolerance, quadrature error and rounding
+# are allowed so many times over.
+AMPLIFICATION = 100.0
+NO_POWER = 0.5  # a start is flagged if some difference must exceed this part of the scale of its entry to be rejected
+
+
+def compare(
+    problem: Problem,
+    *,
+    particles: int = 256,
+    replicas: int = 32,
+    step: float = 0.05,
+    rtol: float = 1e-8,
+    atol: float = 1e-10,
+    backend: str = "numpy",
+    drop: str | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """Compare the closed equations of a problem with its simulation, for its first STARTS starts.
+
+    Where a start is so near a separatrix that replicas end in different states, their standard errors are large and
+    nothing is rejected: the report flags such starts.
+
+    Takes
+        particles, replicas, step, backend: of the simulation; rtol, atol: of the integrator of the theory; drop: a term
+        of the closed equations to leave out, so that the comparison can be seen to reject; progress: called with the
+        fraction done, from 0 to 1.
+    Returns
+        Report; its `agrees` is the verdict.
+    Raises
+        SimulationError for fewer than FEWEST_REPLICAS replicas, a step above half the smallest variance, or a problem
+        that does not fit in memory; ProblemError; BackendError.
+    """
+    if replicas < FEWEST_REPLICAS:
+        raise SimulationError(f"replicas: is {replicas}; must be at least {FEWEST_REPLICAS} for a comparison")
+    smallest = min(problem.family.variances.min(), problem.target.variances.min())
+    if not 0 < 2 * step <= smallest:
+        raise SimulationError(
+            f"step: is {step:.6g}; must be > 0 and at most half the smallest variance, {smallest / 2:.6g}, since a "
+            "comparison also runs with twice the step"
+        )
+    plan(problem, particles=particles, replicas=replicas, step=2 * step, backend=backend)
+    count = min(problem.init.samples, STARTS)
+    compared = replace(problem, init=replace(problem.init, samples=count))
+    theory = flow.solve(compared, rtol=rtol, atol=atol, drop=drop)
+    trial = _Trial(compared, systems.for_problem(problem, drop=drop), theory, particles, replicas, step, rtol, backend)
+    points: list[Family] = []
+    paths: list[Family] = []
+    broken: list[str] = []
+    for i in range(count):
+        if status := int(theory["status"][i]):
+            broken.append(f"start {i}: the theory has no solution up to the last time ({STATUS[status]})")
+            continue
+        for at in np.unique(np.linspace(0, theory.sizes["time"] - 1, POINTS).round().astype(int)):
+            row = theory.isel(sample=i, time=int(at))
+            try:
+                mu, nu = vectors(row["s"].values, row["m"].values, problem)
+            except ProblemError:
+                broken.append(f"start {i}, time {float(row['time']):g}: no vectors of R^d have the theory's overlaps")
+                continue
+            points.append(trial.point(mu, nu, row["w"].values, float(row["time"]), key=(i, int(at))))
+        paths += trial.path(i, progress and partial(_between, progress, i / count, (i + 1) / count))
+    named = {"right-hand side": points, "trajectory": paths}
+    parts = tuple(judge(name, families, ALPHA) for name, families in named.items() if families)
+    return Report(
+        parts=parts,
+        broken=tuple(broken),
+        notes=tuple(_notes(parts, problem.init.samples)),
+        options={
+            "particles": particles,
+            "point_particles": POINT_PARTICLES * particles,
+            "replicas": replicas,
+            "step": step,
+            "rtol": rtol,
+            "atol": atol,
+            "backend": backend,
+            "drop": drop,
+            "starts": count,
+        },
+        problem=problem.text,
+        system=trial.module.SYSTEM,
+    )
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """A theory, its solution, and how its problem is simulated."""
+
+    problem: Problem
+    module: Any
+    theory: xr.Dataset
+    particles: int
+    replicas: int
+    step: float
+    rtol: float
+    backend: str
+
+    def point(self, mu: Array, nu: Array, w: Array, time: float, key: tuple[int, int]) -> Family:
+        """The right-hand side at means mu (K, d) and weights w (K,); key: start and index of the time."""
+        # Overlaps of these very vectors, so that the integrator's errors are no part of the comparison.
+        s, m, theta = mu @ mu.T, mu @ nu.T, np.log(np.maximum(w, np.finfo(float).tiny))
+        _, B, F = self.module.tables(s, m, theta, **systems.parameters(self.problem), expect=gaussian_softmax)
+        ds, dm, dtheta = flow.velocity(self.problem, self.module, s, m, theta)
+        particles = POINT_PARTICLES * self.particles
+        found = velocities(
+            self.problem,
+            mu,
+            theta,
+            particles=particles,
+            replicas=self.replicas,
+            key=key,
+            backend=self.backend,
+        )
+        half = found.dmu @ mu.T
+        length, field = self.scales(s, m)
+        # θ is defined up to a constant; the weights are not.
+        quantities = {
+            "ds/dt": (ds, half + half.transpose(0, 2, 1), length * self.rate),
+            "dm/dt": (dm, found.dmu @ nu.T, length * self.rate),
+            "dw/dt": (_weight_velocity(w, dtheta), _weight_velocity(w, found.dtheta), field),
+            "objective": (self.module.objective(F, theta), found.objective, field),
+            "mode_mass": (self.module.mode_mass(B, theta), found.mode_mass, 1.0),
+        }
+        known = self.precision(length)
+        return _family(
+            key[0],
+            time,
+            particles * self.replicas,
+            {name: (*values, known * values[2]) for name, values in quantities.items()},
+        )
+
+    def path(self, i: int, progress: Progress | None) -> list[Family]:
+        """The trajectory from start i, at each save time after the start."""
+        begin = starts(self.problem, [i])
+        mu, _ = vectors(begin.s[0], begin.m[0], self.problem)
+        coarse, middle, fine = (
+            replicas_path(
+                self.problem,
+                mu,
+                begin.theta[0],
+                particles=self.particles,
+                replicas=self.replicas,
+                step=2 * self.step,
+                refine=refine,
+                key=(i,),
+                backend=self.backend,
+                progress=progress and partial(_between, progress, (refine - 1) / 7, (2 * refine - 1) / 7),
+            )
+            for refine in (1, 2, 4)
+        )
+        # Particles drawn while the fastest direction relaxes: a rare event unseen in that time would have moved the
+        # means by no more than its probability times their scale.
+        draws = self.particles * self.replicas * max(1.0, 1 / (self.step * self.rate))
+        families = []
+        for at in np.flatnonzero(self.problem.time.times > 0):
+            row = self.theory.isel(sample=i, time=at)
+            length, field = self.scales(row["s"].values, row["m"].values)
+            known = AMPLIFICATION * (self.rtol + self.precision(length))
+            quantities = {}
+            for name, scale in (("s", length), ("m", length), ("w", field)):
+                two_h, h, half_h = (getattr(run, name)[:, at] for run in (coarse, middle, fine))
+                second_order = np.abs(((h - two_h) - 2 * (half_h - h)).mean(0)) / 3
+                quantities[name] = (row[name].values, 2 * half_h - h, scale, known * scale + 2 * second_order)
+            families.append(_family(i, float(row["time"]), draws, quantities))
+        return families
+
+    @property
+    def rate(self) -> float:
+        """The fastest rate at which a mean relaxes, max(1/v, 1/u)."""
+        return float(1 / min(self.problem.family.variances.min(), self.problem.target.variances.min()))
+
+    def scales(self, s: Array, m: Array) -> tuple[float, float]:
+        """How far overlaps, and averages of log q − log p, move when a responsibility moves by 1; at least 1 each."""
+        length = max(1.0, *(float(np.abs(overlaps).max()) for overlaps in (s, m, self.problem.target.c)))
+        return length, math.sqrt(length)
+
+    def precision(self, length: float) -> float:
+        """Quadrature error of the theory, and rounding of the simulation: of log-densities as large as |x − μ|²/2v."""
+        largest = max(self.problem.family.variances.max(), self.problem.target.variances.max())
+        log_density = self.rate * (self.problem.dimension * largest + 4 * length)
+        quadrature = float(self.theory["quadrature_error"].max(skipna=True))
+        return quadrature + 32 * float(np.finfo(float).eps) * float(log_density)
+
+
+# (theory (...), estimates (replica, ...), scale, allowance) of one quantity
+_Quantity = tuple[Array, Array, float, Any]
+
+
+def _family(start: int, time: float, draws: float, quantities: dict[str, _Quantity]) -> Family:
+    """Every entry once: of the symmetric s and ds/dt the upper triangle."""
+    labels: list[str] = []
+    columns: list[tuple[Any, ...]] = []
+    for name, (theory, estimates, scale, allowance) in quantities.items():
+        for index in np.ndindex(np.shape(theory)):
+            if name in ("s", "ds/dt") and index[0] > index[1]:
+                continue
+            labels.append(name + (f"[{','.join(map(str, index))}]" if index else ""))
+            allowed = np.broadcast_to(allowance, np.shape(theory))[index]
+            columns.append((np.asarray(theory)[index], estimates[(slice(None), *index)], scale, allowed))
+    theories, samples, scales, allowances = zip(*columns, strict=True)
+    return Family(
+        start=start,
+        time=time,
+        labels=labels,
+        theory=np.array(theories),
+        estimates=np.stack(samples, axis=1),
+        allowance=np.array(allowances),
+        scale=np.array(scales),
+        draws=draws,
+    )
+
+
+def _weight_velocity(w: Array, dtheta: Array) -> Array:
+    """dw_k/dt = w_k (dθ_k/dt − Σ_j w_j dθ_j/dt), over the last axis."""
+    return np.asarray(w * (dtheta - (w * dtheta).sum(-1, keepdims=True)))
+
+
+def _notes(parts: Sequence[Part], samples: int) -> Iterator[str]:
+    if samples > STARTS:
+        yield f"the first {STARTS} of {samples} starts were compared"
+    for part in parts:
+        blind: dict[int, Entry] = {}
+        for entry in part.entries:
+            if entry.resolved > max(NO_POWER, blind[entry.start].resolved if entry.start in blind else 0):
+                blind[entry.start] = entry
+        for start, entry in sorted(blind.items()):
+            yield (
+                f"{part.name}, start {start}: little power, for replicas scatter or the step is too long: at time "
+                f"{entry.time:g} {entry.quantity} may differ by {entry.resolved * entry.scale:.2g} unnoticed"
+            )
+
+
+def _between(progress: Progress, begin: float, end: float, done: float) -> None:
+    progress(begin + (end - begin) * done)

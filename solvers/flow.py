@@ -1,0 +1,223 @@
+"""Solving the closed equations of a gradient flow, for all starts of a problem."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+from scipy.integrate import LSODA
+
+from solvers import results, systems
+from solvers.arrays import backend_module, to_numpy
+from solvers.expectations import gaussian_softmax
+from solvers.problem import Problem
+from solvers.starts import starts
+
+__all__ = ["solve", "velocity"]
+
+Array = NDArray[np.float64]
+Progress = Callable[[float], None]
+
+#: Trajectories integrated together, as one block-diagonal system: large enough to vectorise, small enough that the
+#: step size, which is that of the most demanding one, suits the others.
+TOGETHER = 64
+MAX_STEPS = 200_000
+
+
+@dataclass(frozen=True)
+class _States:
+    """The moving overlaps and log-weights of one trajectory as a flat vector: upper triangle of s, m, theta."""
+
+    components: int
+    modes: int
+    means: bool
+    weights: bool
+
+    @property
+    def size(self) -> int:
+        K, L = self.components, self.modes
+        return self.means * (K * (K + 1) // 2 + K * L) + self.weights * K
+
+    def pack(self, s: Any, m: Any, theta: Any) -> Any:
+        """(n, size) from s (n, K, K), m (n, K, L), theta (n, K)."""
+        upper = np.triu_indices(self.components)
+        parts = [s[:, upper[0], upper[1]], m.reshape(len(m), -1)] if self.means else []
+        return np.concatenate([*parts, *([theta] if self.weights else [])], axis=1)
+
+    def unpack(self, y: Array, start: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        """s, m, theta from y (n, ..., size); what does not move is that of the n starts."""
+        K, L, lead = self.components, self.modes, y.shape[:-1]
+        between = (slice(None), *[None] * (len(lead) - 1))
+        s, m, theta = (np.broadcast_to(a[between], lead + a.shape[1:]) for a in start)
+        if self.means:
+            upper = np.triu_indices(K)
+            s = np.empty((*y.shape[:-1], K, K))
+            triangle = len(upper[0])
+            s[..., upper[0], upper[1]] = s[..., upper[1], upper[0]] = y[..., :triangle]
+            m = y[..., triangle : triangle + K * L].reshape(*y.shape[:-1], K, L)
+        return s, m, (y[..., self.size - K :] if self.weights else theta)
+
+
+def velocity(
+    problem: Problem, module: ModuleType, s: Any, m: Any, theta: Any, *, xp: Any = np
+) -> tuple[Array, Array, Array]:
+    """ds/dt (..., K, K), dm/dt (..., K, L), dtheta/dt (..., K); zero for what the problem does not learn."""
+    p = systems.parameters(problem)
+    p |= {name: xp.asarray(value) for name, value in p.items() if isinstance(value, np.ndarray)}
+    s, m, theta = (xp.asarray(a) for a in (s, m, theta))
+    tables = module.tables(s, m, theta, **p, expect=gaussian_softmax)
+    ds, dm, dtheta = (to_numpy(a) for a in module.velocity(*tables, s, m, theta, p["c"], p["v"], p["u"]))
+    learn = problem.family.learn
+    return ds * ("means" in learn), dm * ("means" in learn), dtheta * ("weights" in learn)
+
+
+def solve(
+    problem: Problem,
+    *,
+    rtol: float = 1e-8,
+    atol: float = 1e-10,
+    backend: str = "numpy",
+    progress: Progress | None = None,
+    drop: str | None = None,
+) -> xr.Dataset:
+    """Trajectories of the closed equations from every start of the problem.
+
+    LSODA (Adams and BDF, switching by stiffness) on blocks of trajectories; its error norm is the maximum over the
+    block, so the tolerances hold for each of them. A block that fails is split until the failing trajectory is alone.
+
+    Returns
+        The dataset of RUN.nc (solvers.results): m, s, w, v, objective (nats), mode_mass, outcomes, status, and
+        quadrature_error, the estimated error of the expectations at the save points.
+    Raises
+        BackendError, or TermError for an unknown `drop`.
+    """
+    xp = backend_module(backend)
+    module = systems.for_problem(problem, drop=drop)
+    s, m, theta = starts(problem)
+    times, count = problem.time.times, len(s)
+    out_s, out_m = (
+        np.full((count, len(times), *s.shape[1:]), np.nan),
+        np.full((count, len(times), *m.shape[1:]), np.nan),
+    )
+    out_theta, status = np.full((count, len(times), theta.shape[1]), np.nan), np.zeros(count, dtype=np.int8)
+    for first in range(0, count, TOGETHER):
+        block = slice(first, min(first + TOGETHER, count))
+
+        def report(fraction: float, block: slice = block) -> None:
+            if progress:
+                progress((block.start + fraction * (block.stop - block.start)) / count)
+
+        integrator = _Integrator(problem, module, xp, rtol, atol, report)
+        paths, status[block] = integrator.run((s[block], m[block], theta[block]))
+        out_s[block], out_m[block], out_theta[block] = paths
+    return _dataset(problem, module, out_s, out_m, out_theta, status, backend, rtol, atol)
+
+
+@dataclass(frozen=True)
+class _Integrator:
+    problem: Problem
+    module: ModuleType
+    xp: Any
+    rtol: float
+    atol: float
+    report: Progress
+
+    def run(self, start: tuple[Array, Array, Array]) -> tuple[tuple[Array, Array, Array], NDArray[np.int8]]:
+        """Paths of s, m, theta (n, T, ...) and the status (n,) of a block of starts."""
+        s, m, theta = start
+        learn, count = self.problem.family.learn, len(s)
+        states = _States(theta.shape[1], m.shape[2], "means" in learn, "weights" in learn)
+        times = self.problem.time.times
+        if not states.size:
+            y, status = np.empty((count, len(times), 0)), 0
+        else:
+            y, status = self.integrate(states, start)
+        if status and count > 1:
+            halves = [self.run((s[h], m[h], theta[h])) for h in (slice(None, count // 2), slice(count // 2, None))]
+            paths = tuple(np.concatenate(parts) for parts in zip(halves[0][0], halves[1][0], strict=True))
+            return paths, np.concatenate([halves[0][1], halves[1][1]])  # type: ignore[return-value]
+        return states.unpack(y, start), np.full(count, status, dtype=np.int8)
+
+    def integrate(self, states: _States, start: tuple[Array, Array, Array]) -> tuple[Array, int]:
+        """(n, T, size) at the save times, and the status of the block."""
+        count, size = len(start[0]), states.size
+        times = self.problem.time.times
+        out = np.full((count, len(times), size), np.nan)
+        y0 = states.pack(*start)
+        saved = int(np.searchsorted(times, 0.0, side="right"))
+        out[:, :saved] = y0[:, None]
+        if saved == len(times):
+            return out, 0
+
+        def rhs(_: float, flat: Array) -> Array:
+            s, m, theta = states.unpack(flat.reshape(count, size), start)
+            return np.asarray(states.pack(*velocity(self.problem, self.module, s, m, theta, xp=self.xp))).ravel()
+
+        # Blocks on the diagonal: a banded Jacobian, so its cost per trajectory does not grow with their number.
+        band = size - 1 if count > 1 else None
+        solver = LSODA(rhs, 0.0, y0.ravel(), times[-1], rtol=self.rtol, atol=self.atol, lband=band, uband=band)
+        for step in range(MAX_STEPS):
+            solver.step()
+            if solver.status == "failed" or not np.all(np.isfinite(solver.y)):
+                return out, 2
+            reached = int(np.searchsorted(times, solver.t, side="right"))
+            if reached > saved:
+                values = solver.dense_output()(times[saved:reached])
+                out[:, saved:reached] = np.moveaxis(values.reshape(count, size, -1), -1, 1)
+                saved = reached
+            if solver.status == "finished":
+                return out, 0
+            if step % 16 == 0:
+                self.report(solver.t / times[-1])
+        return out, 1
+
+
+def _dataset(
+    problem: Problem,
+    module: ModuleType,
+    s: Array,
+    m: Array,
+    theta: Array,
+    status: NDArray[np.int8],
+    backend: str,
+    rtol: float,
+    atol: float,
+) -> xr.Dataset:
+    """Everything that follows from the states: weights, objective, mode masses, the error of the expectations."""
+    errors: list[Array] = []
+
+    def expect(mean: Array, cov: Array) -> tuple[Array, Array]:
+        softmax, logsumexp, error = gaussian_softmax(mean, cov, error=True)
+        errors.append(np.max(error, axis=-1))
+        return softmax, logsumexp
+
+    good = status == 0
+    shape = (*theta.shape[:2],)
+    objective, mode_mass = np.full(shape, np.nan), np.full((*shape, m.shape[-1]), np.nan)
+    quadrature_error, B = np.full(shape, np.nan), np.full((len(s), *m.shape[2:]), np.nan)
+    if good.any():
+        _, table, F = module.tables(s[good], m[good], theta[good], **systems.parameters(problem), expect=expect)
+        objective[good] = module.objective(F, theta[good])
+        mode_mass[good] = module.mode_mass(table, theta[good])
+        quadrature_error[good] = np.maximum(*errors)
+        B[good] = table[:, -1]
+    return results.run_dataset(
+        problem,
+        m=m,
+        s=s,
+        w=np.exp(module.log_weights(theta)),
+        objective=objective,
+        mode_mass=mode_mass,
+        B=B,
+        status=status,
+        quadrature_error=quadrature_error,
+        system=module.SYSTEM,
+        backend=backend,
+        rtol=rtol,
+        atol=atol,
+    )

@@ -1,0 +1,90 @@
+"""Stochastic gradient flow of the reverse KL in R^d, for independent replicas: the theory's opponent.
+
+Nothing here comes from the closed equations. Particles are drawn in R^d, log q and log p and their scores are evaluated
+there, and the means and weights are moved by explicit Euler steps of
+
+    dμ_k/dt = −w_k g_k,  g_k = E_k[∇log q − ∇log p]
+    dθ_k/dt = −w_k (F_k − D) (softmax)  or  −(F_k − D) (fisher-rao),  F_k = E_k[log q − log p],  D = Σ_j w_j F_j
+
+with the expectations replaced by means over fresh particles.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from solvers.particles.plan import SimulationError, plan
+from solvers.particles.replicas import Progress, replicas_path
+from solvers.problem import Problem
+from solvers.results import simulation_dataset
+from solvers.starts import starts, vectors
+
+__all__ = ["SimulationError", "simulate"]
+
+Array = NDArray[np.float64]
+
+
+def simulate(
+    problem: Problem,
+    *,
+    particles: int,
+    replicas: int,
+    step: float,
+    backend: str = "numpy",
+    progress: Progress | None = None,
+) -> xr.Dataset:
+    """The flow from every start of the problem, in R^d, averaged over replicas.
+
+    Takes
+        particles: fresh ones from each component at each step, for each replica; replicas: independent repetitions of
+        each start; step: of explicit Euler, in units of the flow time: each interval between save times is cut into the
+        fewest equal steps not longer than this; progress: called with the fraction done, from 0 to 1.
+    Returns
+        SIM.nc's dataset: m, s, w, v, objective, mode_mass as means over replicas, m_se, s_se, w_se, v_se their standard
+        errors. Bias O(step), standard error O(1/√(particles · replicas)). Outcomes are those of the averages over
+        replicas; where replicas of one start end in different states they describe none of them, and the standard
+        errors are large.
+    Raises
+        SimulationError if the step, the particles, the replicas or the memory do not do; BackendError.
+    """
+    plan(problem, particles=particles, replicas=replicas, step=step, backend=backend)  # refuses before anything is made
+    begin = starts(problem)
+    count = len(begin.s)
+    means: dict[str, list[Array]] = {}
+    for i in range(count):
+        path = replicas_path(
+            problem,
+            vectors(begin.s[i], begin.m[i], problem)[0],
+            begin.theta[i],
+            particles=particles,
+            replicas=replicas,
+            step=step,
+            key=(i,),
+            backend=backend,
+            progress=progress and partial(_part_of, progress, i, count),
+        )
+        quantities = {"m": path.m, "s": path.s, "w": path.w, "objective": path.objective}
+        quantities["mode_mass"] = (path.w[..., None] * path.mode_mass).sum(-2)
+        for name, values in quantities.items():
+            means.setdefault(name, []).append(values.mean(0))
+            means.setdefault(f"{name}_se", []).append(values.std(0, ddof=1) / np.sqrt(replicas))
+        means.setdefault("B", []).append(path.mode_mass[:, -1].mean(0))
+    arrays = {name: np.stack(values) for name, values in means.items()}
+    finite = np.isfinite(arrays["s"]).all((1, 2, 3)) & np.isfinite(arrays["w"]).all((1, 2))
+    return simulation_dataset(
+        problem,
+        **arrays,  # type: ignore[arg-type]
+        status=np.where(finite, 0, 2),
+        backend=backend,
+        particles=particles,
+        replicas=replicas,
+        step=step,
+    )
+
+
+def _part_of(progress: Progress, i: int, count: int, done: float) -> None:
+    progress((i + done) / count)

@@ -1,0 +1,281 @@
+"""Problem files: which target, which family, which flow, from where and for how long."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from solvers._gram import NotGram, factor
+from solvers._problem_schema import (
+    FamilySection,
+    FlowSection,
+    InitSection,
+    ProblemError,
+    TargetSection,
+    TimeSection,
+    read,
+    show,
+)
+
+__all__ = ["Family", "Flow", "Init", "Overlaps", "Problem", "ProblemError", "Target", "Time"]
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """p = Σ_l π_l N(ν_l, u_l I), l = 1..L.
+
+    c (L, L): overlaps ν_i·ν_l. weights (L,): π, summing to 1. variances (L,): u_l. vectors (L, d'): coordinates of ν_l
+    in the first d' ≤ d directions, the others being zero; given as overlaps, vectors that have them, with d' = rank(c).
+    """
+
+    c: Array
+    weights: Array
+    variances: Array
+    vectors: Array
+
+
+@dataclass(frozen=True, eq=False)
+class Family:
+    """q = Σ_k w_k N(μ_k, v_k I), k = 1..K, at the start.
+
+    components: K. weights (K,): w, summing to 1. variances (K,): v_k. learn: which of "means", "weights" move.
+    """
+
+    components: int
+    weights: Array
+    variances: Array
+    learn: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Flow:
+    """objective: "reverse-kl". weights: "softmax" or "fisher-rao". metric: "euclidean". temperature: 1."""
+
+    objective: str
+    weights: str
+    metric: str
+    temperature: float
+
+
+@dataclass(frozen=True, eq=False)
+class Overlaps:
+    """One start by its overlaps: s (K, K) = μ_k·μ_j and m (K, L) = μ_k·ν_l."""
+
+    s: Array
+    m: Array
+
+
+@dataclass(frozen=True, eq=False)
+class Init:
+    """Where the flow starts: exactly one of scale, means, overlaps is not None.
+
+    scale: σ₀ of μ_k(0) ~ N(0, σ₀² I_d). means (K, d'): coordinates in the first d' ≤ d directions. samples: how many
+    independent starts, 1 unless drawn by scale. seed: of every random number of the problem.
+    """
+
+    scale: float | None
+    means: Array | None
+    overlaps: Overlaps | None
+    samples: int
+    seed: int
+
+
+@dataclass(frozen=True, eq=False)
+class Time:
+    """end: the flow time at which to stop. times (T,): increasing, in [0, end]; when states are saved."""
+
+    end: float
+    times: Array
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """A checked problem. All arrays are float64 and read-only.
+
+    text: the TOML it came from. name: what messages call that text, usually the file. dimension: d.
+    sampler: always None in this version, whose problems are gradient flows.
+    """
+
+    text: str
+    name: str
+    dimension: int
+    target: Target
+    family: Family
+    flow: Flow
+    init: Init
+    time: Time
+    sampler: None = None
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Problem:
+        """Read a problem file.
+
+        Raises  ProblemError if it cannot be read or is not a valid problem.
+        """
+        name = os.fspath(path)
+        try:
+            text = Path(path).read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise ProblemError(f"{name}: not TOML: byte {error.start} is not UTF-8") from None
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            raise ProblemError(f"{name}: cannot be read ({reason}); must be a problem file in TOML") from None
+        return cls.parse(text, name)
+
+    @classmethod
+    def parse(cls, text: str, name: str = "problem") -> Problem:
+        """Read a problem from TOML text.
+
+        Raises  ProblemError with one line `name: key: what is wrong, what is allowed`.
+        """
+        file = read(text, name)
+        builder = _Builder(name, file.dimension)
+        target = builder.target(file.target)
+        family = builder.family(file.family)
+        return cls(
+            text=text,
+            name=name,
+            dimension=file.dimension,
+            target=target,
+            family=family,
+            flow=_flow(file.flow),
+            init=builder.init(file.init, family.components, target, given_overlaps=file.target.overlaps is not None),
+            time=builder.time(file.time),
+        )
+
+
+@dataclass(frozen=True)
+class _Builder:
+    """What the sections of one file need from each other to become arrays."""
+
+    name: str
+    dimension: int
+
+    def fail(self, key: str, message: str) -> NoReturn:
+        raise ProblemError(f"{self.name}: {key}: {message}")
+
+    def target(self, section: TargetSection) -> Target:
+        if section.overlaps is not None:
+            vectors = self.factor("target.overlaps", np.array(section.overlaps))
+            c = np.array(section.overlaps)
+        else:
+            if section.means is not None:
+                vectors = self.rows("target.means", section.means)
+            else:
+                vectors = np.array([[1.0], [-1.0]]) * section.separation
+            key, value = ("separation", section.separation) if section.means is None else ("means", section.means)
+            c = self.overlaps(f"target.{key}", value, vectors)
+        modes = len(c)
+        weights = self.weights("target.weights", section.weights, modes, "mode")
+        variances = self.variances("target.variances", section.variances, modes, "mode")
+        return Target(_fixed(c), weights, variances, _fixed(vectors))
+
+    def family(self, section: FamilySection) -> Family:
+        components = section.components
+        return Family(
+            components,
+            self.weights("family.weights", section.weights, components, "component"),
+            self.variances("family.variances", section.variances, components, "component"),
+            tuple(section.learn),
+        )
+
+    def init(self, section: InitSection, components: int, target: Target, *, given_overlaps: bool) -> Init:
+        if section.scale is None and section.samples != 1:
+            given = "means" if section.means is not None else "overlaps"
+            self.fail("init.samples", f"is {section.samples}; must be 1 or left out, since init.{given} is one start")
+        if section.scale is not None:
+            # A length of the order of those that will be drawn.
+            self.overlaps("init.scale", section.scale, np.array([[section.scale * np.sqrt(self.dimension)]]))
+        means = overlaps = None
+        if section.means is not None:
+            if given_overlaps:
+                self.fail(
+                    "init.means",
+                    "has no common coordinates with target.overlaps; give target.means, or start by init.overlaps",
+                )
+            means = self.init_means(section.means, components)
+        if section.overlaps is not None:
+            s, m = np.array(section.overlaps.s), np.array(section.overlaps.m)
+            self.shape("init.overlaps.s", s, (components, components), "K × K")
+            self.shape("init.overlaps.m", m, (components, len(target.c)), "K × L")
+            self.factor("init.overlaps", np.block([[s, m], [m.T, target.c]]), "with the overlaps of the target ")
+            overlaps = Overlaps(_fixed(s), _fixed(m))
+        return Init(section.scale, means, overlaps, section.samples, section.seed)
+
+    def init_means(self, rows: list[list[float]], components: int) -> Array:
+        if len(rows) != components:
+            self.fail("init.means", f"has {len(rows)} rows, must have {components}, one per component")
+        means = self.rows("init.means", rows)
+        self.overlaps("init.means", rows, means)
+        return _fixed(means)
+
+    def time(self, section: TimeSection) -> Time:
+        end, save = section.end, section.save
+        if isinstance(save, list):
+            if save[-1] > end:
+                self.fail("time.save", f"entry {len(save)} is {show(save[-1])}; must be <= time.end = {show(end)}")
+            return Time(end, _fixed(np.array(save)))
+        if save is None:
+            save = 51 if end > 0 else 1
+        if save > 1 and end == 0:
+            self.fail("time.save", f"is {save}; must be 1 when time.end = 0")
+        return Time(end, _fixed(np.linspace(0.0, end, save)))
+
+    def weights(self, key: str, weights: list[float] | None, count: int, what: str) -> Array:
+        if weights is None:
+            return _fixed(np.full(count, 1.0 / count))
+        if len(weights) != count:
+            self.fail(key, f"has {len(weights)} entries, must have {count}, one per {what}")
+        return _fixed(np.array(weights) / sum(weights))
+
+    def variances(self, key: str, variances: float | list[float], count: int, what: str) -> Array:
+        if isinstance(variances, list) and len(variances) != count:
+            self.fail(key, f"has {len(variances)} entries, must be a number or have {count}, one per {what}")
+        return _fixed(np.broadcast_to(np.array(variances), (count,)).copy())
+
+    def rows(self, key: str, rows: list[list[float]]) -> Array:
+        """Rows padded with zeros to the longest of them, which may be much shorter than d."""
+        longest = max(len(row) for row in rows)
+        if longest > self.dimension:
+            row = next(i for i, row in enumerate(rows, start=1) if len(row) > self.dimension)
+            entries = len(rows[row - 1])
+            self.fail(key, f"row {row} has {entries} entries, must have at most dimension = {self.dimension}")
+        return np.array([row + [0.0] * (max(longest, 1) - len(row)) for row in rows])
+
+    def overlaps(self, key: str, value: object, vectors: Array) -> Array:
+        with np.errstate(over="ignore", invalid="ignore"):
+            gram = vectors @ vectors.T
+        if not np.all(np.isfinite(gram)):
+            self.fail(key, f"is {show(value)}; its overlaps exceed the range of float64, must be smaller")
+        return np.asarray(gram)
+
+    def shape(self, key: str, matrix: Array, shape: tuple[int, int], what: str) -> None:
+        if matrix.shape != shape:
+            has, must = (" × ".join(str(n) for n in size) for size in (matrix.shape, shape))
+            self.fail(key, f"is {has}; must be {what} = {must}")
+
+    def factor(self, key: str, gram: Array, context: str = "") -> Array:
+        try:
+            vectors = factor(gram)
+        except NotGram as error:
+            self.fail(key, f"{context}is not positive semi-definite ({error}); must be inner products of vectors")
+        if (rank := vectors.shape[1]) > self.dimension:
+            self.fail(key, f"{context}has rank {rank}, must be at most dimension = {self.dimension}")
+        return vectors
+
+
+def _flow(section: FlowSection) -> Flow:
+    return Flow(section.objective, section.weights, section.metric, section.temperature)
+
+
+def _fixed(array: Array) -> Array:
+    array = np.ascontiguousarray(array, dtype=np.float64)
+    array.setflags(write=False)
+    return array

@@ -1,0 +1,264 @@
+"""Results as labelled arrays: RUN.nc from the theory, SIM.nc from particles; written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import secrets
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from solvers.outcomes import outcomes
+from solvers.problem import Problem, ProblemError
+
+Array = NDArray[np.float64]
+
+STATUS = {0: "reached the end", 1: "step limit", 2: "not finite"}
+
+_TIMED = ("sample", "time")
+# name: (dimensions, units, meaning). Overlaps are in units of squared length, where the modes have variance u.
+_VARIABLES: dict[str, tuple[tuple[str, ...], str, str]] = {
+    "m": ((*_TIMED, "component", "mode"), "length²", "overlap μ_k·ν_l of component k and mode l"),
+    "s": ((*_TIMED, "component", "component_other"), "length²", "overlap μ_k·μ_j of components k and j"),
+    "w": ((*_TIMED, "component"), "1", "weight of component k"),
+    "v": ((*_TIMED, "component"), "length²", "variance of component k"),
+    "objective": (_TIMED, "nat", "objective, KL(q‖p)"),
+    "mode_mass": ((*_TIMED, "mode"), "1", "mass of q on mode l"),
+}
+_OUTCOMES = {
+    "collapsed": "some mode has less than half its mass at the last time: 1 yes, 0 no, -1 unknown",
+    "aligned": "collapsed, and two components share a dominant mode: 1 yes, 0 no, -1 unknown",
+    "vanished": "some weight is below 0.01 at the last time: 1 yes, 0 no, -1 unknown",
+    "status": "how the sample ended: " + ", ".join(f"{code} {text}" for code, text in STATUS.items()),
+}
+_REQUIRED = ("m", "s", "w", "v", "objective", "mode_mass", *_OUTCOMES)
+
+
+class OutputError(Exception):
+    """An output that cannot be written; str() is the one-line message `file: what is wrong, what is needed`."""
+
+
+class ResultError(ValueError):
+    """A file that is not a result of this project; str() is a one-line message that names it."""
+
+
+def run_dataset(
+    problem: Problem,
+    *,
+    m: Array,
+    s: Array,
+    w: Array,
+    objective: Array,
+    mode_mass: Array,
+    B: Array,
+    status: NDArray[Any],
+    quadrature_error: Array,
+    system: str,
+    backend: str,
+    rtol: float,
+    atol: float,
+    v: Array | None = None,
+    command: str = "python -m solvers solve",
+) -> xr.Dataset:
+    """The result of solving the closed equations, in the form of RUN.nc.
+
+    Takes, for n samples at the T times of problem.time, on the host
+        m (n, T, K, L), s (n, T, K, K), w (n, T, K), objective (n, T), mode_mass (n, T, L), quadrature_error (n, T).
+        B (n, K, L): E_k[ρ_l] at the last time. status (n,): a key of STATUS. v (n, T, K), default those at the start.
+        system: hash of the closed system. rtol, atol: the integrator's tolerances.
+    Returns
+        A Dataset with the variables and attributes of RUN.nc; rows of a sample whose status is not 0 are all nan.
+    Raises
+        ValueError if an array does not have its shape.
+    """
+    fields = _fields(problem, m, s, w, v, objective, mode_mass)
+    fields["quadrature_error"] = (
+        _TIMED,
+        quadrature_error,
+        "1",
+        "estimated error of the expectations, / max(1, |value|)",
+    )
+    attributes = _attributes(problem, backend, command) | {"system": system, "rtol": rtol, "atol": atol}
+    return _dataset(problem, fields, B, status, attributes)
+
+
+def simulation_dataset(
+    problem: Problem,
+    *,
+    m: Array,
+    s: Array,
+    w: Array,
+    objective: Array,
+    mode_mass: Array,
+    m_se: Array,
+    s_se: Array,
+    w_se: Array,
+    objective_se: Array,
+    mode_mass_se: Array,
+    B: Array,
+    status: NDArray[Any],
+    backend: str,
+    particles: int,
+    replicas: int,
+    step: float,
+    v: Array | None = None,
+    v_se: Array | None = None,
+    command: str = "python -m solvers simulate",
+) -> xr.Dataset:
+    """The result of a particle simulation, in the form of SIM.nc: means over replicas, and their standard errors.
+
+    Takes
+        what run_dataset takes, each the mean over replicas, and with the suffix _se its standard error; v_se is zero
+        by default, for variances that are not learned. Outcomes are those of the means over replicas.
+    Returns
+        A Dataset with the variables and attributes of SIM.nc. No closed system stands behind it: its attribute system
+        is "none", and rtol, atol are nan.
+    Raises
+        ValueError if an array does not have its shape.
+    """
+    fields = _fields(problem, m, s, w, v, objective, mode_mass)
+    errors = _fields(
+        problem, m_se, s_se, w_se, np.zeros_like(w_se) if v_se is None else v_se, objective_se, mode_mass_se
+    )
+    for name, (dimensions, values, units, meaning) in errors.items():
+        fields[f"{name}_se"] = (dimensions, values, units, f"standard error over replicas: {meaning}")
+    attributes = _attributes(problem, backend, command) | {"system": "none", "rtol": np.nan, "atol": np.nan}
+    return _dataset(
+        problem, fields, B, status, attributes | {"particles": particles, "replicas": replicas, "step": step}
+    )
+
+
+_Field = tuple[tuple[str, ...], Array, str, str]
+
+
+def _fields(
+    problem: Problem, m: Array, s: Array, w: Array, v: Array | None, objective: Array, mode_mass: Array
+) -> dict[str, _Field]:
+    v = np.broadcast_to(problem.family.variances, w.shape) if v is None else v
+    values = {"m": m, "s": s, "w": w, "v": v, "objective": objective, "mode_mass": mode_mass}
+    return {name: (dims, values[name], units, meaning) for name, (dims, units, meaning) in _VARIABLES.items()}
+
+
+def _dataset(
+    problem: Problem, fields: dict[str, _Field], B: Array, status: NDArray[Any], attributes: dict[str, Any]
+) -> xr.Dataset:
+    sizes = {
+        "sample": len(status),
+        "time": len(problem.time.times),
+        "component": problem.family.components,
+        "component_other": problem.family.components,
+        "mode": len(problem.target.weights),
+    }
+    status = np.asarray(status, dtype=np.int8)
+    failed = status != 0
+    variables: dict[str, xr.Variable] = {}
+    for name, (dimensions, given, units, meaning) in fields.items():
+        values = np.array(given, dtype=np.float64)
+        shape = tuple(sizes[dimension] for dimension in dimensions)
+        if values.shape != shape:
+            raise ValueError(f"{name} has shape {values.shape}, must have {shape}")
+        values[failed] = np.nan
+        variables[name] = xr.Variable(dimensions, values, {"units": units, "long_name": meaning})
+    if B.shape != (sizes["sample"], sizes["component"], sizes["mode"]):
+        raise ValueError(f"B has shape {B.shape}, must have one (K, L) table for each of {sizes['sample']} samples")
+    codes = outcomes(variables["w"].values, variables["mode_mass"].values[:, -1], B, problem.target.weights) | {
+        "status": status
+    }
+    for name, meaning in _OUTCOMES.items():
+        variables[name] = xr.Variable(("sample",), codes[name], {"units": "1", "long_name": meaning})
+    time = xr.Variable(("time",), problem.time.times, {"units": "1", "long_name": "time of the flow"})
+    return xr.Dataset(variables, coords={"time": time}, attrs=attributes)
+
+
+def _attributes(problem: Problem, backend: str, command: str) -> dict[str, Any]:
+    packages = ["modecollapse", "numpy", "scipy", "xarray"]
+    versions = {"python": platform.python_version()} | {name: metadata.version(name) for name in packages}
+    return {
+        "problem": problem.text,
+        "seed": problem.init.seed,
+        "backend": backend,
+        "command": command,
+        "versions": json.dumps(versions),
+    }
+
+
+def check_output(path: str | os.PathLike[str]) -> None:
+    """Refuse an output that could not be written, before anything is computed.
+
+    Raises  OutputError if the folder does not exist or cannot be written to, or if `path` is a folder.
+    """
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise OutputError(f"{path}: folder {path.parent} does not exist; must be an existing folder")
+    if path.is_dir():
+        raise OutputError(f"{path}: is a folder; must be the name of a file")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise OutputError(f"{path}: folder {path.parent} cannot be written to; must be a writable folder")
+
+
+def write(ds: xr.Dataset, path: str | os.PathLike[str]) -> None:
+    """Write a Dataset as NetCDF-4, whole or not at all; a file already there survives a failure.
+
+    Raises  OutputError if the file cannot be written, for instance because the disk is full.
+    """
+    # Built in memory first: HDF5 on a full disk fails at unpredictable places, a plain write does so cleanly.
+    write_bytes(ds.to_netcdf(engine="h5netcdf"), path)
+
+
+def write_bytes(content: bytes | memoryview, path: str | os.PathLike[str]) -> None:
+    """Write a file of any kind, whole or not at all; a file already there survives a failure.
+
+    Raises  OutputError if it cannot be written.
+    """
+    path = Path(path)
+    check_output(path)
+    # In the same folder, since only within one file system does a rename replace the old file in one step.
+    unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        with unfinished.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(unfinished, path)
+    except BaseException as error:
+        unfinished.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise OutputError(f"{path}: cannot be written ({error.strerror or error}); nothing was left") from error
+        raise
+
+
+def open(path: str | os.PathLike[str]) -> xr.Dataset:
+    """Read a RUN.nc or SIM.nc into memory.
+
+    Raises  ResultError if the file cannot be read or is not a result of this project.
+    """
+    try:
+        ds = xr.load_dataset(path, engine="h5netcdf")
+    except FileNotFoundError:
+        raise ResultError(f"{path}: does not exist; must be a result file") from None
+    except (OSError, ValueError, KeyError) as error:
+        reason = " ".join(str(error).split())
+        raise ResultError(f"{path}: cannot be read as NetCDF-4 ({reason}); must be a result file") from None
+    missing = [name for name in _REQUIRED if name not in ds] + [name for name in ("problem",) if name not in ds.attrs]
+    if missing:
+        raise ResultError(f"{path}: lacks {', '.join(missing)}; must be written by `python -m solvers`")
+    return ds
+
+
+def problem_of(ds: xr.Dataset) -> Problem:
+    """The problem that a result answers.
+
+    Raises  ResultError if the Dataset holds none that this version understands.
+    """
+    try:
+        return Problem.parse(str(ds.attrs["problem"]), name="problem of the result")
+    except KeyError:
+        raise ResultError("the dataset has no attribute problem; must be a result of `python -m solvers`") from None
+    except ProblemError as error:
+        raise ResultError(str(error)) from error

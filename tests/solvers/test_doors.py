@@ -1,0 +1,308 @@
+"""python -m solvers: what the commands accept, refuse, write and print. Stand-ins do the work behind them."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import solvers
+from solvers import results
+from solvers.__main__ import app
+from solvers.console import progress_bar
+from solvers.particles.plan import SimulationError
+
+ROOT = Path(__file__).parents[2]
+
+PROBLEM = """
+dimension = 64
+[target]
+separation = 3.0
+[family]
+components = 2
+[init]
+scale = 0.125
+samples = 4
+[time]
+end = 10.0
+save = 3
+"""
+
+
+def answer(problem, status):
+    n, T = len(status), len(problem.time.times)
+    mode_mass = np.full((n, T, 2), 0.5)
+    mode_mass[0] = [0.99, 0.01]
+    return results.run_dataset(
+        problem,
+        m=np.zeros((n, T, 2, 2)),
+        s=np.zeros((n, T, 2, 2)),
+        w=np.full((n, T, 2), 0.5),
+        objective=np.zeros((n, T)),
+        mode_mass=mode_mass,
+        B=np.full((n, 2, 2), 0.5),
+        status=np.array(status),
+        quadrature_error=np.full((n, T), 3e-13),
+        system="a1b2",
+        backend="numpy",
+        rtol=1e-8,
+        atol=1e-10,
+    )
+
+
+class Report:
+    def __init__(self, agrees):
+        self.agrees = agrees
+
+    def to_json(self):
+        return json.dumps({"agrees": self.agrees})
+
+    def table(self):
+        return "all entries within their errors"
+
+
+@pytest.fixture
+def work(monkeypatch):
+    """Stand-ins for solve, simulate and compare; .calls holds what they were called with, .does what happens inside."""
+    state = types.SimpleNamespace(calls=[], does=lambda: None, status=(0, 0, 0, 0), agrees=True)
+
+    def stand_in(make):
+        def call(problem, **options):
+            progress = options.pop("progress")
+            state.calls.append((problem.dimension, options, progress is not None))
+            state.does()
+            return make(problem)
+
+        return call
+
+    flow = types.ModuleType("solvers.flow")
+    flow.solve = stand_in(lambda problem: answer(problem, state.status))
+    particles = types.ModuleType("solvers.particles.flow")
+    particles.simulate = stand_in(lambda problem: answer(problem, state.status))
+    compare = types.ModuleType("solvers.compare")
+    compare.compare = stand_in(lambda problem: Report(state.agrees))
+    for module, package in [(flow, solvers), (particles, solvers.particles), (compare, solvers)]:
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+        monkeypatch.setattr(package, module.__name__.rpartition(".")[2], module, raising=False)
+    return state
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "two_modes.toml").write_text(PROBLEM)
+    return tmp_path
+
+
+def call(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
+
+
+def left_in(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_solve(work, folder):
+    done = call("solve", "two_modes.toml", "--out", "run.nc")
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == [
+        "run.nc: 4 samples, 3 times from 0 to 10",
+        "collapsed 1 of 4 (25.0%)",
+        "aligned   0 of 4 (0.0%)",
+        "vanished  0 of 4 (0.0%)",
+        "largest estimated error of an expectation: 3.0e-13",
+    ]
+    assert work.calls == [(64, {"rtol": 1e-8, "atol": 1e-10, "backend": "numpy"}, False)]
+    assert results.problem_of(results.open("run.nc")).text == PROBLEM
+
+
+def test_solve_counts_failed_samples_even_when_quiet(work, folder):
+    work.status = (0, 1, 2, 2)
+    done = call("solve", "two_modes.toml", "--out", "run.nc")
+    assert "collapsed 1 of 1 (100.0%)" in done.stdout
+    assert done.stderr == "run.nc: failed samples, which hold nan: 1 step limit, 2 not finite\n"
+    quiet = call("solve", "two_modes.toml", "--out", "run.nc", "--quiet")
+    assert (quiet.exit_code, quiet.stdout, quiet.stderr) == (0, "", done.stderr)
+
+
+def test_simulate(work, folder):
+    options = ["--particles", 100, "--replicas", 8, "--step", 0.01]
+    done = call("simulate", "two_modes.toml", "--out", "sim.nc", *options)
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert done.stdout.startswith("sim.nc: 4 samples")
+    assert work.calls == [(64, {"particles": 100, "replicas": 8, "step": 0.01, "backend": "numpy"}, False)]
+    call("simulate", "two_modes.toml", "--out", "sim.nc", "--quiet")
+    assert work.calls[1][1] == {"particles": 256, "replicas": 32, "step": 0.05, "backend": "numpy"}
+
+
+@pytest.mark.parametrize(("agrees", "status"), [(True, 0), (False, 1)])
+def test_compare(work, folder, agrees, status):
+    work.agrees = agrees
+    done = call("compare", "two_modes.toml", "--out", "report.json", "--drop", "repulsion")
+    assert (done.exit_code, done.stderr) == (status, "")
+    assert done.stdout == "all entries within their errors\n"
+    assert json.loads((folder / "report.json").read_text()) == {"agrees": agrees}
+    options = {"particles": 256, "replicas": 32, "step": 0.05, "rtol": 1e-8, "atol": 1e-10}
+    assert work.calls == [(64, options | {"backend": "numpy", "drop": "repulsion"}, False)]
+    quiet = call("compare", "two_modes.toml", "--quiet")
+    assert (quiet.exit_code, quiet.stdout, quiet.stderr) == (status, "", "")
+
+
+COMMANDS = [("solve", "--out", "out.nc"), ("simulate", "--out", "out.nc"), ("compare", "--out", "out.nc")]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[0])
+def test_bad_input_is_one_message_before_any_work(work, folder, command, monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy", None)  # not installed
+    (folder / "bad.toml").write_text(PROBLEM.replace("components = 2", "components = 2\nweights = [0.7, 0.5]"))
+    name, *out = command
+    refused = {
+        (name, "none.toml", *out): "none.toml: cannot be read (No such file or directory)",
+        (name, "bad.toml", *out): "bad.toml: family.weights: sums to 1.2, must sum to 1\n",
+        (name, "two_modes.toml", "--out", "none/out.nc"): "none/out.nc: folder none does not exist",
+        (name, "two_modes.toml", "--out", "two_modes.toml"): "--out: two_modes.toml is the problem file itself",
+        (name, "two_modes.toml", *out, "--backend", "numba"): "numba: not available in this version",
+        (name, "two_modes.toml", *out, "--backend", "cupy"): "cupy: not installed",
+        (name, "two_modes.toml", *out, "--backend", "tpu"): "tpu: unknown backend; allowed: numpy, cupy\n",
+    }
+    if name != "simulate":
+        refused[name, "two_modes.toml", *out, "--rtol", "0"] = "--rtol: is 0; must be a number > 0\n"
+        refused[name, "two_modes.toml", *out, "--atol", "nan"] = "--atol: is nan; must be a number > 0\n"
+    for arguments, message in refused.items():
+        done = call(*arguments)
+        assert (done.exit_code, done.stdout) == (2, ""), arguments
+        assert done.stderr.startswith(message)
+        assert done.stderr.count("\n") == 1
+    assert work.calls == []
+    assert left_in(folder) == ["bad.toml", "two_modes.toml"]
+    assert (folder / "two_modes.toml").read_text() == PROBLEM
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[0])
+@pytest.mark.parametrize(
+    ("error", "status", "message"),
+    [
+        (SimulationError("step: is 3; must be at most 1"), 2, "step: is 3; must be at most 1\n"),
+        (MemoryError("Unable to allocate 8 EiB"), 2, "not enough memory: Unable to allocate 8 EiB\n"),
+        (KeyboardInterrupt(), 130, "interrupted\n"),
+    ],
+    ids=["refused", "memory", "interrupt"],
+)
+def test_what_goes_wrong_inside_leaves_nothing(work, folder, command, error, status, message):
+    def fail():
+        raise error
+
+    work.does = fail
+    done = call(command[0], "two_modes.toml", *command[1:])
+    assert (done.exit_code, done.stdout, done.stderr) == (status, "", message)
+    assert left_in(folder) == ["two_modes.toml"]
+
+
+def test_a_mistake_of_ours_is_not_called_bad_input(work, folder):
+    def fail():
+        raise ValueError("shapes do not match")
+
+    work.does = fail
+    with pytest.raises(ValueError, match="shapes do not match"):
+        call("solve", "two_modes.toml", "--out", "run.nc")
+    assert left_in(folder) == ["two_modes.toml"]
+
+
+def test_an_unknown_term_is_bad_input(work, folder):
+    def fail():
+        raise ValueError('is "gravity"; allowed: attraction, repulsion')
+
+    work.does = fail
+    done = call("compare", "two_modes.toml", "--drop", "gravity")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr == '--drop: is "gravity"; allowed: attraction, repulsion\n'
+
+
+def test_every_command_has_an_example():
+    for command in ("solve", "simulate", "compare"):
+        done = call(command, "--help")
+        assert done.exit_code == 0
+        assert f"Example: python -m solvers {command} figures/problems/two_modes.toml" in " ".join(done.stdout.split())
+
+
+class Terminal:
+    """A text stream that says it is a terminal."""
+
+    def __init__(self):
+        self.text = ""
+
+    def write(self, text):
+        self.text += text
+        return len(text)
+
+    def flush(self):
+        pass
+
+    def isatty(self):
+        return True
+
+
+def test_progress_is_shown_on_a_terminal_only(monkeypatch, capsys):
+    with progress_bar("solving", quiet=False) as progress:
+        assert progress is None
+    monkeypatch.setattr(sys, "stderr", terminal := Terminal())
+    with progress_bar("solving", quiet=True) as progress:
+        assert progress is None
+    assert terminal.text == ""
+    monkeypatch.setenv("TERM", "xterm")
+    with progress_bar("solving", quiet=False) as progress:
+        progress(0.42)
+        progress(1.0)
+    assert "solving" in terminal.text
+    assert "100%" in terminal.text
+    assert capsys.readouterr() == ("", "")
+
+
+def process(*arguments, **options):
+    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, cwd=ROOT, **options)
+
+
+def test_as_a_process_bad_input_exits_2_without_a_traceback(folder):
+    (folder / "typo.toml").write_text(PROBLEM.replace("separation", "seperation"))
+    done = process("-m", "solvers", "solve", folder / "typo.toml", "--out", folder / "run.nc")
+    expected = f'{folder}/typo.toml: target.seperation: unknown key; did you mean "separation"?\n'
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", expected)
+    done = process("-m", "solvers", "solve", folder / "two_modes.toml")
+    assert done.returncode == 2
+    assert "--out" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert left_in(folder) == ["two_modes.toml", "typo.toml"]
+
+
+def test_help_does_not_wait_for_the_numbers():
+    script = "import sys, solvers.__main__; print(sorted({'xarray', 'scipy', 'pydantic'} & set(sys.modules)))"
+    assert process("-c", script, check=True).stdout == "[]\n"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="sends a POSIX signal")
+def test_ctrl_c_in_a_process_exits_130_and_leaves_nothing(folder):
+    script = f"""
+import signal, sys, time, types
+import solvers.__main__
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job may have been started deaf to Ctrl-C
+flow = types.ModuleType("solvers.flow")
+def solve(*_, **__):
+    print("working", flush=True)
+    time.sleep(60)
+flow.solve = solve
+sys.modules["solvers.flow"] = solvers.flow = flow
+solvers.__main__.app(["solve", {str(folder / "two_modes.toml")!r}, "--out", {str(folder / "run.nc")!r}])
+"""
+    command = [sys.executable, "-c", script]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT) as running:
+        assert running.stdout.readline() == "working\n"
+        running.send_signal(signal.SIGINT)
+        output, errors = running.communicate(timeout=30)
+    assert (running.returncode, output, errors) == (130, "", "interrupted\n")
+    assert left_in(folder) == ["two_modes.toml"]

@@ -1,0 +1,215 @@
+"""A closed system written out for given K and L, and its Jacobian by Price's theorem.
+
+Expectations over Gaussian logits become `LogitMean` nodes, which know their derivative with respect to any state:
+∂E[f] = Σ_i E[∂_i f] ∂mean_i + ½ Σ_ih E[∂_i ∂_h f] ∂cov_ih  (Price 1958; the first term is Bonnet's).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import log_softmax, logsumexp
+from sympy import (
+    Add,
+    Expr,
+    ImmutableDenseMatrix,
+    Indexed,
+    Integer,
+    Matrix,
+    Rational,
+    S,
+    Symbol,
+    Tuple,
+    exp,
+    lambdify,
+    log,
+)
+
+from theory.expectations import LogitExpectation
+from theory.sums import Sigma
+
+if TYPE_CHECKING:
+    from theory.system import ClosedSystem
+
+__all__ = ["ConcreteSystem", "LogitMean"]
+
+Polynomial = Counter[tuple[int, ...]]
+
+
+class LogitMean(Expr):  # type: ignore[misc]
+    """E[f(U)] for Gaussian logits U ~ N(mean, cov), the last of them zero.
+
+    f is log-sum-exp if `powers` is empty, else the monomial Π_i softmax_i(U)^{powers_i}.
+    """
+
+    is_commutative = True
+    is_real = True
+
+    def __new__(cls, powers: Any, mean: Any, cov: Any) -> Expr:
+        powers = Tuple(*powers)
+        if powers and all(n == 0 for n in powers):
+            return S.One
+        return Expr.__new__(cls, powers, Tuple(*mean), ImmutableDenseMatrix(cov))
+
+    def _polynomial(self, f: Polynomial) -> Expr:
+        return Add(*(c * LogitMean(powers, self.args[1], self.args[2]) for powers, c in f.items()))
+
+    def _eval_derivative(self, y: Symbol) -> Expr:
+        _, mean, cov = self.args
+        n = len(mean)
+        powers = tuple(int(p) for p in self.args[0])
+        first = [_slope(Counter({powers: 1}), i) if powers else Counter({_unit(i, n): 1}) for i in range(n)]
+        out = S.Zero
+        for i in range(n):
+            dm = mean[i].diff(y)
+            if dm != 0:
+                out += dm * self._polynomial(first[i])
+            for h in range(n):
+                dc = cov[i, h].diff(y)
+                if dc != 0:
+                    out += Rational(1, 2) * dc * self._polynomial(_slope(first[i], h))
+        return out
+
+
+def _unit(i: int, n: int) -> tuple[int, ...]:
+    return tuple(int(j == i) for j in range(n))
+
+
+def _slope(f: Polynomial, i: int) -> Polynomial:
+    """∂/∂U_i of a polynomial in the softmax r: ∂_i Π r^n = Π r^n (n_i − |n| r_i)."""
+    out: Polynomial = Counter()
+    for powers, c in f.items():
+        if powers[i]:
+            out[powers] += c * powers[i]
+        if sum(powers):
+            out[tuple(p + (j == i) for j, p in enumerate(powers))] -= c * sum(powers)
+    return out
+
+
+class ConcreteSystem:
+    """States, right-hand sides and Jacobian of a closed system at given K and L.
+
+    states: symbols s11, s12, …, m11, …, theta1, …; s is symmetric and stored once.
+    parameters: c11, …, pi1, …, v, u, d, and the weights w1, … if they are fixed.
+    """
+
+    def __init__(self, system: ClosedSystem, K: int, L: int) -> None:
+        self.system, self.K, self.L = system, K, L
+        self.learned = "theta" in system.equations
+        k, j, i = system.q.indices(3)
+        (l,) = system.p.indices(1)
+        del j
+        rhs = system.right_hand_sides
+        self._tables = {t.name: t for t in system.tables}
+        self.equations: dict[Symbol, Expr] = {}
+        for a in range(K):
+            for b in range(a, K):
+                self.equations[Symbol(f"s{a + 1}{b + 1}", real=True)] = self.write_out(rhs["s"], {k: a + 1, i: b + 1})
+        for a in range(K):
+            for b in range(L):
+                self.equations[Symbol(f"m{a + 1}{b + 1}", real=True)] = self.write_out(rhs["m"], {k: a + 1, l: b + 1})
+        for a in range(K if self.learned else 0):
+            self.equations[Symbol(f"theta{a + 1}", real=True)] = self.write_out(rhs["theta"], {k: a + 1})
+
+    @property
+    def states(self) -> tuple[Symbol, ...]:
+        return tuple(self.equations)
+
+    @cached_property
+    def jacobian(self) -> Matrix:
+        """∂(right-hand sides)/∂(states), in the order of `states`."""
+        return Matrix([[rhs.diff(y) for y in self.states] for rhs in self.equations.values()])
+
+    def observable(self, name: str, mode: int = 1) -> Expr:
+        """The objective, or the mass on one mode."""
+        (l,) = self.system.p.indices(1)
+        return self.write_out(self.system.observables[name], {l: mode})
+
+    def write_out(self, expr: Expr, at: dict[Symbol, int]) -> Expr:
+        """An index-notation expression with its indices replaced by numbers and its tables by LogitMean nodes."""
+        sizes = {self.system.q.size: self.K, self.system.p.size: self.L}
+
+        def number(index: Expr) -> int:
+            return int(at[index] if index in at else sizes.get(index, index))
+
+        def go(e: Expr) -> Expr:
+            return self.write_out(e, at)
+
+        if isinstance(expr, Sigma):
+            terms = range(1, sizes[expr.size] + 1)
+            return Add(*(self.write_out(expr.function, {**at, expr.index: n}) for n in terms))
+        if isinstance(expr, Indexed):
+            return self._indexed(str(expr.base), [number(n) for n in expr.indices])
+        if isinstance(expr, LogitExpectation):
+            size = sizes[expr.size]
+            labels = [Integer(n + 1) for n in range(size)]
+            mean = [go(expr.mean(n)) for n in labels]
+            cov = [[go(expr.cov(n, h)) for h in labels] for n in labels]
+            powers = () if expr.kind == "logsumexp" else _unit(number(expr.entry) - 1, size)
+            return LogitMean(powers, mean, cov)
+        if isinstance(expr, log) and isinstance(expr.args[0], Indexed):
+            return self._log_weight(str(expr.args[0].base), number(expr.args[0].indices[0]))
+        if not expr.args or expr.is_number:
+            return Integer(sizes[expr]) if expr in sizes else expr
+        return expr.func(*(go(a) for a in expr.args))
+
+    def _indexed(self, name: str, indices: list[int]) -> Expr:
+        if name in self._tables:
+            table = self._tables[name]
+            return self.write_out(table.value, dict(zip(table.indices, indices, strict=True)))
+        if name in ("s", "c"):
+            indices = sorted(indices)
+        if name == "w" and self.learned:
+            total = Add(*(exp(Symbol(f"theta{n + 1}", real=True)) for n in range(self.K)))
+            return exp(Symbol(f"theta{indices[0]}", real=True)) / total
+        return Symbol(name + "".join(map(str, indices)), real=True, positive=True if name in ("w", "pi") else None)
+
+    def _log_weight(self, name: str, index: int) -> Expr:
+        if name == "w" and self.learned:
+            total = Add(*(exp(Symbol(f"theta{n + 1}", real=True)) for n in range(self.K)))
+            return Symbol(f"theta{index}", real=True) - log(total)
+        return log(self._indexed(name, [index]))
+
+    def evaluate(self, expr: Expr | Matrix, values: dict[str, float], nodes: int = 60) -> npt.NDArray[np.float64]:
+        """Numbers for an expression of this system: Gauss–Hermite over the logits' own directions. For checks, not speed."""
+        expr = Matrix([[expr]]) if isinstance(expr, Expr) else expr
+        expectations = sorted(expr.atoms(LogitMean), key=str)
+        stand_ins = {node: Symbol(f"_E{n}") for n, node in enumerate(expectations)}
+        symbols = [Symbol(name) for name in values]
+        plain = {s: Symbol(s.name) for s in expr.free_symbols}
+
+        def number(e: Any) -> Any:
+            return lambdify(symbols, e.xreplace(plain), "math" if isinstance(e, Expr) else "numpy")(*values.values())
+
+        numbers = []
+        for node in expectations:
+            powers, mean, cov = node.args
+            numbers.append(
+                _gauss_hermite(
+                    [int(p) for p in powers],
+                    np.array([float(number(m)) for m in mean]),
+                    np.array(number(cov), dtype=float),
+                    nodes,
+                )
+            )
+        with_numbers = expr.xreplace(stand_ins)
+        names = [*symbols, *stand_ins.values()]
+        f = lambdify(names, with_numbers.xreplace(plain), "numpy")
+        return np.asarray(f(*values.values(), *numbers), dtype=float)
+
+
+def _gauss_hermite(powers: list[int], mean: Any, cov: Any, nodes: int) -> float:
+    n = len(mean) - 1
+    if n == 0:
+        return 1.0 if powers else 0.0
+    x, w = np.polynomial.hermite_e.hermegauss(nodes)
+    z = np.stack([g.ravel() for g in np.meshgrid(*[x] * n, indexing="ij")], axis=-1)
+    weight = np.prod(np.stack([g.ravel() for g in np.meshgrid(*[w / w.sum()] * n, indexing="ij")], axis=-1), axis=-1)
+    values, vectors = np.linalg.eigh(cov[:-1, :-1])
+    u = mean + np.pad(z @ (vectors * np.sqrt(np.clip(values, 0, None))).T, ((0, 0), (0, 1)))
+    f = np.exp(log_softmax(u, axis=1) @ np.array(powers)) if powers else logsumexp(u, axis=1)
+    return float(weight @ f)

@@ -1,0 +1,62 @@
+"""A derivation: a chain of recorded steps (rule, before, after), each checked by numbers in d dimensions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from sympy import Expr
+
+from theory.rules import Rule
+from theory.witness import Witness, residual
+
+__all__ = ["Derivation", "Step", "WrongRule"]
+
+
+class WrongRule(AssertionError):
+    """A rule changed the value of an expression: the witness found before ≠ after."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One application of one rule to the quantity `of` (LaTeX)."""
+
+    of: str
+    rule: Rule
+    before: Expr
+    after: Expr
+
+    @cached_property
+    def witness(self) -> float:
+        """|before − after| at a random point in d dimensions, over max(1, |before|); both sides by quadrature in R^d."""
+        return residual(self.before, self.after)
+
+
+@dataclass
+class Derivation:
+    """Applies rules in order and records every one that changed something.
+
+    With `check=True` each step is verified by its witness as it is taken.
+    Raises WrongRule if a step changes the value by more than `Witness.TOLERANCE`.
+    """
+
+    check: bool = False
+    steps: list[Step] = field(default_factory=list)
+
+    def run(self, of: str, expr: Expr, rules: Iterable[Rule]) -> Expr:
+        """Apply the rules one after the other to `expr`, the current form of the quantity `of`."""
+        for rule in rules:
+            after = rule.apply(expr)
+            if after != expr:
+                self.record(Step(of, rule, expr, after))
+                expr = after
+        return expr
+
+    def record(self, step: Step) -> None:
+        """Append a step, verified if asked."""
+        if self.check and step.witness > Witness.TOLERANCE:
+            raise WrongRule(
+                f"{step.rule.name} changed the value by {step.witness:.2g}:\n  {step.before}\n  {step.after}"
+            )
+        self.steps.append(step)

@@ -1,0 +1,147 @@
+"""E_k[·] as a node, the derivative node, and expectations over the law of Gaussian logits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sympy import Expr, Indexed, Lambda, sympify
+from sympy.core.symbol import Str
+
+from theory.mixtures import LogDensity, Mixture, Responsibility
+from theory.sums import Sigma
+from theory.vectors import Dot, Mean, Point, is_vector
+
+__all__ = ["Expectation", "Gradient", "LogSumExp", "LogitExpectation", "Softmax", "depends_on_x"]
+
+
+class Expectation(Expr):  # type: ignore[misc]
+    """E_k[f(x)], x ~ N(mean_k, variance·I) under component k of a mixture; f scalar or vector. Binds x."""
+
+    is_commutative = True
+
+    def __new__(cls, mixture: Mixture, k: Any, f: Any) -> Expectation:
+        return Expr.__new__(cls, mixture, sympify(k), sympify(f))
+
+    mixture = property(lambda self: self.args[0])
+    component = property(lambda self: self.args[1])
+    integrand = property(lambda self: self.args[2])
+
+    @property
+    def is_vector(self) -> bool:
+        return is_vector(self.integrand)
+
+    @property
+    def is_real(self) -> bool | None:
+        return None if self.is_vector else True
+
+    def _sympystr(self, printer: Any) -> str:
+        return f"E_{self.component}[{printer._print(self.integrand)}]"
+
+    def _latex(self, printer: Any) -> str:
+        return rf"E_{{{printer._print(self.component)}}}\!\left[{printer._print(self.integrand)}\right]"
+
+    def dot_inside(self, b: Expr) -> Expr:
+        """E_k[f]·b = E_k[f·b], for b that does not depend on x."""
+        return Expectation(self.mixture, self.component, Dot(self.integrand, b))
+
+
+class Gradient(Expr):  # type: ignore[misc]
+    """∂f/∂y, unevaluated: a vector if y is a vector (the point x or a mean), else a scalar."""
+
+    is_commutative = True
+
+    def __new__(cls, f: Expr, y: Expr) -> Gradient:
+        return Expr.__new__(cls, f, y)
+
+    f = property(lambda self: self.args[0])
+    y = property(lambda self: self.args[1])
+
+    @property
+    def is_vector(self) -> bool:
+        return isinstance(self.y, Mean | Point)
+
+    def _sympystr(self, printer: Any) -> str:
+        operator = "∇" if isinstance(self.y, Point) else f"∂_{self.y}"
+        return f"{operator}({printer._print(self.f)})"
+
+    def _latex(self, printer: Any) -> str:
+        operator = r"\nabla" if isinstance(self.y, Point) else rf"\partial_{{{printer._print(self.y)}}}"
+        return rf"{operator}\left({printer._print(self.f)}\right)"
+
+
+class LogSumExp(Expr):  # type: ignore[misc]
+    """log Σ_j exp(logits(j)), j = 1..size; the logits are fields of x."""
+
+    is_commutative = True
+    is_real = True
+    is_field = True
+
+    def __new__(cls, logits: Lambda, size: Expr) -> LogSumExp:
+        return Expr.__new__(cls, logits, size)
+
+    def _sympystr(self, printer: Any) -> str:
+        (j,) = self.args[0].variables
+        return f"LSE_{j}[{printer._print(self.args[0].expr)}]"
+
+    def _latex(self, printer: Any) -> str:
+        (j,) = self.args[0].variables
+        return rf"\operatorname{{LSE}}_{{{j}}}\!\left[{printer._print(self.args[0].expr)}\right]"
+
+
+class Softmax(Expr):  # type: ignore[misc]
+    """softmax of logits(1..size), entry j; the logits are fields of x."""
+
+    is_commutative = True
+    is_real = True
+    is_field = True
+
+    def __new__(cls, logits: Lambda, size: Expr, j: Any) -> Softmax:
+        return Expr.__new__(cls, logits, size, sympify(j))
+
+    def _sympystr(self, printer: Any) -> str:
+        (j,) = self.args[0].variables
+        return f"softmax_{j}[{printer._print(self.args[0].expr)}]_{self.args[2]}"
+
+    def _latex(self, printer: Any) -> str:
+        (j,) = self.args[0].variables
+        body = printer._print(self.args[0].expr)
+        return rf"\operatorname{{softmax}}_{{{j}}}\!\left[{body}\right]_{{{printer._print(self.args[2])}}}"
+
+
+class LogitExpectation(Expr):  # type: ignore[misc]
+    """E[softmax_j(U)] or E[logsumexp(U)], U ~ N(mean, cov) of `size` logits, the last identically zero.
+
+    The end of every derivation: size − 1 Gaussian directions, whatever d. `entry` is j, or 0 for the log-sum-exp.
+    """
+
+    is_commutative = True
+    is_real = True
+
+    def __new__(cls, kind: str | Str, mean: Lambda, cov: Lambda, size: Expr, entry: Any = 0) -> LogitExpectation:
+        return Expr.__new__(cls, Str(str(kind)), mean, cov, size, sympify(entry))
+
+    kind = property(lambda self: str(self.args[0]))
+    mean = property(lambda self: self.args[1])
+    cov = property(lambda self: self.args[2])
+    size = property(lambda self: self.args[3])
+    entry = property(lambda self: self.args[4])
+
+    def _sympystr(self, printer: Any) -> str:
+        mean, cov = printer._print(self.mean.expr), printer._print(self.cov.expr)
+        return f"E {self.kind}{'_' + str(self.entry) if self.entry != 0 else ''}(N({mean}; {cov}))"
+
+    def _latex(self, printer: Any) -> str:
+        entry = "" if self.entry == 0 else f"_{{{printer._print(self.entry)}}}"
+        mean, cov = printer._print(self.mean.expr), printer._print(self.cov.expr)
+        return rf"E\,\operatorname{{{self.kind}}}{entry}\!\left(N\!\left({mean};\ {cov}\right)\right)"
+
+
+def depends_on_x(expr: Expr) -> bool:
+    """True if the expression is a field: x occurs in it outside of expectations, which bind x."""
+    if isinstance(expr, Expectation | LogitExpectation | Indexed):
+        return False
+    if isinstance(expr, Point | LogDensity | Responsibility | LogSumExp | Softmax):
+        return True
+    if isinstance(expr, Sigma):
+        return depends_on_x(expr.function)
+    return any(depends_on_x(a) for a in expr.args)

@@ -1,0 +1,52 @@
+"""Every symbol once: meaning, range, source. The notation table of the README is printed from here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["NOTATION", "Notation", "markdown_table"]
+
+
+@dataclass(frozen=True)
+class Notation:
+    """One symbol: LaTeX, its name in code, what it means, the values it takes, where it comes from."""
+
+    latex: str
+    code: str
+    meaning: str
+    range: str
+    source: str = ""
+
+
+#: S1: Soletskyi, Gabrié, Loureiro, MLST 6 025056 (2025), arXiv 2410.13300.
+NOTATION = (
+    Notation(r"d", "d", "dimension of the space", r"$1, 2, \dots$"),
+    Notation(r"q=\sum_k w_k N(\mu_k, vI)", "q", "variational family, learned; components k, j, i", r"$k=1..K$", "S1"),
+    Notation(r"p=\sum_l \pi_l N(\nu_l, uI)", "p", "target, fixed; modes l, n", r"$l=1..L$", "S1"),
+    Notation(r"\mu_k,\ \nu_l", "mu, nu", "mean vectors of q and of p", r"$\mathbb R^d$"),
+    Notation(r"w_k,\ \pi_l", "w, pi", "weights of q and of p", r"$>0$, sum to 1"),
+    Notation(r"\theta_k", "theta", r"log-weights up to a constant, $w=\mathrm{softmax}\,\theta$", r"$\mathbb R$"),
+    Notation(r"v,\ u", "v, u", "variance of every component of q, of every mode of p", r"$>0$"),
+    Notation(r"s_{kj}=\mu_k\cdot\mu_j", "s", "overlaps within q", r"$\mathbb R$, not divided by d", "S1"),
+    Notation(r"m_{kl}=\mu_k\cdot\nu_l", "m", "overlaps of q with p", r"$\mathbb R$, not divided by d", "S1"),
+    Notation(r"c_{il}=\nu_i\cdot\nu_l", "c", "overlaps within p, constant", r"$\mathbb R$, not divided by d", "S1"),
+    Notation(r"E_k[\cdot]", "expect", r"expectation over $x\sim N(\mu_k, vI)$", ""),
+    Notation(r"r_j(x),\ \rho_l(x)", "", "responsibilities of q's components, of p's modes, at x", r"$(0,1)$"),
+    Notation(r"A_{kj}=E_k[r_j]", "A", "mean responsibility of component j under component k", r"$(0,1)$"),
+    Notation(r"B_{kl}=E_k[\rho_l]", "B", "mean responsibility of mode l under component k", r"$(0,1)$"),
+    Notation(r"F_k=E_k[\log q-\log p]", "F", "free energy of component k", "nats"),
+    Notation(r"D=\sum_k w_kF_k", "objective", "KL(q‖p), the objective", r"nats, $\ge 0$"),
+    Notation(r"\Gamma_{ki}=\dot\mu_k\cdot\mu_i", "gamma", r"half of $\dot s=\Gamma+\Gamma^T$", ""),
+    Notation(r"\hat\pi_l=\sum_k w_kB_{kl}", "mode_mass", "mass of q on mode l", r"$(0,1)$, sums to 1"),
+    Notation(r"R=|\nu|", "separation", r"two modes at $\pm\nu$: half their distance", "units of the mode width"),
+)
+
+
+def markdown_table() -> str:
+    """The table as Markdown."""
+    rows = ["| symbol | code | meaning | range | source |", "|---|---|---|---|---|"]
+    for n in NOTATION:
+        code = f"`{n.code}`" if n.code else ""
+        latex = n.latex.replace("|", r"\vert ")
+        rows.append(f"| ${latex}$ | {code} | {n.meaning} | {n.range} | {n.source} |")
+    return "\n".join(rows) + "\n"

@@ -1,0 +1,92 @@
+"""ClosedSystem: the frozen centre. LaTeX, text, NumPy source, the concrete equations and the Jacobian are views of it."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+
+from sympy import Expr, IndexedBase, Matrix, Symbol
+
+from theory.concrete import ConcreteSystem
+from theory.derivation import Step
+from theory.expectations import Expectation
+from theory.mixtures import Mixture
+from theory.sums import substitute
+
+__all__ = ["ClosedSystem", "Table"]
+
+
+@dataclass(frozen=True)
+class Table:
+    """One expectation for every value of its indices: A_kj, B_kl or F_k.
+
+    source: the expectation over R^d it stands for. value: the same over Gaussian logits, in overlaps and weights.
+    """
+
+    name: str
+    indices: tuple[Symbol, ...]
+    source: Expectation
+    value: Expr
+
+    @property
+    def symbol(self) -> IndexedBase:
+        return IndexedBase(self.name, real=True)
+
+
+@dataclass(frozen=True)
+class ClosedSystem:
+    """Closed equations of a gradient flow, in index notation for any K and L.
+
+    gamma: Γ_ki = μ̇_k·μ_i, so that ds/dt = Γ + Γᵀ. equations: right-hand sides of m_kl and, if weights are learned, θ_k.
+    observables: objective (nats) and mode_mass (π̂_l). steps: how all of it was derived.
+    """
+
+    q: Mixture
+    p: Mixture
+    weights: str
+    objective: str
+    tables: tuple[Table, ...]
+    gamma: Expr
+    equations: dict[str, Expr]
+    observables: dict[str, Expr]
+    steps: tuple[Step, ...]
+
+    @property
+    def states(self) -> tuple[str, ...]:
+        """Names of the states: s_kj, m_kl and, if weights are learned, θ_k (log-weights up to a constant)."""
+        return ("s", *self.equations)
+
+    @property
+    def right_hand_sides(self) -> dict[str, Expr]:
+        """d/dt of every state in index notation: s_ki, m_kl, θ_k."""
+        k, i = self.q.indices(3)[0], self.q.indices(3)[2]
+        dummy = Symbol("_", integer=True, positive=True)
+        transposed = substitute(substitute(substitute(self.gamma, k, dummy), i, k), dummy, i)
+        return {"s": self.gamma + transposed, **self.equations}
+
+    @cached_property
+    def hash(self) -> str:
+        """SHA-256 of the equations and tables: two systems with the same hash have the same dynamics."""
+        from theory.emit.text import describe
+
+        return hashlib.sha256(describe(self).encode()).hexdigest()
+
+    def at(self, K: int, L: int) -> ConcreteSystem:
+        """The equations written out for K components and L modes, in SymPy symbols, ready to differentiate."""
+        return ConcreteSystem(self, K, L)
+
+    def jacobian(self, K: int = 2, L: int = 2) -> Matrix:
+        """∂(right-hand side)/∂(states) at K, L; expectations are differentiated by Price's theorem."""
+        return self.at(K, L).jacobian
+
+    def emit(self, view: str) -> str:
+        """The system as "latex", "text" or "numpy" source.
+
+        Raises ValueError for a view that does not exist.
+        """
+        from theory.emit import VIEWS
+
+        if view not in VIEWS:
+            raise ValueError(f"view {view!r}: allowed are {', '.join(VIEWS)}")
+        return VIEWS[view](self)
