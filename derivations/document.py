@@ -15,7 +15,7 @@ from theory.witness import Witness
 __all__ = ["render"]
 
 #: Terms a line of a displayed formula holds before it is broken.
-TERMS_PER_LINE = 3
+TERMS_PER_LINE = 4
 
 
 def render(entry: Entry) -> str:
@@ -33,15 +33,16 @@ def render(entry: Entry) -> str:
         "## Rules used",
         _rules(system.steps),
         "## Derivation",
-        f"Each step was checked by numbers: both sides evaluated in $d=3$ with $K=3$, $L=2$ at a random point (tensor "
-        f"quadrature in $\\mathbb R^3$, derivatives by central differences), equal to {_power(Witness.TOLERANCE)} or better.",
+        "Each step carries a numeric witness: both sides evaluated in $d=3$ with $K=3$, $L=2$ at a random point "
+        "(tensor quadrature in $\\mathbb R^3$, derivatives by central differences), which the tests require to agree to "
+        f"{_power(Witness.TOLERANCE)}. $U^{{(K)}}$ and $U^{{(L)}}$ are Gaussian logits, their laws are listed below.",
         *_steps(system.steps),
         "## The closed system",
         "```math",
         system.emit("latex").strip(),
         "```",
-        "The tables are expectations over Gaussian logits, whatever $d$. Two logits need one direction, $K$ logits $K-1$. "
-        "Their laws, with the last logit identically zero:",
+        "The tables are expectations over Gaussian logits $U$, whatever $d$: two logits need one Gaussian direction, "
+        "$K$ logits $K-1$. The last logit is identically zero.",
         *_laws(entry),
         f"The same in code: [`solvers/generated/{entry.name}.py`](../../solvers/generated/{entry.name}.py).",
         "## Limits",
@@ -71,18 +72,19 @@ def _steps(steps: tuple[Step, ...]) -> list[str]:
 
 
 def _display(expr: Expr, equals: bool = False) -> str:
-    """A displayed formula, long sums broken over lines."""
+    """A displayed formula, long sums broken over lines; the laws of Gaussian logits follow in words."""
     start = "={}&" if equals else "&"
-    terms = [latex(t) for t in Add.make_args(expr)] if isinstance(expr, Add) else [latex(expr)]
-    signed = [terms[0], *(t if t.startswith("-") else f"+{t}" for t in terms[1:])]
+    terms = sorted(Add.make_args(expr), key=lambda t: t.could_extract_minus_sign())
+    codes = [latex(t) for t in terms]
+    signed = [codes[0], *(t if t.startswith("-") else f"+ {t}" for t in codes[1:])]
     lines, line = [], ""
     for n, term in enumerate(signed):
         if n and (n % TERMS_PER_LINE == 0 or len(line) + len(term) > 260):
             lines.append(line)
             line = ""
-        line += term
-    body = " \\\\\n&\\quad ".join([*lines, line])
-    return f"```math\n\\begin{{aligned}}\n{start} {body}\n\\end{{aligned}}\n```"
+        line += f" {term}"
+    body = " \\\\\n&\\quad".join([*lines, line])
+    return f"```math\n\\begin{{aligned}}\n{start}{body}\n\\end{{aligned}}\n```"
 
 
 def _laws(entry: Entry) -> list[str]:
@@ -91,9 +93,12 @@ def _laws(entry: Entry) -> list[str]:
         if isinstance(table.value, LogitExpectation):
             node = table.value
             (j,), (i, j2) = node.mean.variables, node.cov.variables
-            out.append(
-                f"For ${table.name}_{{{''.join(map(str, table.indices))}}}$, the mean of logit ${j}$ and the covariance of "
-                f"logits ${i},{j2}$ under component $k$:"
-            )
-            out += [_display(node.mean.expr), _display(node.cov.expr)]
+            u = f"U^{{({node.size})}}"
+            out += [
+                f"For ${table.name}_{{{''.join(map(str, table.indices))}}}$, under component $k$, "
+                f"the mean of ${u}_{{{j}}}$",
+                _display(node.mean.expr),
+                f"and the covariance of ${u}_{{{i}}}$ and ${u}_{{{j2}}}$",
+                _display(node.cov.expr),
+            ]
     return out

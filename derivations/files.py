@@ -54,6 +54,6 @@ def differences(files: dict[Path, str], root: Path = ROOT) -> Iterator[str]:
             continue
         current = path.read_text()
         if current != text:
-            lines = zip(current.splitlines() + [""], text.splitlines() + [""], strict=False)
+            lines = zip([*current.splitlines(), ""], [*text.splitlines(), ""], strict=False)
             number = next((n for n, (a, b) in enumerate(lines, 1) if a != b), 1)
             yield f"{label}: line {number} differs from what the derivation generates"

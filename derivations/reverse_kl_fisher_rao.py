@@ -7,7 +7,8 @@ TITLE = "reverse-KL gradient flow of a Gaussian mixture, Fisher–Rao weights"
 STATEMENT = r"""
 As in [reverse_kl_flow](reverse_kl_flow.md), but the weights follow the natural gradient on the simplex,
 
-$$\dot w_k=-w_k\Big(\frac{\partial D}{\partial w_k}-\sum_j w_j\frac{\partial D}{\partial w_j}\Big),\qquad\theta_k=\log w_k .$$
+$$\dot w_k=-w_k\Big(\frac{\partial D}{\partial w_k}-\sum_j w_j\frac{\partial D}{\partial w_j}\Big),
+\qquad\theta_k=\log w_k .$$
 
 The state is again $\theta$; here it stays normalised by itself, because $\sum_k\dot w_k=0$.
 """

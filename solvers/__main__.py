@@ -112,24 +112,18 @@ def compare(
         from solvers.compare import compare as judge
         from solvers.console import progress_bar
 
-        try:
-            with progress_bar("comparing", quiet=quiet) as progress:
-                report = judge(
-                    problem,
-                    particles=particles,
-                    replicas=replicas,
-                    step=step,
-                    rtol=rtol,
-                    atol=atol,
-                    backend=backend,
-                    drop=drop,
-                    progress=progress,
-                )
-        except ValueError as error:
-            # A term the theory does not have; a subclass says something else.
-            if drop is None or type(error) is not ValueError:
-                raise
-            raise OptionError(f"--drop: {error}") from error
+        with progress_bar("comparing", quiet=quiet) as progress:
+            report = judge(
+                problem,
+                particles=particles,
+                replicas=replicas,
+                step=step,
+                rtol=rtol,
+                atol=atol,
+                backend=backend,
+                drop=drop,
+                progress=progress,
+            )
         if out is not None:
             results.write_bytes(report.to_json().encode(), out)
         if not quiet:
@@ -183,7 +177,8 @@ def summarise(ds: xr.Dataset, out: str, quiet: bool) -> None:
     status = ds["status"].values
     if not quiet:
         times = ds["time"].values
-        print(f"{out}: {len(status)} sample{'s'[: len(status) > 1]}, {len(times)} times from {times[0]:g} to {times[-1]:g}")
+        samples = "1 sample" if len(status) == 1 else f"{len(status)} samples"
+        print(f"{out}: {samples}, {len(times)} times from {times[0]:g} to {times[-1]:g}")
         for name in ("collapsed", "aligned", "vanished"):
             known = ds[name].values[ds[name].values >= 0]
             print(f"{name:9} {known.sum()} of {len(known)}" + (f" ({known.mean():.1%})" if len(known) else ""))

@@ -101,10 +101,10 @@ def judge(name: str, families: Sequence[Family], alpha: float) -> Part:
     entries = []
     for family in families:
         allowance = family.allowance + family.scale * resolution(alpha, count, family.draws)
-        mean = family.estimates.mean(0)
-        error = family.estimates.std(0, ddof=1) / np.sqrt(replicas)
-        excess = np.abs(mean - family.theory) - allowance
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            mean = family.estimates.mean(0)
+            error = family.estimates.std(0, ddof=1) / np.sqrt(replicas)
+            excess = np.abs(mean - family.theory) - allowance
             deviation = np.where(excess <= 0, 0.0, excess / error)
         deviation[~np.isfinite(excess)] = np.inf
         columns = (

@@ -10,4 +10,4 @@ from theory.mixtures import Mixture, mixture, target
 from theory.objectives import ReverseKL
 from theory.system import ClosedSystem
 
-__all__ = ["ClosedSystem", "NotClosed", "close", "Mixture", "ReverseKL", "gradient_flow", "mixture", "target"]
+__all__ = ["ClosedSystem", "Mixture", "NotClosed", "ReverseKL", "close", "gradient_flow", "mixture", "target"]

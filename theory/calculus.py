@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sympy import Add, Expr, Function, Indexed, KroneckerDelta, Mul, Pow, S
+from sympy import Add, Expr, Function, Indexed, KroneckerDelta, Mul, Pow, S, expand, factor_terms
 
 from theory.expectations import Expectation, Gradient
 from theory.mixtures import LogDensity, Responsibility
@@ -78,7 +78,7 @@ def open_log_sum_exp(node: Gradient) -> Expr:
     mixture = f.args[0]
     taken = f.free_symbols | y.free_symbols
     j = next(i for i in mixture.indices(len(LETTERS[mixture.name])) if i not in taken)
-    mean = mixture.sum(Responsibility(mixture, j) * differentiate(mixture.logit(j), y), j)
+    mean = mixture.sum(Responsibility(mixture, j) * factor_terms(expand(differentiate(mixture.logit(j), y))), j)
     if isinstance(f, LogDensity):
         return mean
     return f * (differentiate(mixture.logit(f.args[1]), y) - mean)

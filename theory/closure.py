@@ -1,11 +1,10 @@
-"""close(velocities): from velocities in R^d to equations for overlaps and log-weights, or an error that says why not."""
+"""close(velocities): equations for overlaps and log-weights, or an error that says why there are none."""
 
 from __future__ import annotations
 
 from sympy import Expr, IndexedBase, expand, factor_terms
 
 from theory import rules
-from theory.derivation import Step
 from theory.expectations import Expectation
 from theory.flows import Velocities
 from theory.mixtures import LogDensity, Responsibility
@@ -62,7 +61,7 @@ def close(velocities: Velocities) -> ClosedSystem:
 
     Raises NotClosed, naming the missing statistics, if anything else is left: nothing is truncated.
     """
-    objective, derivation, k = velocities.objective, velocities.derivation, velocities.component
+    objective, derivation = velocities.objective, velocities.derivation
     q, p = objective.q, objective.p
     i, (l,) = q.indices(3)[2], p.indices(1)
 
@@ -117,11 +116,10 @@ def _use_tables(expr: Expr, tables: list[Table]) -> Expr:
 
     def rewrite(node: Expectation) -> Expr:
         for table in tables:
-            k, *rest = table.indices
-            field = table.source.integrand
-            if rest and isinstance(node.integrand, Responsibility) and node.integrand.args[0] == field.args[0]:
+            field, per_mode = table.source.integrand, len(table.indices) == 2
+            if per_mode and isinstance(node.integrand, Responsibility) and node.integrand.args[0] == field.args[0]:
                 return table.symbol[node.component, node.integrand.args[1]]
-            if not rest and node.integrand == LogDensity(node.mixture):
+            if not per_mode and node.integrand == LogDensity(node.mixture):
                 other = expand(field - node.integrand)
                 return table.symbol[node.component] - rules.linearity(Expectation(node.mixture, node.component, other))
         return node

@@ -175,7 +175,7 @@ class ConcreteSystem:
         return log(self._indexed(name, [index]))
 
     def evaluate(self, expr: Expr | Matrix, values: dict[str, float], nodes: int = 60) -> npt.NDArray[np.float64]:
-        """Numbers for an expression of this system: Gauss–Hermite over the logits' own directions. For checks, not speed."""
+        """Numbers for an expression of this system: Gauss–Hermite over the logits' directions. For checks."""
         expr = Matrix([[expr]]) if isinstance(expr, Expr) else expr
         expectations = sorted(expr.atoms(LogitMean), key=str)
         stand_ins = {node: Symbol(f"_E{n}") for n, node in enumerate(expectations)}

@@ -9,6 +9,7 @@ from functools import cached_property
 from sympy import Expr
 
 from theory.rules import Rule
+from theory.sums import separate
 from theory.witness import Witness, residual
 
 __all__ = ["Derivation", "Step", "WrongRule"]
@@ -29,7 +30,7 @@ class Step:
 
     @cached_property
     def witness(self) -> float:
-        """|before − after| at a random point in d dimensions, over max(1, |before|); both sides by quadrature in R^d."""
+        """|before − after| / max(1, |before|) at a random point; both sides by quadrature in R^d."""
         return residual(self.before, self.after)
 
 
@@ -46,8 +47,9 @@ class Derivation:
 
     def run(self, of: str, expr: Expr, rules: Iterable[Rule]) -> Expr:
         """Apply the rules one after the other to `expr`, the current form of the quantity `of`."""
+        expr = separate(expr)
         for rule in rules:
-            after = rule.apply(expr)
+            after = separate(rule.apply(expr))
             if after != expr:
                 self.record(Step(of, rule, expr, after))
                 expr = after

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sympy import Expr, Indexed, Lambda, sympify
+from sympy import Expr, Indexed, Lambda, Symbol, sympify
 from sympy.core.symbol import Str
 
 from theory.mixtures import LogDensity, Mixture, Responsibility
@@ -19,7 +19,7 @@ class Expectation(Expr):  # type: ignore[misc]
 
     is_commutative = True
 
-    def __new__(cls, mixture: Mixture, k: Any, f: Any) -> Expectation:
+    def __new__(cls, mixture: Mixture, k: Any, f: Any) -> Any:
         return Expr.__new__(cls, mixture, sympify(k), sympify(f))
 
     mixture = property(lambda self: self.args[0])
@@ -50,7 +50,7 @@ class Gradient(Expr):  # type: ignore[misc]
 
     is_commutative = True
 
-    def __new__(cls, f: Expr, y: Expr) -> Gradient:
+    def __new__(cls, f: Expr, y: Expr) -> Any:
         return Expr.__new__(cls, f, y)
 
     f = property(lambda self: self.args[0])
@@ -76,7 +76,7 @@ class LogSumExp(Expr):  # type: ignore[misc]
     is_real = True
     is_field = True
 
-    def __new__(cls, logits: Lambda, size: Expr) -> LogSumExp:
+    def __new__(cls, logits: Lambda, size: Expr) -> Any:
         return Expr.__new__(cls, logits, size)
 
     def _sympystr(self, printer: Any) -> str:
@@ -95,7 +95,7 @@ class Softmax(Expr):  # type: ignore[misc]
     is_real = True
     is_field = True
 
-    def __new__(cls, logits: Lambda, size: Expr, j: Any) -> Softmax:
+    def __new__(cls, logits: Lambda, size: Expr, j: Any) -> Any:
         return Expr.__new__(cls, logits, size, sympify(j))
 
     def _sympystr(self, printer: Any) -> str:
@@ -117,7 +117,7 @@ class LogitExpectation(Expr):  # type: ignore[misc]
     is_commutative = True
     is_real = True
 
-    def __new__(cls, kind: str | Str, mean: Lambda, cov: Lambda, size: Expr, entry: Any = 0) -> LogitExpectation:
+    def __new__(cls, kind: str | Str, mean: Lambda, cov: Lambda, size: Expr, entry: Any = 0) -> Any:
         return Expr.__new__(cls, Str(str(kind)), mean, cov, size, sympify(entry))
 
     kind = property(lambda self: str(self.args[0]))
@@ -126,14 +126,20 @@ class LogitExpectation(Expr):  # type: ignore[misc]
     size = property(lambda self: self.args[3])
     entry = property(lambda self: self.args[4])
 
+    @property
+    def law(self) -> tuple[Expr, Expr, Expr]:
+        """Mean, covariance and size, the same for nodes that differ in the names of bound indices only."""
+        one, two = Symbol("_1", integer=True, positive=True), Symbol("_2", integer=True, positive=True)
+        return self.mean(one), self.cov(one, two), self.size
+
     def _sympystr(self, printer: Any) -> str:
         mean, cov = printer._print(self.mean.expr), printer._print(self.cov.expr)
         return f"E {self.kind}{'_' + str(self.entry) if self.entry != 0 else ''}(N({mean}; {cov}))"
 
     def _latex(self, printer: Any) -> str:
+        name = rf"\operatorname{{{'LSE' if self.kind == 'logsumexp' else 'softmax'}}}"
         entry = "" if self.entry == 0 else f"_{{{printer._print(self.entry)}}}"
-        mean, cov = printer._print(self.mean.expr), printer._print(self.cov.expr)
-        return rf"E\,\operatorname{{{self.kind}}}{entry}\!\left(N\!\left({mean};\ {cov}\right)\right)"
+        return rf"E\,{name}{entry}(U^{{({self.size})}})"
 
 
 def depends_on_x(expr: Expr) -> bool:

@@ -23,7 +23,7 @@ class Mixture(Basic):  # type: ignore[misc]
 
     def __new__(
         cls, name: str, size: str, weight: str, mean: str, variance: str, responsibility: str, precision: str = ""
-    ) -> Mixture:
+    ) -> Any:
         return Basic.__new__(
             cls, *(Str(str(a)) for a in (name, size, weight, mean, variance, responsibility, precision))
         )
@@ -40,7 +40,7 @@ class Mixture(Basic):  # type: ignore[misc]
         """w_k."""
         return self.weights[k]
 
-    def mean(self, k: Any) -> Mean:
+    def mean(self, k: Any) -> Any:
         """The mean vector of component k."""
         return Mean(self.mean_name, k)
 
@@ -53,7 +53,7 @@ class Mixture(Basic):  # type: ignore[misc]
         return Sigma(body, (k, 1, self.size))
 
     def logit(self, k: Any) -> Expr:
-        """ℓ_k(x) = log w_k + log N(x; mean_k, ·): the log-density is their log-sum-exp, the responsibilities their softmax."""
+        """ℓ_k(x) = log w_k + log N(x; mean_k, ·): the log-density is their log-sum-exp."""
         r = POINT - self.mean(k)
         if self.precision:
             log_det = Symbol(f"logdet_{self.precision}", real=True)
@@ -70,7 +70,7 @@ class LogDensity(Expr):  # type: ignore[misc]
     is_real = True
     is_field = True
 
-    def __new__(cls, mixture: Mixture) -> LogDensity:
+    def __new__(cls, mixture: Mixture) -> Any:
         return Expr.__new__(cls, mixture)
 
     def _sympystr(self, printer: Any) -> str:
@@ -87,7 +87,7 @@ class Responsibility(Expr):  # type: ignore[misc]
     is_real = True
     is_field = True
 
-    def __new__(cls, mixture: Mixture, k: Any) -> Responsibility:
+    def __new__(cls, mixture: Mixture, k: Any) -> Any:
         return Expr.__new__(cls, mixture, sympify(k))
 
     def _sympystr(self, printer: Any) -> str:
@@ -98,11 +98,11 @@ class Responsibility(Expr):  # type: ignore[misc]
         return rf"{name if len(name) == 1 else chr(92) + name}_{{{printer._print(self.args[1])}}}"
 
 
-def mixture() -> Mixture:
+def mixture() -> Any:
     """q = Σ_k w_k N(μ_k, v I), k = 1..K: the variational family."""
     return Mixture("q", "K", "w", "mu", "v", "r")
 
 
-def target(precision: str = "") -> Mixture:
+def target(precision: str = "") -> Any:
     """p = Σ_l π_l N(ν_l, u I), l = 1..L: the target. With `precision="S"`: N(ν_l, S⁻¹), the same for every mode."""
     return Mixture("p", "L", "pi", "nu", "u", "rho", precision)

@@ -10,7 +10,7 @@ from typing import Any
 from sympy import Expr, Integer, Lambda, S, Symbol, Tuple, sympify
 from sympy.printing.precedence import PRECEDENCE
 
-__all__ = ["LETTERS", "Sigma", "fresh_index", "index", "rename_bound", "substitute"]
+__all__ = ["LETTERS", "Sigma", "fresh_index", "index", "rename_bound", "separate", "substitute"]
 
 #: Index letters by the mixture they number; a new bound index takes the first that is free.
 LETTERS = {"q": ("k", "j", "i", "h", "g", "a"), "p": ("l", "n", "o", "e", "f")}
@@ -43,14 +43,15 @@ class Sigma(Expr):  # type: ignore[misc]
         return is_vector(self.function)
 
     @property
-    def free_symbols(self) -> set[Symbol]:
+    def free_symbols(self) -> Any:
         return (self.function.free_symbols - {self.index}) | self.size.free_symbols
 
     def _sympystr(self, printer: Any) -> str:
         return f"Σ_{self.index} {printer.parenthesize(self.function, PRECEDENCE['Mul'], strict=True)}"
 
     def _latex(self, printer: Any) -> str:
-        body = printer.parenthesize(self.function, PRECEDENCE["Mul"], strict=True)
+        negative = self.function.could_extract_minus_sign()
+        body = printer.parenthesize(self.function, PRECEDENCE["Pow" if negative else "Mul"], strict=True)
         return rf"\sum_{{{printer._print(self.index)}}} {body}"
 
     def terms(self, size: int) -> list[Expr]:
@@ -68,7 +69,7 @@ def fresh_index(like: Symbol, taken: set[Symbol]) -> Symbol:
     raise ValueError(f"no index letter left beside {sorted(map(str, taken))}")
 
 
-def rename_bound(sum_: Sigma, taken: Expr) -> Sigma:
+def rename_bound(sum_: Sigma, taken: Expr) -> Any:
     """The same sum with its index renamed if that index is free in `taken` (no variable capture)."""
     if sum_.index not in taken.free_symbols:
         return sum_
@@ -87,6 +88,26 @@ def substitute(expr: Expr, old: Symbol, new: Expr) -> Expr:
     if isinstance(expr, Lambda):
         return _substitute_lambda(expr, old, new)
     return expr.func(*(substitute(a, old, new) for a in expr.args))
+
+
+def separate(expr: Expr, scope: frozenset[Symbol] | None = None) -> Expr:
+    """The same expression with bound indices renamed where they would hide an index of their surroundings."""
+    scope = frozenset(expr.free_symbols) if scope is None else scope
+    if isinstance(expr, Sigma):
+        if expr.index in scope:
+            new = fresh_index(expr.index, set(scope) | expr.function.free_symbols)
+            expr = Sigma(substitute(expr.function, expr.index, new), (new, 1, expr.size))
+        return Sigma(separate(expr.function, scope | {expr.index}), expr.limits)
+    if isinstance(expr, Lambda):
+        for variable in expr.variables:
+            if variable in scope:
+                new = fresh_index(variable, set(scope) | set(expr.variables) | expr.expr.free_symbols)
+                variables = tuple(new if v == variable else v for v in expr.variables)
+                expr = Lambda(variables, substitute(expr.expr, variable, new))
+        return expr
+    if not getattr(expr, "args", ()) or not isinstance(expr, Expr) or expr.is_Atom:
+        return expr
+    return expr.func(*(separate(a, scope) if isinstance(a, Expr) else a for a in expr.args))
 
 
 def _substitute_lambda(expr: Lambda, old: Symbol, new: Expr) -> Lambda:

@@ -1,4 +1,4 @@
-"""ClosedSystem: the frozen centre. LaTeX, text, NumPy source, the concrete equations and the Jacobian are views of it."""
+"""ClosedSystem: the frozen centre. LaTeX, text, NumPy source, concrete equations and Jacobian are views of it."""
 
 from __future__ import annotations
 

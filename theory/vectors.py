@@ -37,7 +37,7 @@ class Point(Vector):
 class Mean(Vector):
     """Mean vector number `index` of a mixture, called `name` (mu, nu)."""
 
-    def __new__(cls, name: str | Str, index: Any) -> Mean:
+    def __new__(cls, name: str | Str, index: Any) -> Any:
         return Expr.__new__(cls, Str(str(name)), sympify(index))
 
     @property
@@ -58,7 +58,7 @@ class Mean(Vector):
 class Image(Vector):
     """S^power v for a symmetric operator S of R^d, called `operator`; linear in v."""
 
-    def __new__(cls, operator: str | Str, vector: Expr, power: Any = 1) -> Expr:
+    def __new__(cls, operator: str | Str, vector: Expr, power: Any = 1) -> Any:
         power = Integer(power)
         if power == 0:
             return vector
@@ -114,7 +114,7 @@ class Dot(Expr):  # type: ignore[misc]
     is_commutative = True
     is_real = True
 
-    def __new__(cls, a: Expr, b: Expr) -> Expr:
+    def __new__(cls, a: Expr, b: Expr) -> Any:
         out = S.Zero
         for ca, va in vector_terms(a):
             for cb, vb in vector_terms(b):

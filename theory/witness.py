@@ -48,7 +48,7 @@ class Witness:
     indices: dict[str, int] = field(default_factory=dict)
     x: Array | None = None
 
-    #: Central differences of step 1e-3 (fourth order) and 24 Gauss–Hermite nodes leave about 1e-9; a wrong rule leaves O(1).
+    #: Fourth-order central differences and 24 Gauss–Hermite nodes leave about 1e-9; a wrong rule leaves O(1).
     TOLERANCE: ClassVar[float] = 1e-7
     STEP: ClassVar[float] = 2e-3
     NODES: ClassVar[int] = 24
@@ -85,7 +85,7 @@ class Witness:
         }
         if name == "Gplus":
             return np.asarray(np.linalg.pinv(gram, rcond=1e-10))
-        return tables[name]
+        return np.asarray(tables[name])
 
     def logits(self, mixture: Mixture) -> Array:
         """log(weight) + log N at the points x, (n, components)."""
@@ -204,7 +204,7 @@ def evaluate(expr: Expr, at: Witness) -> Array:
         assert at.x is not None
         return at.x
     if isinstance(expr, Mean):
-        return at.means[expr.name][_index(expr.index, at)][None, :]
+        return np.asarray(at.means[expr.name][_index(expr.index, at)][None, :])
     if isinstance(expr, Indexed):
         value = at.table(str(expr.base))[tuple(_index(i, at) for i in expr.indices)]
     elif isinstance(expr, KroneckerDelta):

@@ -11,7 +11,7 @@ A line marked `# term NAME` can be dropped by that name, to see a comparison rej
 from solvers.arrays import array_module
 
 NAME = "reverse_kl_fisher_rao"
-SYSTEM = "f2b67eb257379b1f5d34656fa1fdaff96b81bdc26012a912055422f70fe389d0"
+SYSTEM = "34aff945a98390e2de757346333622f535b6ecfd438a692352c43d35b8924e45"
 OBJECTIVE = "reverse-kl"
 WEIGHTS = "fisher-rao"
 
@@ -43,7 +43,7 @@ def tables(s, m, theta, c, log_pi, v, u, d, expect):
     )
     cov = v * c[..., -1:, -1:] / u**2 + v * c / u**2 - v * c[..., -1:, :] / u**2 - v * c[..., :, -1:] / u**2
     B, lse_B = expect(mean, cov[..., None, :, :])
-    # F_k = E_k[-log p + log q]
+    # F_k = E_k[log q - log p]
     F = (
         lse_A + c[..., -1:, -1] / (2 * u) + d * xp.log(u) / 2 + v * d / (2 * u) + log_w[..., -1:]
         + s[..., :, -1] / v + s_diag / (2 * u) - lse_B - d * xp.log(v) / 2 - d / 2 - log_pi[..., -1:]
@@ -56,7 +56,7 @@ def velocity(A, B, F, s, m, theta, c, v, u):
     """Right-hand sides ds/dt, dm/dt, dtheta/dt."""
     xp = array_module(s)
     w = xp.exp(log_weights(theta))
-    # Γ_ki = (dμ_k/dt)·μ_i = (s[i, k]/v - Σ_j A[k, j]*s[i, j]/v - s[i, k]/u + (Σ_l B[k, l]*m[i, l])/u)*w[k]
+    # Γ_ki = (dμ_k/dt)·μ_i = (s[i, k]/v + (Σ_l B[k, l]*m[i, l])/u - Σ_j A[k, j]*s[i, j]/v - s[i, k]/u)*w[k]
     gamma = w[..., :, None] * (
         + B @ m.mT / u  # term ds.Bm/u
         + s / v  # term ds.s/v
@@ -64,14 +64,14 @@ def velocity(A, B, F, s, m, theta, c, v, u):
         - s / u  # term ds.s/u
     )
     ds = gamma + gamma.mT
-    # dm_kl/dt = (m[k, l]/v - Σ_i A[k, i]*m[i, l]/v - m[k, l]/u + (Σ_n B[k, n]*c[l, n])/u)*w[k]
+    # dm_kl/dt = (m[k, l]/v + (Σ_n B[k, n]*c[l, n])/u - Σ_i A[k, i]*m[i, l]/v - m[k, l]/u)*w[k]
     dm = w[..., :, None] * (
         + B @ c / u  # term dm.Bc/u
         + m / v  # term dm.m/v
         - A @ m / v  # term dm.Am/v
         - m / u  # term dm.m/u
     )
-    # dtheta_k/dt = -F[k] + Σ_j F[j]*w[j]
+    # dtheta_k/dt = Σ_j F[j]*w[j] - F[k]
     dtheta = (
         + xp.sum(F * w, axis=-1, keepdims=True)  # term dtheta.Fw
         - F  # term dtheta.F

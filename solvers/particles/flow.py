@@ -69,9 +69,10 @@ def simulate(
         )
         quantities = {"m": path.m, "s": path.s, "w": path.w, "objective": path.objective}
         quantities["mode_mass"] = (path.w[..., None] * path.mode_mass).sum(-2)
-        for name, values in quantities.items():
-            means.setdefault(name, []).append(values.mean(0))
-            means.setdefault(f"{name}_se", []).append(values.std(0, ddof=1) / np.sqrt(replicas))
+        with np.errstate(over="ignore", invalid="ignore"):  # a start that overflowed is reported by its status
+            for name, values in quantities.items():
+                means.setdefault(name, []).append(values.mean(0))
+                means.setdefault(f"{name}_se", []).append(values.std(0, ddof=1) / np.sqrt(replicas))
         means.setdefault("B", []).append(path.mode_mass[:, -1].mean(0))
     arrays = {name: np.stack(values) for name, values in means.items()}
     finite = np.isfinite(arrays["s"]).all((1, 2, 3)) & np.isfinite(arrays["w"]).all((1, 2))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import contextlib
 import os
 import re
@@ -66,30 +67,36 @@ def plan(problem: Problem, *, particles: int, replicas: int, backend: str, step:
             f"step: is {step:.6g}; must be > 0 and, for explicit Euler to be stable, at most the smallest variance, "
             f"{smallest:.6g}"
         )
-    d, K, L = problem.dimension, problem.family.components, len(problem.target.weights)
-    row = d * FLOAT
-    particle = row + 4 * (K + L) * FLOAT  # x, and log-densities and responsibilities on the way
-    together = max(1, min(BLOCK_BYTES[backend] // (particles * particle), replicas))
-    if backend == "numpy":
-        together = min(together, REPLICAS_TOGETHER)
-    block = min(particles, max(BLOCK_BYTES[backend] // (together * particle), FEWEST_PARTICLES))
-    groups = tuple(range(first, min(first + together, replicas)) for first in range(0, replicas, together))
-    # A worker holds means, velocity and gradient sums (K d each), the stacked means (K + L), and a product as large as
-    # the means, beside its block. Shared: the start, the target, and what is kept of each replica, twice to gather it.
-    per_worker = together * (row * (5 * K + L) + block * particle)
-    kept = replicas * (K * row if step is None else len(problem.time.times) * (K * K + 2 * K * L + K + 1) * FLOAT)
-    needed = per_worker + 2 * kept + row * 4 * (K + L)
+    K, L, times = problem.family.components, len(problem.target.weights), len(problem.time.times)
+
+    def cut(d: int) -> tuple[int, int, int, int]:
+        row = d * FLOAT
+        particle = row + 4 * (K + L) * FLOAT  # x, and log-densities and responsibilities on the way
+        together = max(1, min(BLOCK_BYTES[backend] // (particles * particle), replicas))
+        if backend == "numpy":
+            together = min(together, REPLICAS_TOGETHER)
+        block = min(particles, max(BLOCK_BYTES[backend] // (together * particle), FEWEST_PARTICLES))
+        # A worker holds means, velocity and gradient sums (K d each), the stacked means (K + L), and a product as large
+        # as the means, beside its block. Shared: start, target and, twice to gather it, what is kept of each replica.
+        worker = together * (row * (5 * K + L) + block * particle)
+        kept = replicas * (K * row if step is None else times * (K * K + 2 * K * L + K + 1) * FLOAT)
+        return together, block, worker, 2 * kept + row * 4 * (K + L)
+
+    together, block, worker, shared = cut(problem.dimension)
     allowed = SHARE * _available(xp)
-    if needed > allowed:
+    if worker + shared > allowed:
+        fits = bisect.bisect_right(range(1, problem.dimension), allowed, key=lambda d: sum(cut(d)[2:]))
+        needed, available = (f"{size / 2**30:.3g} GiB" for size in (worker + shared, allowed))
         raise SimulationError(
-            f"{problem.name}: dimension: {d} with {K} components and {L} modes needs {needed / 2**30:.3g} GiB; "
-            f"{allowed / 2**30:.3g} GiB may be used here, enough for dimension {int(d * allowed / needed)}"
+            f"{problem.name}: dimension: {problem.dimension} with {K} components and {L} modes needs {needed}; "
+            f"{available} may be used here, enough for dimension {fits}"
         )
+    groups = tuple(range(first, min(first + together, replicas)) for first in range(0, replicas, together))
     workers = 1
     if backend == "numpy":
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        workers = min(cores, len(groups), 1 + int((allowed - needed) // per_worker))
-    return Plan(groups, block, workers, needed + (workers - 1) * per_worker)
+        workers = min(cores, len(groups), int((allowed - shared) // worker))
+    return Plan(groups, block, workers, shared + workers * worker)
 
 
 def _available(xp: Any) -> float:

@@ -17,6 +17,7 @@ from solvers import results
 from solvers.__main__ import app
 from solvers.console import progress_bar
 from solvers.particles.plan import SimulationError
+from solvers.problem import ProblemError
 
 ROOT = Path(__file__).parents[2]
 
@@ -189,10 +190,11 @@ def test_bad_input_is_one_message_before_any_work(work, folder, command, monkeyp
     ("error", "status", "message"),
     [
         (SimulationError("step: is 3; must be at most 1"), 2, "step: is 3; must be at most 1\n"),
+        (ProblemError("--drop: gravity: no such term"), 2, "--drop: gravity: no such term\n"),
         (MemoryError("Unable to allocate 8 EiB"), 2, "not enough memory: Unable to allocate 8 EiB\n"),
         (KeyboardInterrupt(), 130, "interrupted\n"),
     ],
-    ids=["refused", "memory", "interrupt"],
+    ids=["step", "term", "memory", "interrupt"],
 )
 def test_what_goes_wrong_inside_leaves_nothing(work, folder, command, error, status, message):
     def fail():
@@ -212,16 +214,6 @@ def test_a_mistake_of_ours_is_not_called_bad_input(work, folder):
     with pytest.raises(ValueError, match="shapes do not match"):
         call("solve", "two_modes.toml", "--out", "run.nc")
     assert left_in(folder) == ["two_modes.toml"]
-
-
-def test_an_unknown_term_is_bad_input(work, folder):
-    def fail():
-        raise ValueError('is "gravity"; allowed: attraction, repulsion')
-
-    work.does = fail
-    done = call("compare", "two_modes.toml", "--drop", "gravity")
-    assert (done.exit_code, done.stdout) == (2, "")
-    assert done.stderr == '--drop: is "gravity"; allowed: attraction, repulsion\n'
 
 
 def test_every_command_has_an_example():

@@ -33,7 +33,7 @@ def signed_terms(expr: Expr) -> list[tuple[str, Expr]]:
 class ArrayPrinter:
     """Prints expressions as NumPy code over given axes (index symbols, after the batch axes `...`).
 
-    node_name: the variable that holds a LogitExpectation. One printer serves numpy and cupy: functions are called on `xp`.
+    node_name: the variable that holds a LogitExpectation. Functions are called on `xp`, which is numpy or cupy.
     """
 
     def __init__(self, node_name: Callable[[LogitExpectation], str]) -> None:
@@ -88,7 +88,7 @@ class ArrayPrinter:
         raise TypeError(f"no array code for {type(expr).__name__}: {expr}")
 
     def array(self, name: str, indices: Sequence[Expr], axes: Axes) -> str:
-        """An indexed array over the axes; an index that is a size means the last component; a repeated one the diagonal."""
+        """An indexed array over the axes; an index that is a size is the last one, a repeated one the diagonal."""
         if len(indices) == 2 and indices[0] == indices[1] and indices[0] in axes:
             return self.array(f"{name}_diag", indices[:1], axes)
         options = {(name, tuple(indices))}

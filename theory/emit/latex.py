@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sympy import Add, Expr
+from sympy import Add, Expr, Indexed, KroneckerDelta, Mul, Number, Symbol, fraction
 from sympy.printing.latex import LatexPrinter
+from sympy.printing.precedence import PRECEDENCE
+
+from theory.expectations import Expectation
+from theory.mixtures import Responsibility
+from theory.sums import Sigma
+from theory.vectors import Dot, Vector
 
 if TYPE_CHECKING:
     from theory.system import ClosedSystem
@@ -22,11 +28,44 @@ class _Printer(LatexPrinter):  # type: ignore[misc]
         return f"{chr(92) + name if name in GREEK else name}_{{{subscript}}}"
 
     def _print_Mul(self, expr: Any) -> str:
-        """Plain factors first, then the bracket: w_k (…), as one writes it."""
-        sums = [a for a in expr.args if isinstance(a, Add)]
-        if len(sums) != 1 or expr.could_extract_minus_sign() or any(a.is_Pow or a.is_Rational for a in expr.args):
-            return str(super()._print_Mul(expr))
-        return rf"{self._print(expr / sums[0])}\left({self._print(sums[0])}\right)"
+        """Numbers, weights, expectations, vectors, brackets, sums: the order one writes them in."""
+        if expr.could_extract_minus_sign():
+            return f"- {self._print(-expr)}"
+        above, below = fraction(expr, exact=True)
+        if below != 1:
+            return rf"\frac{{{self._print(above)}}}{{{self._print(below)}}}"
+        factors = sorted(Mul.make_args(expr), key=lambda f: (_rank(f), f.sort_key()))
+        *first, last = [self.parenthesize(f, PRECEDENCE["Mul"], strict=True) for f in factors]
+        first = [
+            rf"\left({code}\right)" if isinstance(f, Sigma) else code for f, code in zip(factors, first, strict=False)
+        ]
+        return " ".join([*first, last])
+
+    def _print_Add(self, expr: Any, order: Any = None) -> str:
+        """Positive terms first: log q − log p."""
+        terms = sorted(self._as_ordered_terms(expr, order=order), key=lambda t: t.could_extract_minus_sign())
+        codes = [self._print(t) for t in terms]
+        return str(codes[0]) + "".join(f" {code}" if code.startswith("-") else f" + {code}" for code in codes[1:])
+
+    def _print_log(self, expr: Any, exp: Any = None) -> str:
+        argument = expr.args[0]
+        if exp is None and isinstance(argument, Symbol | Indexed):
+            return rf"\log {self._print(argument)}"
+        return str(super()._print_log(expr, exp))
+
+
+def _rank(factor: Expr) -> int:
+    order: list[type | tuple[type, ...]] = [
+        Number,
+        (Symbol, Indexed),
+        KroneckerDelta,
+        (Expectation, Responsibility),
+        Dot,
+        Vector,
+        Add,
+        Sigma,
+    ]
+    return next((n for n, kind in enumerate(order) if isinstance(factor, kind)), 3)
 
 
 def latex(expr: Expr) -> str:

@@ -1,4 +1,4 @@
-"""The closed system as Python source that runs on numpy and cupy arrays alike. A product: short, commented, editable."""
+"""The closed system as Python source for numpy and cupy arrays alike. A product: short, commented, editable."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 from sympy import Add, Expr, Indexed, Mul, Symbol
 
 from theory.emit.arrays import ArrayPrinter, signed_terms
+from theory.emit.text import text
 from theory.expectations import LogitExpectation
 
 if TYPE_CHECKING:
-    from theory.system import ClosedSystem, Table
+    from theory.system import ClosedSystem
 
 __all__ = ["source"]
 
@@ -54,19 +55,13 @@ class _Writer:
         self.system = system
         self.k, self.j, self.i = system.q.indices(3)
         (self.l,) = system.p.indices(1)
-        self.laws: list[tuple[Expr, Expr]] = []
         self.printer = ArrayPrinter(self.node_name)
-
-    def law_number(self, node: LogitExpectation) -> int:
-        law = (node.mean, node.cov)
-        if law not in self.laws:
-            self.laws.append(law)
-        return self.laws.index(law)
 
     def node_name(self, node: LogitExpectation) -> str:
         side = node.size.name
         table = next(
-            (t.name for t in self.system.tables if t.value.func is node.func and _law(t) == _law_of(node)), side
+            (t.name for t in self.system.tables if isinstance(t.value, LogitExpectation) and t.value.law == node.law),
+            side,
         )
         return table if node.kind == "softmax" else f"lse_{table}"
 
@@ -85,14 +80,14 @@ class _Writer:
             if isinstance(value, LogitExpectation):
                 (j,), (i, j2) = value.mean.variables, value.cov.variables
                 body += [
-                    f"    # {table.name}_{subscript} = {table.source}: {value.size} logits, the last zero; "
+                    f"    # {table.name}_{subscript} = {text(table.source)}: {value.size} logits, the last zero; "
                     "their means and covariances",
                     *_broken(f"    mean = {self.printer.print(value.mean.expr, (k, j))}"),
                     *_broken(f"    cov = {self.printer.print(value.cov.expr, (i, j2))}"),
                     f"    {table.name}, lse_{table.name} = expect(mean, cov[..., None, :, :])",
                 ]
             else:
-                body += [f"    # {table.name}_{subscript} = {table.source}"]
+                body += [f"    # {table.name}_{subscript} = {text(table.source)}"]
                 body += _broken(f"    {table.name} = {self.printer.print(value, indices)}")
         code = "\n".join(body)
         for array in sorted(set(re.findall(r"\b(\w+)_diag\b", code))):
@@ -106,13 +101,13 @@ class _Writer:
             "def velocity(A, B, F, s, m, theta, c, v, u):",
             '    """Right-hand sides ds/dt, dm/dt, dtheta/dt."""',
         ]
-        body = [f"    # Γ_ki = (dμ_k/dt)·μ_i = {self.system.gamma}"]
+        body = [f"    # Γ_ki = (dμ_k/dt)·μ_i = {text(self.system.gamma)}"]
         body += self.equation("gamma", self.system.gamma, (k, i), "ds")
         body += ["    ds = gamma + gamma.mT"]
         names = {"m": (k, l), "theta": (k,)}
         for state, rhs in self.system.equations.items():
             subscript = "".join(map(str, names[state]))
-            body += [f"    # d{state}_{subscript}/dt = {rhs}"]
+            body += [f"    # d{state}_{subscript}/dt = {text(rhs)}"]
             body += self.equation(f"d{state}", rhs, names[state], f"d{state}")
         code = "\n".join(body)
         if re.search(r"\bxp\.", code):
@@ -154,14 +149,6 @@ class _Writer:
                 f"    return {code}",
             ]
         )
-
-
-def _law(table: Table) -> tuple[Expr, Expr] | None:
-    return _law_of(table.value) if isinstance(table.value, LogitExpectation) else None
-
-
-def _law_of(node: LogitExpectation) -> tuple[Expr, Expr]:
-    return node.mean, node.cov
 
 
 def _label(term: Expr) -> str:

@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from sympy import Expr
+from sympy.printing.str import StrPrinter
 
 if TYPE_CHECKING:
     from theory.system import ClosedSystem
 
-__all__ = ["describe"]
+__all__ = ["describe", "text"]
+
+
+class _Printer(StrPrinter):  # type: ignore[misc]
+    def _print_Add(self, expr: Any, order: Any = None) -> str:
+        """Positive terms first: log q - log p."""
+        terms = sorted(self._as_ordered_terms(expr, order=order), key=lambda t: t.could_extract_minus_sign())
+        codes = [self._print(t) for t in terms]
+        return str(codes[0]) + "".join(f" - {c[1:]}" if c.startswith("-") else f" + {c}" for c in codes[1:])
+
+
+def text(expr: Expr) -> str:
+    """Any expression of the engine on one line."""
+    return str(_Printer().doprint(expr))
 
 
 def describe(system: ClosedSystem) -> str:
@@ -17,10 +33,10 @@ def describe(system: ClosedSystem) -> str:
     lines = [f"objective {system.objective}, weights {system.weights}", "", "tables"]
     for table in system.tables:
         indices = ",".join(map(str, table.indices))
-        lines += [f"  {table.name}[{indices}] = {table.source}", f"    = {table.value}"]
-    lines += ["", "equations", f"  Γ[{k},{i}] = {system.gamma}", f"  ds[{k},{i}]/dt = Γ[{k},{i}] + Γ[{i},{k}]"]
+        lines += [f"  {table.name}[{indices}] = {text(table.source)}", f"    = {text(table.value)}"]
+    lines += ["", "equations", f"  Γ[{k},{i}] = {text(system.gamma)}", f"  ds[{k},{i}]/dt = Γ[{k},{i}] + Γ[{i},{k}]"]
     subscripts = {"m": f"[{k},{l}]", "theta": f"[{k}]"}
-    lines += [f"  d{name}{subscripts[name]}/dt = {rhs}" for name, rhs in system.equations.items()]
-    lines += ["", "observables", f"  D = {system.observables['objective']}"]
-    lines += [f"  π̂[{l}] = {system.observables['mode_mass']}", ""]
+    lines += [f"  d{name}{subscripts[name]}/dt = {text(rhs)}" for name, rhs in system.equations.items()]
+    lines += ["", "observables", f"  D = {text(system.observables['objective'])}"]
+    lines += [f"  π̂[{l}] = {text(system.observables['mode_mass'])}", ""]
     return "\n".join(lines)

@@ -1,0 +1,66 @@
+"""Linearity of expectations and sums."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from sympy import Add, Expr, KroneckerDelta, Mul, expand
+
+from theory.expectations import Expectation, depends_on_x
+from theory.rules.rule import Rule, bottom_up
+from theory.sums import Sigma, rename_bound, substitute
+
+__all__ = ["LINEARITY", "linearity"]
+
+
+def _split(term: Expr, moves: Callable[[Expr], bool]) -> tuple[Expr, Expr]:
+    inside: list[Expr] = []
+    outside: list[Expr] = []
+    for factor in Mul.make_args(term):
+        (inside if moves(factor) else outside).append(factor)
+    return Mul(*outside), Mul(*inside)
+
+
+def _expectation_term(node: Expectation, term: Expr) -> Expr:
+    if isinstance(term, Sigma):
+        term = rename_bound(term, node.component)
+        return Sigma(Expectation(node.mixture, node.component, term.function), term.limits)
+    outside, inside = _split(term, lambda f: depends_on_x(f))
+    if isinstance(inside, Sigma):
+        inside = rename_bound(inside, node.component + outside)
+        return outside * _expectation_term(node, inside)
+    if inside == 1:
+        return outside
+    return outside * Expectation(node.mixture, node.component, inside)
+
+
+def _sum_term(term: Expr, node: Sigma) -> Expr:
+    k = node.index
+    for factor in Mul.make_args(term):
+        if isinstance(factor, KroneckerDelta) and k in factor.free_symbols:
+            other = factor.args[0] if factor.args[1] == k else factor.args[1]
+            return substitute(term / factor, k, other)
+    outside, inside = _split(term, lambda f: k in f.free_symbols)
+    if inside == 1:
+        return outside * node.size
+    return outside * Sigma(inside, node.limits)
+
+
+def _linear(node: Expr) -> Expr:
+    if isinstance(node, Expectation):
+        return Add(*(_expectation_term(node, t) for t in Add.make_args(expand(node.integrand))))
+    return Add(*(_sum_term(t, node) for t in Add.make_args(expand(node.function))))
+
+
+def linearity(expr: Expr) -> Expr:
+    """E and Σ are linear, Σ_k δ_ka f_k = f_a, and constants leave both."""
+    while True:
+        new = expand(bottom_up(expr, _linear, (Expectation, Sigma)))
+        if new == expr:
+            return new
+        expr = new
+
+
+LINEARITY = Rule(
+    "Linearity", r"E_k[\textstyle\sum_j c_j f_j]=\sum_j c_j E_k[f_j],\ \sum_k\delta_{ka}f_k=f_a", linearity
+)

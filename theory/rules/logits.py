@@ -1,0 +1,92 @@
+"""Reduction of responsibilities and log-densities to the fewest Gaussian directions."""
+
+from __future__ import annotations
+
+from sympy import Add, Expr, Lambda, expand
+
+from theory.calculus import differentiate
+from theory.expectations import Expectation, LogitExpectation, LogSumExp, Softmax, depends_on_x
+from theory.mixtures import LogDensity, Responsibility
+from theory.rules.rule import Rule, bottom_up
+from theory.sums import fresh_index, substitute
+from theory.vectors import POINT, Dot
+
+__all__ = ["COMMON_SHIFT", "DIFFERENCE", "GAUSSIAN_LAW"]
+
+
+def _common(logits: Lambda) -> tuple[Expr, Lambda]:
+    """Split logits(j) = common + rest(j), common free of j."""
+    (j,), body = logits.variables, expand(logits.expr)
+    terms = Add.make_args(body)
+    common = Add(*(t for t in terms if j not in t.free_symbols))
+    return common, Lambda(j, Add(*(t for t in terms if j in t.free_symbols)))
+
+
+def common_shift(expr: Expr) -> Expr:
+    """log Σ_j exp(c + ℓ_j) = c + log Σ_j exp ℓ_j, and the softmax does not see c: |x|² leaves."""
+
+    def rewrite(node: Expr) -> Expr:
+        mixture = node.args[0]
+        j = mixture.indices(1)[0]
+        common, logits = _common(Lambda(j, mixture.logit(j)))
+        if isinstance(node, LogDensity):
+            return common + LogSumExp(logits, mixture.size)
+        return Softmax(logits, mixture.size, node.args[1])
+
+    return bottom_up(expr, rewrite, (LogDensity, Responsibility))
+
+
+def difference(expr: Expr) -> Expr:
+    """log Σ_j exp ℓ_j = ℓ_last + log Σ_j exp(ℓ_j − ℓ_last): only differences matter, one direction fewer."""
+
+    def rewrite(node: Expr) -> Expr:
+        logits, size, *entry = node.args
+        (j,) = logits.variables
+        reference = logits(size)
+        shifted = Lambda(j, expand(logits.expr - reference))
+        if isinstance(node, LogSumExp):
+            return reference + LogSumExp(shifted, size)
+        return Softmax(shifted, size, *entry)
+
+    return bottom_up(expr, rewrite, (LogSumExp, Softmax))
+
+
+def gaussian_law(expr: Expr) -> Expr:
+    """Logits affine in x are jointly Gaussian under component k: mean ℓ_j(mean_k), covariance v ∇ℓ_i·∇ℓ_j."""
+
+    def rewrite(node: Expectation) -> Expr:
+        f, mixture = node.integrand, node.mixture
+        if not isinstance(f, LogSumExp | Softmax) or mixture.precision:
+            return node
+        logits, size, *entry = f.args
+        (j,) = logits.variables
+        gradient = differentiate(logits.expr, POINT)
+        if depends_on_x(gradient):
+            return node  # not affine; close() names what is missing
+        taken = logits.expr.free_symbols | node.component.free_symbols
+        j_free = j if j not in node.component.free_symbols else fresh_index(j, taken)
+        i = fresh_index(j, taken | {j_free, j})
+        logits_of = substitute(logits.expr, j, j_free)
+        mean = logits_of.xreplace({POINT: mixture.mean(node.component)})
+        cov = mixture.variance * Dot(substitute(gradient, j, i), substitute(gradient, j, j_free))
+        kind = "logsumexp" if isinstance(f, LogSumExp) else "softmax"
+        return LogitExpectation(kind, Lambda(j_free, expand(mean)), Lambda((i, j_free), expand(cov)), size, *entry)
+
+    return bottom_up(expr, rewrite, Expectation)
+
+
+COMMON_SHIFT = Rule(
+    "Common shift",
+    r"\log\textstyle\sum_j e^{c+\ell_j}=c+\log\sum_j e^{\ell_j},\quad \mathrm{softmax}(c+\ell)=\mathrm{softmax}(\ell)",
+    common_shift,
+)
+DIFFERENCE = Rule(
+    "Reduction to differences",
+    r"\log\textstyle\sum_j e^{\ell_j}=\ell_K+\log\sum_j e^{\ell_j-\ell_K}",
+    difference,
+)
+GAUSSIAN_LAW = Rule(
+    "Gaussian law of the logits",
+    r"\ell_j\ \text{affine in}\ x:\quad \ell\sim N\big(\ell(\mu_k),\ v\,\nabla\ell_i\cdot\nabla\ell_j\big)",
+    gaussian_law,
+)
