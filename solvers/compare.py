@@ -45,7 +45,7 @@ POINT_PARTICLES = 16  # times as many particles there as in a step of the trajec
 FEWEST_REPLICAS = 32
 # A small error grows along a trajectory while it leaves a saddle. Integrator tolerance, quadrature error and rounding
 # are allowed so many times over.
-AMPLIFICATION = 100.0
+AMPLIFICATION = 30.0
 NO_POWER = 0.5  # a start is flagged if some difference must exceed this part of the scale of its entry to be rejected
 
 
@@ -158,21 +158,17 @@ class _Trial:
         )
         half = found.dmu @ mu.T
         length, field = self.scales(s, m)
+        fast, precision = length * self.rate, self.precision(length)
         # θ is defined up to a constant; the weights are not.
+        dw, found_dw = (_weight_velocity(w, velocity) for velocity in (dtheta, found.dtheta))
         quantities = {
-            "ds/dt": (ds, half + half.transpose(0, 2, 1), length * self.rate),
-            "dm/dt": (dm, found.dmu @ nu.T, length * self.rate),
-            "dw/dt": (_weight_velocity(w, dtheta), _weight_velocity(w, found.dtheta), field),
-            "objective": (self.module.objective(F, theta), found.objective, field),
-            "mode_mass": (self.module.mode_mass(B, theta), found.mode_mass, 1.0),
+            "ds/dt": (ds, half + half.transpose(0, 2, 1), fast, fast * precision),
+            "dm/dt": (dm, found.dmu @ nu.T, fast, fast * precision),
+            "dw/dt": (dw, found_dw, field, length * precision),
+            "objective": (self.module.objective(F, theta), found.objective, field, length * precision),
+            "mode_mass": (self.module.mode_mass(B, theta), found.mode_mass, 1.0, precision),
         }
-        known = self.precision(length)
-        return _family(
-            key[0],
-            time,
-            particles * self.replicas,
-            {name: (*values, known * values[2]) for name, values in quantities.items()},
-        )
+        return _family(key[0], time, particles * self.replicas, quantities)
 
     def path(self, i: int, progress: Progress | None) -> list[Family]:
         """The trajectory from start i, at each save time after the start."""

@@ -68,7 +68,7 @@ class Witness:
     def gram(self) -> Array:
         """Gram matrix of (mu, nu)."""
         vectors = np.concatenate([self.means["mu"], self.means["nu"]])
-        return vectors @ vectors.T
+        return np.asarray(vectors @ vectors.T)
 
     def table(self, name: str) -> Array:
         """Value of an indexed symbol: weights, overlaps, log-weights, or the pseudo-inverse of the Gram matrix."""

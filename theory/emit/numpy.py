@@ -59,10 +59,8 @@ class _Writer:
 
     def node_name(self, node: LogitExpectation) -> str:
         side = node.size.name
-        table = next(
-            (t.name for t in self.system.tables if isinstance(t.value, LogitExpectation) and t.value.law == node.law),
-            side,
-        )
+        nodes = {t.name: t.value for t in self.system.tables if isinstance(t.value, LogitExpectation)}
+        table = next((name for name, known in nodes.items() if known.law == node.law), side)
         return table if node.kind == "softmax" else f"lse_{table}"
 
     def tables(self) -> str:

@@ -68,27 +68,3 @@ def normalisation(expr: Expr) -> Expr:
 BAYES = Rule("Bayes", r"\textstyle\sum_k w_kE_k[r_a h]=\int q\,r_a h=w_aE_a[h]", bayes)
 PARTITION = Rule("Partition of unity", r"\textstyle\sum_j r_j=1", partition)
 NORMALISATION = Rule("Normalisation", r"\textstyle\sum_k w_k=1", normalisation)
-STEIN = Rule("Stein", r"E_k[xf]=\mu_kE_k[f]+v\,E_k[\nabla f]", stein)
-STEIN_GENERAL = Rule("Stein", r"E_k[xf]=\mu_kE_k[f]+v\,E_k[\nabla f]", stein_general)
-COMMON_SHIFT = Rule(
-    "Common shift",
-    r"\log\textstyle\sum_j e^{c+\ell_j}=c+\log\sum_j e^{\ell_j},\quad \mathrm{softmax}(c+\ell)=\mathrm{softmax}(\ell)",
-    common_shift,
-)
-PARTITION = Rule("Partition of unity", r"\textstyle\sum_j r_j=1", partition)
-NORMALISATION = Rule("Normalisation", r"\textstyle\sum_k w_k=1", normalisation)
-STEIN = Rule("Stein", r"E_k[xf]=\mu_kE_k[f]+v\,E_k[\nabla f]", stein)
-STEIN_GENERAL = Rule("Stein", r"E_k[xf]=\mu_kE_k[f]+v\,E_k[\nabla f]", stein_general)
-COMMON_SHIFT = Rule(
-    "Common shift",
-    r"\log\textstyle\sum_j e^{c+\ell_j}=c+\log\sum_j e^{\ell_j},\quad \mathrm{softmax}(c+\ell)=\mathrm{softmax}(\ell)",
-    common_shift,
-)
-NORMALISATION = Rule("Normalisation", r"\textstyle\sum_k w_k=1", normalisation)
-STEIN = Rule("Stein", r"E_k[xf]=\mu_kE_k[f]+v\,E_k[\nabla f]", stein)
-STEIN_GENERAL = Rule("Stein", r"E_k[xf]=\mu_kE_k[f]+v\,E_k[\nabla f]", stein_general)
-COMMON_SHIFT = Rule(
-    "Common shift",
-    r"\log\textstyle\sum_j e^{c+\ell_j}=c+\log\sum_j e^{\ell_j},\quad \mathrm{softmax}(c+\ell)=\mathrm{softmax}(\ell)",
-    common_shift,
-)

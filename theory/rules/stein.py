@@ -94,9 +94,3 @@ def projection(expr: Expr, span: tuple[Mean, ...]) -> Expr:
 
 
 STEIN = Rule("Stein", r"E_k[xf]=\mu_kE_k[f]+v\,E_k[\nabla f]", stein)
-STEIN_GENERAL = Rule("Stein", r"E_k[xf]=\mu_kE_k[f]+v\,E_k[\nabla f]", stein_general)
-COMMON_SHIFT = Rule(
-    "Common shift",
-    r"\log\textstyle\sum_j e^{c+\ell_j}=c+\log\sum_j e^{\ell_j},\quad \mathrm{softmax}(c+\ell)=\mathrm{softmax}(\ell)",
-    common_shift,
-)
