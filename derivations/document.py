@@ -35,7 +35,7 @@ def render(entry: Entry) -> str:
         "## Derivation",
         "Each step carries a numeric witness: both sides evaluated in $d=3$ with $K=3$, $L=2$ at a random point "
         "(tensor quadrature in $\\mathbb R^3$, derivatives by central differences), which the tests require to "
-        f"agree to {_power(Witness.TOLERANCE)}. $U^{{(K)}}$ and $U^{{(L)}}$ are Gaussian logits, their laws are listed below.",
+        f"agree to {_power(Witness.TOLERANCE)}. $U^{{(K)}}$ and $U^{{(L)}}$ are Gaussian logits, of the laws below.",
         *_steps(system.steps),
         "## The closed system",
         "```math",

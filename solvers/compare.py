@@ -27,7 +27,7 @@ from solvers import flow, systems
 from solvers.agreement import Entry, Family, Part, judge
 from solvers.expectations import gaussian_softmax
 from solvers.particles.plan import SimulationError, plan
-from solvers.particles.replicas import replicas_path, velocities
+from solvers.particles.replicas import Path, replicas_path, velocities
 from solvers.problem import Problem, ProblemError
 from solvers.report import Report
 from solvers.results import STATUS
@@ -46,7 +46,8 @@ FEWEST_REPLICAS = 32
 # A small error grows along a trajectory while it leaves a saddle. Integrator tolerance, quadrature error and rounding
 # are allowed so many times over.
 AMPLIFICATION = 30.0
-NO_POWER = 0.5  # a start is flagged if some difference must exceed this part of the scale of its entry to be rejected
+SCATTER = 0.15  # standard deviation over replicas, in units of the scale, beyond which a trajectory is not judged
+NO_POWER = 0.5  # an entry is noted if a difference must exceed this part of its scale to be rejected
 
 
 def compare(
@@ -63,8 +64,10 @@ def compare(
 ) -> Report:
     """Compare the closed equations of a problem with its simulation, for its first STARTS starts.
 
-    Where a start is so near a separatrix that replicas end in different states, their standard errors are large and
-    nothing is rejected: the report flags such starts.
+    Near a separatrix the noise of a finite number of particles decides where a replica goes: its mean effect is then no
+    series in the step, and the theory, which has no noise, need not follow the mean. Trajectories are therefore judged
+    up to the time where the replicas scatter by more than SCATTER, and the report notes those cut short; more particles
+    carry them further. The right-hand side has no such limit.
 
     Takes
         particles, replicas, step, backend: of the simulation; rtol, atol: of the integrator of the theory; drop: a term
@@ -92,6 +95,9 @@ def compare(
     points: list[Family] = []
     paths: list[Family] = []
     broken: list[str] = []
+    notes = (
+        [f"the first {STARTS} of {problem.init.samples} starts were compared"] if problem.init.samples > STARTS else []
+    )
     for i in range(count):
         if status := int(theory["status"][i]):
             broken.append(f"start {i}: the theory has no solution up to the last time ({STATUS[status]})")
@@ -104,13 +110,15 @@ def compare(
                 broken.append(f"start {i}, time {float(row['time']):g}: no vectors of R^d have the theory's overlaps")
                 continue
             points.append(trial.point(mu, nu, row["w"].values, float(row["time"]), key=(i, int(at))))
-        paths += trial.path(i, progress and partial(_between, progress, i / count, (i + 1) / count))
+        followed, cut_short = trial.path(i, progress and partial(_between, progress, i / count, (i + 1) / count))
+        paths += followed
+        notes += cut_short
     named = {"right-hand side": points, "trajectory": paths}
     parts = tuple(judge(name, families, ALPHA) for name, families in named.items() if families)
     return Report(
         parts=parts,
         broken=tuple(broken),
-        notes=tuple(_notes(parts, problem.init.samples)),
+        notes=(*notes, *_blind(parts)),
         options={
             "particles": particles,
             "point_particles": POINT_PARTICLES * particles,
@@ -170,8 +178,8 @@ class _Trial:
         }
         return _family(key[0], time, particles * self.replicas, quantities)
 
-    def path(self, i: int, progress: Progress | None) -> list[Family]:
-        """The trajectory from start i, at each save time after the start."""
+    def path(self, i: int, progress: Progress | None) -> tuple[list[Family], list[str]]:
+        """The trajectory from start i, at each save time after the start; and a note if it was cut short."""
         begin = starts(self.problem, [i])
         mu, _ = vectors(begin.s[0], begin.m[0], self.problem)
         coarse, middle, fine = (
@@ -195,15 +203,30 @@ class _Trial:
         families = []
         for at in np.flatnonzero(self.problem.time.times > 0):
             row = self.theory.isel(sample=i, time=at)
+            if self.scattered(fine, at):
+                note = (
+                    f"trajectory, start {i}: not judged from time {float(row['time']):g} on, where replicas scatter too "
+                    "widely; take more particles"
+                )
+                return families, [note]
             length, field = self.scales(row["s"].values, row["m"].values)
             known = AMPLIFICATION * (self.rtol + self.precision(length))
             quantities = {}
             for name, scale in (("s", length), ("m", length), ("w", field)):
                 two_h, h, half_h = (getattr(run, name)[:, at] for run in (coarse, middle, fine))
-                second_order = np.abs(((h - two_h) - 2 * (half_h - h)).mean(0)) / 3
-                quantities[name] = (row[name].values, 2 * half_h - h, scale, known * scale + 2 * second_order)
+                with np.errstate(over="ignore", invalid="ignore"):  # what overflowed is judged to disagree
+                    second_order = np.abs(((h - two_h) - 2 * (half_h - h)).mean(0)) / 3
+                    quantities[name] = (row[name].values, 2 * half_h - h, scale, known * scale + 2 * second_order)
             families.append(_family(i, float(row["time"]), draws, quantities))
-        return families
+        return families, []
+
+    def scattered(self, run: Path, at: int) -> bool:
+        """Whether the replicas of a run are too far apart at a save time; asked of the simulation alone."""
+        s, m, w = run.s[:, at], run.m[:, at], run.w[:, at]
+        with np.errstate(over="ignore", invalid="ignore"):
+            length, _ = self.scales(s, m)
+            spread = (s.std(0).max() / length, m.std(0).max() / length, w.std(0).max())
+        return max(spread) > SCATTER
 
     @property
     def rate(self) -> float:
@@ -256,18 +279,17 @@ def _weight_velocity(w: Array, dtheta: Array) -> Array:
     return np.asarray(w * (dtheta - (w * dtheta).sum(-1, keepdims=True)))
 
 
-def _notes(parts: Sequence[Part], samples: int) -> Iterator[str]:
-    if samples > STARTS:
-        yield f"the first {STARTS} of {samples} starts were compared"
+def _blind(parts: Sequence[Part]) -> Iterator[str]:
+    """A note on each part and start where some entry could be far off and pass."""
     for part in parts:
-        blind: dict[int, Entry] = {}
+        worst: dict[int, Entry] = {}
         for entry in part.entries:
-            if entry.resolved > max(NO_POWER, blind[entry.start].resolved if entry.start in blind else 0):
-                blind[entry.start] = entry
-        for start, entry in sorted(blind.items()):
+            if entry.resolved > max(NO_POWER, worst[entry.start].resolved if entry.start in worst else 0):
+                worst[entry.start] = entry
+        for start, entry in sorted(worst.items()):
             yield (
-                f"{part.name}, start {start}: little power, for replicas scatter or the step is too long: at time "
-                f"{entry.time:g} {entry.quantity} may differ by {entry.resolved * entry.scale:.2g} unnoticed"
+                f"{part.name}, start {start}: little power; at time {entry.time:g} {entry.quantity} may differ by "
+                f"{entry.resolved * entry.scale:.2g} unnoticed"
             )
 
 

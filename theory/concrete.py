@@ -182,20 +182,16 @@ class ConcreteSystem:
         symbols = [Symbol(name) for name in values]
         plain = {s: Symbol(s.name) for s in expr.free_symbols}
 
-        def number(e: Any) -> Any:
-            return lambdify(symbols, e.xreplace(plain), "math" if isinstance(e, Expr) else "numpy")(*values.values())
+        def number(e: Expr) -> float:
+            return float(lambdify(symbols, e.xreplace(plain), "math")(*values.values()))
 
         numbers = []
         for node in expectations:
             powers, mean, cov = node.args
-            numbers.append(
-                _gauss_hermite(
-                    [int(p) for p in powers],
-                    np.array([float(number(m)) for m in mean]),
-                    np.array(number(cov), dtype=float),
-                    nodes,
-                )
-            )
+            n = len(mean)
+            means = np.array([number(m) for m in mean])
+            covs = np.array([[number(cov[i, h]) for h in range(n)] for i in range(n)])
+            numbers.append(_gauss_hermite([int(p) for p in powers], means, covs, nodes))
         with_numbers = expr.xreplace(stand_ins)
         names = [*symbols, *stand_ins.values()]
         f = lambdify(names, with_numbers.xreplace(plain), "numpy")

@@ -94,7 +94,7 @@ def replicas_path(
     cut = plan(problem, particles=particles, replicas=replicas, step=step, backend=backend)
     intervals = np.diff(problem.time.times, prepend=0.0)
     counts = refine * np.ceil(intervals / step * (1 - 1e-12)).astype(int)
-    sizes = np.repeat(intervals / np.maximum(counts, 1), counts)
+    sizes: list[float] = np.repeat(intervals / np.maximum(counts, 1), counts).tolist()
     save_at = {int(n): i for i, n in enumerate(np.cumsum(counts))}
     around = _surroundings(problem, xp)
 

@@ -1,0 +1,101 @@
+"""The house: who imports whom, where packages come from, and what the README promises."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("theory", "derivations", "solvers", "figures")
+
+#: What each package may import of the others. derivations → theory, figures → solvers; nothing else.
+ALLOWED = {"theory": set(), "derivations": {"theory"}, "solvers": set(), "figures": {"solvers"}}
+
+
+def imported(path: Path) -> set[str]:
+    """Dotted names of all modules a file imports, anywhere in it."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute in this project"
+            names |= {f"{node.module}.{alias.name}" for alias in node.names} | {str(node.module)}
+    return names
+
+
+def modules(package: str) -> list[Path]:
+    found = sorted((ROOT / package).rglob("*.py"))
+    assert found
+    return found
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_imports_run_one_way(package: str) -> None:
+    for path in modules(package):
+        roots = {name.split(".")[0] for name in imported(path)}
+        assert roots & set(PACKAGES) <= ALLOWED[package] | {package}, path
+
+
+def test_numbers_know_no_symbols() -> None:
+    for path in [*modules("solvers"), *modules("figures")]:
+        assert "sympy" not in {name.split(".")[0] for name in imported(path)}, path
+
+
+def test_cupy_is_imported_in_one_place() -> None:
+    text = {path: path.read_text() for package in PACKAGES for path in modules(package)}
+    importing = {p for p in text if "cupy" in {name.split(".")[0] for name in imported(p)}}
+    importing |= {p for p, t in text.items() if re.search(r"import_module\([^)]*cupy", t)}
+    assert {p.relative_to(ROOT).as_posix() for p in importing} <= {"solvers/arrays.py"}
+
+
+def test_particles_take_nothing_from_the_theory() -> None:
+    """Independent verification: not the engine, not its generated source, not its expectations."""
+    forbidden = (
+        "theory",
+        "derivations",
+        "solvers.generated",
+        "solvers.systems",
+        "solvers.expectations",
+        "solvers.flow",
+    )
+    for path in sorted((ROOT / "solvers" / "particles").glob("*.py")):
+        bad = [n for n in imported(path) if any(n == f or n.startswith(f + ".") for f in forbidden)]
+        assert not bad, f"{path}: {bad}"
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_packages_come_from_this_checkout(package: str) -> None:
+    """The top-level names are generic: another package of the same name must not be picked up."""
+    module = __import__(package)
+    assert Path(str(module.__file__)).resolve().is_relative_to(ROOT)
+
+
+def test_files_stay_small() -> None:
+    long = {}
+    for package in PACKAGES:
+        for path in modules(package):
+            lines = len(path.read_text().splitlines())
+            if lines > 320:
+                long[path.relative_to(ROOT).as_posix()] = lines
+    assert not long
+
+
+def test_readme_example_runs() -> None:
+    """The ten-line Python example of the README, executed as it stands."""
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert len(blocks) == 1
+    namespace: dict[str, object] = {}
+    exec(compile(blocks[0], "README.md", "exec"), namespace)
+    run = namespace["run"]
+    assert float(run.objective[0, -1]) < 1e-3  # type: ignore[attr-defined]
+
+
+def test_readme_names_real_files_and_commands() -> None:
+    text = (ROOT / "README.md").read_text() + (ROOT / "docs" / "architecture.md").read_text()
+    for link in re.findall(r"\]\((?!http)([^)#]+)\)", text):
+        candidates = (ROOT / link, ROOT / "docs" / link)
+        assert any(c.exists() for c in candidates), link
