@@ -1,26 +1,26 @@
 """Overlaps, weights, mode masses and objective along the flow: theory over simulation, from two starts of one problem.
 
-Lines are the closed equations, points and bands the particles in R^d. It draws any problem's RUN.nc and SIM.nc: of a
-problem with several starts, one that recovers all modes beside one that collapses, where there are both.
+Lines are the closed equations; points and bands the particles in R^d. It draws the RUN.nc and SIM.nc of any problem: of
+one with several starts, a start that recovers all modes beside one that collapses, where there are both.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
+import matplotlib
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 from scipy.stats import t as student
 
-from figures.files import cycle, in_style
+from figures.files import in_style
 from figures.stored import Stored
 from solvers.problem import Problem
 from solvers.results import problem_of
@@ -37,46 +37,245 @@ RESULTS = {
     ),
 }
 
-COLUMNS = 2  # starts side by side
-POINTS = 16  # of the simulation, along the time axis
+STARTS = 2  # at most, side by side
+POINTS = 16  # of the simulation, at most, along the time axis
 CONFIDENCE = 0.95
+DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (5, 1.5, 1, 1.5)))  # of overlaps with the first, second, ... mode
+SHADE = 0.22
+LEVEL: dict[str, Any] = {"color": "0.35", "linewidth": 0.6, "linestyle": (0, (1, 2)), "zorder": 0}
+POINT: dict[str, Any] = {"markerfacecolor": "white", "markeredgewidth": 0.8, "elinewidth": 0.8, "zorder": 3}
+
+
+@dataclass(frozen=True)
+class Curve:
+    """An entry of a variable, in its unit. look: which colour and marker of the style, 0 the first."""
+
+    name: str
+    variable: str
+    entry: Mapping[str, int] = field(default_factory=dict)
+    unit: float = 1.0
+    look: int = 0
+    dash: Any = "-"
+
+    def of(self, result: xr.Dataset, suffix: str = "") -> Array:
+        """(sample, time)"""
+        return np.asarray(result[self.variable + suffix].isel(self.entry)) / self.unit
+
+    @property
+    def key(self) -> str:
+        """Its name in plain text, indices counted from 0 as in the result."""
+        return self.variable + (f"[{','.join(map(str, self.entry.values()))}]" if self.entry else "")
+
+    @property
+    def style(self) -> Mapping[str, Any]:
+        """Its colour and marker."""
+        looks = list(matplotlib.rcParams["axes.prop_cycle"])
+        return dict(looks[self.look % len(looks)])
+
+
+@dataclass(frozen=True)
+class Row:
+    """The panels of one quantity. levels: dotted lines, and what is written on each, at the left or at the right."""
+
+    label: str
+    curves: Sequence[Curve]
+    levels: Mapping[float, str]
+    side: Literal["left", "right"] = "left"
+
+
+def rows(problem: Problem) -> tuple[Row, ...]:
+    """What is drawn of a problem: overlaps m_kl/R² with R = max_l |ν_l|, weights, mode masses, objective."""
+    c, pi, components = problem.target.c, problem.target.weights, range(problem.family.components)
+    modes, one_mode = distinct(c), "" if len(pi) != 2 or pi[0] != pi[1] else r"$\log\,2$: one mode missed"
+    unit = float(c.diagonal().max()) or 1.0
+    overlaps = [
+        Curve(f"$m_{{{k + 1}{l + 1}}}$", "m", {"component": k, "mode": l}, unit, k, DASHES[min(i, len(DASHES) - 1)])
+        for i, l in enumerate(modes)
+        for k in components
+    ]
+    positions = {float(c[n, l] / unit): rf"$\mu_k=\nu_{n + 1}$" for l in modes for n in range(len(c))}
+    # KL of the target without mode l to the target, for modes that do not overlap.
+    missed = {-float(np.log1p(-mass)): one_mode or rf"mode {l + 1} missed" for l, mass in enumerate(pi) if mass < 1}
+    return (
+        Row(
+            r"overlap $m_{kl}/R^2$" if len(modes) > 1 else r"overlap $m_{k1}/R^2$",
+            overlaps,
+            {level: "" if len(modes) > 1 else name for level, name in positions.items()},
+        ),
+        Row("weight $w_k$", [Curve(f"$w_{k + 1}$", "w", {"component": k}, look=k) for k in components], {}),
+        Row(
+            r"mode mass $\hat\pi_l$",
+            [Curve(rf"$\hat\pi_{l + 1}$", "mode_mass", {"mode": l}, look=2 + l) for l in range(len(pi))],
+            {float(mass): "" for mass in pi},
+        ),
+        Row(r"$D=\mathrm{KL}(q\,\Vert\,p)$ (nats)", [Curve("$D$", "objective", look=3)], missed, "right"),
+    )
+
+
+def distinct(c: Array) -> list[int]:
+    """Modes whose overlaps are drawn: the overlap with the opposite of an earlier one is the same but for its sign."""
+    return [l for l in range(len(c)) if not any(np.allclose(c[l], -c[earlier]) for earlier in range(l))]
+
+
+def drawn(results: Mapping[str, xr.Dataset]) -> list[int]:
+    """Which samples are drawn, of those that reached the end in theory and simulation: the first of each outcome.
+
+    Raises  ValueError if there are none.
+    """
+    reached = np.all([result["status"].values == 0 for result in results.values()], axis=0)
+    if not reached.any():
+        raise ValueError("no sample reached the last time in both theory and simulation; nothing to draw")
+    collapsed = results["theory"]["collapsed"].values
+    first = [int(i) for outcome in (0, 1) for i in np.flatnonzero(reached & (collapsed == outcome))[:1]]
+    return first if len(first) == STARTS else [int(i) for i in np.flatnonzero(reached)[:STARTS]]
 
 
 @in_style
 def main(results: Mapping[str, xr.Dataset]) -> Figure:
-    """Draw one column for each of at most two starts, with four rows.
+    """Draw one column for each of at most two starts, one row for each quantity of `rows`.
 
     Takes
-        theory: a RUN.nc; simulation: a SIM.nc of the same problem, with standard errors over replicas.
+        theory: a RUN.nc; simulation: a SIM.nc of the same problem.
     Returns
-        Figure of double-column width. Rows: m_kl/R² with R = max_l |ν_l|; w_k; mode masses; objective in nats.
+        Figure, as wide as a journal's page for two starts, as one of its columns for one.
     Raises
-        ValueError if the two are not results of one problem, or no start reached the end in both.
+        ValueError if the two are not of one problem, or if no start reached the end in both.
     """
-    theory, simulation = results["theory"], results["simulation"]
-    problem, samples = _problem(theory, simulation), drawn(theory, simulation)
-    rows = list(_rows(problem))
-    figure = Figure(figsize=(3.5 * len(samples) if len(samples) > 1 else 4.2, 1.45 * len(rows)), layout="constrained")
-    axes = figure.subplots(len(rows), len(samples), sharex=True, sharey="row", squeeze=False)
-    quantile = student.ppf((1 + CONFIDENCE) / 2, simulation.attrs["replicas"] - 1)
-    for column, sample in enumerate(samples):
-        axes[0, column].set_title(_outcome(theory.isel(sample=sample)))
-        for row, ax in zip(rows, axes[:, column], strict=True):
-            for curve, style in zip(row.curves, cycle(), strict=False):
-                line = curve.of(theory)[sample]
-                mean, error = curve.of(simulation)[sample], curve.of(simulation, "_se")[sample] * quantile
-                _draw(ax, theory["time"].values, line, mean, error, simulation.attrs["replicas"], style)
+    problem, samples = _problem(results), drawn(results)
+    theory, replicas = results["theory"], int(results["simulation"].attrs["replicas"])
+    table, times = rows(problem), theory["time"].values
+    figure = Figure(figsize=(7.0 if len(samples) > 1 else 3.5, 0.5 + 1.35 * len(table)), layout="constrained")
+    panels = figure.subplots(len(table), len(samples), sharex=True, sharey="row", squeeze=False)
+    for row, across in zip(table, panels, strict=True):
+        across[0].set_ylabel(row.label)
+        for ax, sample in zip(across, samples, strict=True):
+            for curve in row.curves:
+                _draw(ax, curve, results, sample)
             for level in row.levels:
-                ax.axhline(level, color="0.45", linewidth=0.7, linestyle=(0, (1, 2)), zorder=0)
-    for row, line_of_axes in zip(rows, axes, strict=True):
-        line_of_axes[0].set_ylabel(row.label)
-        for ax, sample in zip(line_of_axes, samples, strict=True):
-            _name_curves(ax, row.curves, [curve.of(theory)[sample, -1] for curve in row.curves])
-            _name_levels(ax, row.level_names)
-    for number, ax in enumerate(axes.flat):
-        ax.text(0.02, 0.94, f"({chr(ord('a') + number)})", transform=ax.transAxes, va="top", fontweight="bold")
-    for ax in axes[-1]:
+                ax.axhline(level, **LEVEL)
+    for ax, sample in zip(panels[0], samples, strict=True):
+        ax.set_title(_outcome(theory, sample))
+    for ax in panels[-1]:
         ax.set_xlabel("time of the flow $t$ (dimensionless)")
-        ax.set_xlim(0, theory["time"].values[-1])
-    figure.legend(handles=list(_legend(problem, simulation)), loc="outside upper center", ncols=3)
+        ax.set_xlim(times[0], times[-1])
+    # Last, for it needs the limits of the axes.
+    for row, across in zip(table, panels, strict=True):
+        for ax, sample in zip(across, samples, strict=True):
+            _write_names(ax, row, [float(curve.of(theory)[sample, -1]) for curve in row.curves])
+    for number, ax in enumerate(panels.flat):
+        ax.annotate(f"({chr(ord('a') + number)})", (0, 1), (1, 3), "axes fraction", "offset points")
+    figure.legend(
+        handles=[
+            Line2D([], [], color="black", label="closed equations"),
+            panels[0, 0].errorbar([], [], [], fmt="o", color="black", label=f"simulation, mean of {replicas}", **POINT),
+            Patch(color="black", alpha=SHADE, linewidth=0, label="range of single simulations"),
+        ],
+        loc="outside upper center",
+        ncols=3,
+    )
     return figure
+
+
+def caption(results: Mapping[str, xr.Dataset]) -> str:
+    """What is drawn and how it was made, in one paragraph of plain text."""
+    problem, samples, run = _problem(results), drawn(results), results["simulation"].attrs
+    modes, quantile = distinct(problem.target.c), _quantile(run["replicas"])
+    outcomes = [
+        f"start {i} (from 0): {_outcome(results['theory'], i)} in theory, "
+        f"{_outcome(results['simulation'], i)} in simulation"
+        for i in samples
+    ]
+    sentences = [
+        f"Gradient flow of KL(q‖p), K = {problem.family.components}, L = {len(problem.target.c)}, "
+        f"d = {problem.dimension}, R = max |ν_l| = {np.sqrt(problem.target.c.diagonal().max()):g}, "
+        f"learning {' and '.join(problem.family.learn)}",
+        "; ".join(outcomes),
+        "Lines: the closed equations",
+        f"Points: mean over {run['replicas']} replicas of the stochastic gradient flow in {problem.dimension} "
+        f"dimensions, {run['particles']} fresh particles from each component at each Euler step of at most "
+        f"{run['step']:g}",
+        f"Error bars: {CONFIDENCE:.0%} t interval of that mean, often smaller than the symbol; the bias of the step is "
+        "not in it",
+        f"Bands: mean ± {quantile:.3g} standard deviations over replicas, where {CONFIDENCE:.0%} of single replicas "
+        "lie if they are normal",
+        "Dotted: overlaps of the modes themselves; their masses π_l; the KL divergence where a mode is missed, "
+        "−log(1 − π_l)",
+    ]
+    if len(modes) < len(problem.target.c):
+        sentences.append("Overlaps with a mode opposite to a drawn one differ in sign only")
+    return " ".join(f"{sentence}." for sentence in sentences)
+
+
+def numbers(results: Mapping[str, xr.Dataset]) -> dict[str, Any]:
+    """The curves at a quarter, half and the end of the time axis, in the figure's units, and the outcomes."""
+    problem, theory, simulation = _problem(results), results["theory"], results["simulation"]
+    last = theory.sizes["time"] - 1
+    at = [last // 4, last // 2, last]
+    found: dict[str, Any] = {"time": theory["time"].values[at].tolist()}
+    for sample in drawn(results):
+        of_sample: dict[str, Any] = {"theory": {}, "simulation": {}, "standard error": {}}
+        for curve in (curve for row in rows(problem) for curve in row.curves):
+            for kind, result, suffix in zip(of_sample, (theory, simulation, simulation), ("", "", "_se"), strict=True):
+                of_sample[kind][curve.key] = curve.of(result, suffix)[sample, at].tolist()
+        of_sample["theory"]["outcome"] = _outcome(theory, sample)
+        of_sample["simulation"]["outcome"] = _outcome(simulation, sample)
+        found[f"start {sample}"] = of_sample
+    return found
+
+
+def _problem(results: Mapping[str, xr.Dataset]) -> Problem:
+    """The one problem behind both results."""
+    theory, simulation = results["theory"], results["simulation"]
+    if theory.attrs["problem"] != simulation.attrs["problem"]:
+        raise ValueError("theory and simulation are results of different problems; draw two results of one problem")
+    return problem_of(theory)
+
+
+def _quantile(replicas: int) -> float:
+    return float(student.ppf((1 + CONFIDENCE) / 2, replicas - 1))
+
+
+def _outcome(result: xr.Dataset, sample: int) -> str:
+    codes = {name: int(result[name][sample]) for name in ("collapsed", "aligned", "vanished")}
+    two = result.sizes["mode"] == 2
+    if codes["collapsed"] < 1:
+        return ("both modes recovered" if two else "all modes recovered") if codes["collapsed"] == 0 else "unknown"
+    reasons = [name for name, code in (("aligned", codes["aligned"]), ("a weight vanished", codes["vanished"])) if code]
+    return ("collapsed onto one mode" if two else "collapsed") + f" ({', '.join(reasons)})" * bool(reasons)
+
+
+def _draw(ax: Axes, curve: Curve, results: Mapping[str, xr.Dataset], sample: int) -> None:
+    """The line of the theory over the points and the band of the simulation."""
+    simulation, replicas = results["simulation"], int(results["simulation"].attrs["replicas"])
+    times, color, marker = simulation["time"].values, curve.style["color"], curve.style["marker"]
+    mean = curve.of(simulation)[sample]
+    error = curve.of(simulation, "_se")[sample] * _quantile(replicas)
+    band = error * np.sqrt(replicas)
+    ax.fill_between(times, mean - band, mean + band, color=color, alpha=SHADE, linewidth=0)
+    ax.plot(times, curve.of(results["theory"])[sample], color=color, linestyle=curve.dash, gid=curve.key)
+    at = np.unique(np.linspace(0, len(times) - 1, POINTS).round().astype(int))
+    ax.errorbar(times[at], mean[at], error[at], fmt=marker, color=color, **POINT)
+
+
+def _write_names(ax: Axes, row: Row, ends: Sequence[float]) -> None:
+    """Names of levels inside, names of curves beside their ends, pushed apart where they would overlap."""
+    beside = ("axes fraction", "data")
+    for level, name in row.levels.items():
+        x, align = (0.02, "left") if row.side == "left" else (0.98, "right")
+        below = row.side == "left" and level > 0
+        place: dict[str, Any] = {"va": "top", "xytext": (0, -3)} if below else {"va": "bottom", "xytext": (0, 3)}
+        ax.annotate(name, (x, level), xycoords=beside, textcoords="offset points", ha=align, **place)
+    if len(row.curves) == 1:
+        return
+    low, high = ax.get_ylim()
+    order, gap = np.argsort(ends, kind="stable"), 0.13 * (high - low)
+    places = np.array(ends)[order]
+    for _ in range(100):
+        for i in range(len(places) - 1):
+            short = gap - (places[i + 1] - places[i])
+            if short > 0:
+                places[i : i + 2] += [-short / 2, short / 2]
+    for height, i in zip(places, order, strict=True):
+        curve = row.curves[i]
+        color = curve.style["color"]
+        ax.annotate(curve.name, (1, height), (4, 0), beside, "offset points", va="center", color=color)

@@ -73,6 +73,8 @@ def velocity(
     tables = module.tables(s, m, theta, **p, expect=gaussian_softmax)
     ds, dm, dtheta = (to_numpy(a) for a in module.velocity(*tables, s, m, theta, p["c"], p["v"], p["u"]))
     learn = problem.family.learn
+    # A system with a term dropped may be left with one number for all components.
+    dtheta = np.broadcast_to(dtheta, theta.shape)
     return ds * ("means" in learn), dm * ("means" in learn), dtheta * ("weights" in learn)
 
 

@@ -91,7 +91,7 @@ def test_show_prints_each_view_and_refuses_others() -> None:
 
 
 def test_emitted_code_equals_the_expectations_it_came_from() -> None:
-    """Tables and velocities of the emitted source against d-dimensional quadrature of E_k[r_j], E_k[ρ_l], log q − log p."""
+    """Tables and velocities of the emitted source against quadrature in R^d of E_k[r_j], E_k[ρ_l], log q − log p."""
     at = Witness.random(K=3, L=2)
     gram, q, p = at.gram(), mixture(), target()
     s, m, c = gram[:3, :3], gram[:3, 3:], gram[3:, 3:]

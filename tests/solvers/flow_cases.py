@@ -17,7 +17,7 @@ def problem(dimension, target, family, init, time=None, flow=None):
     """The problem whose sections hold these values, numbers, strings, lists or arrays."""
 
     def section(name, values):
-        lines = (f"{key} = {json.dumps(np.asarray(value).tolist())}" for key, value in values.items())
+        lines = (f"{key} = {json.dumps(value, default=np.ndarray.tolist)}" for key, value in values.items())
         return "\n".join([f"[{name}]", *lines])
 
     sections = {"target": target, "family": family, "flow": flow or {}, "init": init, "time": time or {"end": 1.0}}

@@ -97,7 +97,7 @@ class _Writer:
         k, i, l = self.k, self.i, self.l
         lines = [
             "def velocity(A, B, F, s, m, theta, c, v, u):",
-            '    """Right-hand sides ds/dt, dm/dt, dtheta/dt."""',
+            f'    """Right-hand sides {", ".join(f"d{state}/dt" for state in self.system.states)}."""',
         ]
         body = [f"    # Γ_ki = (dμ_k/dt)·μ_i = {text(self.system.gamma)}"]
         body += self.equation("gamma", self.system.gamma, (k, i), "ds")

@@ -1,0 +1,73 @@
+"""The stored results behind a figure: which they are, and making those that are missing or stale."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+import xarray as xr
+
+from solvers import flow, results, systems
+from solvers.particles.flow import simulate
+from solvers.problem import Problem
+
+PROBLEMS = Path(__file__).parent / "problems"
+
+Progress = Callable[[float], None]
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A result that a figure needs: `python -m solvers COMMAND problem` with these options.
+
+    problem: a file of figures/problems. options: keyword arguments of solvers.flow.solve, or of
+    solvers.particles.flow.simulate. quick: the options of the quick tier, where they differ.
+    """
+
+    command: Literal["solve", "simulate"]
+    problem: str
+    options: Mapping[str, Any]
+    quick: Mapping[str, Any] = field(default_factory=dict)
+
+    def path(self, folder: Path, label: str, *, quick: bool) -> Path:
+        """Where it is stored: LABEL.nc, or LABEL.quick.nc where the quick tier has options of its own."""
+        return folder / f"{label}{'.quick' if quick and self.quick else ''}.nc"
+
+    def load(self, path: Path, *, quick: bool) -> xr.Dataset | None:
+        """The result at a path; None if there is none, or if it answers another question.
+
+        It does if its problem, its options, its closed system or the version of our code differ.
+        """
+        try:
+            found = results.open(path)
+        except results.ResultError:
+            return None
+        problem = self._problem()
+        wanted = {
+            "problem": problem.text,
+            "command": f"python -m solvers {self.command}",
+            "system": systems.for_problem(problem).SYSTEM if self.command == "solve" else "none",
+            **self._options(quick),
+        }
+        same_code = json.loads(found.attrs["versions"])["modecollapse"] == metadata.version("modecollapse")
+        return found if same_code and all(found.attrs.get(key) == wanted[key] for key in wanted) else None
+
+    def make(self, path: Path, *, quick: bool, progress: Progress | None) -> xr.Dataset:
+        """Compute it, store it whole or not at all, and read it back.
+
+        Raises  what the solvers raise: ProblemError, OutputError.
+        """
+        results.check_output(path)
+        run = flow.solve if self.command == "solve" else simulate
+        results.write(run(self._problem(), **self._options(quick), progress=progress), path)
+        return results.open(path)
+
+    def _problem(self) -> Problem:
+        return Problem.load(PROBLEMS / self.problem)
+
+    def _options(self, quick: bool) -> Mapping[str, Any]:
+        return (quick and self.quick) or self.options
