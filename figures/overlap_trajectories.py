@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -32,18 +32,25 @@ RESULTS = {
     "simulation": Stored(
         "simulate",
         "overlap_trajectories.toml",
-        {"particles": 256, "replicas": 32, "step": 0.01},
-        quick={"particles": 128, "replicas": 32, "step": 0.05},
+        {"particles": 64, "replicas": 32, "step": 0.01},
+        quick={"particles": 64, "replicas": 32, "step": 0.025},
     ),
 }
 
 STARTS = 2  # at most, side by side
 POINTS = 16  # of the simulation, at most, along the time axis
 CONFIDENCE = 0.95
+PROBABILITY = (-0.05, 1.05)
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (5, 1.5, 1, 1.5)))  # of overlaps with the first, second, ... mode
 SHADE = 0.22
 LEVEL: dict[str, Any] = {"color": "0.35", "linewidth": 0.6, "linestyle": (0, (1, 2)), "zorder": 0}
-POINT: dict[str, Any] = {"markerfacecolor": "white", "markeredgewidth": 0.8, "elinewidth": 0.8, "zorder": 3}
+POINT: dict[str, Any] = {
+    "markerfacecolor": "white",
+    "markeredgewidth": 0.8,
+    "elinewidth": 0.8,
+    "zorder": 3,
+    "clip_on": False,
+}
 
 
 @dataclass(frozen=True)
@@ -75,41 +82,42 @@ class Curve:
 
 @dataclass(frozen=True)
 class Row:
-    """The panels of one quantity. levels: dotted lines, and what is written on each, at the left or at the right."""
+    """The panels of one quantity. levels: dotted lines, and their names; beside: written beside the panel, not in it."""
 
     label: str
     curves: Sequence[Curve]
     levels: Mapping[float, str]
-    side: Literal["left", "right"] = "left"
+    beside: bool = False
+    limits: tuple[float, float] | None = None
 
 
 def rows(problem: Problem) -> tuple[Row, ...]:
-    """What is drawn of a problem: overlaps m_kl/R² with R = max_l |ν_l|, weights, mode masses, objective."""
+    """What is drawn of a problem: overlaps m_kl/R² with R = max_l |ν_l|, weights if learned, mode masses, objective."""
     c, pi, components = problem.target.c, problem.target.weights, range(problem.family.components)
-    modes, one_mode = distinct(c), "" if len(pi) != 2 or pi[0] != pi[1] else r"$\log\,2$: one mode missed"
-    unit = float(c.diagonal().max()) or 1.0
+    modes, unit = distinct(c), float(c.diagonal().max()) or 1.0
     overlaps = [
         Curve(f"$m_{{{k + 1}{l + 1}}}$", "m", {"component": k, "mode": l}, unit, k, DASHES[min(i, len(DASHES) - 1)])
         for i, l in enumerate(modes)
         for k in components
     ]
     positions = {float(c[n, l] / unit): rf"$\mu_k=\nu_{n + 1}$" for l in modes for n in range(len(c))}
-    # KL of the target without mode l to the target, for modes that do not overlap.
-    missed = {-float(np.log1p(-mass)): one_mode or rf"mode {l + 1} missed" for l, mass in enumerate(pi) if mass < 1}
-    return (
+    weights = [Curve(f"$w_{k + 1}$", "w", {"component": k}, look=k) for k in components]
+    masses = [Curve(rf"$\hat\pi_{l + 1}$", "mode_mass", {"mode": l}, look=2 + l) for l in range(len(pi))]
+    # KL to the target of the target without mode l, for modes that do not overlap.
+    missed = {-float(np.log1p(-mass)): rf"$\log\frac{{1}}{{1-\pi_{l + 1}}}$" for l, mass in enumerate(pi) if mass < 1}
+    if len(missed) == 1:
+        missed = dict.fromkeys(missed, r"$\log\,2$" if len(pi) == 2 else rf"$\log\frac{{{len(pi)}}}{{{len(pi) - 1}}}$")
+    table = [
         Row(
             r"overlap $m_{kl}/R^2$" if len(modes) > 1 else r"overlap $m_{k1}/R^2$",
             overlaps,
             {level: "" if len(modes) > 1 else name for level, name in positions.items()},
         ),
-        Row("weight $w_k$", [Curve(f"$w_{k + 1}$", "w", {"component": k}, look=k) for k in components], {}),
-        Row(
-            r"mode mass $\hat\pi_l$",
-            [Curve(rf"$\hat\pi_{l + 1}$", "mode_mass", {"mode": l}, look=2 + l) for l in range(len(pi))],
-            {float(mass): "" for mass in pi},
-        ),
-        Row(r"$D=\mathrm{KL}(q\,\Vert\,p)$ (nats)", [Curve("$D$", "objective", look=3)], missed, "right"),
-    )
+        Row("weight $w_k$", weights, {}, limits=PROBABILITY),
+        Row(r"mode mass $\hat\pi_l$", masses, dict.fromkeys(map(float, pi), ""), limits=PROBABILITY),
+        Row(r"$D=\mathrm{KL}(q\,\Vert\,p)$ (nats)", [Curve("$D$", "objective", look=3)], missed, beside=True),
+    ]
+    return tuple(row for row in table if row.curves is not weights or "weights" in problem.family.learn)
 
 
 def distinct(c: Array) -> list[int]:
@@ -147,7 +155,7 @@ def main(results: Mapping[str, xr.Dataset]) -> Figure:
     figure = Figure(figsize=(7.0 if len(samples) > 1 else 3.5, 0.5 + 1.35 * len(table)), layout="constrained")
     panels = figure.subplots(len(table), len(samples), sharex=True, sharey="row", squeeze=False)
     for row, across in zip(table, panels, strict=True):
-        across[0].set_ylabel(row.label)
+        across[0].set(ylabel=row.label, ylim=row.limits)
         for ax, sample in zip(across, samples, strict=True):
             for curve in row.curves:
                 _draw(ax, curve, results, sample)
@@ -164,14 +172,18 @@ def main(results: Mapping[str, xr.Dataset]) -> Figure:
             _write_names(ax, row, [float(curve.of(theory)[sample, -1]) for curve in row.curves])
     for number, ax in enumerate(panels.flat):
         ax.annotate(f"({chr(ord('a') + number)})", (0, 1), (1, 3), "axes fraction", "offset points")
+    simulated = rf"simulation in $\mathbb{{R}}^{{{problem.dimension}}}$: mean of {replicas} replicas"
+    figure.align_ylabels()
+    # On axes that are never shown: an empty artist on ours would upset the layout.
+    points = Figure().add_subplot().errorbar([], [], [], fmt="o", color="black", label=simulated, **POINT)
     figure.legend(
         handles=[
             Line2D([], [], color="black", label="closed equations"),
-            panels[0, 0].errorbar([], [], [], fmt="o", color="black", label=f"simulation, mean of {replicas}", **POINT),
-            Patch(color="black", alpha=SHADE, linewidth=0, label="range of single simulations"),
+            points,
+            Patch(color="black", alpha=SHADE, linewidth=0, label=rf"{CONFIDENCE * 100:g} % of single replicas"),
         ],
         loc="outside upper center",
-        ncols=3,
+        ncols=3 if len(samples) > 1 else 1,
     )
     return figure
 
@@ -179,29 +191,27 @@ def main(results: Mapping[str, xr.Dataset]) -> Figure:
 def caption(results: Mapping[str, xr.Dataset]) -> str:
     """What is drawn and how it was made, in one paragraph of plain text."""
     problem, samples, run = _problem(results), drawn(results), results["simulation"].attrs
-    modes, quantile = distinct(problem.target.c), _quantile(run["replicas"])
-    outcomes = [
-        f"start {i} (from 0): {_outcome(results['theory'], i)} in theory, "
-        f"{_outcome(results['simulation'], i)} in simulation"
-        for i in samples
-    ]
+    modes, dimension, target = distinct(problem.target.c), problem.dimension, problem.target
+    level = f"{CONFIDENCE * 100:g} %"
     sentences = [
-        f"Gradient flow of KL(q‖p), K = {problem.family.components}, L = {len(problem.target.c)}, "
-        f"d = {problem.dimension}, R = max |ν_l| = {np.sqrt(problem.target.c.diagonal().max()):g}, "
-        f"learning {' and '.join(problem.family.learn)}",
-        "; ".join(outcomes),
+        f"Gradient flow of KL(q‖p), K = {problem.family.components}, L = {len(target.c)}, d = {dimension}, "
+        f"R = max |ν_l| = {np.sqrt(target.c.diagonal().max()):g}, learning {' and '.join(problem.family.learn)}"
+    ]
+    for sample in samples:
+        theory, simulation = _outcome(results["theory"], sample), _outcome(results["simulation"], sample)
+        found = f"{theory}, in theory and simulation" if theory == simulation else f"{theory}; simulation: {simulation}"
+        sentences.append(f"Start {sample} (counted from 0): {found}")
+    sentences += [
         "Lines: the closed equations",
-        f"Points: mean over {run['replicas']} replicas of the stochastic gradient flow in {problem.dimension} "
-        f"dimensions, {run['particles']} fresh particles from each component at each Euler step of at most "
-        f"{run['step']:g}",
-        f"Error bars: {CONFIDENCE:.0%} t interval of that mean, often smaller than the symbol; the bias of the step is "
-        "not in it",
-        f"Bands: mean ± {quantile:.3g} standard deviations over replicas, where {CONFIDENCE:.0%} of single replicas "
-        "lie if they are normal",
-        "Dotted: overlaps of the modes themselves; their masses π_l; the KL divergence where a mode is missed, "
+        f"Points: mean over {run['replicas']} replicas of the stochastic gradient flow in {dimension} dimensions, "
+        f"{run['particles']} fresh particles from each component at each Euler step of at most {run['step']:g}",
+        f"Error bars: {level} t interval of that mean, often smaller than the symbol, without the bias of the step",
+        f"Bands: mean ± {_quantile(run['replicas']):.3g} standard deviations over replicas, where {level} of single "
+        "replicas are if normal; those of mode mass and D include the noise of estimating these from the particles",
+        "Dotted: overlaps of the modes themselves; their masses π_l; the KL divergence when a mode is missed, "
         "−log(1 − π_l)",
     ]
-    if len(modes) < len(problem.target.c):
+    if len(modes) < len(target.c):
         sentences.append("Overlaps with a mode opposite to a drawn one differ in sign only")
     return " ".join(f"{sentence}." for sentence in sentences)
 
@@ -252,30 +262,31 @@ def _draw(ax: Axes, curve: Curve, results: Mapping[str, xr.Dataset], sample: int
     error = curve.of(simulation, "_se")[sample] * _quantile(replicas)
     band = error * np.sqrt(replicas)
     ax.fill_between(times, mean - band, mean + band, color=color, alpha=SHADE, linewidth=0)
-    ax.plot(times, curve.of(results["theory"])[sample], color=color, linestyle=curve.dash, gid=curve.key)
-    at = np.unique(np.linspace(0, len(times) - 1, POINTS).round().astype(int))
+    line = curve.of(results["theory"])[sample]
+    ax.plot(times, line, color=color, linestyle=curve.dash, marker="", label=curve.key)
+    at = slice(None, None, max(1, -(-len(times) // POINTS)))
     ax.errorbar(times[at], mean[at], error[at], fmt=marker, color=color, **POINT)
 
 
 def _write_names(ax: Axes, row: Row, ends: Sequence[float]) -> None:
-    """Names of levels inside, names of curves beside their ends, pushed apart where they would overlap."""
-    beside = ("axes fraction", "data")
+    """Names of levels, and of curves beside their ends, pushed apart where they would overlap."""
+    along = ("axes fraction", "data")
     for level, name in row.levels.items():
-        x, align = (0.02, "left") if row.side == "left" else (0.98, "right")
-        below = row.side == "left" and level > 0
-        place: dict[str, Any] = {"va": "top", "xytext": (0, -3)} if below else {"va": "bottom", "xytext": (0, 3)}
-        ax.annotate(name, (x, level), xycoords=beside, textcoords="offset points", ha=align, **place)
+        if row.beside:
+            ax.annotate(name, (1, level), (6, 0), along, "offset points", va="center")
+        else:
+            va, offset = ("top", -4) if level > 0 else ("bottom", 4)
+            ax.annotate(name, (0.02, level), (0, offset), along, "offset points", va=va)
     if len(row.curves) == 1:
         return
     low, high = ax.get_ylim()
-    order, gap = np.argsort(ends, kind="stable"), 0.13 * (high - low)
-    places = np.array(ends)[order]
+    order = np.argsort(ends, kind="stable")
+    heights, gap = np.array(ends)[order], (high - low) * min(0.13, 1 / len(ends))
     for _ in range(100):
-        for i in range(len(places) - 1):
-            short = gap - (places[i + 1] - places[i])
-            if short > 0:
-                places[i : i + 2] += [-short / 2, short / 2]
-    for height, i in zip(places, order, strict=True):
-        curve = row.curves[i]
-        color = curve.style["color"]
-        ax.annotate(curve.name, (1, height), (4, 0), beside, "offset points", va="center", color=color)
+        for i in range(len(heights) - 1):
+            short = max(0.0, gap - (heights[i + 1] - heights[i]))
+            heights[i : i + 2] += [-short / 2, short / 2]
+        heights = np.clip(heights, low, high)
+    for height, i in zip(heights, order, strict=True):
+        name, color = row.curves[i].name, row.curves[i].style["color"]
+        ax.annotate(name, (1, height), (6, 0), along, "offset points", va="center", color=color)

@@ -24,11 +24,12 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from solvers import flow, systems
+from solvers._gram import span
 from solvers.agreement import Entry, Family, Part, judge
 from solvers.expectations import gaussian_softmax
 from solvers.particles.plan import SimulationError, plan
 from solvers.particles.replicas import Path, replicas_path, velocities
-from solvers.problem import Problem, ProblemError
+from solvers.problem import Problem
 from solvers.report import Report
 from solvers.results import STATUS
 from solvers.starts import starts, vectors
@@ -47,7 +48,7 @@ FEWEST_REPLICAS = 32
 # are allowed so many times over.
 AMPLIFICATION = 30.0
 SCATTER = 0.15  # standard deviation over replicas, in units of the scale, beyond which a trajectory is not judged
-NO_POWER = 0.5  # an entry is noted if a difference must exceed this part of its scale to be rejected
+NO_POWER = 0.6  # an entry is noted if a difference must exceed this part of its scale to be rejected
 
 
 def compare(
@@ -103,13 +104,7 @@ def compare(
             broken.append(f"start {i}: the theory has no solution up to the last time ({STATUS[status]})")
             continue
         for at in np.unique(np.linspace(0, theory.sizes["time"] - 1, POINTS).round().astype(int)):
-            row = theory.isel(sample=i, time=int(at))
-            try:
-                mu, nu = vectors(row["s"].values, row["m"].values, problem)
-            except ProblemError:
-                broken.append(f"start {i}, time {float(row['time']):g}: no vectors of R^d have the theory's overlaps")
-                continue
-            points.append(trial.point(mu, nu, row["w"].values, float(row["time"]), key=(i, int(at))))
+            points.append(trial.point(i, int(at)))
         followed, cut_short = trial.path(i, progress and partial(_between, progress, i / count, (i + 1) / count))
         paths += followed
         notes += cut_short
@@ -148,9 +143,12 @@ class _Trial:
     rtol: float
     backend: str
 
-    def point(self, mu: Array, nu: Array, w: Array, time: float, key: tuple[int, int]) -> Family:
-        """The right-hand side at means mu (K, d) and weights w (K,); key: start and index of the time."""
-        # Overlaps of these very vectors, so that the integrator's errors are no part of the comparison.
+    def point(self, i: int, at: int) -> Family:
+        """The right-hand side where the theory is at save time `at` of start i, or as near as vectors of R^d come."""
+        row = self.theory.isel(sample=i, time=at)
+        w = row["w"].values
+        mu, nu = vectors(*_nearest(row["s"].values, row["m"].values, self.problem), self.problem)
+        # The overlaps of these very vectors, so that the errors of the integrator are no part of the comparison.
         s, m, theta = mu @ mu.T, mu @ nu.T, np.log(np.maximum(w, np.finfo(float).tiny))
         _, B, F = self.module.tables(s, m, theta, **systems.parameters(self.problem), expect=gaussian_softmax)
         ds, dm, dtheta = flow.velocity(self.problem, self.module, s, m, theta)
@@ -161,7 +159,7 @@ class _Trial:
             theta,
             particles=particles,
             replicas=self.replicas,
-            key=key,
+            key=(i, at),
             backend=self.backend,
         )
         half = found.dmu @ mu.T
@@ -176,7 +174,7 @@ class _Trial:
             "objective": (self.module.objective(F, theta), found.objective, field, length * precision),
             "mode_mass": (self.module.mode_mass(B, theta), found.mode_mass, 1.0, precision),
         }
-        return _family(key[0], time, particles * self.replicas, quantities)
+        return _family(i, float(row["time"]), particles * self.replicas, quantities)
 
     def path(self, i: int, progress: Progress | None) -> tuple[list[Family], list[str]]:
         """The trajectory from start i, at each save time after the start; and a note if it was cut short."""
@@ -200,15 +198,15 @@ class _Trial:
         # Particles drawn while the fastest direction relaxes: a rare event unseen in that time would have moved the
         # means by no more than its probability times their scale.
         draws = self.particles * self.replicas * max(1.0, 1 / (self.step * self.rate))
-        families = []
-        for at in np.flatnonzero(self.problem.time.times > 0):
+        families: list[Family] = []
+        for at in map(int, np.flatnonzero(self.problem.time.times > 0)):
             row = self.theory.isel(sample=i, time=at)
+            time = float(row["time"])
             if self.scattered(fine, at):
-                note = (
-                    f"trajectory, start {i}: not judged from time {float(row['time']):g} on, where replicas scatter too "
-                    "widely; take more particles"
-                )
-                return families, [note]
+                return families, [
+                    f"trajectory, start {i}: not judged from time {time:g} on, where its replicas scatter too widely; "
+                    "more particles carry it further"
+                ]
             length, field = self.scales(row["s"].values, row["m"].values)
             known = AMPLIFICATION * (self.rtol + self.precision(length))
             quantities = {}
@@ -217,7 +215,7 @@ class _Trial:
                 with np.errstate(over="ignore", invalid="ignore"):  # what overflowed is judged to disagree
                     second_order = np.abs(((h - two_h) - 2 * (half_h - h)).mean(0)) / 3
                     quantities[name] = (row[name].values, 2 * half_h - h, scale, known * scale + 2 * second_order)
-            families.append(_family(i, float(row["time"]), draws, quantities))
+            families.append(_family(i, time, draws, quantities))
         return families, []
 
     def scattered(self, run: Path, at: int) -> bool:
@@ -225,8 +223,8 @@ class _Trial:
         s, m, w = run.s[:, at], run.m[:, at], run.w[:, at]
         with np.errstate(over="ignore", invalid="ignore"):
             length, _ = self.scales(s, m)
-            spread = (s.std(0).max() / length, m.std(0).max() / length, w.std(0).max())
-        return max(spread) > SCATTER
+            spread = s.std(0).max() / length, m.std(0).max() / length, w.std(0).max()
+        return bool(max(spread) > SCATTER)
 
     @property
     def rate(self) -> float:
@@ -272,6 +270,15 @@ def _family(start: int, time: float, draws: float, quantities: dict[str, _Quanti
         scale=np.array(scales),
         draws=draws,
     )
+
+
+def _nearest(s: Array, m: Array, problem: Problem) -> tuple[Array, Array]:
+    """Overlaps near s and m that vectors of R^d have: an integrator, or a wrong theory, may leave them."""
+    target, _ = span(problem.target.vectors)
+    inside = m @ np.linalg.pinv(target).T
+    eigenvalues, directions = np.linalg.eigh(s - inside @ inside.T)
+    eigenvalues[: max(len(s) - (problem.dimension - target.shape[1]), 0)] = 0.0
+    return inside @ inside.T + (directions * eigenvalues.clip(min=0.0)) @ directions.T, inside @ target.T
 
 
 def _weight_velocity(w: Array, dtheta: Array) -> Array:

@@ -90,8 +90,11 @@ def test_readme_example_runs() -> None:
     assert len(blocks) == 1
     namespace: dict[str, object] = {}
     exec(compile(blocks[0], "README.md", "exec"), namespace)
-    run = namespace["run"]
-    assert float(run.objective[0, -1]) < 1e-3  # type: ignore[attr-defined]
+    collapsed, objective = namespace["run"].collapsed, namespace["run"].objective[:, -1]  # type: ignore[attr-defined]
+    assert sorted(collapsed.values) == [0, 1]
+    # one of two equal modes missed costs log 2; both found, nothing
+    assert float(objective[collapsed == 1][0]) == pytest.approx(0.693, abs=0.02)
+    assert float(objective[collapsed == 0][0]) < 0.02
 
 
 def test_readme_names_real_files_and_commands() -> None:

@@ -1,4 +1,4 @@
-"""What the tests of the closed equations share: problems from Python values, and an independent flow to compare with."""
+"""What the tests of the closed equations share: problems from Python values, and an independent flow on a line."""
 
 from __future__ import annotations
 

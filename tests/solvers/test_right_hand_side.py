@@ -1,4 +1,4 @@
-"""The closed right-hand side against particles in R^d, against finite differences of the KL, and on a grid in the plane.
+"""The closed right-hand side against particles in R^d, finite differences of the KL, and a grid in the plane.
 
 Random points with unequal weights and v ≠ u. The Monte Carlo tests are wrong with probability at most FALSE_ALARM each
 over their seeds. Beside each comparison stands its control: the system with any one term dropped must be rejected.
@@ -50,7 +50,7 @@ def flat(ds, dm, dtheta):
 
 
 def agree(estimates, exact):
-    """Whether the mean of unbiased estimates (replica, entries) is `exact`, by t quantiles shared out to the entries."""
+    """Whether unbiased estimates (replica, entries) have the mean `exact`, by t quantiles shared out to the entries."""
     limit = student.isf(FALSE_ALARM / (2 * exact.size), len(estimates) - 1)
     error = estimates.std(0, ddof=1) / np.sqrt(len(estimates))
     # What is zero in every replica, such as the only weight's velocity, is known to rounding.

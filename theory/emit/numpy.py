@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from sympy import Add, Expr, Indexed, Mul, Symbol
 
 from theory.emit.arrays import ArrayPrinter, signed_terms
+from theory.emit.lines import at_sums
 from theory.emit.text import text
 from theory.expectations import LogitExpectation
 
@@ -80,13 +81,13 @@ class _Writer:
                 body += [
                     f"    # {table.name}_{subscript} = {text(table.source)}: {value.size} logits, the last zero; "
                     "their means and covariances",
-                    *_broken(f"    mean = {self.printer.print(value.mean.expr, (k, j))}"),
-                    *_broken(f"    cov = {self.printer.print(value.cov.expr, (i, j2))}"),
+                    *_assignment("mean", self.printer.print(value.mean.expr, (k, j))),
+                    *_assignment("cov", self.printer.print(value.cov.expr, (i, j2))),
                     f"    {table.name}, lse_{table.name} = expect(mean, cov[..., None, :, :])",
                 ]
             else:
                 body += [f"    # {table.name}_{subscript} = {text(table.source)}"]
-                body += _broken(f"    {table.name} = {self.printer.print(value, indices)}")
+                body += _assignment(table.name, self.printer.print(value, indices))
         code = "\n".join(body)
         for array in sorted(set(re.findall(r"\b(\w+)_diag\b", code))):
             lines.append(f"    {array}_diag = xp.diagonal({array}, axis1=-2, axis2=-1)")
@@ -156,23 +157,9 @@ def _label(term: Expr) -> str:
     return "".join(arrays) + "".join(f"/{b}" for b in below)
 
 
-def _broken(line: str, width: int = 116) -> list[str]:
-    """Break a long assignment at its top-level sums, inside parentheses."""
-    if len(line) <= width:
-        return [line]
-    indent, head, body = "    ", *line.strip().split(" = ", 1)
-    depth, pieces, start = 0, [], 0
-    for n, char in enumerate(body):
-        depth += (char in "([") - (char in ")]")
-        if depth == 0 and n and char in "+-" and body[n - 1] == " " and body[n + 1] == " ":
-            pieces.append(body[start:n].strip())
-            start = n
-    pieces.append(body[start:].strip())
-    rows, row = [], ""
-    for piece in pieces:
-        if row and len(row) + len(piece) > width - 10:
-            rows.append(row)
-            row = piece
-        else:
-            row = f"{row} {piece}".strip()
-    return [f"{indent}{head} = (", *(f"{indent}{indent}{r}" for r in [*rows, row]), f"{indent})"]
+def _assignment(name: str, value: str, width: int = 104) -> list[str]:
+    """name = value, in parentheses over several lines where it is long."""
+    rows = at_sums(value, width)
+    if len(rows) == 1:
+        return [f"    {name} = {rows[0]}"]
+    return [f"    {name} = (", *(f"        {row}" for row in rows), "    )"]

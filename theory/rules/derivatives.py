@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sympy import Expr, Indexed, Symbol, exp, expand
+from sympy import Expr, Indexed, IndexedBase, Symbol, exp, expand
 
 from theory.calculus import differentiate, open_log_sum_exp, reparametrise
 from theory.expectations import Expectation, Gradient
+from theory.mixtures import Mixture
 from theory.rules.linear import linearity
 from theory.rules.rule import Rule, bottom_up
 
-__all__ = ["LOG_SUM_EXP", "REPARAMETRISE", "SOFTMAX_CHAIN"]
+__all__ = ["LOG_SUM_EXP", "REPARAMETRISE", "SOFTMAX_CHAIN", "softmax_jacobian"]
 
 
 def _exhaust(expr: Expr, rewrite: Callable[[Gradient], Expr]) -> Expr:
@@ -33,19 +34,24 @@ def open_fields(expr: Expr) -> Expr:
     return _exhaust(expr, open_log_sum_exp)
 
 
+def softmax_jacobian(q: Mixture, j: Symbol, a: Symbol) -> Expr:
+    """∂w_j/∂θ_a, derived from w_j = e^{θ_j} / Σ_i e^{θ_i} and expressed in w."""
+    theta, total = IndexedBase("theta", real=True), Symbol("Z", positive=True)
+    i = next(letter for letter in q.indices(3) if letter not in (a, j))
+    partition_function = linearity(differentiate(q.sum(exp(theta[i]), i), theta[a]))
+    quotient = differentiate(exp(theta[j]), theta[a]) / total - exp(theta[j]) / total**2 * partition_function
+    return expand(quotient.xreplace({exp(theta[n]): q.weight(n) * total for n in (a, j)}))
+
+
 def softmax_chain(expr: Expr) -> Expr:
-    """∂f/∂θ_a = Σ_j ∂w_j/∂θ_a ∂f/∂w_j with ∂w_j/∂θ_a derived from w_j = e^{θ_j} / Σ_i e^{θ_i}."""
+    """∂f/∂θ_a = Σ_j ∂w_j/∂θ_a ∂f/∂w_j."""
 
     def rewrite(node: Gradient) -> Expr:
         if not (isinstance(node.y, Indexed) and str(node.y.base) == "theta"):
             return node
         a, q = node.y.indices[0], next(iter(e.mixture for e in node.f.atoms(Expectation)))
-        j, i = (letter for letter in q.indices(3) if letter != a)
-        theta, total = node.y.base, Symbol("Z", positive=True)
-        partition_function = linearity(differentiate(q.sum(exp(theta[i]), i), theta[a]))
-        quotient = differentiate(exp(theta[j]), theta[a]) / total - exp(theta[j]) / total**2 * partition_function
-        jacobian = expand(quotient.xreplace({exp(theta[n]): q.weight(n) * total for n in (a, j)}))
-        return q.sum(jacobian * Gradient(node.f, q.weight(j)), j)
+        j = next(letter for letter in q.indices(2) if letter != a)
+        return q.sum(softmax_jacobian(q, j, a) * Gradient(node.f, q.weight(j)), j)
 
     return bottom_up(expr, rewrite, Gradient)
 
