@@ -10,9 +10,8 @@ import typer
 
 from derivations import files
 from derivations.catalogue import catalogue, entry
-from theory.emit.numpy import source
 
-View = StrEnum("View", ["latex", "text", "numpy"])
+View = StrEnum("View", ["latex", "text", "numpy", "numba", "cuda"])
 
 generate_app = typer.Typer(add_completion=False)
 show_app = typer.Typer(add_completion=False)
@@ -63,10 +62,7 @@ def show(
         found = entry(name)
     except KeyError as error:
         fail(error.args[0])
-    if view is View.numpy:
-        print(source(found.system, found.name, found.title), end="")
-    else:
-        print(found.system.emit(view.value), end="")
+    print(found.emit(view.value), end="")
 
 
 def fail(message: str) -> None:

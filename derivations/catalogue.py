@@ -10,8 +10,12 @@ from types import ModuleType
 
 import derivations
 from theory import ClosedSystem
+from theory.emit import VIEWS
 
-__all__ = ["Entry", "catalogue", "entry"]
+__all__ = ["SOURCES", "Entry", "catalogue", "entry"]
+
+#: Views that are solver source, and the suffix of their files under solvers/generated/.
+SOURCES = {"numpy": ".py", "numba": ".numba", "cuda": ".cu"}
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,12 @@ class Entry:
         result = self.module.system()
         assert isinstance(result, ClosedSystem)
         return result
+
+    def emit(self, view: str) -> str:
+        """The system in one view; source is headed by this entry's name and title."""
+        if view in SOURCES:
+            return str(VIEWS[view](self.system, self.name, self.title))
+        return self.system.emit(view)
 
 
 def catalogue() -> dict[str, Entry]:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from derivations.catalogue import Entry
+from derivations.catalogue import SOURCES, Entry
 from derivations.document import render
-from theory.emit.numpy import source
 from theory.notation import markdown_table
 
 __all__ = ["DOCUMENTS", "GENERATED", "README", "differences", "expected", "stray"]
@@ -24,7 +23,8 @@ def expected(entries: dict[str, Entry], root: Path = ROOT) -> dict[Path, str]:
     files = {}
     for name, entry in entries.items():
         files[root / DOCUMENTS.relative_to(ROOT) / f"{name}.md"] = render(entry)
-        files[root / GENERATED.relative_to(ROOT) / f"{name}.py"] = source(entry.system, name, entry.title)
+        for view, suffix in SOURCES.items():
+            files[root / GENERATED.relative_to(ROOT) / f"{name}{suffix}"] = entry.emit(view)
     readme = root / README.relative_to(ROOT)
     text = readme.read_text()
     if BEGIN not in text or END not in text:
@@ -40,9 +40,10 @@ def stray(entries: dict[str, Entry], root: Path = ROOT) -> list[Path]:
     """Files in the generated folders that no derivation makes."""
     names = set(entries)
     documents = (root / DOCUMENTS.relative_to(ROOT)).glob("*")
-    modules = (root / GENERATED.relative_to(ROOT)).glob("*.py")
+    sources = [p for p in (root / GENERATED.relative_to(ROOT)).glob("*") if p.is_file()]
     found = [p for p in documents if not (p.suffix == ".md" and p.stem in names)]
-    return found + [p for p in modules if p.stem not in names and p.name != "__init__.py"]
+    made = {f"{name}{suffix}" for name in names for suffix in SOURCES.values()}
+    return found + [p for p in sources if p.name not in made and p.name != "__init__.py"]
 
 
 def differences(files: dict[Path, str], root: Path = ROOT) -> Iterator[str]:

@@ -82,7 +82,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Row:
-    """The panels of one quantity. levels: dotted lines, and their names; beside: written beside the panel, not in it."""
+    """The panels of one quantity. levels: dotted lines, and their names; beside: not in the panel but beside it."""
 
     label: str
     curves: Sequence[Curve]
@@ -155,12 +155,14 @@ def main(results: Mapping[str, xr.Dataset]) -> Figure:
     figure = Figure(figsize=(7.0 if len(samples) > 1 else 3.5, 0.5 + 1.35 * len(table)), layout="constrained")
     panels = figure.subplots(len(table), len(samples), sharex=True, sharey="row", squeeze=False)
     for row, across in zip(table, panels, strict=True):
-        across[0].set(ylabel=row.label, ylim=row.limits)
+        across[0].set_ylabel(row.label)
         for ax, sample in zip(across, samples, strict=True):
             for curve in row.curves:
                 _draw(ax, curve, results, sample)
             for level in row.levels:
                 ax.axhline(level, **LEVEL)
+        if row.limits:
+            across[0].set_ylim(row.limits)
     for ax, sample in zip(panels[0], samples, strict=True):
         ax.set_title(_outcome(theory, sample))
     for ax in panels[-1]:

@@ -81,7 +81,7 @@ class ClosedSystem:
         return self.at(K, L).jacobian
 
     def emit(self, view: str) -> str:
-        """The system as "latex", "text" or "numpy" source.
+        """The system as "latex" or "text", or as source for "numpy", "numba" or "cuda".
 
         Raises ValueError for a view that does not exist.
         """

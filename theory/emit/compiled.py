@@ -19,7 +19,7 @@ from theory.emit.text import text
 if TYPE_CHECKING:
     from theory.system import ClosedSystem
 
-__all__ = ["PARAMETERS", "cuda", "lanes"]
+__all__ = ["PARAMETERS", "cuda", "numba"]
 
 #: Parameters shared by all trajectories, in the order of the parameter array, with their shapes.
 PARAMETERS = {
@@ -333,7 +333,7 @@ def text_of(system: ClosedSystem) -> list[str]:
     return lines + [f"d{name}/dt = {text(rhs)}" for name, rhs in system.equations.items()]
 
 
-def lanes(system: ClosedSystem, name: str = "system", title: str = "gradient flow") -> str:
+def numba(system: ClosedSystem, name: str = "system", title: str = "gradient flow") -> str:
     """Text for numba: assembled with constants, special functions and integrator by solvers.compiled."""
     needs = "njit, FLAGS, K, L, W, SLOPES, weights, expect, expect_tangent"
     return _render(system, name, title, NUMBA, "lanes for numba", needs)
