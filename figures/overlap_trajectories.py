@@ -27,7 +27,7 @@ from solvers.results import problem_of
 
 Array = NDArray[np.float64]
 
-RESULTS = {
+RESULTS: Mapping[str, Stored] = {
     "theory": Stored("solve", "overlap_trajectories.toml", {"rtol": 1e-8, "atol": 1e-10}),
     "simulation": Stored(
         "simulate",

@@ -18,9 +18,11 @@ SHOWN = 5  # entries of each part in the table
 
 @dataclass(frozen=True)
 class Report:
-    """The outcome of `compare`. notes: what limits the verdict, or forces it, beside the entries.
+    """The outcome of `compare`.
 
-    agrees is False if any part is rejected, or if the theory has no solution to compare with (`broken`, one line each).
+    broken: a line for each start from which the theory has no solution. notes: what limits the verdict, a line each.
+    options: particles, replicas, step, rtol, atol, backend, drop and what follows from them. problem: its TOML. system:
+    hash of the closed system. agrees: no part is rejected and nothing is broken.
     """
 
     parts: tuple[Part, ...]
@@ -83,7 +85,7 @@ class Report:
 def _cells(entry: Entry) -> list[str]:
     sizes = [f"{number:.4g}" for number in (entry.theory, entry.simulation)]
     errors = [f"{number:.1e}" for number in (entry.standard_error, entry.allowance)]
-    return [str(entry.start), f"{entry.time:.4g}", entry.quantity, *sizes, *errors, f"{entry.deviation:.1f}"]
+    return [str(entry.start), f"{entry.time:.4g}", entry.quantity, *sizes, *errors, f"{entry.deviation:.3g}"]
 
 
 def _finite(content: Any) -> Any:

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from solvers.arrays import array_module
-from solvers.expectations.logistic_normal import ERROR, logistic_normal, logistic_normal_tail
+from solvers.expectations.logistic_normal import ERROR, logistic_normal, softplus_jet, softplus_tail
 from solvers.expectations.quadrature import softmax_of_differences
 
-__all__ = ["gaussian_softmax", "logistic_normal"]
+__all__ = ["gaussian_softmax", "logistic_normal", "softplus_jet"]
 
 
 def gaussian_softmax(mean: Any, cov: Any, *, error: bool = False) -> tuple[Any, ...]:
@@ -48,8 +48,7 @@ def gaussian_softmax(mean: Any, cov: Any, *, error: bool = False) -> tuple[Any, 
         softmax, estimate = xp.ones((*above.shape, 1)), above
     elif n == 2:
         a, variance = xp.broadcast_arrays(differences[..., 0], spread[..., 0, 0])
-        # Rounding in the Gram matrix can leave coincident means with a variance of −1e-16.
-        small, ramp = logistic_normal_tail(xp.abs(a), xp.sqrt(xp.maximum(variance, 0)))
+        ramp, small = softplus_tail(xp.abs(a), variance, order=2)
         pair = (xp.where(a > 0, 1 - small, small), xp.where(a > 0, small, 1 - small))
         softmax, above, estimate = xp.stack(pair, axis=-1), xp.maximum(a, 0) + ramp, xp.full_like(ramp, ERROR)
     else:

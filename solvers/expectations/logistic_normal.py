@@ -1,47 +1,67 @@
-"""E σ(a + b z) and E softplus(a + b z), z ~ N(0, 1): the one special function behind two components and two modes.
+"""J(a, v) = E softplus(a + √v z), z ~ N(0, 1), and its a-derivatives: the special function of two components or modes.
 
-Two rules, each with nodes that do not depend on (a, b), so that both results are smooth functions of (a, b):
+J' = E σ, J'' = E σ', J''' = E σ''. J solves the heat equation ∂J/∂v = J''/2, so these four give every first derivative
+of J and of E σ in the mean and in the variance of the logit.
 
-    b < 1.5    trapezoid in z. σ(a + b z) is analytic for |Im z| < π/b, so the error falls like exp(−2π²/(b h)).
-    b ≥ 1.5    the step and the ramp are integrated exactly and only what the logistic adds to them is left to a rule,
-                   E σ(U)        = Φ(a/b) − ∫₀^∞ σ(−v) [f(v) − f(−v)] dv
-                   E softplus(U) = E max(U, 0) + ∫₀^∞ log(1 + e^{−v}) [f(v) + f(−v)] dv
-               with f the density of U. The weights decay like e^{−v} and f is smooth on the scale b, so one
-               Gauss–Legendre rule serves every b; wide fields are the easy ones.
+Method. On a patch |α − α₀| ≤ H, |v − v₀| ≤ V of the half-plane α = −a ≥ 0, J is a sum of TERMS polynomials which
+themselves solve the heat equation,
 
-Both are evaluated at −|a| and reflected, σ(u) = 1 − σ(−u) and softplus(u) = u + softplus(−u), which keeps both
-responsibilities of a pair free of cancellation.
+    J(a, v) ≈ Σ_n c_n u_n(δ, τ),   δ = (a + α₀)/H,  τ = (v − v₀)/(2H²),
+    Σ_n u_n xⁿ = exp(δ x + τ x²)   ⇒   u_n = (δ u_{n−1} + 2τ u_{n−2})/n,  ∂u_n/∂δ = u_{n−1}.
+
+One row of coefficients therefore serves all derivatives, J⁽ᵐ⁾ = H^{−m} Σ_n c_{n+m} u_n, and two variables cost no more
+coefficients than one. No exponential is evaluated. Three exact steps bring every argument to a patch:
+
+    a > 0           softplus(a) = a + softplus(−a), so J(a) = a + J(−a).
+    α beyond reach  there J < 1e-16 max(1, √v); it is replaced by its leading term exp(−α + v/2), or 0 where v > α.
+    v ≥ 2^24        J(a, v) = 2^k J(2^−k a, v') with the scale of the logistic absorbed in v'; relative error v^{−2}.
+
+The coefficients are made, and the patches described, by make_coefficients.py; compiled.py and logistic_normal.h are the
+same method for numba and for C, C++ and CUDA.
 """
 
 from __future__ import annotations
 
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from solvers.arrays import array_module
 
 ERROR = 1e-13
-"""Bound of the error of every result, in units of max(1, |value|), for |a| ≤ 1e4 and 0 ≤ b ≤ 1e3 (measured: 8e-15)."""
+"""Bound of the error of J ... J''', in units of max(1, |value|), for |a| ≤ 1e4 and b = √v ≤ 1e3 (measured: 3e-14)."""
 
-_SPLIT = 1.5
-_BLOCK = 1 << 17  # numbers in one temporary array: small enough for a core's cache
-_ROOT_2PI = float(np.sqrt(2 * np.pi))
+TERMS = 24
+"""Coefficients of a patch."""
+SHIFT = 0.25
+"""The level of a patch is read off the leading bits of v + SHIFT: octaves, each in eight equal parts."""
+LEVELS = 26 * 8
+"""Levels: v + SHIFT from 2^-2 to 2^24."""
+FIRST_LEVEL = (1023 - 2) * 8
+"""Biased exponent and three bits of the mantissa of 2^-2."""
+ROWS = 2 * LEVELS
+"""Where rows of coefficients start. Before them, two numbers a level: 1/H, and 64 first_row + number_of_patches."""
+LOGISTIC_VARIANCE = float(np.pi**2 / 3)
 
-# Trapezoid in z. Reaching 10.5 leaves the tails of E σ accurate relative to themselves: the tilted peak is at z = b.
-_Z = 0.35 * np.arange(-30, 31)
-_Z_WEIGHT = np.exp(-(_Z**2) / 2) / np.exp(-(_Z**2) / 2).sum()
+_PATH = Path(__file__).with_name("coefficients.npy")
 
-# Gauss–Legendre on 0 ≤ v ≤ 36, where the weights have fallen to e^{−36}; v = 36 (e^x − 1)/(e − 1) crowds nodes at 0.
-_X, _X_WEIGHT = np.polynomial.legendre.leggauss(44)
-_V = 36 * np.expm1((_X + 1) / 2) / np.expm1(1)
-_V_WEIGHT = 18 * np.exp((_X + 1) / 2) / np.expm1(1) * _X_WEIGHT
-_STEP_WEIGHT = _V_WEIGHT * np.exp(-_V) / (1 + np.exp(-_V))
-_RAMP_WEIGHT = _V_WEIGHT * np.log1p(np.exp(-_V))
 
-# Midpoint rule for the complementary error function, see _normal_tail.
-_T = 0.5 * (np.arange(13) + 0.5)
-_T_WEIGHT = np.exp(-(_T**2)) / np.pi
+@lru_cache(maxsize=1)
+def coefficients() -> NDArray[np.float64]:
+    """The table, flat, read-only: what compiled code takes as its argument. Layout: see LEVELS, ROWS and TERMS."""
+    table: NDArray[np.float64] = np.load(_PATH)
+    table.setflags(write=False)
+    return table
+
+
+@lru_cache(maxsize=2)
+def _table(xp: Any) -> tuple[Any, Any]:
+    """(levels (LEVELS, 2), rows (patches, TERMS)) in the memory of that module."""
+    table = xp.asarray(coefficients())
+    return table[:ROWS].reshape(LEVELS, 2), table[ROWS:].reshape(-1, TERMS)
 
 
 def logistic_normal(a: Any, b: Any) -> tuple[Any, Any]:
@@ -50,61 +70,83 @@ def logistic_normal(a: Any, b: Any) -> tuple[Any, Any]:
     a, b broadcast against each other, b ≥ 0; numpy or cupy. Both results have the broadcast shape.
 
     Errors
-        At most ERROR · max(1, |value|) for |a| ≤ 1e4, b ≤ 1e3. A small E σ keeps 12 digits of itself for b < 1.5, and
-        is right to 1e-16 absolutely beyond.
-    Source  theory.md, section 4; logistic-normal integral: Crouch and Spiegelman (1990) for the rule in z.
+        At most ERROR · max(1, |value|) for |a| ≤ 1e4, b ≤ 1e3. For b < 1.5 a small E σ keeps 10 digits of itself.
+    Source  theory.md, section 4.
     """
     xp = array_module(a, b)
-    a, b = xp.broadcast_arrays(xp.asarray(a, dtype=float), xp.asarray(b, dtype=float))
-    small, ramp = logistic_normal_tail(xp.abs(a), b)
-    return xp.where(a > 0, 1 - small, small), xp.maximum(a, 0) + ramp
+    b = xp.asarray(b, dtype=float)
+    value, slope = softplus_jet(a, b * b, order=2)
+    return slope, value
 
 
-def logistic_normal_tail(alpha: Any, b: Any) -> tuple[Any, Any]:
-    """E σ(−α + b z) ≤ ½ and E softplus(−α + b z) for α ≥ 0: what logistic_normal and a pair of responsibilities share.
+def softplus_jet(a: Any, variance: Any, *, order: int = 4) -> tuple[Any, ...]:
+    """The first `order` ≤ 4 of J, J', J'', J''' at mean a and that variance of the logit.
 
-    alpha, b: arrays of one shape. Blocks of pairs bound the temporary memory whatever that shape is.
+    a, variance broadcast; numpy or cupy. A negative variance, as rounding in a Gram matrix leaves, counts as zero; nan
+    in either argument is nan in every result.
+
+    Errors  as logistic_normal, for each of the four; beyond b = 1e3 relative to max(1, b).
+    Use     ∂J/∂a = J', ∂J/∂variance = J''/2, ∂(E σ)/∂a = J'', ∂(E σ)/∂variance = J'''/2.
     """
-    xp = array_module(alpha, b)
+    xp = array_module(a, variance)
+    a, variance = xp.broadcast_arrays(xp.asarray(a, dtype=float), xp.asarray(variance, dtype=float))
+    tail = softplus_tail(xp.abs(a), variance, order=order)
+    above = a > 0
+    reflected = (
+        lambda ramp: xp.maximum(a, 0) + ramp,
+        lambda small: xp.where(above, 1 - small, small),
+        lambda curvature: curvature,
+        lambda third: xp.where(above, -third, third),
+    )
+    return tuple(reflect(part) for reflect, part in zip(reflected, tail, strict=False))
+
+
+def softplus_tail(alpha: Any, variance: Any, *, order: int = 4) -> tuple[Any, ...]:
+    """J, J', J'', J''' at a = −α ≤ 0: what both members of a pair of responsibilities share without cancellation.
+
+    alpha, variance: arrays of one shape. Blocks bound the temporary memory whatever that shape is.
+    """
+    xp = array_module(alpha, variance)
     shape = alpha.shape
-    alpha, b = alpha.ravel(), b.ravel()
-    small, ramp = xp.empty_like(alpha), xp.empty_like(alpha)
-    narrow = b < _SPLIT
-    for chosen, rule, nodes in ((narrow, _narrow, len(_Z)), (~narrow, _wide, len(_V))):
-        index = xp.flatnonzero(chosen)
-        size = _BLOCK // nodes
-        for start in range(0, len(index), size):
-            block = index[start : start + size]
-            small[block], ramp[block] = rule(xp, alpha[block], b[block])
-    return small.reshape(shape), ramp.reshape(shape)
+    alpha, variance = alpha.ravel(), variance.ravel()
+    out = xp.empty((order, *alpha.shape))
+    size = 1 << 11 if xp is np else 1 << 20  # a core's cache; a GPU's appetite
+    with np.errstate(invalid="ignore", over="ignore"):  # infinite variance
+        for start in range(0, len(alpha), size):
+            block = slice(start, start + size)
+            _evaluate(xp, alpha[block], variance[block], out[:, block])
+    return tuple(part.reshape(shape) for part in out)
 
 
-def _narrow(xp: Any, alpha: Any, b: Any) -> tuple[Any, Any]:
-    weight = xp.asarray(_Z_WEIGHT)
-    grown = xp.exp(b[:, None] * xp.asarray(_Z) - alpha[:, None])  # at most e^{16}: nothing can overflow
-    return (grown / (1 + grown)) @ weight, xp.log1p(grown) @ weight
+def _evaluate(xp: Any, alpha: Any, variance: Any, out: Any) -> None:
+    levels, rows = _table(xp)
+    # Comparisons are written so that nan passes into δ and τ but never into an index.
+    variance = xp.where(variance < 0, 0, variance)
+    exponent = xp.maximum((variance.view(np.int64) >> 52) - (1023 + 22) >> 1, 0)
+    grown, shrunk = ((1023 + sign * exponent << 52).view(np.float64) for sign in (1, -1))
+    alpha = alpha * shrunk
+    variance = variance * shrunk**2 - LOGISTIC_VARIANCE * (1 - shrunk**2)
 
+    shifted = variance + SHIFT
+    leading = xp.where(shifted < 2.0**24 - 1, shifted, 2.0**24 - 1).view(np.int64) >> 49
+    middle = (leading << 49 | 1 << 48).view(np.float64)
+    scale, code = levels[leading - FIRST_LEVEL].T
+    code = code.astype(np.int64)
+    patches = code & 63
+    position = alpha * scale
+    beyond = position >= 2 * patches
+    position = xp.minimum(position, 2 * patches)
+    index = xp.where(position / 2 < patches - 1, position / 2, patches - 1).astype(np.int64)
+    delta, tau2 = 2 * index + 1 - position, (shifted - middle) * scale**2
 
-def _wide(xp: Any, alpha: Any, b: Any) -> tuple[Any, Any]:
-    y = alpha / b
-    scaled, centre = xp.asarray(_V) / b[:, None], y[:, None]
-    right, left = xp.exp(-((scaled - centre) ** 2) / 2), xp.exp(-((scaled + centre) ** 2) / 2)
-    tail, density = _normal_tail(xp, y), xp.exp(-y * y / 2) / _ROOT_2PI
-    scale = 1 / (_ROOT_2PI * b)
-    small = tail + scale * ((right - left) @ xp.asarray(_STEP_WEIGHT))
-    ramp = b * xp.maximum(density - y * tail, 0) + scale * ((right + left) @ xp.asarray(_RAMP_WEIGHT))
-    return small, ramp
-
-
-def _normal_tail(xp: Any, y: Any) -> Any:
-    """P(z > y) for y ≥ 0, to 1e-15 (1 + y²) of itself; written out because numpy has no error function.
-
-    With x = y/√2: erfc x = (2x e^{−x²}/π) ∫₀^∞ e^{−t²}/(t² + x²) dt by the midpoint rule of step h, plus the residue
-    2/(1 + e^{2πx/h}) of the pole t = ix while it lies below π/h (Hunter and Regan 1972); error e^{−π²/h²}.
-    """
-    x = y / np.sqrt(2)
-    total = xp.zeros_like(x)
-    for t, weight in zip(_T.tolist(), _T_WEIGHT.tolist(), strict=True):
-        total += weight / (t * t + x * x)
-    shrunk = xp.exp(-4 * np.pi * x)
-    return 0.5 * x * xp.exp(-x * x) * total + xp.where(x < 2 * np.pi, shrunk / (1 + shrunk), 0)
+    u = xp.empty((TERMS, len(alpha)))
+    u[0], u[1] = 1, delta
+    for n in range(2, TERMS):
+        u[n] = (delta * u[n - 1] + tau2 * u[n - 2]) * (1 / n)
+    row = rows[(code >> 6) + index]
+    exponential = xp.where(alpha < variance, 0, xp.exp(xp.minimum(variance / 2 - alpha, 0)))
+    factor = grown
+    for m in range(len(out)):
+        value = xp.where(beyond, exponential, xp.einsum("in,ni->i", row[:, m:], u[: TERMS - m]) * scale**m) * factor
+        out[m] = xp.maximum(value, 0) if m < 2 else value
+        factor = factor * shrunk
