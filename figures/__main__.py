@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -37,18 +37,16 @@ def draw(
             print(f"{name}  {(module.__doc__ or '').splitlines()[0]}")
         return
     if unknown := [name for name in names or [] if name not in figures]:
-        _fail(f"{unknown[0]}: no such figure; allowed are {', '.join(figures)}")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        _fail(f"--out: {out} cannot be made ({error.strerror}); must be a folder, or the name of a new one")
-    from figures.files import write
+        print(f"{unknown[0]}: no such figure; allowed are {', '.join(figures)}", file=sys.stderr)
+        raise typer.Exit(2)
+    from figures.files import make_folder, write
     from solvers.__main__ import one_message
 
-    for name in dict.fromkeys(names or figures):
-        with one_message():
-            module = figures[name]
-            for path in write(module, stored_results(name, module, out, quick=quick, quiet=quiet), out):
+    with one_message():
+        make_folder(out)
+        for name in dict.fromkeys(names or figures):
+            results = stored_results(name, figures[name], out, quick=quick, quiet=quiet)
+            for path in write(figures[name], results, out):
                 if not quiet:
                     print(path)
 
@@ -68,11 +66,6 @@ def stored_results(name: str, module: FigureModule, out: Path, *, quick: bool, q
             print(path)
         found[role] = result
     return found
-
-
-def _fail(message: str) -> NoReturn:
-    print(message, file=sys.stderr)
-    raise typer.Exit(2)
 
 
 if __name__ == "__main__":

@@ -26,12 +26,13 @@ def main_command(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of all that is made.")] = Path("outputs/demo"),
 ) -> None:
     """Run the whole loop on figures/problems/two_modes.toml. Exit status 0: every step agrees; 1: one does not."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        print(f"--out: {out} cannot be made ({error.strerror}); must be a folder, or the name of a new one")
-        raise typer.Exit(2) from None
-    raise typer.Exit(0 if demo(PROBLEM, out, simulate=SIMULATE) else 1)
+    from figures.files import make_folder
+    from solvers.__main__ import one_message
+
+    with one_message():
+        make_folder(out)
+        agree = demo(PROBLEM, out, simulate=SIMULATE)
+    raise typer.Exit(0 if agree else 1)
 
 
 def demo(problem: Path, out: Path, *, simulate: Sequence[str] = (), compare: Sequence[str] = ()) -> bool:

@@ -15,7 +15,7 @@ import matplotlib
 import xarray as xr
 
 from figures.catalogue import FigureModule
-from solvers.results import write_bytes
+from solvers.results import OutputError, write_bytes
 
 STYLE = Path(__file__).with_name("style.mplstyle")
 
@@ -32,6 +32,17 @@ def in_style(draw: Callable[_P, _R]) -> Callable[_P, _R]:
             return draw(*args, **kwargs)
 
     return styled
+
+
+def make_folder(path: Path) -> None:
+    """A folder for outputs, unless it is there already.
+
+    Raises  OutputError if it cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"--out: {path}: {error.strerror}; must be a folder, or the name of a new one") from error
 
 
 def provenance(results: Mapping[str, xr.Dataset]) -> dict[str, Any]:

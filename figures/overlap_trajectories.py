@@ -23,7 +23,7 @@ from scipy.stats import t as student
 from figures.files import in_style
 from figures.stored import Stored
 from solvers.problem import Problem
-from solvers.results import problem_of
+from solvers.results import ResultError, problem_of
 
 Array = NDArray[np.float64]
 
@@ -128,11 +128,11 @@ def distinct(c: Array) -> list[int]:
 def drawn(results: Mapping[str, xr.Dataset]) -> list[int]:
     """Which samples are drawn, of those that reached the end in theory and simulation: the first of each outcome.
 
-    Raises  ValueError if there are none.
+    Raises  ResultError if there are none.
     """
     reached = np.all([result["status"].values == 0 for result in results.values()], axis=0)
     if not reached.any():
-        raise ValueError("no sample reached the last time in both theory and simulation; nothing to draw")
+        raise ResultError("no sample reached the last time in both theory and simulation; nothing to draw")
     collapsed = results["theory"]["collapsed"].values
     first = [int(i) for outcome in (0, 1) for i in np.flatnonzero(reached & (collapsed == outcome))[:1]]
     return first if len(first) == STARTS else [int(i) for i in np.flatnonzero(reached)[:STARTS]]
@@ -147,7 +147,7 @@ def main(results: Mapping[str, xr.Dataset]) -> Figure:
     Returns
         Figure, as wide as a journal's page for two starts, as one of its columns for one.
     Raises
-        ValueError if the two are not of one problem, or if no start reached the end in both.
+        ResultError if the two are not of one problem, or if no start reached the end in both.
     """
     problem, samples = _problem(results), drawn(results)
     theory, replicas = results["theory"], int(results["simulation"].attrs["replicas"])
@@ -167,7 +167,7 @@ def main(results: Mapping[str, xr.Dataset]) -> Figure:
         ax.set_title(_outcome(theory, sample))
     for ax in panels[-1]:
         ax.set_xlabel("time of the flow $t$ (dimensionless)")
-        ax.set_xlim(times[0], times[-1])
+        ax.set_xlim(times[0], times[-1] if len(times) > 1 else None)
     # Last, for it needs the limits of the axes.
     for row, across in zip(table, panels, strict=True):
         for ax, sample in zip(across, samples, strict=True):
@@ -239,7 +239,7 @@ def _problem(results: Mapping[str, xr.Dataset]) -> Problem:
     """The one problem behind both results."""
     theory, simulation = results["theory"], results["simulation"]
     if theory.attrs["problem"] != simulation.attrs["problem"]:
-        raise ValueError("theory and simulation are results of different problems; draw two results of one problem")
+        raise ResultError("theory and simulation are results of different problems; draw two results of one problem")
     return problem_of(theory)
 
 
