@@ -73,7 +73,7 @@ def velocity(A, B, F, s, m, theta, c, v, u):
     )
     # dtheta_k/dt = Σ_j F[j]*w[j] - F[k]
     dtheta = (
-        + xp.sum(F * w, axis=-1, keepdims=True)  # term dtheta.Fw
+        + xp.sum(F * w, axis=-1, keepdims=True)
         - F  # term dtheta.F
     )
     return ds, dm, dtheta

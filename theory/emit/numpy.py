@@ -127,7 +127,7 @@ class _Writer:
         for sign, term in signed_terms(inner):
             code = f"        {sign} {self.printer.factor(term, axes)}"
             # θ is defined up to a constant: a term that is the same for every component does nothing to the weights
-            gauge = prefix == "dtheta" and outer is None and not term.free_symbols & set(axes)
+            gauge = prefix == "dtheta" and outer in (None, 1) and not term.free_symbols & set(axes)
             terms.append(code if gauge else f"{code}  # term {prefix}.{_label(term)}")
         start = f"{self.printer.factor(outer, axes)} * (" if outer not in (None, 1) else "("
         return [f"    {variable} = {start}", *terms, "    )"]
