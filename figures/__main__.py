@@ -21,7 +21,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 def draw(
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[NAME ...]", help="Figures to draw; default: all.", show_default=False),
+        typer.Argument(metavar="NAME", help="Figures to draw; default: all.", show_default=False),
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Coarser simulations, less than 30 seconds a figure.")] = False,
     show_list: Annotated[bool, typer.Option("--list", help="List the figures and stop.")] = False,

@@ -53,7 +53,8 @@ class Stored:
             "system": systems.for_problem(problem).SYSTEM if self.command == "solve" else "none",
             **self._options(quick),
         }
-        same_code = json.loads(found.attrs["versions"])["modecollapse"] == metadata.version("modecollapse")
+        version = json.loads(found.attrs.get("versions", "{}")).get("modecollapse")
+        same_code = version == metadata.version("modecollapse")
         return found if same_code and all(found.attrs.get(key) == wanted[key] for key in wanted) else None
 
     def make(self, path: Path, *, quick: bool, progress: Progress | None) -> xr.Dataset:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy.integrate import LSODA
 
 from solvers import results, systems
+from solvers._gram import span
 from solvers.arrays import backend_module, to_numpy
 from solvers.expectations import gaussian_softmax
 from solvers.problem import Problem
@@ -27,6 +28,8 @@ Progress = Callable[[float], None]
 #: step size, which is that of the most demanding one, suits the others.
 TOGETHER = 64
 MAX_STEPS = 200_000
+#: Eigenvalues of overlaps, in units of the largest squared length, below which they are rounding.
+RANK_CUT = 1e-13
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,39 @@ class _States:
             s[..., upper[0], upper[1]] = s[..., upper[1], upper[0]] = y[..., :triangle]
             m = y[..., triangle : triangle + K * L].reshape(*y.shape[:-1], K, L)
         return s, m, (y[..., self.size - K :] if self.weights else theta)
+
+
+@dataclass(frozen=True)
+class _Span:
+    """The span of all vectors, which a gradient flow never leaves, and the overlaps that vectors in it can have.
+
+    Where q is narrower than p its components repel each other, also into directions that they do not have: there an
+    integrator's errors in the overlaps would grow exponentially, to overlaps of no vectors or of vectors of another
+    dimension. So the right-hand side is evaluated at the nearby overlaps that vectors in the span do have.
+    """
+
+    modes: Array  # (L, r): ν in r = rank(c) orthonormal directions
+    outside: int  # how many more directions the components have
+
+    @classmethod
+    def of(cls, problem: Problem, s: Array, m: Array) -> _Span:
+        modes, _ = span(problem.target.vectors)
+        inside = m @ np.linalg.pinv(modes).T
+        eigenvalues = np.linalg.eigvalsh(s - inside @ inside.mT)
+        longest = np.max(np.diagonal(s, axis1=-2, axis2=-1), axis=-1, keepdims=True)
+        rank = np.max(np.sum(eigenvalues > RANK_CUT * longest, axis=-1))
+        return cls(modes, min(int(rank), problem.dimension - modes.shape[1]))
+
+    def nearest(self, s: Array, m: Array) -> tuple[Array, Array]:
+        """s (..., K, K) and m (..., K, L), made overlaps of vectors in the span; nan where not finite."""
+        finite = np.isfinite(s).all((-2, -1)) & np.isfinite(m).all((-2, -1))
+        s, m = (np.where(finite[..., None, None], a, 0.0) for a in (s, m))
+        inside = m @ np.linalg.pinv(self.modes).T
+        eigenvalues, axes = np.linalg.eigh(s - inside @ inside.mT)
+        eigenvalues[..., : s.shape[-1] - self.outside] = 0.0
+        s = inside @ inside.mT + axes * np.maximum(eigenvalues, 0.0)[..., None, :] @ axes.mT
+        s, m = (np.where(finite[..., None, None], a, np.nan) for a in (s, inside @ self.modes.T))
+        return (s + s.mT) / 2, m
 
 
 def velocity(
@@ -114,7 +150,7 @@ def solve(
             if progress:
                 progress((block.start + fraction * (block.stop - block.start)) / count)
 
-        integrator = _Integrator(problem, module, xp, rtol, atol, report)
+        integrator = _Integrator(problem, module, xp, rtol, atol, report, _Span.of(problem, s, m))
         paths, status[block] = integrator.run((s[block], m[block], theta[block]))
         out_s[block], out_m[block], out_theta[block] = paths
     return _dataset(problem, module, out_s, out_m, out_theta, status, backend, rtol, atol)
@@ -128,6 +164,7 @@ class _Integrator:
     rtol: float
     atol: float
     report: Progress
+    span: _Span
 
     def run(self, start: tuple[Array, Array, Array]) -> tuple[tuple[Array, Array, Array], NDArray[np.int8]]:
         """Paths of s, m, theta (n, T, ...) and the status (n,) of a block of starts."""
@@ -143,7 +180,12 @@ class _Integrator:
             halves = [self.run((s[h], m[h], theta[h])) for h in (slice(None, count // 2), slice(count // 2, None))]
             paths = tuple(np.concatenate(parts) for parts in zip(halves[0][0], halves[1][0], strict=True))
             return paths, np.concatenate([halves[0][1], halves[1][1]])  # type: ignore[return-value]
-        return states.unpack(y, start), np.full(count, status, dtype=np.int8)
+        return self.overlaps(states, y, start), np.full(count, status, dtype=np.int8)
+
+    def overlaps(self, states: _States, y: Array, start: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        """s, m, theta from y (n, ..., size), where s and m are those of vectors."""
+        s, m, theta = states.unpack(y, start)
+        return *(self.span.nearest(s, m) if states.means else (s, m)), theta
 
     def integrate(self, states: _States, start: tuple[Array, Array, Array]) -> tuple[Array, int]:
         """(n, T, size) at the save times, and the status of the block."""
@@ -157,7 +199,7 @@ class _Integrator:
             return out, 0
 
         def rhs(_: float, flat: Array) -> Array:
-            s, m, theta = states.unpack(flat.reshape(count, size), start)
+            s, m, theta = self.overlaps(states, flat.reshape(count, size), start)
             return np.asarray(states.pack(*velocity(self.problem, self.module, s, m, theta, xp=self.xp))).ravel()
 
         # Blocks on the diagonal: a banded Jacobian, so its cost per trajectory does not grow with their number.

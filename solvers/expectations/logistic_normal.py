@@ -134,10 +134,11 @@ def _evaluate(xp: Any, alpha: Any, variance: Any, out: Any) -> None:
     code = code.astype(np.int64)
     patches = code & 63
     position = alpha * scale
-    beyond = position >= 2 * patches
-    position = xp.minimum(position, 2 * patches)
-    index = xp.where(position / 2 < patches - 1, position / 2, patches - 1).astype(np.int64)
-    delta, tau2 = 2 * index + 1 - position, (shifted - middle) * scale**2
+    beyond = position >= 2 * patches - 1
+    position = xp.minimum(position, 2 * patches - 1)
+    nearest = (position + 1) / 2
+    index = xp.where(nearest < patches - 1, nearest, patches - 1).astype(np.int64)
+    delta, tau2 = 2 * index - position, (shifted - middle) * scale**2
 
     u = xp.empty((TERMS, len(alpha)))
     u[0], u[1] = 1, delta
