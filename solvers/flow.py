@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import ModuleType
@@ -71,32 +72,32 @@ class _Span:
     """The span of all vectors, which a gradient flow never leaves, and the overlaps that vectors in it can have.
 
     Where q is narrower than p its components repel each other, also into directions that they do not have: there an
-    integrator's errors in the overlaps would grow exponentially, to overlaps of no vectors or of vectors of another
-    dimension. So the right-hand side is evaluated at the nearby overlaps that vectors in the span do have.
+    integrator's errors in the overlaps would grow exponentially, to overlaps of no vectors at all or of vectors in
+    another dimension. So the right-hand side is evaluated at the nearby overlaps that vectors in the span do have.
     """
 
-    modes: Array  # (L, r): ν in r = rank(c) orthonormal directions
+    modes: Array  # (L, r): ν_l in r = rank(c) orthonormal directions
+    inverse: Array  # (L, r): m @ inverse are the components in these directions
     outside: int  # how many more directions the components have
 
     @classmethod
     def of(cls, problem: Problem, s: Array, m: Array) -> _Span:
         modes, _ = span(problem.target.vectors)
-        inside = m @ np.linalg.pinv(modes).T
-        eigenvalues = np.linalg.eigvalsh(s - inside @ inside.mT)
+        inverse = np.asarray(np.linalg.pinv(modes).T, dtype=np.float64)
+        inside = m @ inverse
         longest = np.max(np.diagonal(s, axis1=-2, axis2=-1), axis=-1, keepdims=True)
-        rank = np.max(np.sum(eigenvalues > RANK_CUT * longest, axis=-1))
-        return cls(modes, min(int(rank), problem.dimension - modes.shape[1]))
+        rank = np.sum(np.linalg.eigvalsh(s - inside @ inside.mT) > RANK_CUT * longest, axis=-1)
+        return cls(modes, inverse, min(int(rank.max()), problem.dimension - modes.shape[1]))
 
     def nearest(self, s: Array, m: Array) -> tuple[Array, Array]:
         """s (..., K, K) and m (..., K, L), made overlaps of vectors in the span; nan where not finite."""
-        finite = np.isfinite(s).all((-2, -1)) & np.isfinite(m).all((-2, -1))
-        s, m = (np.where(finite[..., None, None], a, 0.0) for a in (s, m))
-        inside = m @ np.linalg.pinv(self.modes).T
+        finite = np.asarray(np.isfinite(s).all((-2, -1)) & np.isfinite(m).all((-2, -1)))[..., None, None]
+        s, m = np.where(finite, s, 0.0), np.where(finite, m, 0.0)
+        inside = m @ self.inverse
         eigenvalues, axes = np.linalg.eigh(s - inside @ inside.mT)
         eigenvalues[..., : s.shape[-1] - self.outside] = 0.0
         s = inside @ inside.mT + axes * np.maximum(eigenvalues, 0.0)[..., None, :] @ axes.mT
-        s, m = (np.where(finite[..., None, None], a, np.nan) for a in (s, inside @ self.modes.T))
-        return (s + s.mT) / 2, m
+        return np.where(finite, (s + s.mT) / 2, np.nan), np.where(finite, inside @ self.modes.T, np.nan)
 
 
 def velocity(
@@ -175,7 +176,10 @@ class _Integrator:
         if not states.size:
             y, status = np.empty((count, len(times), 0)), 0
         else:
-            y, status = self.integrate(states, start)
+            with warnings.catch_warnings():
+                # What LSODA says of a trajectory that it gives up is told by the status.
+                warnings.filterwarnings("ignore", "lsoda: ", UserWarning)
+                y, status = self.integrate(states, start)
         if status and count > 1:
             halves = [self.run((s[h], m[h], theta[h])) for h in (slice(None, count // 2), slice(count // 2, None))]
             paths = tuple(np.concatenate(parts) for parts in zip(halves[0][0], halves[1][0], strict=True))

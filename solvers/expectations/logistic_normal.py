@@ -59,9 +59,9 @@ def coefficients() -> NDArray[np.float64]:
 
 @lru_cache(maxsize=2)
 def _table(xp: Any) -> tuple[Any, Any]:
-    """(levels (LEVELS, 2), rows (patches, TERMS)) in the memory of that module."""
+    """(levels (2, LEVELS), rows (patches, TERMS)) in the memory of that module."""
     table = xp.asarray(coefficients())
-    return table[:ROWS].reshape(LEVELS, 2), table[ROWS:].reshape(-1, TERMS)
+    return xp.ascontiguousarray(table[:ROWS].reshape(LEVELS, 2).T), table[ROWS:].reshape(-1, TERMS)
 
 
 def logistic_normal(a: Any, b: Any) -> tuple[Any, Any]:
@@ -130,7 +130,7 @@ def _evaluate(xp: Any, alpha: Any, variance: Any, out: Any) -> None:
     shifted = variance + SHIFT
     leading = xp.where(shifted < 2.0**24 - 1, shifted, 2.0**24 - 1).view(np.int64) >> 49
     middle = (leading << 49 | 1 << 48).view(np.float64)
-    scale, code = levels[leading - FIRST_LEVEL].T
+    scale, code = (part.take(leading - FIRST_LEVEL) for part in levels)
     code = code.astype(np.int64)
     patches = code & 63
     position = alpha * scale
@@ -144,10 +144,10 @@ def _evaluate(xp: Any, alpha: Any, variance: Any, out: Any) -> None:
     u[0], u[1] = 1, delta
     for n in range(2, TERMS):
         u[n] = (delta * u[n - 1] + tau2 * u[n - 2]) * (1 / n)
-    row = rows[(code >> 6) + index]
+    c = xp.ascontiguousarray(rows.take((code >> 6) + index, axis=0).T)
     exponential = xp.where(alpha < variance, 0, xp.exp(xp.minimum(variance / 2 - alpha, 0)))
-    factor = grown
+    unit = grown
     for m in range(len(out)):
-        value = xp.where(beyond, exponential, xp.einsum("in,ni->i", row[:, m:], u[: TERMS - m]) * scale**m) * factor
+        value = xp.where(beyond, exponential, xp.einsum("ni,ni->i", c[m:], u[: TERMS - m]) * unit)
         out[m] = xp.maximum(value, 0) if m < 2 else value
-        factor = factor * shrunk
+        unit = unit * (scale * shrunk)

@@ -1,4 +1,4 @@
-"""Makes coefficients.npy, the table behind logistic_normal.py, in arithmetic of 45 digits.
+"""Makes coefficients.npy, the table behind logistic_normal.py, in arithmetic of 90 digits.
 
     python -m solvers.expectations.make_coefficients            write the table (a minute)
     python -m solvers.expectations.make_coefficients --check    recompute it and compare every byte
@@ -36,7 +36,7 @@ from numpy.typing import NDArray
 from solvers.expectations.logistic_normal import _PATH, FIRST_LEVEL, LEVELS, SHIFT, TERMS
 
 EXTRA = 16
-BITS = 150  # fixed point: integers are numbers times 2^BITS
+BITS = 320  # fixed point: integers are numbers times 2^BITS; u₂₃ u₃₉ ~ 1e-69 enters the normal equations
 
 # Patches of a level, for the lower and the upper half of each octave of v + SHIFT; relative to v, levels of the upper
 # half are narrower. Chosen for 4e-15 of the worst level.
@@ -111,7 +111,7 @@ def _projection(v: Any, width: Any, scale: float) -> Integers:
         shifted = np.array([0 * delta] * m + u[: terms - m], dtype=object)
         normal += (shifted[:TERMS] @ shifted.T >> BITS) * _fixed(weight)
     projection = np.zeros((TERMS, EXTRA), dtype=object)
-    with mp.workprec(2 * BITS + 100):
+    with mp.workprec(BITS + 100):
         for parity in (0, 1):
             projection[parity::2, parity::2] = _solve(normal[parity::2, parity:TERMS:2], normal[parity::2, TERMS + parity :: 2])
     return projection

@@ -5,13 +5,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from figure_results import TINY
 from typer.testing import CliRunner
 
 from figures import overlap_trajectories
 from figures import stored as stored_module
 from figures.__main__ import app
 from figures.stored import Stored
-from tests.figures.stand_ins import TINY
 
 ROOT = Path(__file__).parents[2]
 NAME = "overlap_trajectories"

@@ -7,6 +7,7 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 import pytest
+from figure_results import TINY, made_up
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.text import Annotation
@@ -18,7 +19,6 @@ from figures.stored import PROBLEMS
 from solvers import flow
 from solvers.problem import Problem
 from solvers.results import ResultError
-from tests.figures.stand_ins import TINY, made_up
 
 REFERENCE = Path(__file__).parent / "reference" / "overlap_trajectories.json"
 

@@ -1,11 +1,11 @@
 """Stored results: reused only if they answer the same question."""
 
 import pytest
+from figure_results import TINY
 
 from figures import stored as module
 from figures.stored import Stored
 from solvers import results
-from tests.figures.stand_ins import TINY
 
 SOLVE = Stored("solve", "tiny.toml", {"rtol": 1e-6, "atol": 1e-8})
 SIMULATE = Stored(

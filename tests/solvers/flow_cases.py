@@ -1,4 +1,4 @@
-"""What the tests of the closed equations share: problems from Python values, and an independent flow on a line."""
+"""What the tests of the closed equations share: problems from Python values, and a flow by its definition."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from scipy.integrate import solve_ivp
 from scipy.special import logsumexp
 
 from solvers import systems
+from solvers.expectations import gaussian_softmax
 from solvers.flow import velocity
 from solvers.problem import Problem
 
@@ -37,40 +38,55 @@ def velocity_at(given, mu, nu, theta=None, drop=None):
     return velocity(given, systems.for_problem(given, drop=drop), *overlaps(mu, nu), theta)
 
 
-def flow_on_a_line(given, *, rtol=1e-11):
-    """The flow of a problem with d = 1 by its definition: no overlaps, no tables, integrals over x.
+def closed(given, mu, nu, theta):
+    """Objective and mode masses of the generated system, at vectors and log-weights with any leading axes."""
+    module = systems.for_problem(given)
+    s, m = overlaps(mu, nu)
+    _, B, F = module.tables(s, m, theta, **systems.parameters(given), expect=gaussian_softmax)
+    return module.objective(F, theta), module.mode_mass(B, theta)
 
-    dμ_k/dt = −w_k E_k[∇log q − ∇log p], dθ_k/dt = −w_k (F_k − D), or −(F_k − D) for Fisher–Rao, E_k by the trapezoidal
+
+def flow_by_definition(given, *, rtol=1e-11):
+    """The flow of a problem with d = 1 or 2 by its definition: no overlaps, no tables, integrals over x.
+
+    dμ_k/dt = −w_k E_k[∇log q − ∇log p], dθ_k/dt = −w_k (F_k − D), or −(F_k − D) for Fisher–Rao; E_k by the trapezoidal
     rule on x = μ_k + √v z.
     Returns
-        mu (T, K), w (T, K), D (T,), mode_mass (T, L) at the save times.
+        mu (T, K, d), w (T, K), D (T,), mode_mass (T, L) at the save times.
     """
-    assert given.dimension == 1
-    nu, log_pi, learn = given.target.vectors[:, 0], np.log(given.target.weights), given.family.learn
-    v, u, K = given.family.variances[0], given.target.variances[0], given.family.components
-    z = np.arange(-10, 10, 0.02)
-    weight = np.exp(-(z**2) / 2) / np.exp(-(z**2) / 2).sum()
+    d, K = given.dimension, given.family.components
+    (nu, mu), log_pi, learn = _vectors(given), np.log(given.target.weights), given.family.learn
+    v, u = given.family.variances[0], given.target.variances[0]
+    side = np.arange(-10, 10, 0.02) if d == 1 else np.arange(-7, 7, 0.25)
+    z = np.stack(np.meshgrid(*[side] * d), axis=-1).reshape(-1, d)
+    weight = np.exp(-(z**2).sum(-1) / 2)
+    weight /= weight.sum()
 
     def mixture(x, means, variance, log_weights):
-        terms = log_weights - (x[..., None] - means) ** 2 / (2 * variance) - np.log(2 * np.pi * variance) / 2
+        square = (x**2).sum(-1)[..., None] - 2 * x @ means.T + (means**2).sum(-1)
+        terms = log_weights - square / (2 * variance) - d * np.log(2 * np.pi * variance) / 2
         total = logsumexp(terms, axis=-1)
         share = np.exp(terms - total[..., None])
-        return total, share, ((means - x[..., None]) * share).sum(-1) / variance
+        return total, share, (share @ means - x) / variance
 
     def averages(y):
-        mu, log_w = y[:K], y[K:] - logsumexp(y[K:])
+        mu, log_w = y[:-K].reshape(K, d), y[-K:] - logsumexp(y[-K:])
         x = mu[:, None] + np.sqrt(v) * z
         (log_q, _, score_q), (log_p, share, score_p) = mixture(x, mu, v, log_w), mixture(x, nu, u, log_pi)
-        return np.exp(log_w), (score_q - score_p) @ weight, (log_q - log_p) @ weight, weight @ share
+        return np.exp(log_w), weight @ (score_q - score_p), (log_q - log_p) @ weight, weight @ share
 
     def rhs(_, y):
         w, g, F, _ = averages(y)
         dtheta = -(w if given.flow.weights == "softmax" else 1.0) * (F - w @ F)
-        return np.concatenate([-w * g * ("means" in learn), dtheta * ("weights" in learn)])
+        return np.concatenate([(-w[:, None] * g * ("means" in learn)).ravel(), dtheta * ("weights" in learn)])
 
-    start = np.concatenate([given.init.means[:, 0], np.log(given.family.weights)])
-    times = given.time.times
-    path = solve_ivp(rhs, (0, given.time.end), start, "LSODA", times, rtol=rtol, atol=1e-12).y.T
-    rows = [averages(y) for y in path]
-    w, _, F, B = (np.array(column) for column in zip(*rows, strict=True))
-    return path[:, :K], w, (w * F).sum(-1), (w[..., None] * B).sum(-2)
+    start = np.concatenate([mu.ravel(), np.log(given.family.weights)])
+    path = solve_ivp(rhs, (0, given.time.end), start, "LSODA", given.time.times, rtol=rtol, atol=1e-12).y.T
+    w, _, F, B = (np.array(column) for column in zip(*map(averages, path), strict=True))
+    return path[:, :-K].reshape(-1, K, d), w, (w * F).sum(-1), (w[..., None] * B).sum(-2)
+
+
+def _vectors(given):
+    """nu (L, d) and the mu (K, d) at the start."""
+    rows = given.target.vectors, given.init.means
+    return (np.pad(a, ((0, 0), (0, given.dimension - a.shape[1]))) for a in rows)

@@ -1,8 +1,8 @@
-"""Solving at the edges of what a problem file can ask: right, finite and without a warning (which would be an error)."""
+"""Solving at the edges of what a problem file can ask: right, finite, and without a warning, which is an error here."""
 
 import numpy as np
 import pytest
-from flow_cases import flow_on_a_line, problem
+from flow_cases import flow_by_definition, overlaps, problem
 
 from solvers import flow
 from solvers.flow import solve
@@ -61,20 +61,44 @@ ON_A_LINE = {
 }
 
 
+def check(given):
+    """Against the flow by its definition, in one or two dimensions."""
+    ds = solved(given).isel(sample=0)
+    mu, w, objective, mode_mass = flow_by_definition(given)
+    s, m = overlaps(mu, np.pad(given.target.vectors, ((0, 0), (0, mu.shape[-1] - given.target.vectors.shape[1]))))
+    scale = max(1.0, np.abs(given.target.c).max(), s.max())
+    np.testing.assert_allclose(ds.m, m, rtol=0, atol=1e-6 * scale)
+    np.testing.assert_allclose(ds.s, s, rtol=0, atol=1e-6 * scale)
+    np.testing.assert_allclose(ds.w, w, rtol=1e-6, atol=1e-12)
+    np.testing.assert_allclose(ds.mode_mass, mode_mass, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(ds.objective, objective, rtol=1e-6, atol=1e-6)
+    return ds
+
+
 @pytest.mark.parametrize("metric", ["softmax", "fisher-rao"])
 @pytest.mark.parametrize("name", ON_A_LINE)
 def test_against_the_definition_in_one_dimension(name, metric):
     target, of, init = ON_A_LINE[name]
-    given = problem(1, target, of, init, until(12.0), {"weights": metric})
-    ds = solved(given).isel(sample=0)
-    mu, w, objective, mode_mass = flow_on_a_line(given)
-    nu = given.target.vectors[:, 0]
-    scale = max(1.0, np.abs(given.target.c).max(), (mu**2).max())
-    np.testing.assert_allclose(ds.m, mu[..., None] * nu, rtol=0, atol=1e-6 * scale)
-    np.testing.assert_allclose(ds.s, mu[..., None] * mu[:, None], rtol=0, atol=1e-6 * scale)
-    np.testing.assert_allclose(ds.w, w, rtol=1e-6, atol=1e-12)
-    np.testing.assert_allclose(ds.mode_mass, mode_mass, rtol=0, atol=1e-6)
-    np.testing.assert_allclose(ds.objective, objective, rtol=1e-6, atol=1e-6)
+    check(problem(1, target, of, init, until(12.0), {"weights": metric}))
+
+
+def test_components_that_repel_each_other_stay_in_their_space():
+    """q narrower than p: three components on a line, or four in a plane, would spread out further if they could.
+
+    Errors in the overlaps must not take them there, in however many dimensions: also along a line in R^64.
+    """
+    line, end = {"means": [[-0.3], [0.2], [0.9]]}, until(60.0)
+    of = {"components": 3, "variances": 0.25}
+    on_line = check(problem(1, {"means": [[0.0]]}, of, line, end))
+    in_space = solved(problem(64, {"means": [[0.0]]}, of, line, end)).isel(sample=0)
+    same(in_space.assign(objective=in_space.objective - 63 / 2 * (0.25 - 1 - np.log(0.25))), on_line)
+    plane = {"means": [[-0.3, 0.1], [0.2, 0.4], [0.3, -0.5], [0.1, 0.2]]}
+    in_plane = check(problem(2, {"means": [[0.1, 0.0]]}, {"components": 4, "variances": 0.4}, plane, end))
+    assert np.linalg.eigvalsh(in_plane.s.values[-1])[1] < 1e-9
+    # Control: with a third dimension to go to, they do so, and gain by it.
+    plane["means"][0] += [1e-3]
+    spread = solved(problem(3, {"means": [[0.1, 0.0]]}, {"components": 4, "variances": 0.4}, plane, end)).isel(sample=0)
+    assert spread.objective.values[-1] - (0.4 - 1 - np.log(0.4)) / 2 < in_plane.objective.values[-1] - 0.01
 
 
 @pytest.mark.parametrize("d", [1, 3, 10**6])

@@ -8,12 +8,11 @@ from functools import cache
 
 import numpy as np
 import pytest
-from flow_cases import overlaps, problem, velocity_at
+from flow_cases import closed, problem, velocity_at
 from scipy.special import logsumexp
 from scipy.stats import t as student
 
 from solvers import systems
-from solvers.expectations import gaussian_softmax
 from solvers.particles.replicas import velocities
 
 FALSE_ALARM = 1e-6
@@ -32,14 +31,6 @@ def point(K, L, d, metric="softmax"):
     target = {"means": nu, "weights": pi, "variances": U}
     family = {"components": K, "weights": weights, "variances": V, "learn": ["means", "weights"]}
     return problem(d, target, family, {"means": mu}, flow={"weights": metric}), mu, nu
-
-
-def closed(given, mu, nu, theta, drop=None):
-    """Objective and mode masses of the generated system, at vectors and log-weights with any leading axes."""
-    module = systems.for_problem(given, drop=drop)
-    s, m = overlaps(mu, nu)
-    _, B, F = module.tables(s, m, theta, **systems.parameters(given), expect=gaussian_softmax)
-    return module.objective(F, theta), module.mode_mass(B, theta)
 
 
 def flat(ds, dm, dtheta):

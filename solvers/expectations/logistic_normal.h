@@ -1,0 +1,96 @@
+/* J(a, v) = E softplus(a + sqrt(v) z), z ~ N(0, 1), and its first three a-derivatives; C99, C++ and CUDA.
+
+   Method, error and layout of the table: logistic_normal.py; the table is coefficients.npy without its header.
+   IEEE arithmetic is assumed: no fast-math. Members of the result that are not used cost nothing once inlined.
+   Heat equation: dJ/dv = j2/2 and d(j1)/dv = j3/2, so the four serve a right-hand side and its Jacobian.
+   A negative variance counts as zero; nan in either argument is nan in every member. */
+#ifndef LOGISTIC_NORMAL_H
+#define LOGISTIC_NORMAL_H
+
+#ifdef __CUDACC__
+#define LN_FUNCTION static __device__ __forceinline__
+#define LN_UNROLL _Pragma("unroll 24")
+#define LN_BITS(x) __double_as_longlong(x)
+#define LN_DOUBLE(i) __longlong_as_double(i)
+#else
+#include <math.h>
+#include <string.h>
+#define LN_FUNCTION static inline
+#ifdef __GNUC__
+#define LN_UNROLL _Pragma("GCC unroll 24")
+#else
+#define LN_UNROLL
+#endif
+LN_FUNCTION long long LN_BITS(double x) { long long i; memcpy(&i, &x, sizeof i); return i; }
+LN_FUNCTION double LN_DOUBLE(long long i) { double x; memcpy(&x, &i, sizeof x); return x; }
+#endif
+
+#define LN_TERMS 24
+#define LN_LEVELS 208
+#define LN_FIRST_LEVEL 8168 /* biased exponent and three bits of the mantissa of 1/4 */
+#define LN_SHIFT 0.25
+#define LN_HIGHEST 16777215.0 /* 2^24 - 1 */
+#define LN_LOGISTIC_VARIANCE 3.28986813369645287294 /* pi^2/3 */
+
+typedef struct {
+    double j0; /* J = E softplus */
+    double j1; /* J' = E sigma */
+    double j2; /* J'' */
+    double j3; /* J''' */
+} ln_jet;
+
+LN_FUNCTION ln_jet logistic_normal(double a, double variance, const double *table)
+{
+    /* Comparisons are written so that nan passes into delta and tau but never into an index. */
+    variance = variance < 0 ? 0 : variance;
+    long long exponent = ((LN_BITS(variance) >> 52) - (1023 + 22)) >> 1;
+    exponent = exponent < 0 ? 0 : exponent;
+    const double grown = LN_DOUBLE((1023 + exponent) << 52), shrunk = LN_DOUBLE((1023 - exponent) << 52);
+    const double alpha = fabs(a) * shrunk;
+    const double v = variance * (shrunk * shrunk) - LN_LOGISTIC_VARIANCE * (1 - shrunk * shrunk);
+
+    const double shifted = v + LN_SHIFT;
+    const long long leading = LN_BITS(shifted < LN_HIGHEST ? shifted : LN_HIGHEST) >> 49;
+    const double middle = LN_DOUBLE(leading << 49 | 1LL << 48);
+    const double *level = table + 2 * (int)(leading - LN_FIRST_LEVEL);
+    const double scale = level[0];
+    const int code = (int)level[1], patches = code & 63;
+    double position = alpha * scale;
+    const int beyond = position >= 2 * patches - 1;
+    position = beyond ? 2 * patches - 1 : position;
+    const double nearest = (position + 1) * 0.5;
+    const int index = (int)(nearest < patches - 1 ? nearest : patches - 1);
+    const double delta = 2 * index - position, tau2 = (shifted - middle) * (scale * scale);
+
+    const double *c = table + 2 * LN_LEVELS + ((code >> 6) + index) * LN_TERMS;
+    double before = 1, u = delta;
+    double s0 = c[0] + c[1] * u, s1 = c[1] + c[2] * u, s2 = c[2] + c[3] * u, s3 = c[3] + c[4] * u;
+    LN_UNROLL
+    for (int n = 2; n < LN_TERMS; n++) {
+        const double next = delta * (1.0 / n) * u + tau2 * (1.0 / n) * before;
+        before = u;
+        u = next;
+        s0 += c[n] * u;
+        if (n + 1 < LN_TERMS) s1 += c[n + 1] * u;
+        if (n + 2 < LN_TERMS) s2 += c[n + 2] * u;
+        if (n + 3 < LN_TERMS) s3 += c[n + 3] * u;
+    }
+
+    double tail = 0;
+    if (beyond && !(alpha < v)) tail = exp(0.5 * v - alpha);
+    s0 = beyond ? tail : s0 * grown;
+    s1 = beyond ? tail : s1 * scale;
+    s2 = beyond ? tail : s2 * (scale * scale * shrunk);
+    s3 = beyond ? tail : s3 * (scale * scale * scale * (shrunk * shrunk));
+    s0 = s0 < 0 ? 0 : s0;
+    s1 = s1 < 0 ? 0 : s1;
+
+    ln_jet jet;
+    jet.j0 = a > 0 ? a + s0 : s0;
+    jet.j1 = a > 0 ? 1 - s1 : s1;
+    jet.j2 = s2;
+    jet.j3 = a > 0 ? -s3 : s3;
+    return jet;
+}
+
+#endif
