@@ -92,13 +92,11 @@ def softplus_jet(a: Any, variance: Any, *, order: int = 4) -> tuple[Any, ...]:
     a, variance = xp.broadcast_arrays(xp.asarray(a, dtype=float), xp.asarray(variance, dtype=float))
     tail = softplus_tail(xp.abs(a), variance, order=order)
     above = a > 0
-    reflected = (
-        lambda ramp: xp.maximum(a, 0) + ramp,
-        lambda small: xp.where(above, 1 - small, small),
-        lambda curvature: curvature,
-        lambda third: xp.where(above, -third, third),
-    )
-    return tuple(reflect(part) for reflect, part in zip(reflected, tail, strict=False))
+    # J(a) − a/2 and J'' are even in a, J' − ½ and J''' odd.
+    jet = [xp.maximum(a, 0) + tail[0]]
+    if order > 1:
+        jet.append(xp.where(above, 1 - tail[1], tail[1]))
+    return (*jet, *tail[2:3], *(xp.where(above, -third, third) for third in tail[3:]))
 
 
 def softplus_tail(alpha: Any, variance: Any, *, order: int = 4) -> tuple[Any, ...]:

@@ -113,7 +113,9 @@ def _projection(v: Any, width: Any, scale: float) -> Integers:
     projection = np.zeros((TERMS, EXTRA), dtype=object)
     with mp.workprec(BITS + 100):
         for parity in (0, 1):
-            projection[parity::2, parity::2] = _solve(normal[parity::2, parity:TERMS:2], normal[parity::2, TERMS + parity :: 2])
+            projection[parity::2, parity::2] = _solve(
+                normal[parity::2, parity:TERMS:2], normal[parity::2, TERMS + parity :: 2]
+            )
     return projection
 
 

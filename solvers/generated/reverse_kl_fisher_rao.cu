@@ -63,7 +63,10 @@ constexpr int R_D_W = R_D_V_THETA + K;
 constexpr int R_SLOPE_A = R_D_W + K;
 constexpr int R_SLOPE_B = R_SLOPE_A + K * SLOPES(K);
 constexpr int WORK = R_SLOPE_B + K * SLOPES(L);
-constexpr int N = K * (K + 1) / 2 + K * L + K;
+constexpr int Y_M = K * (K + 1) / 2;
+constexpr int Y_THETA = Y_M + K * L;
+constexpr int N = Y_THETA + K;
+constexpr int OUT = 1 + L + K * L;
 
 
 // Weights and expectation tables at y; with slopes, also what the Jacobian needs of them.
@@ -75,10 +78,10 @@ DEVICE void tables(const double* y, const double* p, double* work, bool slopes) 
         }
     }
     for (int k = 0; k < K * L; ++k) {
-        work[R_M + k] = y[K * (K + 1) / 2 + k];
+        work[R_M + k] = y[Y_M + k];
     }
     for (int k = 0; k < K; ++k) {
-        work[R_THETA + k] = y[K * (K + 1) / 2 + K * L + k];
+        work[R_THETA + k] = y[Y_THETA + k];
     }
     weights(work);
     const double v = p[P_V];
@@ -189,10 +192,10 @@ DEVICE void rhs(const double* y, const double* p, double* dy, double* work) {
         }
     }
     for (int k = 0; k < K * L; ++k) {
-        dy[K * (K + 1) / 2 + k] = p[P_LEARN_MEANS] * work[R_V_M + k];
+        dy[Y_M + k] = p[P_LEARN_MEANS] * work[R_V_M + k];
     }
     for (int k = 0; k < K; ++k) {
-        dy[K * (K + 1) / 2 + K * L + k] = p[P_LEARN_WEIGHTS] * work[R_V_THETA + k];
+        dy[Y_THETA + k] = p[P_LEARN_WEIGHTS] * work[R_V_THETA + k];
     }
 }
 
@@ -207,22 +210,21 @@ DEVICE void jacobian(const double* y, const double* p, double* jac, double* work
     const double log_u = p[P_LOG_U];
     const double inv_v = 1.0 / v;
     const double inv_u = 1.0 / u;
-    double* seed = work + WORK;
     for (int g = 0; g < N; ++g) {
         for (int h = 0; h < N; ++h) {
-            seed[h] = h == g ? 1.0 : 0.0;
+            work[WORK + h] = h == g ? 1.0 : 0.0;
         }
         for (int k = 0; k < K; ++k) {
             for (int i = k; i < K; ++i) {
-                work[R_D_S + k * K + i] = seed[k * K - k * (k - 1) / 2 + i - k];
-                work[R_D_S + i * K + k] = seed[k * K - k * (k - 1) / 2 + i - k];
+                work[R_D_S + k * K + i] = work[WORK + k * K - k * (k - 1) / 2 + i - k];
+                work[R_D_S + i * K + k] = work[WORK + k * K - k * (k - 1) / 2 + i - k];
             }
         }
         for (int k = 0; k < K * L; ++k) {
-            work[R_D_M + k] = seed[K * (K + 1) / 2 + k];
+            work[R_D_M + k] = work[WORK + Y_M + k];
         }
         for (int k = 0; k < K; ++k) {
-            work[R_D_THETA + k] = seed[K * (K + 1) / 2 + K * L + k];
+            work[R_D_THETA + k] = work[WORK + Y_THETA + k];
         }
         for (int k = 0; k < K; ++k) {
             work[R_D_W + k] = work[R_D_THETA + k] * work[R_W + k];
@@ -333,10 +335,10 @@ DEVICE void jacobian(const double* y, const double* p, double* jac, double* work
             }
         }
         for (int k = 0; k < K * L; ++k) {
-            jac[(K * (K + 1) / 2 + k) * N + g] = p[P_LEARN_MEANS] * work[R_D_V_M + k];
+            jac[(Y_M + k) * N + g] = p[P_LEARN_MEANS] * work[R_D_V_M + k];
         }
         for (int k = 0; k < K; ++k) {
-            jac[(K * (K + 1) / 2 + K * L + k) * N + g] = p[P_LEARN_WEIGHTS] * work[R_D_V_THETA + k];
+            jac[(Y_THETA + k) * N + g] = p[P_LEARN_WEIGHTS] * work[R_D_V_THETA + k];
         }
     }
 }

@@ -1,7 +1,7 @@
 """The closed system as compiled code: numba lanes and CUDA C++ from one program of loops.
 
-Both keep every array in rows of one scratch array `work`; a lane is a trajectory. In numba a row holds W of them and
-every innermost loop runs over the lanes, so that it becomes one vector instruction; in C++ a row is one number and the
+Both keep every array in rows of one scratch array `work`; a lane is a trajectory. In numba a row is a
+vector of W lanes (load, store and the operators between are vector instructions); in C++ a row is one number and the
 lane is a thread. K and L are constants of the compiler.
 """
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from sympy import Add, Expr, Indexed, Integer, Mul, Pow, Rational, Symbol
 
-from theory.emit.languages import CUDA, NUMBA, PARAMETERS, Language, indented
+from theory.emit.languages import CUDA, NUMBA, PARAMETERS, Language
 from theory.emit.loops import Assign, Expect, Loop, Program, Statement, logarithms
 from theory.emit.text import text
 
@@ -33,17 +33,21 @@ class _Writer:
 
     # --- expressions ------------------------------------------------------------------------------------------------
 
-    def row(self, node: Indexed) -> str:
-        base, shape = (
-            str(node.base),
-            self.program.shapes.get(str(node.base)) or (self.system.p.size,) * len(node.indices),
-        )
+    def offset(self, node: Indexed) -> str:
+        """Position of an entry in its array, row-major."""
+        shape = self.program.shapes.get(str(node.base)) or (self.system.p.size,) * len(node.indices)
         offset = ""
         for index, size in zip(node.indices, shape, strict=True):
             at = f"{index} - 1" if index == size else ("0" if index == Integer(1) else str(index))
             start = f"({offset})" if " " in offset else offset
             offset = f"{start} * {size} + {at}" if start else at
-        return self.language.access(base, offset)
+        return offset
+
+    def value(self, node: Indexed) -> str:
+        base, offset = str(node.base), self.offset(node)
+        if base in PARAMETERS:
+            return f"p[P_{base.upper()} + {offset}]"
+        return self.language.read("work", self.language.row(base, offset))
 
     def code(self, expr: Expr) -> str:
         if isinstance(expr, Add):
@@ -60,7 +64,7 @@ class _Writer:
         if isinstance(expr, Add):
             return f"({self.code(expr)})"
         if isinstance(expr, Indexed):
-            return self.row(expr)
+            return self.value(expr)
         if isinstance(expr, Rational):
             return repr(float(expr))
         if isinstance(expr, Symbol):
@@ -88,7 +92,8 @@ class _Writer:
         op, expr = statement.op, logarithms(statement.expr)
         if op == "+=" and expr.could_extract_minus_sign():
             op, expr = "-=", -expr
-        return self.language.assign(self.row(statement.target), op, self.code(expr))
+        row = self.language.row(str(statement.target.base), self.offset(statement.target))
+        return self.language.write("work", row, self.code(expr), op)
 
     def expect(self, node: Expect) -> str:
         t, k, n = node.table.upper(), node.k, node.size
@@ -120,7 +125,10 @@ class _Writer:
             lines.append(self.language.constant(f"R_{name.upper()}", previous))
             previous = f"R_{name.upper()} + {size}"
         lines.append(self.language.constant("WORK", previous))
-        lines.append(self.language.constant("N", f"K * (K + 1) {'//' if self.language.python else '/'} 2 + K * L + K"))
+        lines.append(self.language.constant("Y_M", self.language.half("K * (K + 1)")))
+        lines.append(self.language.constant("Y_THETA", "Y_M + K * L"))
+        lines.append(self.language.constant("N", "Y_THETA + K"))
+        lines.append(self.language.constant("OUT", "1 + L + K * L"))
         return "\n".join(lines)
 
     def scalars(self) -> list[str]:
@@ -128,59 +136,46 @@ class _Writer:
         out = [language.local(name, f"p[P_{name.upper()}]") for name in ("v", "u", "d", "log_v", "log_u")]
         return out + [language.local(f"inv_{name}", f"1.0 / {name}") for name in ("v", "u")]
 
-    def states(self, prefix: str, source: str, zero: bool = False) -> list[str]:
+    def upper(self) -> str:
+        """Position of s[k, i], k ≤ i, in the packed states."""
+        return f"k * K - {self.language.half('k * (k - 1)')} + i - k"
+
+    def unpack(self, prefix: str, source: str, start: str = "") -> list[str]:
         """Copy packed states (upper triangle of s, m, theta) into rows."""
         language = self.language
 
-        def get(offset: str) -> str:
-            return f"{source}[{offset}, z]" if language.python else f"{source}[{offset}]"
+        def copy(name: str, offset: str, position: str) -> list[str]:
+            return language.write(
+                "work", language.row(f"{prefix}{name}", offset), language.read(source, start + position)
+            )
 
-        def row(name: str, offset: str) -> str:
-            return language.access(f"{prefix}{name}", offset)
-
-        upper = "k * K - k * (k - 1) // 2 + i - k" if language.python else "k * K - k * (k - 1) / 2 + i - k"
-        inner = language.assign(row("s", "k * K + i"), "=", get(upper)) + language.assign(
-            row("s", "i * K + k"), "=", get(upper)
-        )
-        if language.python:
-            triangle = ["for k in range(K):", "    for i in range(k, K):", *indented(indented(inner))]
-        else:
-            start = ["for (int k = 0; k < K; ++k) {", "    for (int i = k; i < K; ++i) {"]
-            triangle = [*start, *indented(indented(inner)), "    }", "}"]
-        half = "//" if language.python else "/"
-        m = language.loop("k", "K * L", language.assign(row("m", "k"), "=", get(f"K * (K + 1) {half} 2 + k")))
-        theta = language.assign(row("theta", "k"), "=", get(f"K * (K + 1) {half} 2 + K * L + k"))
-        return [*triangle, *m, *language.loop("k", "K", theta)]
+        both = copy("s", "k * K + i", self.upper()) + copy("s", "i * K + k", self.upper())
+        return [
+            *language.loop("k", "K", language.loop("i", "K", both, start="k")),
+            *language.loop("k", "K * L", copy("m", "k", "Y_M + k")),
+            *language.loop("k", "K", copy("theta", "k", "Y_THETA + k")),
+        ]
 
     def pack(self, prefix: str, target: str, column: str = "") -> list[str]:
         """Velocities from rows to packed states; what is not learned does not move."""
         language = self.language
 
-        def put(offset: str) -> str:
-            if column:
-                return f"{target}[{offset}, {column}, z]" if language.python else f"{target}[({offset}) * N + {column}]"
-            return f"{target}[{offset}, z]" if language.python else f"{target}[{offset}]"
+        def copy(name: str, offset: str, position: str, learn: str) -> list[str]:
+            row = f"({position}) * N + {column}" if column else position
+            return language.write(
+                target, row, f"p[{learn}] * {language.read('work', language.row(f'{prefix}v_{name}', offset))}"
+            )
 
-        def row(name: str, offset: str) -> str:
-            return language.access(f"{prefix}v_{name}", offset)
-
-        half = "//" if language.python else "/"
-        upper = f"k * K - k * (k - 1) {half} 2 + i - k"
-        inner = language.assign(put(upper), "=", f"p[P_LEARN_MEANS] * {row('s', 'k * K + i')}")
-        if language.python:
-            triangle = ["for k in range(K):", "    for i in range(k, K):", *indented(indented(inner))]
-        else:
-            start = ["for (int k = 0; k < K; ++k) {", "    for (int i = k; i < K; ++i) {"]
-            triangle = [*start, *indented(indented(inner)), "    }", "}"]
-        m = language.assign(put(f"K * (K + 1) {half} 2 + k"), "=", f"p[P_LEARN_MEANS] * {row('m', 'k')}")
-        theta = language.assign(
-            put(f"K * (K + 1) {half} 2 + K * L + k"), "=", f"p[P_LEARN_WEIGHTS] * {row('theta', 'k')}"
-        )
-        return [*triangle, *language.loop("k", "K * L", m), *language.loop("k", "K", theta)]
+        triangle = copy("s", "k * K + i", self.upper(), "P_LEARN_MEANS")
+        return [
+            *language.loop("k", "K", language.loop("i", "K", triangle, start="k")),
+            *language.loop("k", "K * L", copy("m", "k", "Y_M + k", "P_LEARN_MEANS")),
+            *language.loop("k", "K", copy("theta", "k", "Y_THETA + k", "P_LEARN_WEIGHTS")),
+        ]
 
     def functions(self) -> list[str]:
         language, program = self.language, self.program
-        prepare = [*self.states("", "y"), language.call("weights", "work"), *self.scalars()]
+        prepare = [*self.unpack("", "y"), language.call("weights", "work"), *self.scalars()]
         tables = language.function(
             "tables",
             [Y, P, WORK, ("slopes", "bool ")],
@@ -191,32 +186,28 @@ class _Writer:
             "rhs",
             [Y, P, DY, WORK],
             [
-                language.call("tables", f"y, p, work, {language.false}"),
+                language.call("tables", f"y, p, work, {language.truth(False)}"),
                 *self.scalars(),
                 *self.lines(program.velocity()),
                 *self.pack("", "dy"),
             ],
             "dy = right-hand side at y.",
         )
-        seed = language.assign("seed[h, z]" if language.python else "seed[h]", "=", "1.0 if h == g else 0.0")
-        if not language.python:
-            seed = ["seed[h] = h == g ? 1.0 : 0.0;"]
+        seed = language.write("work", "WORK + h", language.choice("h == g", "1.0", "0.0"))
         column = [
             *language.loop("h", "N", seed),
-            *self.states("d_", "seed"),
+            *self.unpack("d_", "work", "WORK + "),
             *self.lines(program.tangent_before_expectations()),
             *self.expect_tangents(),
             *self.lines(program.tangent_after_expectations()),
             *self.pack("d_", "jac", "g"),
         ]
-        allocate = "seed = work[WORK : WORK + N]" if language.python else "double* seed = work + WORK;"
         jacobian = language.function(
             "jacobian",
             [Y, P, JAC, WORK],
             [
-                language.call("tables", f"y, p, work, {language.true}"),
+                language.call("tables", f"y, p, work, {language.truth(True)}"),
                 *self.scalars(),
-                allocate,
                 *language.loop("g", "N", column),
             ],
             "jac = ∂(right-hand side)/∂y at y, one tangent a column.",
@@ -227,15 +218,15 @@ class _Writer:
     def observables(self) -> str:
         language = self.language
 
-        def out(offset: str) -> str:
-            return f"out[{offset}, z]" if language.python else f"out[{offset}]"
+        def copy(name: str, offset: str, position: str) -> list[str]:
+            return language.write("out", position, language.read("work", language.row(name, offset)))
 
         body = [
-            language.call("tables", f"y, p, work, {language.false}"),
+            language.call("tables", f"y, p, work, {language.truth(False)}"),
             *self.lines(self.program.observables()),
-            *language.assign(out("0"), "=", language.access("D", "0")),
-            *language.loop("l", "L", language.assign(out("1 + l"), "=", language.access("mode_mass", "l"))),
-            *language.loop("k", "K * L", language.assign(out("1 + L + k"), "=", language.access("B", "k"))),
+            *copy("D", "0", "0"),
+            *language.loop("l", "L", copy("mode_mass", "l", "1 + l")),
+            *language.loop("k", "K * L", copy("B", "k", "1 + L + k")),
         ]
         return language.function("observables", [Y, P, OUT, WORK], body, "out = objective, mode masses, table B at y.")
 
@@ -268,7 +259,7 @@ def text_of(system: ClosedSystem) -> list[str]:
 
 def numba(system: ClosedSystem, name: str = "system", title: str = "gradient flow") -> str:
     """Text for numba: assembled with constants, special functions and integrator by solvers.compiled."""
-    needs = "njit, FLAGS, K, L, W, SLOPES, weights, expect, expect_tangent"
+    needs = "njit, FLAGS, load, store, K, L, SLOPES, weights, expect, expect_tangent"
     return _render(system, name, title, NUMBA, "lanes for numba", needs)
 
 

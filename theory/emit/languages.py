@@ -26,32 +26,43 @@ class Language:
     def python(self) -> bool:
         return self.name == "numba"
 
-    @property
-    def true(self) -> str:
-        return "True" if self.python else "true"
+    def row(self, base: str, offset: str) -> str:
+        """Row of the scratch array that holds an entry of an array."""
+        return f"R_{base.upper()} + {offset}" if offset != "0" else f"R_{base.upper()}"
 
-    @property
-    def false(self) -> str:
-        return "False" if self.python else "false"
+    def read(self, array: str, row: str) -> str:
+        """The value of one row."""
+        return f"load({array}, {row})" if self.python else f"{array}[{row}]"
 
-    def access(self, base: str, offset: str) -> str:
-        if base in PARAMETERS:
-            return f"p[P_{base.upper()} + {offset}]" if offset != "0" else f"p[P_{base.upper()}]"
-        row = f"R_{base.upper()} + {offset}" if offset != "0" else f"R_{base.upper()}"
-        return f"work[{row}, z]" if self.python else f"work[{row}]"
-
-    def loop(self, index: str, size: str, body: list[str]) -> list[str]:
-        if self.python:
-            return [f"for {index} in range({size}):", *indented(body)]
-        return [f"for (int {index} = 0; {index} < {size}; ++{index}) {{", *indented(body), "}"]
-
-    def assign(self, target: str, op: str, value: str) -> list[str]:
+    def write(self, array: str, row: str, value: str, op: str = "=") -> list[str]:
+        """One row op value, op one of =, +=, -=, *=."""
+        if not self.python:
+            rows = at_sums(value, 100)
+            if len(rows) == 1:
+                return [f"{array}[{row}] {op} {value};"]
+            return [f"{array}[{row}] {op} (", *indented(rows), ");"]
+        if op != "=":
+            value = f"{self.read(array, row)} {op[0]} {f'({value})' if ' + ' in value or ' - ' in value else value}"
         rows = at_sums(value, 100)
         if len(rows) == 1:
-            statement = [f"{target} {op} {rows[0]}" + ("" if self.python else ";")]
-        else:
-            statement = [f"{target} {op} (", *indented(rows), ")" if self.python else ");"]
-        return ["for z in range(W):", *indented(statement)] if self.python else statement
+            return [f"store({array}, {row}, {value})"]
+        return ["store(", *indented([f"{array},", f"{row},", *rows]), ")"]
+
+    def loop(self, index: str, size: str, body: list[str], start: str = "0") -> list[str]:
+        """for index = start .. size − 1."""
+        if self.python:
+            return [f"for {index} in range({size if start == '0' else f'{start}, {size}'}):", *indented(body)]
+        return [f"for (int {index} = {start}; {index} < {size}; ++{index}) {{", *indented(body), "}"]
+
+    def half(self, value: str) -> str:
+        """Half of an even integer."""
+        return f"{value} {'//' if self.python else '/'} 2"
+
+    def truth(self, value: bool) -> str:
+        return str(value) if self.python else str(value).lower()
+
+    def choice(self, condition: str, yes: str, no: str) -> str:
+        return f"{yes} if {condition} else {no}" if self.python else f"{condition} ? {yes} : {no}"
 
     def call(self, name: str, arguments: str) -> str:
         return f"{name}({arguments})" + ("" if self.python else ";")

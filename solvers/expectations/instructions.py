@@ -1,0 +1,198 @@
+"""Vectors of doubles in LLVM instructions with the operators of Python: what compiled.py writes its function in."""
+
+from __future__ import annotations
+
+from math import factorial
+from typing import Any
+
+from llvmlite import ir
+
+LANES = 8
+"""Doubles in one vector; LLVM cuts it to the registers of the processor."""
+ONE = 1023 << 52
+"""The bits of 1.0."""
+
+_DOUBLE, _INT, _SHORT = ir.DoubleType(), ir.IntType(64), ir.IntType(32)
+_LN2_HIGH, _LN2_LOW = 6.93147180369123816490e-01, 1.90821492927058770002e-10
+
+
+class Lanes:
+    """Where instructions go, and how many numbers each works on: LANES, or one, then without vectors."""
+
+    def __init__(self, builder: Any, width: int) -> None:
+        self.builder, self.width = builder, width
+
+    def type(self, element: Any) -> Any:
+        return element if self.width == 1 else ir.VectorType(element, self.width)
+
+    def constant(self, element: Any, value: float) -> Any:
+        return ir.Constant(self.type(element), value if self.width == 1 else [value] * self.width)
+
+    def real(self, value: float | Any) -> Real:
+        """An LLVM value, or the same Python number in every lane."""
+        return Real(self, self.constant(_DOUBLE, value) if isinstance(value, float) else value)
+
+    def load(self, pointer: Any, position: Any) -> Real:
+        """pointer[position + z] in lane z."""
+        return Real(self, self.builder.load(self._place(pointer, position), align=8))
+
+    def store(self, number: Real, pointer: Any, position: Any) -> None:
+        self.builder.store(number.value, self._place(pointer, position), align=8)
+
+    def gather(self, pointer: Any, index: Integer) -> Real:
+        """pointer[index] lane by lane."""
+        builder = self.builder
+        elements = [builder.load(builder.gep(pointer, [position])) for position in self._each(index)]
+        if self.width == 1:
+            return Real(self, elements[0])
+        vector = ir.Constant(self.type(_DOUBLE), ir.Undefined)
+        for z, element in enumerate(elements):
+            vector = builder.insert_element(vector, element, _SHORT(z))
+        return Real(self, vector)
+
+    def gather_rows(self, pointer: Any, index: Integer, count: int) -> list[Real]:
+        """pointer[index + n] lane by lane for n < count, a multiple of LANES: contiguous loads, then transposition."""
+        builder = self.builder
+        if self.width == 1:
+            return [self.gather(pointer, index + n) for n in range(count)]
+        first = list(self._each(index))
+        columns = []
+        for n in range(0, count, LANES):
+            columns += _transpose(builder, [self.load(pointer, builder.add(place, _INT(n))).value for place in first])
+        return [Real(self, column) for column in columns]
+
+    def _each(self, index: Integer) -> list[Any]:
+        """The 64-bit numbers of the lanes."""
+        if self.width == 1:
+            return [self.builder.sext(index.value, _INT)]
+        lanes = (self.builder.extract_element(index.value, _SHORT(z)) for z in range(self.width))
+        return [self.builder.sext(lane, _INT) for lane in lanes]
+
+    def _place(self, pointer: Any, position: Any) -> Any:
+        return self.builder.bitcast(self.builder.gep(pointer, [position]), self.type(_DOUBLE).as_pointer())
+
+
+def _transpose(builder: Any, rows: list[Any]) -> list[Any]:
+    """Eight vectors of eight, transposed by exchanging halves of blocks of 2, 4 and 8: three times eight shuffles."""
+    for size in (1, 2, 4):
+        mixed = list(rows)
+        for i in range(LANES):
+            if not i & size:
+                kept = [z if not z & size else LANES + z - size for z in range(LANES)]
+                moved = [z + size if not z & size else LANES + z for z in range(LANES)]
+                mixed[i], mixed[i + size] = (
+                    builder.shuffle_vector(rows[i], rows[i + size], ir.Constant(ir.VectorType(_SHORT, LANES), mask))
+                    for mask in (kept, moved)
+                )
+        rows = mixed
+    return rows
+
+
+class Number:
+    """One value for each lane, with the operators of its element; the other operand may be a Python number."""
+
+    element: Any
+
+    def __init__(self, lanes: Lanes, value: Any) -> None:
+        self.lanes, self.value = lanes, value
+
+    def operand(self, other: Any) -> Any:
+        return other.value if isinstance(other, Number) else self.lanes.constant(self.element, other)
+
+
+class Real(Number):
+    element = _DOUBLE
+
+    def _apply(self, name: str, x: Any, y: Any) -> Real:
+        # A product and a sum may become one instruction, as C compilers do; no other liberty with IEEE arithmetic.
+        return Real(self.lanes, getattr(self.lanes.builder, name)(x, y, flags=("contract",)))
+
+    def __add__(self, other: Any) -> Real:
+        return self._apply("fadd", self.value, self.operand(other))
+
+    def __sub__(self, other: Any) -> Real:
+        return self._apply("fsub", self.value, self.operand(other))
+
+    def __rsub__(self, other: Any) -> Real:
+        return self._apply("fsub", self.operand(other), self.value)
+
+    def __mul__(self, other: Any) -> Real:
+        return self._apply("fmul", self.value, self.operand(other))
+
+    def __neg__(self) -> Real:
+        return Real(self.lanes, self.lanes.builder.fneg(self.value))
+
+    def compare(self, sign: str, other: Any) -> Any:
+        """A condition; false where either is nan."""
+        return self.lanes.builder.fcmp_ordered(sign, self.value, self.operand(other))
+
+    def replaced(self, condition: Any, other: Any) -> Real:
+        """`other` where the condition holds, self elsewhere."""
+        return Real(self.lanes, self.lanes.builder.select(condition, self.operand(other), self.value))
+
+    def bits(self) -> Integer:
+        return Integer(self.lanes, self.lanes.builder.bitcast(self.value, self.lanes.type(_INT)))
+
+    def short(self) -> Short:
+        """Rounded towards zero."""
+        return Short(self.lanes, self.lanes.builder.fptosi(self.value, self.lanes.type(_SHORT)))
+
+
+class Integer(Number):
+    """64 bits."""
+
+    element = _INT
+
+    def _apply(self, name: str, other: Any) -> Any:
+        return type(self)(self.lanes, getattr(self.lanes.builder, name)(self.value, self.operand(other)))
+
+    def __add__(self, other: Any) -> Any:
+        return self._apply("add", other)
+
+    def __sub__(self, other: Any) -> Any:
+        return self._apply("sub", other)
+
+    def __mul__(self, other: Any) -> Any:
+        return self._apply("mul", other)
+
+    def __lshift__(self, other: int) -> Any:
+        return self._apply("shl", other)
+
+    def __rshift__(self, other: int) -> Any:
+        return self._apply("ashr", other)
+
+    def __and__(self, other: int) -> Any:
+        return self._apply("and_", other)
+
+    def __or__(self, other: int) -> Any:
+        return self._apply("or_", other)
+
+    def at_least(self, bound: int) -> Any:
+        low = self.lanes.builder.icmp_signed("<", self.value, self.operand(bound))
+        return type(self)(self.lanes, self.lanes.builder.select(low, self.operand(bound), self.value))
+
+    def double(self) -> Real:
+        """The double with these bits."""
+        return Real(self.lanes, self.lanes.builder.bitcast(self.value, self.lanes.type(_DOUBLE)))
+
+
+class Short(Integer):
+    """32 bits, which every processor converts to and from doubles in vectors."""
+
+    element = _SHORT
+
+    def real(self) -> Real:
+        return Real(self.lanes, self.lanes.builder.sitofp(self.value, self.lanes.type(_DOUBLE)))
+
+
+def exponential(x: Real) -> Real:
+    """e^x for x ≤ 0, to two units in the last place; 0 below −708."""
+    clipped = x.replaced(x.compare("<", -708.0), -708.0)
+    counted = clipped * 1.4426950408889634 + 6755399441055744.0  # 1.5 · 2^52: the last bits are the rounded product
+    whole = counted - 6755399441055744.0
+    rest = clipped - whole * _LN2_HIGH - whole * _LN2_LOW
+    total = rest * (1 / factorial(12)) + 1 / factorial(11)
+    for n in range(10, -1, -1):
+        total = total * rest + 1 / factorial(n)
+    power: Real = ((counted.bits() << 52) + ONE).double()
+    return (total * power).replaced(x.compare("<", -708.0), 0.0)

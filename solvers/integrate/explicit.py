@@ -1,0 +1,188 @@
+"""DOP853 in lanes, with the way out to the Rosenbrock method when stability, not accuracy, limits the step."""
+
+from __future__ import annotations
+
+from math import sqrt
+from typing import Any
+
+from numba import njit
+
+from solvers.integrate.lanes import (
+    CHANGE,
+    COUNTERS,
+    ERROR,
+    ERROR_LOW,
+    EVALUATIONS,
+    H,
+    NUMBERS,
+    PENDING,
+    ROW,
+    SPREAD,
+    STIFF,
+    STREAK,
+    T,
+    TAKEN,
+    THETA,
+    TRIED,
+    due,
+    fate,
+    finish_step,
+    first_step,
+    judge,
+    leave,
+    save_due,
+    take,
+    try_steps,
+    NOT_FINITE,
+)
+from solvers.integrate.protocol import ENTRY, FLAGS, N, rhs
+from solvers.integrate.simd import W, fabs, larger, load, select, some, store
+from solvers.integrate.tableaus import DOP853
+
+Array = Any
+
+EXPLICIT_ORDER, STAGES, ALL_STAGES, DENSE = DOP853.error_order, DOP853.stages, len(DOP853.a), len(DOP853.dense)
+A, ERRORS, DENSE_WEIGHTS, STABILITY = DOP853.a, DOP853.errors, DOP853.dense, DOP853.stability
+
+STIFF_STEPS = 4
+"""Accepted steps in a row near the stability limit that count as stiff."""
+WORTH = 12.0
+"""A trajectory is handed over if this many explicit steps would still be needed at least."""
+
+EXPLICIT_ROWS = (2 + ALL_STAGES + DENSE) * N + NUMBERS
+
+
+@njit(**FLAGS)
+def stages(first: int, last: int, p: Array, y: Array, u: Array, k: Array, lane: Array, work: Array) -> None:
+    """k_i for first ≤ i < last at the states y and steps TRIED; u is the argument of the last one."""
+    h = load(lane, TRIED)
+    for i in range(first, last):
+        for j in range(N):
+            total = A[i, 0] * load(k, j)
+            for l in range(1, i):
+                total += A[i, l] * load(k, l * N + j)
+            store(u, j, load(y, j) + h * total)
+        rhs(u, p, k[i * N : (i + 1) * N], work)
+
+
+@njit(**FLAGS)
+def estimate(rtol: float, atol: float, y: Array, u: Array, k: Array, lane: Array) -> None:
+    """Both errors of the step, and numerator and denominator of |λ| = |f(u) − f(u')| / |u − u'|, u' the last stage."""
+    h = load(lane, TRIED)
+    for row in (ERROR, ERROR_LOW, CHANGE, SPREAD):
+        store(lane, row, 0.0)
+    for j in range(N):
+        error, error_low, spread = (0.0 * h, 0.0 * h, 0.0 * h)
+        for i in range(STAGES):
+            value = load(k, i * N + j)
+            error += ERRORS[0, i] * value
+            error_low += ERRORS[1, i] * value
+            spread += (A[STAGES, i] - A[STAGES - 1, i]) * value
+        scale = 1.0 / (atol + rtol * larger(fabs(load(y, j)), fabs(load(u, j))))
+        change = load(k, STAGES * N + j) - load(k, (STAGES - 1) * N + j)
+        store(lane, ERROR, larger(load(lane, ERROR), fabs(h * error) * scale))
+        store(lane, ERROR_LOW, larger(load(lane, ERROR_LOW), fabs(h * error_low) * scale))
+        store(lane, CHANGE, larger(load(lane, CHANGE), fabs(change) * scale))
+        store(lane, SPREAD, larger(load(lane, SPREAD), fabs(spread) * scale))
+
+
+@njit(**FLAGS)
+def prepare(k: Array, dense: Array, lane: Array) -> None:
+    """The coefficients of the dense output of this step."""
+    h = load(lane, TRIED)
+    for i in range(DENSE):
+        for j in range(N):
+            total = DENSE_WEIGHTS[i, 0] * load(k, j)
+            for l in range(1, ALL_STAGES):
+                total += DENSE_WEIGHTS[i, l] * load(k, l * N + j)
+            store(dense, i * N + j, h * total)
+
+
+@njit(**FLAGS)
+def interpolate(y: Array, dense: Array, out: Array, lane: Array) -> None:
+    """out = state at THETA within the step."""
+    theta = load(lane, THETA)
+    rest = 1.0 - theta
+    for j in range(N):
+        value = theta * load(dense, (DENSE - 1) * N + j)
+        for i in range(DENSE - 2, -1, -1):
+            value = (value + load(dense, i * N + j)) * (rest if i % 2 else theta)
+        store(out, j, load(y, j) + value)
+
+
+@njit(**ENTRY)
+def explicit(
+    queue: Array,
+    many: Any,
+    p: Array,
+    rtol: float,
+    atol: float,
+    max_steps: int,
+    hand_over: bool,
+    stop: Array,
+    area: Array,
+    work: Array,
+    slot: Array,
+) -> None:
+    """Integrate the trajectories `queue` of `many` to the last save point, or until one turns out stiff (hand_over).
+
+    area (EXPLICIT_ROWS, W), work (WORK + N, W) and slot (COUNTERS, W) are scratch, zero at first; stop[0] ≠ 0 ends it.
+    """
+    y, u = area[:N], area[N : 2 * N]
+    k = area[2 * N : (2 + ALL_STAGES) * N]
+    dense = area[(2 + ALL_STAGES) * N : (2 + ALL_STAGES + DENSE) * N]
+    lane = area[(2 + ALL_STAGES + DENSE) * N :]
+    end = many.times[-1]
+    cursor, new, active = 0, True, 0
+    for z in range(W):
+        cursor = take(z, cursor, queue, many, lane, slot, y)
+    while stop[0] == 0:
+        while new:
+            # The velocity of the others is computed again, to the same bits.
+            new, active = False, 0
+            rhs(y, p, k[:N], work)
+            for z in range(W):
+                if slot[ROW, z] >= 0:
+                    active += 1
+                    if lane[H, z] == 0:
+                        slot[EVALUATIONS, z] += 1
+                        if not first_step(z, lane, y, k, end, rtol, atol, EXPLICIT_ORDER):
+                            leave(z, NOT_FINITE, many, lane, slot, y)
+                            cursor = take(z, cursor, queue, many, lane, slot, y)
+                            new = True
+        if active == 0:
+            break
+        try_steps(end, lane)
+        stages(1, STAGES + 1, p, y, u, k, lane, work)
+        estimate(rtol, atol, y, u, k, lane)
+        for z in range(W):
+            lane[TAKEN, z] = 0.0
+            if slot[ROW, z] >= 0:
+                slot[EVALUATIONS, z] += STAGES
+                high, low = lane[ERROR, z], lane[ERROR_LOW, z]
+                error = high * high / sqrt(high * high + 0.01 * low * low) if high > 0 else high
+                if judge(z, error, EXPLICIT_ORDER, lane, slot):
+                    near = lane[TRIED, z] * lane[CHANGE, z] > 0.8 * STABILITY * lane[SPREAD, z]
+                    slot[STREAK, z] = slot[STREAK, z] + 1 if near else 0
+        if due(many, end, lane, slot):
+            # u and k hold the result and its velocity, which the extra stages leave in place but for u.
+            for j in range(N):
+                store(dense, j, load(u, j))
+            save_result(u, dense)
+        taken = load(lane, TAKEN) > 0.0
+        if some(taken):
+            for j in range(N):
+                store(y, j, select(taken, load(u, j), load(y, j)))
+                store(k, j, select(taken, load(k, STAGES * N + j), load(k, j)))
+        for z in range(W):
+            if slot[ROW, z] < 0:
+                continue
+            if lane[TAKEN, z] > 0:
+                finish_step(z, end, y, many, lane, slot)
+            status = fate(z, end, max_steps, lane, slot)
+            if status == PENDING and hand_over and slot[STREAK, z] >= STIFF_STEPS and end - lane[T, z] > WORTH * lane[H, z]:
+                status = STIFF
+            if status != PENDING:
+                leave(z, status, many, lane, slot, y)
+                cursor = take(z, cursor, queue, many, lane, slot, y)
+                new = True

@@ -1,0 +1,49 @@
+"""What a system provides to the kernels, as an example: y₀' = −y₁, y₁' = y₀, multiplied by the one parameter.
+
+solvers.compiled replaces `from solvers.integrate.protocol import ...` in the kernels by the text of a system that defines
+the same names. Arrays of vectors are float64 (rows, W), a lane a trajectory; kernels never hand the same array twice.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numba import njit
+
+from solvers.integrate.simd import load, store
+
+__all__ = ["ENTRY", "FLAGS", "OUT", "WORK", "N", "jacobian", "observables", "rhs"]
+
+Array = Any
+
+FLAGS: dict[str, Any] = {"error_model": "numpy", "nogil": True}
+"""Options of numba for every function: IEEE arithmetic, division by zero is not an error."""
+ENTRY: dict[str, Any] = FLAGS
+"""Options of the functions called from Python; in an assembled module these are cached on disk."""
+
+N = 2
+"""States."""
+WORK = 0
+"""Scratch rows (the kernels provide WORK + N)."""
+OUT = 1
+"""Observables."""
+
+
+@njit(**FLAGS)
+def rhs(y: Array, p: Array, dy: Array, work: Array) -> None:
+    """dy (N, W) = right-hand side at y (N, W); p (P,) parameters."""
+    store(dy, 0, -p[0] * load(y, 1))
+    store(dy, 1, p[0] * load(y, 0))
+
+
+@njit(**FLAGS)
+def jacobian(y: Array, p: Array, jac: Array, work: Array) -> None:
+    """jac (N, N, W): ∂dy_i/∂y_j at [i, j]."""
+    for row, value in enumerate((0.0, -p[0], p[0], 0.0)):
+        store(jac, row, value)
+
+
+@njit(**FLAGS)
+def observables(y: Array, p: Array, out: Array, work: Array) -> None:
+    """out (OUT, W): here the squared radius."""
+    store(out, 0, load(y, 0) * load(y, 0) + load(y, 1) * load(y, 1))
