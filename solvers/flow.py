@@ -138,6 +138,8 @@ def solve(
     xp = backend_module(backend)
     module = systems.for_problem(problem, drop=drop)
     s, m, theta = starts(problem)
+    # A theory without one of its terms need not keep overlaps of vectors: it shall be seen as it is.
+    space = _Span.of(problem, s, m) if drop is None else None
     times, count = problem.time.times, len(s)
     out_s, out_m = (
         np.full((count, len(times), *s.shape[1:]), np.nan),
@@ -151,7 +153,7 @@ def solve(
             if progress:
                 progress((block.start + fraction * (block.stop - block.start)) / count)
 
-        integrator = _Integrator(problem, module, xp, rtol, atol, report, _Span.of(problem, s, m))
+        integrator = _Integrator(problem, module, xp, rtol, atol, report, space)
         paths, status[block] = integrator.run((s[block], m[block], theta[block]))
         out_s[block], out_m[block], out_theta[block] = paths
     return _dataset(problem, module, out_s, out_m, out_theta, status, backend, rtol, atol)
@@ -165,7 +167,7 @@ class _Integrator:
     rtol: float
     atol: float
     report: Progress
-    span: _Span
+    space: _Span | None
 
     def run(self, start: tuple[Array, Array, Array]) -> tuple[tuple[Array, Array, Array], NDArray[np.int8]]:
         """Paths of s, m, theta (n, T, ...) and the status (n,) of a block of starts."""
@@ -187,9 +189,9 @@ class _Integrator:
         return self.overlaps(states, y, start), np.full(count, status, dtype=np.int8)
 
     def overlaps(self, states: _States, y: Array, start: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-        """s, m, theta from y (n, ..., size), where s and m are those of vectors."""
+        """s, m, theta from y (n, ..., size), where s and m are those of vectors in the space."""
         s, m, theta = states.unpack(y, start)
-        return *(self.span.nearest(s, m) if states.means else (s, m)), theta
+        return *(self.space.nearest(s, m) if self.space and states.means else (s, m)), theta
 
     def integrate(self, states: _States, start: tuple[Array, Array, Array]) -> tuple[Array, int]:
         """(n, T, size) at the save times, and the status of the block."""

@@ -13,17 +13,18 @@ from solvers.integrate.lanes import (
     ERROR,
     ERROR_LOW,
     EVALUATIONS,
-    H,
+    NOT_FINITE,
     NUMBERS,
     PENDING,
     ROW,
     SPREAD,
     STIFF,
     STREAK,
-    T,
     TAKEN,
     THETA,
     TRIED,
+    H,
+    T,
     due,
     fate,
     finish_step,
@@ -33,7 +34,6 @@ from solvers.integrate.lanes import (
     save_due,
     take,
     try_steps,
-    NOT_FINITE,
 )
 from solvers.integrate.protocol import ENTRY, FLAGS, N, rhs
 from solvers.integrate.simd import W, fabs, larger, load, select, some, store
@@ -49,7 +49,8 @@ STIFF_STEPS = 4
 WORTH = 12.0
 """A trajectory is handed over if this many explicit steps would still be needed at least."""
 
-EXPLICIT_ROWS = (2 + ALL_STAGES + DENSE) * N + NUMBERS
+ROWS = (3 + ALL_STAGES + DENSE) * N + NUMBERS
+SLOTS = COUNTERS
 
 
 @njit(**FLAGS)
@@ -126,12 +127,12 @@ def explicit(
 ) -> None:
     """Integrate the trajectories `queue` of `many` to the last save point, or until one turns out stiff (hand_over).
 
-    area (EXPLICIT_ROWS, W), work (WORK + N, W) and slot (COUNTERS, W) are scratch, zero at first; stop[0] ≠ 0 ends it.
+    area (ROWS, W), work (WORK + N, W) and slot (SLOTS, W) are scratch, zero at first; stop[0] ≠ 0 ends it.
     """
-    y, u = area[:N], area[N : 2 * N]
-    k = area[2 * N : (2 + ALL_STAGES) * N]
-    dense = area[(2 + ALL_STAGES) * N : (2 + ALL_STAGES + DENSE) * N]
-    lane = area[(2 + ALL_STAGES + DENSE) * N :]
+    y, u, inside = area[:N], area[N : 2 * N], area[2 * N : 3 * N]
+    k = area[3 * N : (3 + ALL_STAGES) * N]
+    dense = area[(3 + ALL_STAGES) * N : (3 + ALL_STAGES + DENSE) * N]
+    lane = area[(3 + ALL_STAGES + DENSE) * N :]
     end = many.times[-1]
     cursor, new, active = 0, True, 0
     for z in range(W):
@@ -165,10 +166,14 @@ def explicit(
                     near = lane[TRIED, z] * lane[CHANGE, z] > 0.8 * STABILITY * lane[SPREAD, z]
                     slot[STREAK, z] = slot[STREAK, z] + 1 if near else 0
         if due(many, end, lane, slot):
-            # u and k hold the result and its velocity, which the extra stages leave in place but for u.
-            for j in range(N):
-                store(dense, j, load(u, j))
-            save_result(u, dense)
+            stages(STAGES + 1, ALL_STAGES, p, y, inside, k, lane, work)
+            prepare(k, dense, lane)
+            for z in range(W):
+                if lane[THETA, z] > 0:
+                    slot[EVALUATIONS, z] += ALL_STAGES - STAGES - 1
+            while due(many, end, lane, slot):
+                interpolate(y, dense, inside, lane)
+                save_due(inside, many, lane, slot)
         taken = load(lane, TAKEN) > 0.0
         if some(taken):
             for j in range(N):
@@ -180,7 +185,12 @@ def explicit(
             if lane[TAKEN, z] > 0:
                 finish_step(z, end, y, many, lane, slot)
             status = fate(z, end, max_steps, lane, slot)
-            if status == PENDING and hand_over and slot[STREAK, z] >= STIFF_STEPS and end - lane[T, z] > WORTH * lane[H, z]:
+            if (
+                status == PENDING
+                and hand_over
+                and slot[STREAK, z] >= STIFF_STEPS
+                and end - lane[T, z] > WORTH * lane[H, z]
+            ):
                 status = STIFF
             if status != PENDING:
                 leave(z, status, many, lane, slot, y)

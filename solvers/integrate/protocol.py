@@ -1,7 +1,7 @@
 """What a system provides to the kernels, as an example: y₀' = −y₁, y₁' = y₀, multiplied by the one parameter.
 
-solvers.compiled replaces `from solvers.integrate.protocol import ...` in the kernels by the text of a system that defines
-the same names. Arrays of vectors are float64 (rows, W), a lane a trajectory; kernels never hand the same array twice.
+solvers.compiled makes a copy of the kernels that imports a system with the same names instead of this module. Arrays of
+vectors are float64 (rows, W), a lane a trajectory.
 """
 
 from __future__ import annotations

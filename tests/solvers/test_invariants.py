@@ -125,30 +125,33 @@ def test_random_starts_keep_the_invariants(K, R, d, learn):
 
 
 @pytest.mark.parametrize("drop", ["dm.Bc/u", "dtheta.F"])
-def test_control_a_wrong_theory_does_not_keep_them(drop):
+def test_control_in_a_wrong_theory_the_objective_rises(drop):
     family = {"components": 2, "weights": [0.2, 0.8], "learn": ["means", "weights"]}
     given_ = problem(
         8, {"separation": 2.0, "weights": [0.4, 0.6]}, family, {"scale": 1.0, "samples": 12}, {"end": 30.0, "save": 31}
     )
-    check_path(solve(given_), given_.target.c, 8)
-    with pytest.raises(AssertionError):
-        check_path(solve(given_, drop=drop), given_.target.c, 8)
+    assert objective_falls(solve(given_), given_.target.c)
+    assert not objective_falls(solve(given_, drop=drop), given_.target.c)
 
 
 def check_path(ds, c, d):
     assert (ds.status == 0).all()
-    L = len(c)
-    c = np.broadcast_to(c, (*ds.m.shape[:2], L, L))
-    gram = np.block([[ds.s.values, ds.m.values], [ds.m.values.mT, c]])
-    size = np.trace(gram, axis1=-2, axis2=-1)[..., None]
     # Saved overlaps are those of vectors of R^d, to rounding: no eigenvalue is negative, at most d are not zero.
-    eigenvalues = np.linalg.eigvalsh(gram) / np.maximum(size, 1e-300)
+    gram = np.block([[ds.s.values, ds.m.values], [ds.m.values.mT, np.broadcast_to(c, (*ds.m.shape[:2], *c.shape))]])
+    eigenvalues = np.linalg.eigvalsh(gram) / np.maximum(np.trace(gram, axis1=-2, axis2=-1), 1e-300)[..., None]
     assert eigenvalues.min() > -1e-13
     assert np.abs(eigenvalues[..., : max(0, gram.shape[-1] - d)]).max(initial=0.0) < 1e-13
     assert ds.w.values.sum(-1) == pytest.approx(1, abs=1e-12)
     assert ds.mode_mass.values.sum(-1) == pytest.approx(1, abs=1e-12)
-    # D is a function of overlaps known to rtol = 1e-8 of their size, and of expectations with the stated error; where
-    # it has reached its minimum it may wander by that much. The largest size is that at the start, or of the modes.
-    error = 1e-7 * np.maximum(1.0, size.max(1)) + 4 * ds.quadrature_error.values.max(1, keepdims=True)
-    assert (np.diff(ds.objective.values, axis=1) < error).all()
-    assert (ds.objective.values > -error).all()
+    assert objective_falls(ds, c)
+
+
+def objective_falls(ds, c):
+    """Whether it never increases and never is negative, up to the error with which it is known.
+
+    It is a function of overlaps known to rtol = 1e-8 of their size, taken ten times, and of expectations with the
+    stated error; the largest size is that of the modes or of the components at some time.
+    """
+    size = np.maximum(1.0, np.trace(c) + np.trace(ds.s.values, axis1=-2, axis2=-1).max(1, keepdims=True))
+    error = 1e-7 * size + 4 * ds.quadrature_error.values.max(1, keepdims=True)
+    return bool((np.diff(ds.objective.values, axis=1) < error).all() and (ds.objective.values > -error).all())

@@ -1,4 +1,4 @@
-"""J(a, v) and its derivatives by integrals in 30 digits, and points at which a table of patches is most likely wrong."""
+"""J(a, v) and its derivatives by integrals in 30 digits, and points at which a table is most likely wrong."""
 
 from functools import lru_cache
 

@@ -35,9 +35,9 @@ def test_against_integrals_beyond_the_patches() -> None:
     assert errors(softplus_jet(-alpha, v), -alpha, v).max() <= 1e-15
     v = np.repeat([2.0**24 - 1, 2.0**24, 2.0**26 - 1, 2.0**26, 1e9, 1e12], 4)
     a = np.sqrt(v) * np.tile([0.0, 1.0, -1.0, -3.0], 6)
-    assert (
-        errors(softplus_jet(a, v), a, v) <= np.array([np.maximum(ERROR, 1e-16 * np.sqrt(v)), *[ERROR + 0 * v] * 3])
-    ).all()
+    value, *slopes = errors(softplus_jet(a, v), a, v)
+    assert (value <= 1e-15 * np.sqrt(v)).all()
+    assert np.max(slopes) <= 2e-14
 
 
 @settings(max_examples=40, deadline=None)
@@ -49,7 +49,7 @@ def test_against_integrals_anywhere(a: float, b: float) -> None:
 @settings(max_examples=100, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), y=st.floats(0.01, 12), log_b=st.floats(-3, 3))
 def test_against_quadrature(seed: int, y: float, log_b: float) -> None:
-    """A hundred times a hundred points around a random place, in units of the width of the transition."""
+    """A hundred points at a time around a random place, in units of the width of the transition."""
     rng = np.random.default_rng(seed)
     b = 10**log_b * rng.uniform(0.5, 1, 100)
     alpha = np.minimum(1e4, y * rng.uniform(0.5, 1, 100) * np.sqrt(b**2 + 3))

@@ -1,0 +1,49 @@
+"""The functions of a system at many states."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numba import njit
+
+from solvers.integrate.protocol import ENTRY, FLAGS, OUT, N, jacobian, observables, rhs
+from solvers.integrate.simd import W
+
+Array = Any
+
+
+@njit(**FLAGS)
+def fetch(first: int, states: Array, y: Array) -> int:
+    """States first, first + 1, ... into the lanes, the last one repeated; returns how many are new."""
+    count = min(W, len(states) - first)
+    for z in range(W):
+        for j in range(N):
+            y[j, z] = states[first + min(z, count - 1), j]
+    return count
+
+
+@njit(**ENTRY)
+def observe(states: Array, p: Array, out: Array, area: Array, work: Array) -> None:
+    """out (n, OUT) of states (n, N); area (N + OUT, W) and work (WORK + N, W) are scratch."""
+    y, value = area[:N], area[N : N + OUT]
+    for first in range(0, len(states), W):
+        count = fetch(first, states, y)
+        observables(y, p, value, work)
+        for z in range(count):
+            for i in range(OUT):
+                out[first + z, i] = value[i, z]
+
+
+@njit(**ENTRY)
+def differentiate(states: Array, p: Array, velocity: Array, slope: Array, area: Array, work: Array) -> None:
+    """velocity (n, N) and slope (n, N, N) = ∂velocity_i/∂y_j of states (n, N); area (2N + N², W) is scratch."""
+    y, f, jac = area[:N], area[N : 2 * N], area[2 * N : (2 + N) * N].reshape(N, N, W)
+    for first in range(0, len(states), W):
+        count = fetch(first, states, y)
+        rhs(y, p, f, work)
+        jacobian(y, p, jac, work)
+        for z in range(count):
+            for i in range(N):
+                velocity[first + z, i] = f[i, z]
+                for j in range(N):
+                    slope[first + z, i, j] = jac[i, j, z]

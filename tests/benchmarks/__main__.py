@@ -1,0 +1,69 @@
+"""`python -m tests.benchmarks`: measure, print the tables, write tests/benchmarks/results/NAME.json."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from tests.benchmarks import report, scaling, throughput
+from tests.benchmarks.case import TIMES, problem_text
+from tests.benchmarks.worker import SOLVERS, available_cores
+
+RESULTS = Path(__file__).parent / "results"
+ON_GPU = ("this", "diffrax", "diffrax-dopri8")
+PARTS = ("throughput", "scaling")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--solvers", nargs="+", choices=SOLVERS, help="default: all of the device; this = modecollapse")
+    parser.add_argument("--cores", type=int, default=len(available_cores()), help="default: all")
+    parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu")
+    parser.add_argument("--quick", action="store_true", help="fewer starts, rounds and sizes: a trial, not a result")
+    parser.add_argument("--name", help="of the result file; default: the device, or quick")
+    options = parser.parse_args()
+    console = Console()
+
+    def say(text: str) -> None:
+        console.print(text, style="dim", highlight=False)
+
+    result: dict[str, Any] = {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "quick": options.quick,
+        "device": options.device,
+        "machine": report.machine() | {"cores_used": options.cores, "load_before": report.load()},
+        "problem": problem_text(samples=1),
+        "save_times": TIMES.tolist(),
+        "error": "largest |y - y_ref| / max(1, |y_ref|) over six states and all save times, for each trajectory; "
+        "then max, 99th percentile and median over trajectories, none left out",
+    }
+    if "throughput" in options.parts:
+        sizes = {"judged": 128, "rounds": 2, "seconds": 0.3} if options.quick else {}
+        result |= throughput.measure(
+            options.solvers or (SOLVERS if options.device == "cpu" else ON_GPU),
+            options.cores,
+            options.device,
+            say=say,
+            **{"judged": 512, "rounds": 5, "seconds": 1.0} | sizes,
+        )
+    if "scaling" in options.parts:
+        backend = "numba" if options.device == "cpu" else "cupy"
+        result["scaling"] = scaling.measure(backend, quick=options.quick, say=say)
+    result["machine"]["load_after"] = report.load()
+    name = options.name or ("quick" if options.quick else options.device)
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}.json"
+    path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    if "throughput" in result:
+        report.print_throughput(result["throughput"], console)
+    console.print(f"written: tests/benchmarks/results/{path.name}")
+
+
+if __name__ == "__main__":
+    main()

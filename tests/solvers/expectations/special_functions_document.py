@@ -1,0 +1,164 @@
+"""Writes the tables of docs/special_functions.md:  python tests/solvers/expectations/special_functions_document.py"""
+
+import ctypes
+import math
+import platform
+import re
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numba
+import numpy as np
+from logistic_normal_oracle import corners, errors
+from logistic_normal_quadrature import quadrature
+from numba import njit
+
+import solvers.expectations
+from solvers.expectations import softplus_jet
+from solvers.expectations.compiled import softplus_jet as scalar_jet
+from solvers.expectations.compiled import softplus_jet_rows, softplus_rows
+from solvers.expectations.logistic_normal import coefficients
+
+DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "special_functions.md"
+BANDS = (0.0, 0.25, 0.5, 1.0, 2.0, 5.0, 30.0, 1000.0, 4096.0)
+POINTS = 4096
+
+
+def error_map() -> str:
+    rng = np.random.default_rng(2024)
+    edge_alpha, edge_v = corners(rng, 20_000)
+    lines = ["| b | J | J' | J'' | J''' |", "|---|---|---|---|---|"]
+    for low, high in zip(BANDS, BANDS[1:], strict=False):
+        b = rng.uniform(low, high, 100) if low < 30 else np.geomspace(low, high, 100)
+        a = rng.normal(size=100) * rng.choice([0.3, 1, 3, 8], 100) * np.sqrt(b * b + 3)
+        inside = np.flatnonzero((edge_v >= low**2) & (edge_v < high**2))
+        chosen = rng.choice(inside, 100)
+        a = np.append(a, edge_alpha[chosen] * rng.choice([-1, 1], 100))
+        v = np.append(b * b, edge_v[chosen])
+        worst = errors(softplus_jet(a, v), a, v).max(axis=1)
+        lines.append(f"| {low:g} to {high:g} | " + " | ".join(f"{x:.0e}" for x in worst) + " |")
+    return "\n".join(lines)
+
+
+def nanoseconds(call: Callable[[], object], points: int = POINTS) -> float:
+    """Best of many, of one evaluation."""
+    call()
+    best = math.inf
+    for _ in range(100):
+        start = time.perf_counter()
+        call()
+        best = min(best, time.perf_counter() - start)
+    return best / points * 1e9
+
+
+@njit(error_model="numpy")
+def pair_loop(a, v, out, table):  # type: ignore[no-untyped-def]
+    for i in range(len(a)):
+        jet = scalar_jet(a[i], v[i], table)
+        out[0, i], out[1, i] = jet[0], jet[1]
+
+
+@njit(error_model="numpy")
+def jet_loop(a, v, out, table):  # type: ignore[no-untyped-def]
+    for i in range(len(a)):
+        out[0, i], out[1, i], out[2, i], out[3, i] = scalar_jet(a[i], v[i], table)
+
+
+@njit(error_model="numpy")
+def exp_loop(x, out):  # type: ignore[no-untyped-def]
+    for i in range(len(x)):
+        out[i] = math.exp(x[i])
+
+
+def header_loops(folder: Path) -> ctypes.CDLL:
+    header = Path(solvers.expectations.__file__).with_name("logistic_normal.h")
+    loop = (
+        'extern "C" void {name}(const double *a, const double *v, double *out, long n, const double *table) {{\n'
+        "    for (long i = 0; i < n; i++) {{\n        ln_jet jet = logistic_normal(a[i], v[i], table);\n"
+        "        out[i] = jet.j0; out[n + i] = jet.j1;{more}\n    }}\n}}\n"
+    )
+    (folder / "loops.cc").write_text(
+        f'#include "{header}"\n'
+        + loop.format(name="pair", more="")
+        + loop.format(name="jet", more=" out[2 * n + i] = jet.j2; out[3 * n + i] = jet.j3;")
+    )
+    command = ["g++", "-O3", "-march=native", "-shared", "-fPIC", "loops.cc", "-o", "loops.so"]
+    subprocess.run(command, cwd=folder, check=True)
+    return ctypes.CDLL(str(folder / "loops.so"))
+
+
+def cost() -> str:
+    rng = np.random.default_rng(1)
+    a, v = rng.uniform(-10, 10, POINTS), rng.uniform(0, 10, POINTS) ** 2
+    work, table = np.empty((6, POINTS)), coefficients()
+    work[0], work[1] = a, v
+    out = work[2:]
+    with tempfile.TemporaryDirectory() as folder:
+        library = header_loops(Path(folder))
+        pointers = [x.ctypes.data_as(ctypes.c_void_p) for x in (a, v, out, table)]
+        arguments = (*pointers[:3], ctypes.c_long(POINTS), pointers[3])
+        exponential = nanoseconds(lambda: exp_loop(-np.abs(a), out[0]))
+        rows = {
+            "numba, lanes": (
+                nanoseconds(lambda: softplus_rows(work, 0, 1, 2, 3, table)),
+                nanoseconds(lambda: softplus_jet_rows(work, 0, 1, 2, 3, 4, 5, table)),
+            ),
+            "numba, scalar": (
+                nanoseconds(lambda: pair_loop(a, v, out, table)),
+                nanoseconds(lambda: jet_loop(a, v, out, table)),
+            ),
+            "C++ (g++ -O3 -march=native), scalar": (
+                nanoseconds(lambda: library.pair(*arguments)),
+                nanoseconds(lambda: library.jet(*arguments)),
+            ),
+            "NumPy": (nanoseconds(lambda: softplus_jet(a, v, order=2)), nanoseconds(lambda: softplus_jet(a, v))),
+        }
+    old = nanoseconds(lambda: quadrature(np.abs(a), np.sqrt(v)))
+    lines = ["| | J, J' | all four | J, J' in `math.exp` |", "|---|---|---|---|"]
+    lines += [f"| {k} | {x:.1f} ns | {y:.1f} ns | {x / exponential:.1f} |" for k, (x, y) in rows.items()]
+    lines.append(f"| quadrature in NumPy, 44 to 61 nodes (before) | {old:.0f} ns | | {old / exponential:.0f} |")
+    return "\n".join(
+        [
+            f"One core of {processor()}, numba {numba.__version__}, NumPy {np.__version__}, |a| < 10, 0 ≤ b < 10, "
+            f"{POINTS} arguments at a time;",
+            f"`math.exp` in a numba loop on the same arguments takes {exponential:.1f} ns. {instructions()}",
+            "",
+            *lines,
+        ]
+    )
+
+
+def instructions() -> str:
+    counts = []
+    for function in (softplus_rows, softplus_jet_rows):
+        text = next(iter(function.inspect_asm().values()))
+        fused, plain, shuffles = (
+            len(re.findall(pattern, text))
+            for pattern in (r"\bvf\w+pd\b", r"\bv(?:mul|add|sub|div)pd\b", r"\bv(?:unpck|shuf|perm|insert)\w+\b")
+        )
+        counts.append(f"{fused} fused multiply-adds, {plain} multiplications and additions and {shuffles} shuffles")
+    return f"Eight evaluations in lanes are {counts[0]} for J and J', {counts[1]} for all four."
+
+
+def processor() -> str:
+    information = Path("/proc/cpuinfo")
+    names = re.findall(r"model name\s*: (.*)", information.read_text()) if information.exists() else []
+    flags = " with AVX-512" if information.exists() and "avx512f" in information.read_text() else ""
+    return (names[0] if names else platform.processor()) + flags
+
+
+def main() -> None:
+    text = DOCUMENT.read_text(encoding="utf-8")
+    for name, table in (("errors", error_map()), ("cost", cost())):
+        text = re.sub(
+            rf"(<!-- {name} -->\n).*?(<!-- end -->)", lambda m, t=table: f"{m[1]}{t}\n{m[2]}", text, flags=re.S
+        )
+    DOCUMENT.write_text(text, encoding="utf-8")
+    print(text[text.index("## Errors") :])
+
+
+if __name__ == "__main__":
+    main()
