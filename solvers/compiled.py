@@ -44,12 +44,18 @@ _HEADER = '''"""A closed system as the kernels see it; assembled by solvers.comp
 
 from numba import njit
 
+from solvers.integrate.expectations import SLOPES, expect, expect_tangent, log_softmax
 from solvers.integrate.simd import W, fabs, larger, load, select, some, store
 
 FLAGS = {{"error_model": "numpy", "nogil": True}}
 ENTRY = {{**FLAGS, "cache": True}}
-K, L = {components}, {modes}
-OUT = 1 + L + K * L
+K, L, R = {components}, {modes}, {directions}
+
+
+@njit(**FLAGS)
+def weights(work):
+    """log w and w = softmax θ."""
+    log_softmax(work, K, R_THETA, R_LOG_W, R_W)
 
 
 '''
@@ -114,12 +120,17 @@ def _load(folder: Path, name: str) -> dict[str, ModuleType]:
     return {module: importlib.import_module(f"{name}.{module}") for module in ("system", *_KERNELS)}
 
 
-def build(text: str, components: int, modes: int) -> CompiledSystem:
-    """The compiled system of an emitted text (theory.emit, view "numba") for K components and L modes.
+def build(text: str, components: int, modes: int, directions: int) -> CompiledSystem:
+    """The compiled system of an emitted text (view "numba") for K components and L modes in a span of R directions.
 
     Returns at once; machine code is made, or loaded from the cache, when a function of it is first needed.
+    Raises ValueError for more components or modes than the compiled expectations can do.
     """
-    text = _HEADER.format(components=components, modes=modes) + text
+    from solvers.integrate.expectations import LARGEST
+
+    if max(components, modes) > LARGEST:
+        raise ValueError(f"{components} components, {modes} modes: compiled ensembles have at most {LARGEST} of each")
+    text = _HEADER.format(components=components, modes=modes, directions=directions) + text
     digest = _digest(text)
     name, folder = f"modecollapse_{digest}", cache_folder() / digest
     if not folder.is_dir():

@@ -86,6 +86,7 @@ def close(velocities: Velocities) -> ClosedSystem:
         weights=velocities.weights,
         objective=objective.name,
         tables=tuple(tables),
+        velocity=factor_terms(_use_tables(velocities.mean, tables)),
         gamma=factor_terms(named["gamma"]),
         equations={name: factor_terms(named[name]) for name in equations if name != "gamma"},
         observables={name: named[name] for name in observables},

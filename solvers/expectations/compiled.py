@@ -9,9 +9,9 @@ Pass coefficients() of logistic_normal.py as `table`; method and error are descr
 `work` is a C-contiguous float64 array (rows, W), W a multiple of LANES; the other arguments but the table are numbers
 of its rows: mean and variance of the logit in, J and its derivatives out. A result may take the place of an argument.
 
-What LLVM's own vectoriser makes of such a loop depends on aliasing, on branches and on the trip count around it, and a
-gather costs as much as eight loads; so the instructions are written here for eight doubles at once, and a row of
-coefficients is loaded contiguously and transposed in registers. LLVM cuts them to what the processor has (AVX-512,
+What LLVM's own vectoriser makes of such a loop depends on aliasing, on branches and on the trip count around it; so the
+instructions are written here for eight doubles at once. Rows of coefficients are loaded contiguously and transposed in
+registers. LLVM cuts them to what the processor has (AVX-512,
 AVX2, NEON). The same text with lanes of one is the scalar function.
 """
 

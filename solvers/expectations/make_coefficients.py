@@ -1,6 +1,6 @@
 """Makes coefficients.npy, the table behind logistic_normal.py, in arithmetic of 90 digits.
 
-    python -m solvers.expectations.make_coefficients            write the table (a minute)
+    python -m solvers.expectations.make_coefficients            write the table (half a minute)
     python -m solvers.expectations.make_coefficients --check    recompute it and compare every byte
 
 The same bytes come out everywhere: integers and mpmath numbers only, rounded to doubles at the end.
@@ -17,9 +17,9 @@ images, Σ_j (−1)^j J''(a + jP), so that integrating twice yields J itself: wi
 up to the tail of J at distance P/2 and more, here below 1e-26. Then D_n = ∂ⁿJ/∂aⁿ for all n at once.
 
 Fit. With c_n = D_n Hⁿ the Taylor series Σ c_n u_n(δ, τ) (u_n: see logistic_normal.py) is cut after TERMS + EXTRA terms,
-and the last EXTRA are projected onto the first TERMS, which gains a factor of about 2^TERMS over plain truncation. The
-difference solves the heat equation too, so it is largest on the parabolic boundary |δ| = 1 or τ = −V/2H²: least squares
-of the errors of J ... J''' at Chebyshev points there. What is left is below 1e-14 for each of the four.
+and the last EXTRA are projected onto the first TERMS, which is more accurate than to cut it after TERMS. The difference
+solves the heat equation too, so it is largest on the parabolic boundary |δ| = 1 or τ = −V/2H²: least squares of the
+errors of J and its three derivatives at Chebyshev points there. What is left: below 2e-14 max(1, |value|) for v ≤ 1e6.
 """
 
 from __future__ import annotations

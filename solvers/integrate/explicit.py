@@ -25,9 +25,10 @@ from solvers.integrate.lanes import (
     TRIED,
     H,
     T,
+    combine,
     due,
     fate,
-    finish_step,
+    finish_steps,
     first_step,
     judge,
     leave,
@@ -43,6 +44,7 @@ Array = Any
 
 EXPLICIT_ORDER, STAGES, ALL_STAGES, DENSE = DOP853.error_order, DOP853.stages, len(DOP853.a), len(DOP853.dense)
 A, ERRORS, DENSE_WEIGHTS, STABILITY = DOP853.a, DOP853.errors, DOP853.dense, DOP853.stability
+SPREADS = A[STAGES, :STAGES] - A[STAGES - 1, :STAGES]
 
 STIFF_STEPS = 4
 """Accepted steps in a row near the stability limit that count as stiff."""
@@ -58,33 +60,28 @@ def stages(first: int, last: int, p: Array, y: Array, u: Array, k: Array, lane: 
     """k_i for first ≤ i < last at the states y and steps TRIED; u is the argument of the last one."""
     h = load(lane, TRIED)
     for i in range(first, last):
+        combine(A[i, :i], k, N, u)
         for j in range(N):
-            total = A[i, 0] * load(k, j)
-            for l in range(1, i):
-                total += A[i, l] * load(k, l * N + j)
-            store(u, j, load(y, j) + h * total)
+            store(u, j, load(y, j) + h * load(u, j))
         rhs(u, p, k[i * N : (i + 1) * N], work)
 
 
 @njit(**FLAGS)
-def estimate(rtol: float, atol: float, y: Array, u: Array, k: Array, lane: Array) -> None:
-    """Both errors of the step, and numerator and denominator of |λ| = |f(u) − f(u')| / |u − u'|, u' the last stage."""
+def estimate(rtol: float, atol: float, y: Array, u: Array, k: Array, sums: Array, lane: Array) -> None:
+    """Both errors of the step, and CHANGE / SPREAD = h|λ| from h |f(u) − f(u')| / |u − u'|, u' the last stage's u."""
     h = load(lane, TRIED)
+    combine(ERRORS[0], k, N, sums[:N])
+    combine(ERRORS[1], k, N, sums[N : 2 * N])
+    combine(SPREADS, k, N, sums[2 * N : 3 * N])
     for row in (ERROR, ERROR_LOW, CHANGE, SPREAD):
         store(lane, row, 0.0)
     for j in range(N):
-        error, error_low, spread = (0.0 * h, 0.0 * h, 0.0 * h)
-        for i in range(STAGES):
-            value = load(k, i * N + j)
-            error += ERRORS[0, i] * value
-            error_low += ERRORS[1, i] * value
-            spread += (A[STAGES, i] - A[STAGES - 1, i]) * value
         scale = 1.0 / (atol + rtol * larger(fabs(load(y, j)), fabs(load(u, j))))
         change = load(k, STAGES * N + j) - load(k, (STAGES - 1) * N + j)
-        store(lane, ERROR, larger(load(lane, ERROR), fabs(h * error) * scale))
-        store(lane, ERROR_LOW, larger(load(lane, ERROR_LOW), fabs(h * error_low) * scale))
+        store(lane, ERROR, larger(load(lane, ERROR), fabs(h * load(sums, j)) * scale))
+        store(lane, ERROR_LOW, larger(load(lane, ERROR_LOW), fabs(h * load(sums, N + j)) * scale))
         store(lane, CHANGE, larger(load(lane, CHANGE), fabs(change) * scale))
-        store(lane, SPREAD, larger(load(lane, SPREAD), fabs(spread) * scale))
+        store(lane, SPREAD, larger(load(lane, SPREAD), fabs(load(sums, 2 * N + j)) * scale))
 
 
 @njit(**FLAGS)
@@ -92,11 +89,9 @@ def prepare(k: Array, dense: Array, lane: Array) -> None:
     """The coefficients of the dense output of this step."""
     h = load(lane, TRIED)
     for i in range(DENSE):
-        for j in range(N):
-            total = DENSE_WEIGHTS[i, 0] * load(k, j)
-            for l in range(1, ALL_STAGES):
-                total += DENSE_WEIGHTS[i, l] * load(k, l * N + j)
-            store(dense, i * N + j, h * total)
+        combine(DENSE_WEIGHTS[i], k, N, dense[i * N : (i + 1) * N])
+    for row in range(DENSE * N):
+        store(dense, row, h * load(dense, row))
 
 
 @njit(**FLAGS)
@@ -133,7 +128,9 @@ def explicit(
     k = area[3 * N : (3 + ALL_STAGES) * N]
     dense = area[(3 + ALL_STAGES) * N : (3 + ALL_STAGES + DENSE) * N]
     lane = area[(3 + ALL_STAGES + DENSE) * N :]
-    end = many.times[-1]
+    # Not in the loop: looking into `many` touches the reference counts of all its arrays.
+    times, paths = many.times, many.paths
+    end = times[-1]
     cursor, new, active = 0, True, 0
     for z in range(W):
         cursor = take(z, cursor, queue, many, lane, slot, y)
@@ -155,7 +152,7 @@ def explicit(
             break
         try_steps(end, lane)
         stages(1, STAGES + 1, p, y, u, k, lane, work)
-        estimate(rtol, atol, y, u, k, lane)
+        estimate(rtol, atol, y, u, k, dense, lane)
         for z in range(W):
             lane[TAKEN, z] = 0.0
             if slot[ROW, z] >= 0:
@@ -163,27 +160,26 @@ def explicit(
                 high, low = lane[ERROR, z], lane[ERROR_LOW, z]
                 error = high * high / sqrt(high * high + 0.01 * low * low) if high > 0 else high
                 if judge(z, error, EXPLICIT_ORDER, lane, slot):
-                    near = lane[TRIED, z] * lane[CHANGE, z] > 0.8 * STABILITY * lane[SPREAD, z]
+                    near = lane[CHANGE, z] > 0.8 * STABILITY * lane[SPREAD, z]
                     slot[STREAK, z] = slot[STREAK, z] + 1 if near else 0
-        if due(many, end, lane, slot):
+        if due(times, end, lane, slot):
             stages(STAGES + 1, ALL_STAGES, p, y, inside, k, lane, work)
             prepare(k, dense, lane)
             for z in range(W):
                 if lane[THETA, z] > 0:
                     slot[EVALUATIONS, z] += ALL_STAGES - STAGES - 1
-            while due(many, end, lane, slot):
+            while due(times, end, lane, slot):
                 interpolate(y, dense, inside, lane)
-                save_due(inside, many, lane, slot)
+                save_due(inside, paths, lane, slot)
         taken = load(lane, TAKEN) > 0.0
         if some(taken):
             for j in range(N):
                 store(y, j, select(taken, load(u, j), load(y, j)))
                 store(k, j, select(taken, load(k, STAGES * N + j), load(k, j)))
+        finish_steps(end, y, times, paths, lane, slot)
         for z in range(W):
             if slot[ROW, z] < 0:
                 continue
-            if lane[TAKEN, z] > 0:
-                finish_step(z, end, y, many, lane, slot)
             status = fate(z, end, max_steps, lane, slot)
             if (
                 status == PENDING

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from solvers.integrate.simd import W
+from solvers.integrate.simd import W, load, store
 
 Array = Any
 
@@ -37,6 +37,19 @@ T, H, TRIED, TAKEN, ERROR, ERROR_LOW, LAST, BOUND, THETA, CHANGE, SPREAD, NUMBER
 ROW, SAVED, STEPS, EVALUATIONS, REJECTED, STREAK, COUNTERS = range(7)
 
 SMALLEST_ERROR = 1e-6  # of a step, for the controller: a vanishing error must not make its memory endless
+
+
+@njit(**FLAGS)
+def combine(weights: Array, k: Array, n: int, out: Array) -> None:
+    """out_j = Σ_l weights_l k_lj, rows l n + j of k. States innermost: the compiler knows their number."""
+    first = weights[0]
+    for j in range(n):
+        store(out, j, first * load(k, j))
+    for l in range(1, len(weights)):
+        weight = weights[l]
+        if weight != 0.0:
+            for j in range(n):
+                store(out, j, load(out, j) + weight * load(k, l * n + j))
 
 
 @njit(**FLAGS)
@@ -153,13 +166,13 @@ def next_time(z: int, end: float, lane: Array) -> float:
 
 
 @njit(**FLAGS)
-def due(many: Any, end: float, lane: Array, slot: Array) -> bool:
+def due(times: Array, end: float, lane: Array, slot: Array) -> bool:
     """Whether a lane has passed a save point inside its step; THETA is then where, in units of the step."""
     found = False
     for z in range(W):
         lane[THETA, z] = 0.0
-        if lane[TAKEN, z] > 0 and slot[SAVED, z] < many.times.size:
-            time = many.times[slot[SAVED, z]]
+        if lane[TAKEN, z] > 0 and slot[SAVED, z] < times.size:
+            time = times[slot[SAVED, z]]
             if time < next_time(z, end, lane):
                 lane[THETA, z] = (time - lane[T, z]) / lane[TRIED, z]
                 found = True
@@ -167,27 +180,29 @@ def due(many: Any, end: float, lane: Array, slot: Array) -> bool:
 
 
 @njit(**FLAGS)
-def save(z: int, y: Array, many: Any, slot: Array) -> None:
+def save(z: int, y: Array, paths: Array, slot: Array) -> None:
     """Write the state of lane z to its next save point."""
     for j in range(y.shape[0]):
-        many.paths[slot[ROW, z], slot[SAVED, z], j] = y[j, z]
+        paths[slot[ROW, z], slot[SAVED, z], j] = y[j, z]
     slot[SAVED, z] += 1
 
 
 @njit(**FLAGS)
-def save_due(y: Array, many: Any, lane: Array, slot: Array) -> None:
+def save_due(y: Array, paths: Array, lane: Array, slot: Array) -> None:
     """Save the states y interpolated at THETA, where that was asked for."""
     for z in range(W):
         if lane[THETA, z] > 0:
-            save(z, y, many, slot)
+            save(z, y, paths, slot)
 
 
 @njit(**FLAGS)
-def finish_step(z: int, end: float, y: Array, many: Any, lane: Array, slot: Array) -> None:
-    """Move lane z, whose state is already y, to the end of its step; save there if that is a save point."""
-    lane[T, z] = next_time(z, end, lane)
-    if slot[SAVED, z] < many.times.size and many.times[slot[SAVED, z]] == lane[T, z]:
-        save(z, y, many, slot)
+def finish_steps(end: float, y: Array, times: Array, paths: Array, lane: Array, slot: Array) -> None:
+    """Move the lanes that took a step, with the state y already, to its end; save there if that is a save point."""
+    for z in range(W):
+        if lane[TAKEN, z] > 0:
+            lane[T, z] = next_time(z, end, lane)
+            if slot[SAVED, z] < times.size and times[slot[SAVED, z]] == lane[T, z]:
+                save(z, y, paths, slot)
 
 
 @njit(**FLAGS)

@@ -28,9 +28,10 @@ from solvers.integrate.lanes import (
     THETA,
     TRIED,
     H,
+    combine,
     due,
     fate,
-    finish_step,
+    finish_steps,
     first_step,
     judge,
     leave,
@@ -143,24 +144,29 @@ def bound_growth(factors: Array, swap: Array, swapped: bool, v: Array, w: Array,
 
 @njit(**FLAGS)
 def increments(
-    p: Array, y: Array, u: Array, k: Array, factors: Array, swap: Array, swapped: bool, lane: Array, work: Array
+    p: Array,
+    y: Array,
+    u: Array,
+    k: Array,
+    coupled: Array,
+    factors: Array,
+    swap: Array,
+    swapped: bool,
+    lane: Array,
+    work: Array,
 ) -> None:
-    """k_i of all stages, k_0 holding f(y) before; u = result of the step, ERROR its error is left to `measure`."""
+    """k_i of all stages, k_0 being f(y) before; u = result of the step; coupled (N, W) is scratch."""
     per_step = 1.0 / load(lane, TRIED)
     solve(factors, swap, swapped, k[:N])
     for i in range(1, STEP_STAGES):
+        combine(ALPHA[i, :i], k, N, u)
         for j in range(N):
-            total = load(y, j)
-            for l in range(i):
-                total += ALPHA[i, l] * load(k, l * N + j)
-            store(u, j, total)
+            store(u, j, load(y, j) + load(u, j))
         stage = k[i * N : (i + 1) * N]
         rhs(u, p, stage, work)
+        combine(COUPLING[i, :i], k, N, coupled)
         for j in range(N):
-            total = COUPLING[i, 0] * load(k, j)
-            for l in range(1, i):
-                total += COUPLING[i, l] * load(k, l * N + j)
-            store(stage, j, load(stage, j) + per_step * total)
+            store(stage, j, load(stage, j) + per_step * load(coupled, j))
         solve(factors, swap, swapped, stage)
     for j in range(N):
         store(u, j, load(u, j) + load(k, (STEP_STAGES - 1) * N + j))
@@ -180,11 +186,7 @@ def measure(rtol: float, atol: float, y: Array, u: Array, k: Array, lane: Array)
 def prepare_curve(k: Array, curve: Array) -> None:
     """The coefficients of the dense output of this step."""
     for i in range(CURVES):
-        for j in range(N):
-            total = CURVE_WEIGHTS[i, 0] * load(k, j)
-            for l in range(1, STEP_STAGES):
-                total += CURVE_WEIGHTS[i, l] * load(k, l * N + j)
-            store(curve, i * N + j, total)
+        combine(CURVE_WEIGHTS[i], k, N, curve[i * N : (i + 1) * N])
 
 
 @njit(**FLAGS)
@@ -224,7 +226,9 @@ def rosenbrock(
     jac = area[(5 + STEP_STAGES + CURVES) * N : (5 + STEP_STAGES + CURVES + N) * N].reshape(N, N, W)
     lane = area[(5 + STEP_STAGES + CURVES + N) * N :]
     swap = slot[COUNTERS:]
-    end = many.times[-1]
+    # Not in the loop: looking into `many` touches the reference counts of all its arrays.
+    times, paths, rest = many.times, many.paths, many.rest
+    end = times[-1]
     cursor, active = 0, 0
     for z in range(W):
         cursor = take(z, cursor, queue, many, lane, slot, y)
@@ -243,7 +247,7 @@ def rosenbrock(
                 speed = norm(z, k, y, rtol, atol)
                 if lane[H, z] == 0 and not first_step(z, lane, y, k, end, rtol, atol, ROSENBROCK_ORDER):
                     status = NOT_FINITE
-                elif speed * lane[H, z] <= many.rest[slot[ROW, z]]:
+                elif speed * lane[H, z] <= rest[slot[ROW, z]]:
                     status = RESTING
                 if status != PENDING:
                     leave(z, status, many, lane, slot, y)
@@ -256,26 +260,25 @@ def rosenbrock(
         jacobian(y, p, jac, work)
         swapped = factorise(jac, lane, swap)
         bound_growth(jac, swap, swapped, v, w, lane)
-        increments(p, y, u, k, jac, swap, swapped, lane, work)
+        increments(p, y, u, k, inside, jac, swap, swapped, lane, work)
         measure(rtol, atol, y, u, k, lane)
         for z in range(W):
             lane[TAKEN, z] = 0.0
             if slot[ROW, z] >= 0:
                 slot[EVALUATIONS, z] += STEP_STAGES
                 judge(z, lane[ERROR, z], ROSENBROCK_ORDER, lane, slot)
-        if due(many, end, lane, slot):
+        if due(times, end, lane, slot):
             prepare_curve(k, curve)
-            while due(many, end, lane, slot):
+            while due(times, end, lane, slot):
                 follow_curve(y, u, curve, inside, lane)
-                save_due(inside, many, lane, slot)
+                save_due(inside, paths, lane, slot)
         taken = load(lane, TAKEN) > 0.0
         for j in range(N):
             store(y, j, select(taken, load(u, j), load(y, j)))
+        finish_steps(end, y, times, paths, lane, slot)
         for z in range(W):
             if slot[ROW, z] < 0:
                 continue
-            if lane[TAKEN, z] > 0:
-                finish_step(z, end, y, many, lane, slot)
             status = fate(z, end, max_steps, lane, slot)
             if status != PENDING:
                 leave(z, status, many, lane, slot, y)

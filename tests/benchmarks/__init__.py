@@ -1,1 +1,1 @@
-"""Benchmarks against other ODE solvers: `make bench`, or `python -m tests.benchmarks` with the extra [bench] installed."""
+"""Benchmarks against other ODE solvers: `make bench`, or `python -m tests.benchmarks` with the extra [bench]."""

@@ -29,6 +29,7 @@ def main() -> None:
     parser.add_argument("--name", help="of the result file; default: the device, or quick")
     options = parser.parse_args()
     console = Console()
+    console.width = max(console.width, 110)  # also where the output is a file
 
     def say(text: str) -> None:
         console.print(text, style="dim", highlight=False)
@@ -44,7 +45,7 @@ def main() -> None:
         "then max, 99th percentile and median over trajectories, none left out",
     }
     if "throughput" in options.parts:
-        sizes = {"judged": 128, "rounds": 2, "seconds": 0.3} if options.quick else {}
+        sizes = {"judged": 64, "rounds": 2, "seconds": 0.3} if options.quick else {}
         result |= throughput.measure(
             options.solvers or (SOLVERS if options.device == "cpu" else ON_GPU),
             options.cores,

@@ -130,7 +130,7 @@ class Diffrax(Solver):
 
     name = "diffrax Tsit5"
     packages = ("jax", "jaxlib", "diffrax", "equinox")
-    ladder = rungs(2.5e-5, 3e-6, 5e-7, 1.2e-7, 3e-8, 8e-9, 2e-9, 5e-10, 5e-11)
+    ladder = rungs(2.5e-5, 3e-6, 5e-7, 1.2e-7, 3e-8, 8e-9, 2e-9, 4e-10, 5e-11)
     method = "Tsit5"
     #: Trajectories on a device: few of them wait long for the slowest, and they are enough to vectorise.
     chunk: ClassVar = {"cpu": 128, "gpu": 8192}
@@ -295,9 +295,7 @@ class Heyoka(Solver):
         A2, P2 = expectations(shift + s12 - s22, b, mixture)
         B1, Q1 = expectations(2.0 * m1, 2 * R, target)
         B2, Q2 = expectations(2.0 * m2, 2 * R, target)
-        return list(
-            zip(y, combine(y, A1, A2, 2.0 * B1 - 1.0, 2.0 * B2 - 1.0, P1 - P2 - (Q1 - Q2), hy), strict=True)
-        )
+        return list(zip(y, combine(y, A1, A2, 2.0 * B1 - 1.0, 2.0 * B2 - 1.0, P1 - P2 - (Q1 - Q2), hy), strict=True))
 
 
 PEERS: dict[str, type[Solver]] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ProcessPoolExecutor
+from itertools import pairwise
 from multiprocessing import get_context
 
 import numpy as np
@@ -15,7 +16,7 @@ TIGHTEST = 2.3e-14  # the tightest relative tolerance that SciPy accepts
 
 
 def reference(y0: Array, processes: int) -> tuple[Array, dict[str, float]]:
-    """Paths (n, T, 6), and how far they are from an independent run at four times the tolerance and another rule.
+    """Paths (n, T, 6), and how far they are from a second run at four times the tolerance.
 
     DOP853 with a tolerance near rounding, stopped at every save time (no interpolation), expectations by 181 nodes.
     """
@@ -39,7 +40,7 @@ def _solve(block: tuple[Array, float]) -> Array:
     y0, tolerance = block
     velocity, shape = right_hand_side(CONVERGED), y0.T.shape
     y, step, out = y0.T.ravel(), 1e-2, [y0]
-    for begin, end in zip(TIMES[:-1], TIMES[1:], strict=True):
+    for begin, end in pairwise(TIMES):
         solver = DOP853(
             lambda _, flat: velocity(flat.reshape(shape)).ravel(),
             begin,

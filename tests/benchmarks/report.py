@@ -29,7 +29,7 @@ def machine() -> dict[str, Any]:
 
 
 def load() -> float | None:
-    """Processes wanting a core, averaged over the last minute: above the number of solvers' cores, others were at work."""
+    """Processes wanting a core, averaged over the last minute: if more than the cores used, others were at work."""
     return os.getloadavg()[0] if hasattr(os, "getloadavg") else None
 
 
@@ -41,20 +41,11 @@ def print_throughput(rows: list[dict[str, Any]], console: Console) -> None:
             table.add_column(heading, justify="left" if heading == "solver" else "right")
         chosen = [r for r in rows if (r["criterion"], r["target"], r["cores"]) == (criterion, target, cores)]
         for row in sorted(chosen, key=lambda r: -r["throughput"]):
-            ratio = f"{row['faster']:.1f} ({row['faster_range'][0]:.1f} to {row['faster_range'][1]:.1f})"
-            table.add_row(
-                row["name"],
-                f"{row['throughput']:,.0f}",
-                f"{row['throughput_cpu']:,.0f}",
-                f"{row['error']['max']:.1e}",
-                f"{row['error']['p99']:.1e}",
-                ratio if row["solver"] != "this" else "",
-            ) if "faster" in row else table.add_row(
-                row["name"],
-                f"{row['throughput']:,.0f}",
-                f"{row['throughput_cpu']:,.0f}",
-                f"{row['error']['max']:.1e}",
-                f"{row['error']['p99']:.1e}",
-                "",
-            )
+            ratio = ""
+            if "faster" in row and row["solver"] != "this":
+                low, high = row["faster_range"]
+                ratio = f"{row['faster']:.1f} ({low:.1f} to {high:.1f})"
+            speeds = [f"{row[name]:,.0f}" for name in ("throughput", "throughput_cpu")]
+            errors = [f"{row['error'][name]:.1e}" for name in ("max", "p99")]
+            table.add_row(row["name"], *speeds, *errors, ratio)
         console.print(table)

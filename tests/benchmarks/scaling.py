@@ -17,7 +17,7 @@ Row = dict[str, Any]
 
 
 def measure(backend: str, *, quick: bool, say: Callable[[str], None]) -> dict[str, list[Row]]:
-    """Tables `trajectories`, `components` and `time`. Each row has a process of its own, which first solves eight starts."""
+    """Tables `trajectories`, `components`, `time`. Each row has a process of its own, where eight starts come first."""
     counts = (10**3, 10**4) if quick else (10**3, 10**4, 10**5, 10**6)
     components = {2: 1024, 4: 64} if quick else {2: 16384, 3: 1024, 4: 1024, 6: 256, 8: 256, 12: 64, 16: 64}
     ends = (50.0, 1e3) if quick else (50.0, 1e3, 1e4, 1e5, 1e6)
@@ -32,10 +32,8 @@ def measure(backend: str, *, quick: bool, say: Callable[[str], None]) -> dict[st
         for case in rows:
             with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
                 row = pool.submit(_row, case, backend).result()
-            say(
-                f"{row['components']} components, {row['samples']} starts, R = {row['separation']:g}, t ≤ {row['end']:g}: "
-                f"{row['seconds']:.2f} s, {row['peak_gib']:.2f} GiB, failed {row['failed']}"
-            )
+            what = f"K = {row['components']}, R = {row['separation']:g}, t ≤ {row['end']:g}, {row['samples']} starts"
+            say(f"{what}: {row['seconds']:.2f} s, {row['peak_gib']:.2f} GiB, {row['failed']} failed")
             tables[table].append(row)
     return tables
 

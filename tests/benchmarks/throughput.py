@@ -155,9 +155,7 @@ def _words(setting: Setting) -> str:
     return ", ".join(f"{name} {value:g}" for name, value in setting.items())
 
 
-def _compare(
-    chosen: dict[tuple[str, str, float], Row], timings: dict[str, list[Timing]], cores: int
-) -> list[Row]:
+def _compare(chosen: dict[tuple[str, str, float], Row], timings: dict[str, list[Timing]], cores: int) -> list[Row]:
     """One row for each solver, criterion and target: median throughput, and how many times faster this solver is.
 
     `faster` is the median over rounds of the ratio within a round, `faster_range` its extremes.
@@ -178,9 +176,7 @@ def _compare(
             "runs": [run.as_dict() for run in runs],
         }
         if ours := chosen.get(("this", criterion, target)):
-            ratios = [
-                mine.throughput / run.throughput for mine, run in zip(timings[_label(ours)], runs, strict=True)
-            ]
+            ratios = [mine.throughput / run.throughput for mine, run in zip(timings[_label(ours)], runs, strict=True)]
             entry |= {"faster": statistics.median(ratios), "faster_range": [min(ratios), max(ratios)]}
         out.append(entry)
     return out

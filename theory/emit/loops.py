@@ -1,5 +1,8 @@
 """A closed system as loops over its indices: the common ground of compiled CPU lanes and CUDA.
 
+The states are coordinates x_k ∈ R^R of the mean vectors in their span with those of the target, and θ: the same flow as
+that of the overlaps s = x xᵀ, m = x νᵀ, which rounding then cannot make overlaps of no vectors at all.
+
 Every array is a run of rows of one scratch array, every equation a nest of loops over free indices with inner loops for
 sums; languages differ only in how they print a nest. Nothing is unrolled here: K and L are constants of the compiler.
 """
@@ -16,7 +19,8 @@ from theory.expectations import LogitExpectation
 from theory.linearise import TANGENT, tangent
 from theory.rules import bottom_up, linearity
 from theory.rules.derivatives import softmax_jacobian
-from theory.sums import Sigma, separate
+from theory.sums import Sigma, index, separate
+from theory.vectors import Mean
 
 if TYPE_CHECKING:
     from theory.system import ClosedSystem
@@ -71,9 +75,11 @@ class Program:
         self.l, self.n = system.p.indices(2)
         K, L = system.q.size, system.p.size
         self.laws = {t.name: t.value for t in system.tables if isinstance(t.value, LogitExpectation)}
+        self.b, self.R = index("b"), Symbol("R", integer=True, positive=True)
         self.shapes: dict[str, tuple[Expr, ...]] = {
-            "s": (K, K), "m": (K, L), "theta": (K,), "log_w": (K,), "w": (K,), "F": (K,), "gamma": (K, K),
-            "v_s": (K, K), "v_m": (K, L), "v_theta": (K,), "D": (Integer(1),), "mode_mass": (L,),
+            "x": (K, self.R), "theta": (K,), "s": (K, K), "m": (K, L), "log_w": (K,), "w": (K,), "F": (K,),
+            "v_x": (K, self.R), "v_theta": (K,), "D": (Integer(1),), "mode_mass": (L,),
+            "nu": (L, self.R), "c": (L, L), "log_pi": (L,),
         }  # fmt: skip
         for name, node in self.laws.items():
             size = node.size
@@ -83,7 +89,7 @@ class Program:
                 name: (K, size),
                 f"lse_{name}": (K,),
             }
-        moving = ("s", "m", "theta", "log_w", "w", "F", "gamma", "v_s", "v_m", "v_theta")
+        moving = ("x", "theta", "s", "m", "log_w", "w", "F", "v_x", "v_theta")
         self.moving = frozenset([*moving, *self.laws, *(f"{x}_{n}" for x in ("mean", "cov", "lse") for n in self.laws)])
         self.shapes |= {TANGENT + name: self.shapes[name] for name in sorted(self.moving)}
 
@@ -115,15 +121,26 @@ class Program:
         return [(t.symbol[t.indices], self._named(t.value)) for t in tables]
 
     @cached_property
-    def velocity_equations(self) -> list[tuple[Indexed, Expr]]:
-        """gamma[k, i] and the velocities v_s, v_m, v_theta."""
-        k, i, l = self.k, self.i, self.l
-        rows = [
-            (array("gamma")[k, i], self.system.gamma),
-            (array("v_s")[k, i], array("gamma")[k, i] + array("gamma")[i, k]),
+    def overlap_equations(self) -> list[tuple[Indexed, Expr]]:
+        """s = x xᵀ and m = x νᵀ: overlaps of vectors, whatever rounding does to the vectors."""
+        k, i, l, b = self.k, self.i, self.l, self.b
+        x, nu = array("x"), array("nu")
+        return [
+            (array("s")[k, i], Sigma(x[k, b] * x[i, b], (b, 1, self.R))),
+            (array("m")[k, l], Sigma(x[k, b] * nu[l, b], (b, 1, self.R))),
         ]
-        subscripts = {"m": (k, l), "theta": (k,)}
-        rows += [(array(f"v_{name}")[subscripts[name]], rhs) for name, rhs in self.system.equations.items()]
+
+    @cached_property
+    def velocity_equations(self) -> list[tuple[Indexed, Expr]]:
+        """v_x[k, b], coordinate b of the velocity of mean k, and v_theta[k]."""
+
+        def coordinate(mean: Mean) -> Expr:
+            return array("x" if mean.name == self.system.q.mean_name else "nu")[mean.index, self.b]
+
+        velocity = bottom_up(self.system.velocity, coordinate, Mean)
+        rows = [(array("v_x")[self.k, self.b], velocity)]
+        if "theta" in self.system.equations:
+            rows.append((array("v_theta")[self.k], self.system.equations["theta"]))
         return rows
 
     @cached_property
@@ -135,8 +152,8 @@ class Program:
     # --- statements -------------------------------------------------------------------------------------------------
 
     def tables(self) -> list[Statement]:
-        """Laws, expectations, scalar tables."""
-        out = self._nests(self.law_equations)
+        """Overlaps, laws, expectations, scalar tables."""
+        out = self._nests([*self.overlap_equations, *self.law_equations])
         out += [Loop(self.k, self.system.q.size, (Expect(n, self.k, node.size),)) for n, node in self.laws.items()]
         return out + self._nests(self.scalar_tables)
 
@@ -149,8 +166,8 @@ class Program:
         return self._nests(self.observable_equations)
 
     def tangent_before_expectations(self) -> list[Statement]:
-        """Tangents of w, log w and of the laws, from those of the states."""
-        return [*self._log_weight_tangent(), *self._tangents(self.law_equations)]
+        """Tangents of w, log w, the overlaps and the laws, from those of the states."""
+        return [*self._log_weight_tangent(), *self._tangents([*self.overlap_equations, *self.law_equations])]
 
     def tangent_after_expectations(self) -> list[Statement]:
         """Tangents of F and of the velocities."""
