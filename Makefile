@@ -1,7 +1,7 @@
 # make demo   the whole loop on figures/problems/two_modes.toml: derive, solve, simulate, compare, draw
 # make test   lint, types, tests, and the check that generated files are what the derivations generate
 # Both create .venv and install what they need; only Python >= 3.11 and make are assumed.
-.PHONY: demo test lint clean
+.PHONY: demo test lint bench clean
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -24,6 +24,11 @@ lint: $(STAMP)
 test: $(STAMP) lint
 	$(BIN)/python -m derivations --check
 	$(BIN)/python -m pytest
+
+# Peers (jax, diffrax, heyoka) are large: they are installed only here.
+bench: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
+	$(BIN)/python -m tests.benchmarks
 
 clean:
 	rm -rf $(VENV) outputs .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -34,6 +34,10 @@ Step = Annotated[float, typer.Option(help="Time step of the simulation.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar and no summary.")]
 
 
+#: Below this the integrators would silently use a larger one.
+SMALLEST_RTOL = 1e-13
+
+
 class OptionError(ValueError):
     """An option that cannot be used; str() is the one-line message `--option: what is wrong, what is allowed`."""
 
@@ -49,9 +53,10 @@ def solve(
 ) -> None:
     """Integrate the closed equations from every start of a problem."""
     with one_message():
-        above_zero("--rtol", rtol)
+        at_least("--rtol", rtol, SMALLEST_RTOL)
         above_zero("--atol", atol)
-        problem = prepare(problem_path, out, backend)
+        # numba compiles `solve` alone; what it cannot do it says itself, before anything is computed.
+        problem = prepare(problem_path, out, "numpy" if backend == "numba" else backend)
         from solvers import flow, results
         from solvers.console import progress_bar
 
@@ -103,7 +108,7 @@ def compare(
 ) -> None:
     """Compare theory and simulation. Exit status 0: they agree; 1: they disagree; 2: bad input."""
     with one_message():
-        above_zero("--rtol", rtol)
+        at_least("--rtol", rtol, SMALLEST_RTOL)
         above_zero("--atol", atol)
         problem = prepare(problem_path, out, backend)
         from rich import print as show
@@ -187,6 +192,11 @@ def summarise(ds: xr.Dataset, out: str, quiet: bool) -> None:
     counts = [f"{(status == code).sum()} {text}" for code, text in STATUS.items() if code and (status == code).any()]
     if counts:
         print(f"{out}: failed samples, which hold nan: {', '.join(counts)}", file=sys.stderr)
+
+
+def at_least(option: str, value: float, least: float) -> None:
+    if not least <= value < math.inf:
+        raise OptionError(f"{option}: is {value:g}; must be a number >= {least:g}")
 
 
 def above_zero(option: str, value: float) -> None:

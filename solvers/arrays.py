@@ -35,7 +35,7 @@ def backend_module(name: str) -> Any:
     if name == "numpy":
         return np
     if name == "numba":
-        raise BackendError("numba: not available in this version; allowed: numpy, cupy")
+        raise BackendError("numba: only `solve` is compiled; allowed here: numpy, cupy")
     if name != "cupy":
         raise BackendError(f"{name}: unknown backend; allowed: {', '.join(BACKENDS)}")
     try:

@@ -13,11 +13,11 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy.integrate import LSODA
 
-from solvers import results, systems
-from solvers._gram import span
-from solvers.arrays import backend_module, to_numpy
+from solvers import ensembles, results, systems
+from solvers.arrays import BackendError, backend_module, to_numpy
 from solvers.expectations import gaussian_softmax
 from solvers.problem import Problem
+from solvers.span import Span
 from solvers.starts import starts
 
 __all__ = ["solve", "velocity"]
@@ -29,8 +29,6 @@ Progress = Callable[[float], None]
 #: step size, which is that of the most demanding one, suits the others.
 TOGETHER = 64
 MAX_STEPS = 200_000
-#: Eigenvalues of overlaps, in units of the largest squared length, below which they are rounding.
-RANK_CUT = 1e-13
 
 
 @dataclass(frozen=True)
@@ -67,39 +65,6 @@ class _States:
         return s, m, (y[..., self.size - K :] if self.weights else theta)
 
 
-@dataclass(frozen=True)
-class _Span:
-    """The span of all vectors, which a gradient flow never leaves, and the overlaps that vectors in it can have.
-
-    Where q is narrower than p its components repel each other, also into directions that they do not have: there an
-    integrator's errors in the overlaps would grow exponentially, to overlaps of no vectors at all or of vectors in
-    another dimension. So the right-hand side is evaluated at the nearby overlaps that vectors in the span do have.
-    """
-
-    modes: Array  # (L, r): ν_l in r = rank(c) orthonormal directions
-    inverse: Array  # (L, r): m @ inverse are the components in these directions
-    outside: int  # how many more directions the components have
-
-    @classmethod
-    def of(cls, problem: Problem, s: Array, m: Array) -> _Span:
-        modes, _ = span(problem.target.vectors)
-        inverse = np.asarray(np.linalg.pinv(modes).T, dtype=np.float64)
-        inside = m @ inverse
-        longest = np.max(np.diagonal(s, axis1=-2, axis2=-1), axis=-1, keepdims=True)
-        rank = np.sum(np.linalg.eigvalsh(s - inside @ inside.mT) > RANK_CUT * longest, axis=-1)
-        return cls(modes, inverse, min(int(rank.max()), problem.dimension - modes.shape[1]))
-
-    def nearest(self, s: Array, m: Array) -> tuple[Array, Array]:
-        """s (..., K, K) and m (..., K, L), made overlaps of vectors in the span; nan where not finite."""
-        finite = np.asarray(np.isfinite(s).all((-2, -1)) & np.isfinite(m).all((-2, -1)))[..., None, None]
-        s, m = np.where(finite, s, 0.0), np.where(finite, m, 0.0)
-        inside = m @ self.inverse
-        eigenvalues, axes = np.linalg.eigh(s - inside @ inside.mT)
-        eigenvalues[..., : s.shape[-1] - self.outside] = 0.0
-        s = inside @ inside.mT + axes * np.maximum(eigenvalues, 0.0)[..., None, :] @ axes.mT
-        return np.where(finite, (s + s.mT) / 2, np.nan), np.where(finite, inside @ self.modes.T, np.nan)
-
-
 def velocity(
     problem: Problem, module: ModuleType, s: Any, m: Any, theta: Any, *, xp: Any = np
 ) -> tuple[Array, Array, Array]:
@@ -126,8 +91,9 @@ def solve(
 ) -> xr.Dataset:
     """Trajectories of the closed equations from every start of the problem.
 
-    LSODA (Adams and BDF, switching by stiffness) on blocks of trajectories; its error norm is the maximum over the
-    block, so the tolerances hold for each of them. A block that fails is split until the failing trajectory is alone.
+    backend "numpy" or "cupy": LSODA (Adams and BDF, switching by stiffness) on blocks of trajectories; its error norm
+    is the maximum over the block, so the tolerances hold for each of them. A block that fails is split until the
+    failing trajectory is alone. "numba": solvers.ensembles, compiled, for up to two components and modes.
 
     Returns
         The dataset of RUN.nc (solvers.results): m, s, w, v, objective (nats), mode_mass, outcomes, status, and
@@ -135,11 +101,16 @@ def solve(
     Raises
         BackendError, or TermError for an unknown `drop`.
     """
-    xp = backend_module(backend)
     module = systems.for_problem(problem, drop=drop)
+    if backend == "numba":
+        if drop is not None:
+            raise BackendError("numba: cannot drop a term; allowed with --drop: numpy, cupy")
+        s, m, theta, status = ensembles.paths(problem, starts(problem), rtol=rtol, atol=atol, progress=progress)
+        return _dataset(problem, module, s, m, theta, status, backend, rtol, atol)
+    xp = backend_module(backend)
     s, m, theta = starts(problem)
     # A theory without one of its terms need not keep overlaps of vectors: it shall be seen as it is.
-    space = _Span.of(problem, s, m) if drop is None else None
+    space = Span.of(problem, s, m) if drop is None else None
     times, count = problem.time.times, len(s)
     out_s, out_m = (
         np.full((count, len(times), *s.shape[1:]), np.nan),
@@ -167,7 +138,7 @@ class _Integrator:
     rtol: float
     atol: float
     report: Progress
-    space: _Span | None
+    space: Span | None
 
     def run(self, start: tuple[Array, Array, Array]) -> tuple[tuple[Array, Array, Array], NDArray[np.int8]]:
         """Paths of s, m, theta (n, T, ...) and the status (n,) of a block of starts."""

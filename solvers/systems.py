@@ -12,7 +12,7 @@ import numpy as np
 
 from solvers.problem import Problem, ProblemError
 
-__all__ = ["TermError", "for_problem", "load", "parameters", "read", "terms"]
+__all__ = ["TermError", "for_problem", "load", "parameters", "read", "read_compiled", "terms"]
 
 GENERATED = Path(__file__).parent / "generated"
 
@@ -32,6 +32,16 @@ class TermError(ProblemError):
 def read(name: str) -> str:
     """Source text of a generated system."""
     return (GENERATED / f"{name}.py").read_text(encoding="utf-8")
+
+
+def read_compiled(problem: Problem) -> str:
+    """Text for numba of the generated system behind a problem."""
+    return (GENERATED / f"{_name(problem)}.numba").read_text(encoding="utf-8")
+
+
+def _name(problem: Problem) -> str:
+    flow = problem.flow
+    return SYSTEMS[flow.objective, flow.metric, flow.weights]
 
 
 def terms(source: str) -> tuple[str, ...]:
@@ -69,8 +79,7 @@ def for_problem(problem: Problem, *, drop: str | None = None) -> ModuleType:
         velocity(A, B, F, s, m, theta, c, v, u) -> ds, dm, dtheta
         objective(F, theta) -> (...)    mode_mass(B, theta) -> (..., L)
     """
-    flow = problem.flow
-    return load(read(SYSTEMS[flow.objective, flow.metric, flow.weights]), drop=drop)
+    return load(read(_name(problem)), drop=drop)
 
 
 def parameters(problem: Problem) -> dict[str, Any]:

@@ -38,8 +38,9 @@ class Table:
 class ClosedSystem:
     """Closed equations of a gradient flow, in index notation for any K and L.
 
-    velocity: μ̇_k, a combination of mean vectors. gamma: Γ_ki = μ̇_k·μ_i, so that ds/dt = Γ + Γᵀ. equations: right-hand sides of m_kl and, if weights are learned, θ_k.
-    observables: objective (nats) and mode_mass (π̂_l). steps: how all of it was derived.
+    velocity: μ̇_k, a combination of mean vectors. gamma: Γ_ki = μ̇_k·μ_i, so that ds/dt = Γ + Γᵀ.
+    equations: right-hand sides of m_kl and, if weights are learned, θ_k. observables: objective (nats) and mode_mass
+    (π̂_l). steps: how all of it was derived.
     """
 
     q: Mixture

@@ -46,9 +46,11 @@ EXPLICIT_ORDER, STAGES, ALL_STAGES, DENSE = DOP853.error_order, DOP853.stages, l
 A, ERRORS, DENSE_WEIGHTS, STABILITY = DOP853.a, DOP853.errors, DOP853.dense, DOP853.stability
 SPREADS = A[STAGES, :STAGES] - A[STAGES - 1, :STAGES]
 
+NEAR = 0.5
+"""Share of the stability limit from where a step counts as near it."""
 STIFF_STEPS = 4
-"""Accepted steps in a row near the stability limit that count as stiff."""
-WORTH = 12.0
+"""So many more accepted steps near the stability limit than others count as stiff."""
+WORTH = 30.0
 """A trajectory is handed over if this many explicit steps would still be needed at least."""
 
 ROWS = (3 + ALL_STAGES + DENSE) * N + NUMBERS
@@ -158,10 +160,10 @@ def explicit(
             if slot[ROW, z] >= 0:
                 slot[EVALUATIONS, z] += STAGES
                 high, low = lane[ERROR, z], lane[ERROR_LOW, z]
-                error = high * high / sqrt(high * high + 0.01 * low * low) if high > 0 else high
+                error = high / sqrt(1.0 + 0.01 * (low / high) ** 2) if high > 0 else high
                 if judge(z, error, EXPLICIT_ORDER, lane, slot):
-                    near = lane[CHANGE, z] > 0.8 * STABILITY * lane[SPREAD, z]
-                    slot[STREAK, z] = slot[STREAK, z] + 1 if near else 0
+                    near = lane[CHANGE, z] > NEAR * STABILITY * lane[SPREAD, z]
+                    slot[STREAK, z] = max(slot[STREAK, z] + (1 if near else -1), 0)
         if due(times, end, lane, slot):
             stages(STAGES + 1, ALL_STAGES, p, y, inside, k, lane, work)
             prepare(k, dense, lane)

@@ -32,7 +32,7 @@ move by less than this many tolerances; paths (n, T, N) states at times (T,), th
 """
 
 # Rows of the array of numbers a lane has (float64) ...
-T, H, TRIED, TAKEN, ERROR, ERROR_LOW, LAST, BOUND, THETA, CHANGE, SPREAD, NUMBERS = range(12)
+T, H, TRIED, TAKEN, ERROR, ERROR_LOW, LAST, BOUND, THETA, CHANGE, SPREAD, MOVED, NUMBERS = range(13)
 # ... and of the array of its counters (int64).
 ROW, SAVED, STEPS, EVALUATIONS, REJECTED, STREAK, COUNTERS = range(7)
 
@@ -55,9 +55,8 @@ def combine(weights: Array, k: Array, n: int, out: Array) -> None:
 @njit(**FLAGS)
 def take(z: int, cursor: int, queue: Array, many: Any, lane: Array, slot: Array, y: Array) -> int:
     """Put the next trajectory of the queue into lane z, or leave it idle; returns the new cursor."""
-    lane[H, z] = lane[TRIED, z] = lane[TAKEN, z] = lane[THETA, z] = 0.0
-    lane[LAST, z] = 0.0
-    lane[BOUND, z] = np.inf
+    lane[H, z] = lane[TRIED, z] = lane[TAKEN, z] = lane[THETA, z] = lane[LAST, z] = 0.0
+    lane[MOVED, z], lane[BOUND, z] = 1.0, np.inf
     slot[ROW, z] = -1
     slot[REJECTED, z] = slot[STREAK, z] = 0
     while cursor < queue.size:

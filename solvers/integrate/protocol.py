@@ -12,7 +12,7 @@ from numba import njit
 
 from solvers.integrate.simd import load, store
 
-__all__ = ["ENTRY", "FLAGS", "OUT", "WORK", "N", "jacobian", "observables", "rhs"]
+__all__ = ["ENTRY", "FLAGS", "OUT", "PARAMETERS", "WORK", "N", "jacobian", "observables", "rhs"]
 
 Array = Any
 
@@ -27,6 +27,8 @@ WORK = 0
 """Scratch rows (the kernels provide WORK + N)."""
 OUT = 1
 """Observables."""
+PARAMETERS = 1
+"""Length of p."""
 
 
 @njit(**FLAGS)

@@ -1,9 +1,9 @@
 """Rodas5P in lanes: large steps where the motion is slow, whatever the fastest rate.
 
-Two dangers of large steps are met here. An L-stable method damps an unstable direction as it damps a stable one once
-h λ is large, so a trajectory close to a saddle would stay there for good: the step is therefore kept below 1/λ for the
-largest rate of growth λ that a vector carried along by inverse iteration finds. And a matrix 1/(hγ) − J may need
-pivoting: rows are exchanged, lane by lane, where a pivot is less than a tenth of the largest entry below it.
+One danger of large steps is met here. An L-stable method damps an unstable direction as it damps a stable one once h λ
+is large, and may do so with the wrong sign: a trajectory close to a saddle would stay there, or leave it to the other
+side. The step is therefore kept below 1/λ for the largest rate of growth λ that a vector carried along by inverse
+iteration finds.
 """
 
 from __future__ import annotations
@@ -19,15 +19,19 @@ from solvers.integrate.lanes import (
     COUNTERS,
     ERROR,
     EVALUATIONS,
+    MOVED,
     NOT_FINITE,
     NUMBERS,
     PENDING,
+    REACHED,
     RESTING,
     ROW,
+    SAVED,
     TAKEN,
     THETA,
     TRIED,
     H,
+    T,
     combine,
     due,
     fate,
@@ -36,12 +40,14 @@ from solvers.integrate.lanes import (
     judge,
     leave,
     norm,
+    save,
     save_due,
     take,
     try_steps,
 )
+from solvers.integrate.linear import factorise, solve
 from solvers.integrate.protocol import ENTRY, FLAGS, N, jacobian, rhs
-from solvers.integrate.simd import W, fabs, larger, load, select, some, store
+from solvers.integrate.simd import W, fabs, larger, load, select, store
 from solvers.integrate.tableaus import RODAS5P
 
 Array = Any
@@ -49,72 +55,24 @@ Array = Any
 ROSENBROCK_ORDER, STEP_STAGES, CURVES = RODAS5P.error_order, RODAS5P.stages, len(RODAS5P.dense)
 GAMMA, ALPHA, COUPLING, CURVE_WEIGHTS = RODAS5P.gamma, RODAS5P.a, RODAS5P.c, RODAS5P.dense
 
+FIXED = 1e-3
+"""A trajectory that a step did not move by a bit stays if its velocity moves it by less to the end, in tolerances.
+
+An unstable equilibrium met exactly, where the step is kept below 1/λ, would otherwise take for ever.
+"""
 ROWS = (5 + STEP_STAGES + CURVES + N) * N + NUMBERS
 """Rows of scratch."""
 SLOTS = COUNTERS + N
 
 
 @njit(**FLAGS)
-def factorise(jac: Array, lane: Array, swap: Array) -> bool:
-    """Replace jac by the triangular factors of 1/(hγ) − jac, pivots inverted; whether any rows were exchanged."""
+def shifted(jac: Array, lane: Array) -> None:
+    """Replace jac by 1/(hγ) − jac."""
     shift = 1.0 / (GAMMA * load(lane, TRIED))
     for i in range(N):
         for j in range(N):
             entry = -load(jac, i * N + j)
             store(jac, i * N + j, entry + shift if i == j else entry)
-    swapped = False
-    for c in range(N):
-        diagonal = fabs(load(jac, c * N + c))
-        largest = diagonal
-        for r in range(c + 1, N):
-            largest = larger(largest, fabs(load(jac, r * N + c)))
-        for z in range(W):
-            swap[c, z] = c
-        if some(largest > 10.0 * diagonal):
-            swapped = True
-            exchange(c, jac, swap)
-        inverse = 1.0 / load(jac, c * N + c)
-        store(jac, c * N + c, inverse)
-        for r in range(c + 1, N):
-            multiple = load(jac, r * N + c) * inverse
-            store(jac, r * N + c, multiple)
-            for q in range(c + 1, N):
-                store(jac, r * N + q, load(jac, r * N + q) - multiple * load(jac, c * N + q))
-    return swapped
-
-
-@njit(**FLAGS)
-def exchange(c: int, rows: Array, swap: Array) -> None:
-    """Bring the largest entry of column c to the diagonal, in lanes whose diagonal is less than a tenth of it."""
-    flat = rows.reshape(N * N, W)
-    for z in range(W):
-        best = c
-        for r in range(c + 1, N):
-            if abs(flat[r * N + c, z]) > abs(flat[best * N + c, z]):
-                best = r
-        if abs(flat[best * N + c, z]) > 10.0 * abs(flat[c * N + c, z]):
-            swap[c, z] = best
-            for q in range(N):
-                flat[c * N + q, z], flat[best * N + q, z] = flat[best * N + q, z], flat[c * N + q, z]
-
-
-@njit(**FLAGS)
-def solve(factors: Array, swap: Array, swapped: bool, x: Array) -> None:
-    """Solve in place with the factors of `factorise`."""
-    if swapped:
-        for c in range(N):
-            for z in range(W):
-                r = swap[c, z]
-                x[c, z], x[r, z] = x[r, z], x[c, z]
-    for c in range(N):
-        value = load(x, c)
-        for r in range(c + 1, N):
-            store(x, r, load(x, r) - load(factors, r * N + c) * value)
-    for c in range(N - 1, -1, -1):
-        value = load(x, c) * load(factors, c * N + c)
-        store(x, c, value)
-        for r in range(c):
-            store(x, r, load(x, r) - load(factors, r * N + c) * value)
 
 
 @njit(**FLAGS)
@@ -127,7 +85,7 @@ def bound_growth(factors: Array, swap: Array, swapped: bool, v: Array, w: Array,
     for _ in range(2):
         for j in range(N):
             store(w, j, load(v, j))
-        solve(factors, swap, swapped, w)
+        solve(factors, N, swap, swapped, w)
         largest, along, square = (fabs(load(w, 0)), load(w, 0) * load(v, 0), load(w, 0) * load(w, 0))
         for j in range(1, N):
             value = load(w, j)
@@ -157,7 +115,7 @@ def increments(
 ) -> None:
     """k_i of all stages, k_0 being f(y) before; u = result of the step; coupled (N, W) is scratch."""
     per_step = 1.0 / load(lane, TRIED)
-    solve(factors, swap, swapped, k[:N])
+    solve(factors, N, swap, swapped, k[:N])
     for i in range(1, STEP_STAGES):
         combine(ALPHA[i, :i], k, N, u)
         for j in range(N):
@@ -167,7 +125,7 @@ def increments(
         combine(COUPLING[i, :i], k, N, coupled)
         for j in range(N):
             store(stage, j, load(stage, j) + per_step * load(coupled, j))
-        solve(factors, swap, swapped, stage)
+        solve(factors, N, swap, swapped, stage)
     for j in range(N):
         store(u, j, load(u, j) + load(k, (STEP_STAGES - 1) * N + j))
 
@@ -247,6 +205,11 @@ def rosenbrock(
                 speed = norm(z, k, y, rtol, atol)
                 if lane[H, z] == 0 and not first_step(z, lane, y, k, end, rtol, atol, ROSENBROCK_ORDER):
                     status = NOT_FINITE
+                elif lane[MOVED, z] == 0 and speed * (end - lane[T, z]) <= FIXED:
+                    status = REACHED
+                    lane[T, z] = end
+                    while slot[SAVED, z] < times.size:
+                        save(z, y, paths, slot)
                 elif speed * lane[H, z] <= rest[slot[ROW, z]]:
                     status = RESTING
                 if status != PENDING:
@@ -258,7 +221,8 @@ def rosenbrock(
             break
         try_steps(end, lane)
         jacobian(y, p, jac, work)
-        swapped = factorise(jac, lane, swap)
+        shifted(jac, lane)
+        swapped = factorise(jac, N, swap)
         bound_growth(jac, swap, swapped, v, w, lane)
         increments(p, y, u, k, inside, jac, swap, swapped, lane, work)
         measure(rtol, atol, y, u, k, lane)
@@ -273,8 +237,11 @@ def rosenbrock(
                 follow_curve(y, u, curve, inside, lane)
                 save_due(inside, paths, lane, slot)
         taken = load(lane, TAKEN) > 0.0
+        moved = ~taken
         for j in range(N):
+            moved = moved | (load(u, j) != load(y, j))
             store(y, j, select(taken, load(u, j), load(y, j)))
+        store(lane, MOVED, select(moved, 1.0, 0.0))
         finish_steps(end, y, times, paths, lane, slot)
         for z in range(W):
             if slot[ROW, z] < 0:

@@ -168,12 +168,13 @@ def test_bad_input_is_one_message_before_any_work(work, folder, command, monkeyp
         (name, "bad.toml", *out): "bad.toml: family.weights: sums to 1.2, must sum to 1\n",
         (name, "two_modes.toml", "--out", "none/out.nc"): "none/out.nc: folder none does not exist",
         (name, "two_modes.toml", "--out", "two_modes.toml"): "--out: two_modes.toml is the problem file itself",
-        (name, "two_modes.toml", *out, "--backend", "numba"): "numba: not available in this version",
         (name, "two_modes.toml", *out, "--backend", "cupy"): "cupy: not installed",
         (name, "two_modes.toml", *out, "--backend", "tpu"): "tpu: unknown backend; allowed: numpy, cupy\n",
     }
+    if name != "solve":
+        refused[name, "two_modes.toml", *out, "--backend", "numba"] = "numba: only `solve` is compiled; allowed here: "
     if name != "simulate":
-        refused[name, "two_modes.toml", *out, "--rtol", "0"] = "--rtol: is 0; must be a number > 0\n"
+        refused[name, "two_modes.toml", *out, "--rtol", "0"] = "--rtol: is 0; must be a number >= 1e-13\n"
         refused[name, "two_modes.toml", *out, "--atol", "nan"] = "--atol: is nan; must be a number > 0\n"
     for arguments, message in refused.items():
         done = call(*arguments)

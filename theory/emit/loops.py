@@ -195,9 +195,9 @@ class Program:
     def nest(self, target: Indexed, expr: Expr) -> list[Statement]:
         """The loops that evaluate one equation."""
         statements: list[Statement] = self._lower(target, separate(expr, frozenset(target.free_symbols)))
-        for index, size in reversed(list(zip(target.indices, self.shapes[str(target.base)], strict=True))):
-            if isinstance(index, Symbol):
-                statements = [Loop(index, size, tuple(statements))]
+        for free, size in reversed(list(zip(target.indices, self.shapes[str(target.base)], strict=True))):
+            if isinstance(free, Symbol):
+                statements = [Loop(free, size, tuple(statements))]
         return statements
 
     def _lower(self, target: Indexed, expr: Expr) -> list[Statement]:

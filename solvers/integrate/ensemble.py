@@ -1,0 +1,222 @@
+"""Ensembles of trajectories: chunks for threads, the change from explicit to stiff, equilibria. No numba at import."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from solvers.compiled import CompiledSystem
+
+__all__ = ["METHODS", "Paths", "ensemble"]
+
+Array = NDArray[np.float64]
+Progress = Callable[[float], None]
+
+METHODS = ("auto", "explicit", "rosenbrock")
+SMALLEST_RTOL = 1e-14
+CHUNK = 4096  # trajectories given to a thread at a time
+REST = 0.01  # tolerances a step may move a state that is asked about being an equilibrium
+NEUTRAL = 1e-9  # eigenvalues smaller than this, in units of the largest, are zero
+GROWTH = 1e-3  # exponent by which a deviation may grow in the time that is left without being noticed
+
+
+@dataclass(frozen=True)
+class Paths:
+    """Trajectories of an ensemble of n.
+
+    y (n, T, N) at the save points, nan where a trajectory did not get; status (n,) 0 reached the end, 1 step limit,
+    2 not finite; steps (n,) attempted; evaluations (n,) of the right-hand side; stiff (n,) integrated by the
+    Rosenbrock method to the end; equilibrium (n,) came to rest at a stable equilibrium, where it was left; spectrum:
+    eigenvalues of the Jacobian there, (number of equilibria, N), in the order of the trajectories.
+    """
+
+    y: Array
+    status: NDArray[np.int8]
+    steps: NDArray[np.int32]
+    evaluations: NDArray[np.int32]
+    stiff: NDArray[np.bool_]
+    equilibrium: NDArray[np.bool_]
+    spectrum: NDArray[np.complex128]
+
+
+def ensemble(
+    system: CompiledSystem,
+    y0: Array,
+    p: Array,
+    times: Array,
+    *,
+    rtol: float = 1e-8,
+    atol: float = 1e-10,
+    method: str = "auto",
+    max_steps: int = 200_000,
+    threads: int | None = None,
+    stop_at_equilibrium: bool = False,
+    progress: Progress | None = None,
+) -> Paths:
+    """Trajectories from y0 (n, N) at t = 0, all with parameters p (P,), at times (T,) ≥ 0, increasing.
+
+    The estimated error of a step is at most atol + rtol |y| in every state. A start that is not finite gets status 2
+    and disturbs no other. Results depend neither on the number of threads nor on the other trajectories, to the bit.
+
+    method: "explicit" (DOP853), "rosenbrock" (Rodas5P), or "auto": explicit, and Rosenbrock from where a trajectory
+        turns out stiff and has far to go.
+    threads: all cores by default. progress: called with the fraction done. Ctrl-C stops all threads within a step.
+    stop_at_equilibrium: leave a trajectory once it has come to rest at a stable equilibrium (not with "explicit");
+        the save points still ahead get that state.
+    Raises  ValueError for arguments out of range.
+    """
+    y0, p = system.checked(y0, p)
+    times = np.ascontiguousarray(times, dtype=float)
+    _check(times, rtol, atol, method, max_steps, threads)
+    count = len(y0)
+    paths = np.empty((count, len(times), system.size))
+    task = _Task(system, p, times, float(rtol), float(atol), method, max_steps, stop_at_equilibrium)
+    workers = threads or _cores()
+    chunk = max(1, min(CHUNK, -(-count // (4 * workers))))
+    starts = iter(range(0, count, chunk))
+    parts = {-1: task.run(y0[:0], paths[:0])}
+    running: dict[Future[dict[str, Any]], int] = {}
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            while True:
+                for start in islice(starts, 2 * workers - len(running)):
+                    block = slice(start, start + chunk)
+                    running[pool.submit(task.run, y0[block], paths[block])] = start
+                if not running:
+                    break
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    parts[running.pop(future)] = future.result()
+                if progress:
+                    progress(min(1.0, (len(parts) - 1) * chunk / count))
+        except BaseException:
+            task.stop[0] = 1
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    merged = {name: np.concatenate([parts[start][name] for start in sorted(parts)]) for name in parts[-1]}
+    return Paths(y=paths, **merged)
+
+
+class _Task:
+    """Integrates chunks of one ensemble."""
+
+    def __init__(
+        self,
+        system: CompiledSystem,
+        p: Array,
+        times: Array,
+        rtol: float,
+        atol: float,
+        method: str,
+        max_steps: int,
+        stop_at_equilibrium: bool,
+    ) -> None:
+        self.system, self.p, self.times, self.method = system, p, times, method
+        self.rtol, self.atol, self.max_steps, self.stop_at_equilibrium = rtol, atol, max_steps, stop_at_equilibrium
+        self.stop = np.zeros(1, dtype=np.int64)  # read by the kernels at every step
+        self.scratch = threading.local()
+
+    def run(self, y0: Array, paths: Array) -> dict[str, Any]:
+        """Integrate y0 (n, N) into paths (n, T, N); the other parts of Paths by name."""
+        from solvers.integrate import lanes
+
+        count = len(y0)
+        saved = int(np.searchsorted(self.times, 0.0, side="right"))
+        paths[:, :saved] = y0[:, None]
+        many = lanes.Trajectories(
+            y=y0.copy(),
+            t=np.zeros(count),
+            h=np.zeros(count),
+            saved=np.full(count, saved),
+            status=np.full(count, lanes.PENDING, dtype=np.int8),
+            steps=np.zeros(count, dtype=np.int32),
+            evaluations=np.zeros(count, dtype=np.int32),
+            rest=np.full(count, REST if self.stop_at_equilibrium else -1.0),
+            paths=paths,
+            times=self.times,
+        )
+        queue = np.arange(count)
+        if saved == len(self.times):
+            many.status[:] = np.where(np.isfinite(y0).all(axis=1), lanes.REACHED, lanes.NOT_FINITE)
+            queue = queue[:0]
+        elif self.method != "rosenbrock":
+            self.call("explicit", queue, many, self.method == "auto")
+            queue = np.flatnonzero(many.status == lanes.STIFF)
+        stiff = np.zeros(count, dtype=bool)
+        stiff[queue] = True
+        spectra: dict[int, NDArray[np.complex128]] = {}
+        while len(queue) and not self.stop[0]:
+            self.call("rosenbrock", queue, many)
+            queue = queue[many.status[queue] == lanes.RESTING]
+            if len(queue):
+                settled, eigenvalues = self.settled(many, queue)
+                for row, spectrum in zip(queue[settled], eigenvalues[settled], strict=True):
+                    paths[row, many.saved[row] :] = many.y[row]
+                    many.status[row], spectra[int(row)] = lanes.REACHED, spectrum
+                queue = queue[~settled]
+        found = sorted(spectra)
+        equilibrium = np.zeros(count, dtype=bool)
+        equilibrium[found] = True
+        spectrum = np.array([spectra[row] for row in found], dtype=complex).reshape(len(found), self.system.size)
+        out = {"status": many.status, "steps": many.steps, "evaluations": many.evaluations, "stiff": stiff}
+        return out | {"equilibrium": equilibrium, "spectrum": spectrum}
+
+    def call(self, kernel: str, queue: NDArray[np.intp], many: Any, *options: bool) -> None:
+        """Run a kernel on some of the trajectories `many`."""
+        module = self.system.modules[kernel]
+        if not hasattr(self.scratch, kernel):
+            counters = np.zeros((module.SLOTS, module.W), dtype=np.int64)
+            setattr(self.scratch, kernel, (self.system.rows(module.ROWS), self.system.work(), counters))
+        scratch = getattr(self.scratch, kernel)
+        common = (queue, many, self.p, self.rtol, self.atol, self.max_steps)
+        getattr(module, kernel)(*common, *options, self.stop, *scratch)
+
+    def settled(self, many: Any, rows: NDArray[np.intp]) -> tuple[NDArray[np.bool_], NDArray[np.complex128]]:
+        """Which of these trajectories, almost at rest, will stay there to the end; and the spectra at their states.
+
+        A small velocity alone proves nothing: the escape from a saddle can take a time exponential in R². Asked for
+        besides is that no eigenvalue lets a deviation grow in the time that is left, and that what the state would
+        still move, at its velocity for the time of its slowest direction, is below the tolerance.
+        """
+        velocity, slope = self.system.derivatives(many.y[rows], self.p)
+        finite = np.asarray(np.isfinite(slope).all(axis=(1, 2)))
+        eigenvalues = np.linalg.eigvals(np.where(finite[:, None, None], slope, 0.0)).astype(np.complex128)
+        remaining = self.times[-1] - many.t[rows]
+        speed = np.max(np.abs(velocity) / (self.atol + self.rtol * np.abs(many.y[rows])), axis=1)
+        moving = np.abs(eigenvalues) > NEUTRAL * np.max(np.abs(eigenvalues), axis=1, keepdims=True)
+        grows = np.any(moving & (eigenvalues.real * remaining[:, None] > GROWTH), axis=1)
+        slowest = np.min(np.where(moving, np.abs(eigenvalues.real), np.inf), axis=1)
+        with np.errstate(divide="ignore"):
+            distance = speed * np.minimum(remaining, 1 / slowest)
+        step = speed * many.h[rows]
+        many.rest[rows] = np.where(step > 0, 0.1 * step, -1.0)  # asked again when it is ten times slower
+        return finite & ~grows & (distance <= 1), eigenvalues
+
+
+def _cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _check(times: Array, rtol: float, atol: float, method: str, max_steps: int, threads: int | None) -> None:
+    ordered = times.ndim == 1 and len(times) > 0 and bool(np.isfinite(times).all() and (np.diff(times) > 0).all())
+    if not ordered or times[0] < 0:
+        raise ValueError("times: must be finite, not negative, and increasing")
+    if not SMALLEST_RTOL <= rtol < np.inf:
+        raise ValueError(f"rtol: {rtol:g}, must be at least {SMALLEST_RTOL:g}")
+    if not 0 < atol < np.inf:
+        raise ValueError(f"atol: {atol:g}, must be positive")
+    if method not in METHODS:
+        raise ValueError(f"method: {method!r}, must be one of {', '.join(METHODS)}")
+    if max_steps < 1:
+        raise ValueError(f"max_steps: {max_steps}, must be at least 1")
+    if threads is not None and threads < 1:
+        raise ValueError(f"threads: {threads}, must be at least 1")
