@@ -65,9 +65,12 @@ def _steps(steps: tuple[Step, ...]) -> list[str]:
     for of, group in groupby(steps, key=lambda step: step.of):
         chain = list(group)
         out.append(f"### ${of}$")
+        shown = _display(chain[0].before, equals=True)
         out.append(_display(chain[0].before))
         for step in chain:
-            out += [f"*{step.rule.name}*", _display(step.after, equals=True)]
+            before, shown = shown, _display(step.after, equals=True)
+            # A step inside the law of the logits U leaves the formula as it stands.
+            out += [f"*{step.rule.name}*", shown if shown != before else "in the law of $U$, see below."]
     return out
 
 
@@ -101,4 +104,6 @@ def _laws(entry: Entry) -> list[str]:
                 f"and the covariance of ${u}_{{{i}}}$ and ${u}_{{{j2}}}$",
                 _display(node.cov.expr),
             ]
+        else:
+            out += [f"With these, ${table.name}_{{{''.join(map(str, table.indices))}}}$ is", _display(table.value)]
     return out

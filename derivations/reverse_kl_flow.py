@@ -15,6 +15,7 @@ The means and the logits $\theta$ of the weights, $w=\mathrm{softmax}\,\theta$, 
 $$D=\mathrm{KL}(q\|p)=\sum_k w_k\,E_k[\log q-\log p],\qquad
 \dot\mu_k=-\frac{\partial D}{\partial\mu_k},\qquad \dot\theta_k=-\frac{\partial D}{\partial\theta_k}.$$
 
+Along with them come the objective $D$ and the mass of $q$ on mode $l$, $\hat\pi_l=\int q\,\rho_l=\sum_kw_kE_k[\rho_l]$.
 With the weights held fixed, drop the equation of $\theta$; with the means held fixed, those of $s$ and $m$.
 """
 

@@ -55,8 +55,7 @@ def solve(
     with one_message():
         at_least("--rtol", rtol, SMALLEST_RTOL)
         above_zero("--atol", atol)
-        # numba compiles `solve` alone; what it cannot do it says itself, before anything is computed.
-        problem = prepare(problem_path, out, "numpy" if backend == "numba" else backend)
+        problem = prepare(problem_path, out, backend, also=("numba",))
         from solvers import flow, results
         from solvers.console import progress_bar
 
@@ -160,7 +159,7 @@ def one_message() -> Iterator[None]:
         raise typer.Exit(2) from None
 
 
-def prepare(problem_path: str, out: str | None, backend: str) -> Problem:
+def prepare(problem_path: str, out: str | None, backend: str, also: tuple[str, ...] = ()) -> Problem:
     """The problem, once everything that can be refused before computing has been accepted."""
     from solvers.arrays import backend_module
     from solvers.problem import Problem
@@ -171,7 +170,8 @@ def prepare(problem_path: str, out: str | None, backend: str) -> Problem:
         check_output(out)
         if Path(out).exists() and Path(out).samefile(problem_path):
             raise OptionError(f"--out: {out} is the problem file itself; must be another file")
-    backend_module(backend)
+    if backend not in also:  # these say themselves what they cannot do, before anything is computed
+        backend_module(backend, also)
     return problem
 
 

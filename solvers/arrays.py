@@ -26,8 +26,8 @@ def array_module(*arrays: object) -> Any:
     return np
 
 
-def backend_module(name: str) -> Any:
-    """The array module called `name`, ready for use.
+def backend_module(name: str, also: tuple[str, ...] = ()) -> Any:
+    """The array module called `name`, ready for use. also: what else the caller can do, for the messages.
 
     Raises
         BackendError if the name is unknown, the package is not installed, or it finds no GPU.
@@ -37,20 +37,21 @@ def backend_module(name: str) -> Any:
     if name == "numba":
         raise BackendError("numba: only `solve` is compiled; allowed here: numpy, cupy")
     if name != "cupy":
-        raise BackendError(f"{name}: unknown backend; allowed: {', '.join(BACKENDS)}")
+        raise BackendError(f"{name}: unknown backend; allowed: {', '.join([*BACKENDS, *also])}")
+    here = ", ".join(["numpy", *also])
     try:
         module = importlib.import_module("cupy")
     except ImportError:
         raise BackendError(
             "cupy: not installed; install modecollapse[cuda12] or modecollapse[cuda13], as the driver supports; "
-            "allowed here: numpy"
+            f"allowed here: {here}"
         ) from None
     try:
         devices = module.cuda.runtime.getDeviceCount()
     except module.cuda.runtime.CUDARuntimeError as error:
-        raise BackendError(f"cupy: no usable GPU ({error}); allowed here: numpy") from None
+        raise BackendError(f"cupy: no usable GPU ({error}); allowed here: {here}") from None
     if devices < 1:
-        raise BackendError("cupy: no GPU found; allowed here: numpy")
+        raise BackendError(f"cupy: no GPU found; allowed here: {here}")
     return module
 
 

@@ -191,13 +191,15 @@ def _attributes(problem: Problem, backend: str, command: str) -> dict[str, Any]:
 def check_output(path: str | os.PathLike[str]) -> None:
     """Refuse an output that could not be written, before anything is computed.
 
-    Raises  OutputError if the folder does not exist or cannot be written to, or if `path` is a folder.
+    Raises  OutputError if the folder is not there or cannot be written to, or `path` exists and is not a regular file.
     """
     path = Path(path)
     if not path.parent.is_dir():
         raise OutputError(f"{path}: folder {path.parent} does not exist; must be an existing folder")
     if path.is_dir():
         raise OutputError(f"{path}: is a folder; must be the name of a file")
+    if path.exists() and not path.is_file():
+        raise OutputError(f"{path}: is a device or pipe; must be the name of a regular file")
     if not os.access(path.parent, os.W_OK | os.X_OK):
         raise OutputError(f"{path}: folder {path.parent} cannot be written to; must be a writable folder")
 
@@ -216,8 +218,8 @@ def write_bytes(content: bytes | memoryview, path: str | os.PathLike[str]) -> No
 
     Raises  OutputError if it cannot be written.
     """
-    path = Path(path)
     check_output(path)
+    path = Path(path).resolve()  # a link stays a link, to the new content
     # In the same folder, since only within one file system does a rename replace the old file in one step.
     unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:

@@ -25,8 +25,8 @@ METHODS = ("auto", "explicit", "rosenbrock")
 SMALLEST_RTOL = 1e-14
 CHUNK = 4096  # trajectories given to a thread at a time
 REST = 0.01  # tolerances a step may move a state that is asked about being an equilibrium
-NEUTRAL = 1e-9  # eigenvalues smaller than this, in units of the largest, are zero
-GROWTH = 1e-3  # exponent by which a deviation may grow in the time that is left without being noticed
+NEUTRAL = 1e-9  # eigenvalues smaller than this, in units of the largest, may be zeros with rounding errors ...
+GROWTH = 1e-3  # ... if no deviation grows by e to more than this in the time that is left
 
 
 @dataclass(frozen=True)
@@ -183,7 +183,7 @@ class _Task:
         """Which of these trajectories, almost at rest, will stay there to the end; and the spectra at their states.
 
         A small velocity alone proves nothing: the escape from a saddle can take a time exponential in R². Asked for
-        besides is that no eigenvalue lets a deviation grow in the time that is left, and that what the state would
+        besides is that no eigenvalue lets a deviation grow, and that what the state would
         still move, at its velocity for the time of its slowest direction, is below the tolerance.
         """
         velocity, slope = self.system.derivatives(many.y[rows], self.p)
@@ -192,7 +192,8 @@ class _Task:
         remaining = self.times[-1] - many.t[rows]
         speed = np.max(np.abs(velocity) / (self.atol + self.rtol * np.abs(many.y[rows])), axis=1)
         moving = np.abs(eigenvalues) > NEUTRAL * np.max(np.abs(eigenvalues), axis=1, keepdims=True)
-        grows = np.any(moving & (eigenvalues.real * remaining[:, None] > GROWTH), axis=1)
+        growth = eigenvalues.real
+        grows = np.any((growth > 0) & moving | (growth * remaining[:, None] > GROWTH), axis=1)
         slowest = np.min(np.where(moving, np.abs(eigenvalues.real), np.inf), axis=1)
         with np.errstate(divide="ignore"):
             distance = speed * np.minimum(remaining, 1 / slowest)

@@ -68,11 +68,10 @@ def log_softmax(work: Array, n: int, theta: int, log_w: int, w: int) -> None:
         part = decay(load(work, theta + k) - largest)
         store(work, w + k, part)
         total += part
-    shift = largest + logarithm(total)
-    scale = 1.0 / total
+    shift, scale = (logarithm(total), 1.0 / total)
     for k in range(n):
         store(work, w + k, load(work, w + k) * scale)
-        store(work, log_w + k, load(work, theta + k) - shift)
+        store(work, log_w + k, load(work, theta + k) - largest - shift)
 
 
 @njit(**FLAGS)

@@ -1,7 +1,7 @@
 """Systems of linear equations, one a lane: triangular factors with rows exchanged only where that is needed.
 
-Matrices are arrays (n, n, W), or (n², W). A lane exchanges rows where its pivot is less than a tenth of the largest entry
-below; for 1/(hγ) − J that hardly ever happens, and then no other lane takes part.
+Matrices are arrays (n, n, W), or (n², W). A lane exchanges rows where its pivot is less than a tenth of the largest
+entry below; for 1/(hγ) − J that hardly ever happens, and then no other lane takes part.
 """
 
 from __future__ import annotations

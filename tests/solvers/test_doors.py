@@ -169,7 +169,7 @@ def test_bad_input_is_one_message_before_any_work(work, folder, command, monkeyp
         (name, "two_modes.toml", "--out", "none/out.nc"): "none/out.nc: folder none does not exist",
         (name, "two_modes.toml", "--out", "two_modes.toml"): "--out: two_modes.toml is the problem file itself",
         (name, "two_modes.toml", *out, "--backend", "cupy"): "cupy: not installed",
-        (name, "two_modes.toml", *out, "--backend", "tpu"): "tpu: unknown backend; allowed: numpy, cupy\n",
+        (name, "two_modes.toml", *out, "--backend", "tpu"): "tpu: unknown backend; allowed: numpy, cupy",
     }
     if name != "solve":
         refused[name, "two_modes.toml", *out, "--backend", "numba"] = "numba: only `solve` is compiled; allowed here: "

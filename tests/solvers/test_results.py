@@ -241,3 +241,15 @@ def test_files_of_others_are_refused(tmp_path):
         results.problem_of(xr.Dataset())
     with pytest.raises(ResultError, match="problem of the result: dimension: missing"):
         results.problem_of(run().assign_attrs(problem=""))
+
+
+def test_devices_pipes_and_links_are_not_replaced(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(results.OutputError, match="is a device or pipe; must be the name of a regular file"):
+        results.write_bytes(b"x", pipe)
+    (tmp_path / "there.nc").write_bytes(b"old")
+    (tmp_path / "link.nc").symlink_to(tmp_path / "there.nc")
+    results.write_bytes(b"new", tmp_path / "link.nc")
+    assert (tmp_path / "link.nc").is_symlink()
+    assert (tmp_path / "there.nc").read_bytes() == b"new"

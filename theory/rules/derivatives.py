@@ -58,7 +58,8 @@ def softmax_chain(expr: Expr) -> Expr:
 
 REPARAMETRISE = Rule(
     "Reparametrisation",
-    r"x=\mu_k+\sqrt v\,z:\quad \partial_{\mu_a}E_k[f]=\delta_{ka}E_k[\nabla f]+E_k[\partial_{\mu_a}f]",
+    r"x=\mu_k+\sqrt v\,z:\quad \partial_{\mu_a}E_k[f]=\delta_{ka}E_k[\nabla f]+E_k[\partial_{\mu_a}f],\quad "
+    r"\partial_{w_a}E_k[f]=E_k[\partial_{w_a}f],\quad \partial(w_kE_k)=E_k\,\partial w_k+w_k\,\partial E_k",
     move_inside,
 )
 LOG_SUM_EXP = Rule(
