@@ -101,6 +101,13 @@ def test_blow_up_is_not_finite_and_keeps_what_was_reached(toy, method):
     assert np.isfinite(paths.y[0, :2]).all()
     assert np.isnan(paths.y[0, 2:]).all()
     assert paths.y[0, :2, 0] == pytest.approx([(1 - 2 * t) ** -0.5 for t in (0.1, 0.4)], rel=1e-6)
+    # Who takes a lane after a failure, in the middle of a rejected step, starts afresh.
+    rest = np.stack([np.linspace(0.1, 0.5, 12), np.zeros(12)], axis=1)
+    alone = ensemble(toy, rest, p, [0.7], method=method, threads=1)
+    after = ensemble(toy, np.concatenate([np.ones((12, 2)), rest]), p, [0.7], method=method, threads=1)
+    assert after.status.tolist() == [2] * 12 + [0] * 12
+    assert after.y[12:].tobytes() == alone.y.tobytes()
+    assert np.array_equal(after.steps[12:], alone.steps)
 
 
 @pytest.mark.parametrize("method", ["explicit", "rosenbrock", "auto"])

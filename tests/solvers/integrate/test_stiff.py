@@ -86,3 +86,11 @@ def test_a_slow_escape_is_not_an_equilibrium(toy, growth):
     later = ensemble(toy, start, saddle(growth, 10.0), [4 * end], stop_at_equilibrium=True, rtol=1e-8, atol=1e-9)
     assert later.y[0, 0] == pytest.approx([1, 2], abs=1e-7)
     assert later.equilibrium.all()
+
+
+def test_a_slow_approach_is_not_an_arrival(toy):
+    """A thousand tolerances from the equilibrium, but slower than a hundredth of a tolerance a step."""
+    a, rate, end = 1e-5, 1e-4, 1e4
+    paths = ensemble(toy, [[a, 1.0]], saddle(-rate, 1e3), [end], stop_at_equilibrium=True, rtol=1e-8, atol=1e-8)
+    assert paths.y[0, 0, 0] == pytest.approx(a * np.exp(-rate * end), abs=1e-8)
+    assert not paths.equilibrium.any()
