@@ -5,9 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from solvers import compiled, ensembles, systems
 from solvers.arrays import BackendError
-from solvers.flow import solve
+from solvers.flow import solve, velocity
 from solvers.problem import Problem
+from solvers.span import Span
+from solvers.starts import starts
 
 CASES = {
     "two modes, softmax weights": {},
@@ -63,15 +66,15 @@ def problem(
 def test_compiled_and_numpy_trajectories_agree(name: str) -> None:
     """At tolerances a hundredfold below the one tested: saddles magnify the errors of either integrator."""
     case = problem(**CASES[name])
-    compiled = solve(case, backend="numba", rtol=1e-11, atol=1e-13)
+    lanes = solve(case, backend="numba", rtol=1e-11, atol=1e-13)
     numpy = solve(case, rtol=1e-11, atol=1e-13)
     for variable in ("m", "s", "w", "objective", "mode_mass"):
-        a, b = compiled[variable].values, numpy[variable].values
+        a, b = lanes[variable].values, numpy[variable].values
         worst = np.max(np.abs(a - b) / np.maximum(1.0, np.abs(b)))
         assert worst < 1e-6, variable
     for outcome in ("collapsed", "aligned", "vanished", "status"):
-        np.testing.assert_array_equal(compiled[outcome], numpy[outcome])
-    assert compiled.attrs["system"] == numpy.attrs["system"]
+        np.testing.assert_array_equal(lanes[outcome], numpy[outcome])
+    assert lanes.attrs["system"] == numpy.attrs["system"]
     # control: the same comparison sees the other flow of the weights
     if name == "two modes, softmax weights":
         other = solve(problem(weights="fisher-rao"), backend="numba", rtol=1e-11, atol=1e-13)
@@ -98,3 +101,30 @@ def test_what_is_not_compiled_is_refused() -> None:
         solve(problem(K=3), backend="numba")
     with pytest.raises(BackendError, match="cannot drop a term"):
         solve(problem(), backend="numba", drop="ds.Bm/u")
+
+
+@pytest.mark.parametrize("weights", ["softmax", "fisher-rao"])
+@pytest.mark.parametrize("K", [1, 2])
+def test_compiled_velocity_and_jacobian_at_random_points(K: int, weights: str) -> None:
+    """The numba text against the NumPy text, and its exact Jacobian against differences of itself; v ≠ u."""
+    case = problem(K=K, weights=weights, pi="[0.3, 0.7]", v=0.7, u=1.4)
+    s, m, _ = starts(case)
+    space = Span.of(case, s, m)
+    system = compiled.build(systems.read_compiled(case), K, 2, space.directions)
+    p = ensembles.parameters(case, space)
+    rng = np.random.default_rng(3)
+    x = rng.normal(size=(30, K, space.directions))
+    y = np.concatenate([x.reshape(30, -1), rng.normal(size=(30, K))], axis=1)
+    velocities, jacobian = system.derivatives(y, p)
+    dx = velocities[:, : x[0].size].reshape(x.shape)
+    s, m = space.overlaps(x)
+    ds, dm, dtheta = velocity(case, systems.for_problem(case), s, m, y[:, x[0].size :])
+    np.testing.assert_allclose(dx @ x.mT + x @ dx.mT, ds, atol=1e-11)
+    np.testing.assert_allclose(space.overlaps(dx)[1], dm, atol=1e-11)
+    np.testing.assert_allclose(velocities[:, x[0].size :], dtheta, atol=1e-11)
+    step = 1e-3
+    for column in range(y.shape[1]):
+        shifted = [system.derivatives(y + n * step * np.eye(y.shape[1])[column], p)[0] for n in (-2, -1, 1, 2)]
+        slope = (shifted[0] - 8 * shifted[1] + 8 * shifted[2] - shifted[3]) / (12 * step)
+        # truncation step⁴ times fifth derivatives of order 100
+        np.testing.assert_allclose(jacobian[:, :, column], slope, atol=1e-9, rtol=1e-7)
