@@ -13,12 +13,9 @@ from solvers.problem import Problem
 from solvers.span import Span
 from solvers.starts import Starts
 
-__all__ = ["LARGEST", "parameters", "paths"]
+__all__ = ["parameters", "paths"]
 
 Array = NDArray[np.float64]
-
-#: Components and modes that compiled expectations can do.
-LARGEST = 2
 
 
 def paths(
@@ -31,6 +28,7 @@ def paths(
     Raises  BackendError for more than two components or modes.
     """
     from solvers import compiled
+    from solvers.integrate.expectations import LARGEST
 
     K, L = problem.family.components, len(problem.target.weights)
     if max(K, L) > LARGEST:

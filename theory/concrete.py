@@ -100,9 +100,8 @@ class ConcreteSystem:
     def __init__(self, system: ClosedSystem, K: int, L: int) -> None:
         self.system, self.K, self.L = system, K, L
         self.learned = "theta" in system.equations
-        k, j, i = system.q.indices(3)
+        k, _, i = system.q.indices(3)
         (l,) = system.p.indices(1)
-        del j
         rhs = system.right_hand_sides
         self._tables = {t.name: t for t in system.tables}
         self.equations: dict[Symbol, Expr] = {}

@@ -39,10 +39,7 @@ class Assign:
 
 @dataclass(frozen=True)
 class Expect:
-    """Expectations under one component k: softmax → `table`[k, :], logsumexp → `lse`[k], from mean[k, :] and cov.
-
-    slopes: also keep what the tangent needs.
-    """
+    """Expectations under one component k: softmax → `table`[k, :], logsumexp → `lse`[k], from mean[k, :] and cov."""
 
     table: str
     k: Symbol
