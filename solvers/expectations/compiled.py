@@ -23,54 +23,78 @@ import numba
 from numba import njit
 from numba.extending import intrinsic
 
-from solvers.expectations.instructions import LANES, ONE, Lanes, Real, exponential
+from solvers.expectations.instructions import BLOCK, LANES, ONE, Lanes, Real, exponential
 from solvers.expectations.logistic_normal import FIRST_LEVEL, LOGISTIC_VARIANCE, ROWS, SHIFT, TERMS
 
 _types: Any = numba.types
 
 
-def _jet(a: Real, variance: Real, table: Any, order: int) -> list[Real]:
-    """The first `order` of J ... J'''; `table` is a pointer. Line by line the method of logistic_normal.py."""
-    lanes = a.lanes
+def _jets(means: list[Real], variance: Real, table: Any, order: int) -> list[list[Real]]:
+    """The first `order` of J ... J''' at each of the means; `table` is a pointer. Line by line logistic_normal.py.
+
+    Means with a variance in common share its level; and their instructions alternate, so that none waits for itself.
+    """
+    lanes = variance.lanes
     variance = variance.replaced(variance.compare("<", 0.0), 0.0)
     exponent = (((variance.bits() >> 52) - (1023 + 22)) >> 1).at_least(0)
     grown, shrunk = ((exponent << 52) + ONE).double(), ((exponent * -1 << 52) + ONE).double()
-    alpha = (a.bits() & (1 << 63) - 1).double() * shrunk
     v = variance * (shrunk * shrunk) - (1.0 - shrunk * shrunk) * LOGISTIC_VARIANCE
 
     shifted = v + SHIFT
     highest = lanes.real(2.0**24 - 1)
     leading = highest.replaced(shifted.compare("<", highest), shifted).bits() >> 49
     middle = (leading << 49 | 1 << 48).double()
-    level = (leading - FIRST_LEVEL) << 1
-    scale, code = lanes.gather(table, level), lanes.gather(table, level + 1).short()
-    patches = (code & 63).real()
-    end = patches + patches - 1.0
-    position = alpha * scale
-    beyond = position.compare(">=", end)
-    position = position.replaced(beyond, end)
-    nearest, last = (position + 1.0) * 0.5, patches - 1.0
-    index = last.replaced(nearest.compare("<", last), nearest).short()
-    delta = (index + index).real() - position
+    scale, code = lanes.gather_pair(table, (leading - FIRST_LEVEL) << 1)
+    first_row, patches = code.short() >> 6, (code.short() & 63).real()
+    end, last = patches + patches - 1.0, patches - 1.0
     tau2 = (shifted - middle) * (scale * scale)
 
-    c = lanes.gather_rows(table, ((code >> 6) + index) * TERMS + ROWS, TERMS)
-    sums = [c[m] + c[m + 1] * delta for m in range(order)]
-    before, u = lanes.real(1.0), delta
-    for n in range(2, TERMS):
-        before, u = u, delta * (1 / n) * u + tau2 * (1 / n) * before
-        sums = [total + c[n + m] * u if n + m < TERMS else total for m, total in enumerate(sums)]
+    alphas = [(a.bits() & (1 << 63) - 1).double() * shrunk for a in means]
+    beyond, deltas, rows = [], [], []
+    for alpha in alphas:
+        position = alpha * scale
+        beyond.append(position.compare(">=", end))
+        position = position.replaced(beyond[-1], end)
+        nearest = (position + 1.0) * 0.5
+        index = last.replaced(nearest.compare("<", last), nearest).short()
+        deltas.append((index + index).real() - position)
+        rows.append((first_row + index) * TERMS + ROWS)
 
+    # polynomials[j][n] is u_n for the j-th mean, coefficients[j] those of the block that n is in.
+    polynomials = [[lanes.real(1.0), delta] for delta in deltas]
+    coefficients: list[list[Real]] = []
+    sums: list[list[Real]] = [[] for _ in means]
+    for n in range(TERMS):
+        if n % BLOCK == 0:
+            coefficients = [lanes.gather_block(table, row + n) for row in rows]
+        if n > 1:
+            for u, delta in zip(polynomials, deltas, strict=True):
+                u.append(u[n - 1].times_plus(delta * (1 / n), tau2 * (1 / n) * u[n - 2]))
+        for total, u, block in zip(sums, polynomials, coefficients, strict=True):
+            c = block[n % BLOCK]
+            for m in range(min(n, order)):
+                total[m] = u[n - m].times_plus(c, total[m])
+            if n < order:
+                total.append(c)
+
+    jets = []
+    for a, alpha, outside, total in zip(means, alphas, beyond, sums, strict=True):
+        tail = lanes.where_any(outside, lambda alpha=alpha: _tail(alpha, v))
+        unit = grown
+        for m in range(order):
+            total[m] = (total[m] * unit).replaced(outside, tail)
+            unit = unit * (scale * shrunk)
+        ramp, small = (part.replaced(part.compare("<", 0.0), 0.0) for part in total[:2])
+        above = a.compare(">", 0.0)
+        jet = [ramp.replaced(above, ramp + a), small.replaced(above, 1.0 - small)]
+        jets.append(jet if order == 2 else [*jet, total[2], total[3].replaced(above, -total[3])])
+    return jets
+
+
+def _tail(alpha: Real, v: Real) -> Real:
+    """J and its derivatives beyond the patches."""
     rise = v * 0.5 - alpha
-    tail = exponential(rise.replaced(rise.compare(">", 0.0), 0.0)).replaced(alpha.compare("<", v), 0.0)
-    unit = grown
-    for m in range(order):
-        sums[m] = (sums[m] * unit).replaced(beyond, tail)
-        unit = unit * (scale * shrunk)
-    ramp, small = (total.replaced(total.compare("<", 0.0), 0.0) for total in sums[:2])
-    above = a.compare(">", 0.0)
-    jet = [ramp.replaced(above, ramp + a), small.replaced(above, 1.0 - small)]
-    return jet if order == 2 else [*jet, sums[2], sums[3].replaced(above, -sums[3])]
+    return exponential(rise.replaced(rise.compare(">", 0.0), 0.0)).replaced(alpha.compare("<", v), 0.0)
 
 
 def _pointer(context: Any, builder: Any, kind: Any, array: Any) -> Any:
@@ -85,26 +109,29 @@ def _one(typing: Any, a: Any, variance: Any, table: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         lanes = Lanes(builder, 1)
         pointer = _pointer(context, builder, signature.args[2], args[2])
-        jet = _jet(lanes.real(args[0]), lanes.real(args[1]), pointer, 4)
+        (jet,) = _jets([lanes.real(args[0])], lanes.real(args[1]), pointer, 4)
         return context.make_tuple(builder, signature.return_type, [part.value for part in jet])
 
     number = _types.float64
     return _types.Tuple([number] * 4)(number, number, table), generate
 
 
-def _eight(typing: Any, work: Any, a: Any, variance: Any, out: Any, table: Any) -> Any:
-    """From eight numbers at each of the flat positions a and variance of `work` to eight at each of those in `out`."""
+def _eight(typing: Any, work: Any, means: Any, variance: Any, out: Any, table: Any) -> Any:
+    """From vectors at the flat positions `means` and one at `variance` of `work` to those at `out`, J of all means first."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         lanes = Lanes(builder, LANES)
         numbers, coefficients = (_pointer(context, builder, signature.args[n], args[n]) for n in (0, 4))
-        mean, spread = (lanes.load(numbers, position) for position in args[1:3])
-        for m, part in enumerate(_jet(mean, spread, coefficients, len(out))):
-            lanes.store(part, numbers, builder.extract_value(args[3], m))
+        places = [builder.extract_value(args[1], n) for n in range(len(means))]
+        jets = _jets([lanes.load(numbers, p) for p in places], lanes.load(numbers, args[2]), coefficients, order)
+        for place, part in enumerate(part for parts in zip(*jets, strict=True) for part in parts):
+            lanes.store(part, numbers, builder.extract_value(args[3], place))
         return context.get_dummy_value()
 
+    order = len(out) // len(means)
     position = _types.int64
-    return _types.void(work, position, position, _types.Tuple([position] * len(out)), table), generate
+    tuples = (_types.Tuple([position] * len(group)) for group in (means, out))
+    return _types.void(work, next(tuples), position, next(tuples), table), generate
 
 
 _one_argument: Any = intrinsic(_one)
@@ -116,23 +143,20 @@ def _softplus_jet(a, variance, table):  # type: ignore[no-untyped-def]
 
 
 def _softplus_rows(work, a, variance, value, slope, table):  # type: ignore[no-untyped-def]
-    width = work.shape[1]
-    if width % LANES:
-        raise ValueError("rows of work: need a multiple of 8 lanes")
-    for z in range(0, width, LANES):
-        _eight_lanes(work, a * width + z, variance * width + z, (value * width + z, slope * width + z), table)
+    _eight_lanes(work, (a * LANES,), variance * LANES, (value * LANES, slope * LANES), table)
+
+
+def _softplus_pair(work, a, b, variance, value, value_b, slope, slope_b, table):
+    _eight_lanes(work, (a * LANES,b*LANES), variance * LANES, (value * LANES, value_b*LANES,slope * LANES,slope_b*LANES), table)
 
 
 def _softplus_jet_rows(work, a, variance, value, slope, curvature, third, table):  # type: ignore[no-untyped-def]
-    width = work.shape[1]
-    if width % LANES:
-        raise ValueError("rows of work: need a multiple of 8 lanes")
-    for z in range(0, width, LANES):
-        out = (value * width + z, slope * width + z, curvature * width + z, third * width + z)
-        _eight_lanes(work, a * width + z, variance * width + z, out, table)
+    out = (value * LANES, slope * LANES, curvature * LANES, third * LANES)
+    _eight_lanes(work, (a * LANES,), variance * LANES, out, table)
 
 
 # Not as decorators: they would hide the functions from mypy.
 softplus_jet = njit(error_model="numpy", forceinline=True)(_softplus_jet)
 softplus_rows = njit(error_model="numpy")(_softplus_rows)
+softplus_pair = njit(error_model="numpy")(_softplus_pair)
 softplus_jet_rows = njit(error_model="numpy")(_softplus_jet_rows)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import factorial
 from typing import Any
 
 from llvmlite import ir
 
+BLOCK = 8
+"""Numbers loaded at once from a row of coefficients."""
 LANES = 8
 """Doubles in one vector; LLVM cuts it to the registers of the processor."""
 ONE = 1023 << 52
@@ -50,16 +53,31 @@ class Lanes:
             vector = builder.insert_element(vector, element, _SHORT(z))
         return Real(self, vector)
 
-    def gather_rows(self, pointer: Any, index: Integer, count: int) -> list[Real]:
-        """pointer[index + n] lane by lane for n < count, a multiple of LANES: contiguous loads, then transposition."""
-        builder = self.builder
+    def gather_pair(self, pointer: Any, index: Integer) -> tuple[Real, Real]:
+        """pointer[index] and pointer[index + 1] lane by lane."""
+        return self.gather(pointer, index), self.gather(pointer, index + 1)
+
+    def gather_block(self, pointer: Any, index: Integer) -> list[Real]:
+        """pointer[index + n] lane by lane for n < BLOCK: contiguous loads, then transposition."""
         if self.width == 1:
-            return [self.gather(pointer, index + n) for n in range(count)]
-        first = list(self._each(index))
-        columns = []
-        for n in range(0, count, LANES):
-            columns += _transpose(builder, [self.load(pointer, builder.add(place, _INT(n))).value for place in first])
-        return [Real(self, column) for column in columns]
+            return [self.gather(pointer, index + n) for n in range(BLOCK)]
+        rows = [self.load(pointer, place).value for place in self._each(index)]
+        return [Real(self, column) for column in _transpose(self.builder, rows)]
+
+    def where_any(self, condition: Any, compute: Callable[[], Real]) -> Real:
+        """compute() if the condition holds in any lane, else zeros without computing them."""
+        builder = self.builder
+        some = condition
+        if self.width > 1:
+            some = builder.icmp_unsigned("!=", builder.bitcast(condition, ir.IntType(self.width)), ir.IntType(self.width)(0))
+        before = builder.block
+        with builder.if_then(some, likely=False):
+            computed = compute().value
+            inside = builder.block
+        joined = builder.phi(self.type(_DOUBLE))
+        joined.add_incoming(self.real(0.0).value, before)
+        joined.add_incoming(computed, inside)
+        return Real(self, joined)
 
     def _each(self, index: Integer) -> list[Any]:
         """The 64-bit numbers of the lanes."""
@@ -121,6 +139,14 @@ class Real(Number):
 
     def __neg__(self) -> Real:
         return Real(self.lanes, self.lanes.builder.fneg(self.value))
+
+    def times_plus(self, factor: Real, term: Real) -> Real:
+        """self * factor + term, these two in one instruction where the processor has it."""
+        builder, kind = self.lanes.builder, self.lanes.type(_DOUBLE)
+        name = "llvm.fmuladd." + ("f64" if self.lanes.width == 1 else f"v{self.lanes.width}f64")
+        known = builder.module.globals
+        fmuladd = known[name] if name in known else ir.Function(builder.module, ir.FunctionType(kind, [kind] * 3), name)
+        return Real(self.lanes, builder.call(fmuladd, [self.value, factor.value, term.value]))
 
     def compare(self, sign: str, other: Any) -> Any:
         """A condition; false where either is nan."""
