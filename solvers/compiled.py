@@ -23,6 +23,7 @@ from types import ModuleType
 import numpy as np
 from numpy.typing import NDArray
 
+from solvers.expectations.fixed_variance import LINE, fixed_variance
 from solvers.integrate.ensemble import Paths, ensemble
 
 __all__ = ["CompiledSystem", "Paths", "build", "cache_folder", "ensemble"]
@@ -35,7 +36,7 @@ _HEADER = '''"""A closed system as the kernels see it; assembled by solvers.comp
 
 from numba import njit
 
-from solvers.integrate.expectations import SLOPES, expect, expect_tangent, log_softmax
+from solvers.integrate.expectations import SLOPES, expect, expect_fixed, expect_tangent, log_softmax
 from solvers.integrate.simd import W, fabs, larger, load, select, some, store
 
 FLAGS = {{"error_model": "numpy", "nogil": True}}
@@ -153,14 +154,29 @@ class CompiledSystem:
         return self.rows(self.modules["system"].WORK + self.size)
 
     def checked(self, y: Array, p: Array) -> tuple[Array, Array]:
-        """y and p as compiled code needs them. Raises ValueError if a shape does not fit: it would read elsewhere."""
+        """y and p as compiled code needs them, p with the tables of the fixed laws behind it.
+
+        Raises ValueError if a shape does not fit: compiled code would read elsewhere.
+        """
         y, p = (np.ascontiguousarray(a, dtype=float) for a in (y, p))
         if y.ndim != 2 or y.shape[1] != self.size:
             raise ValueError(f"states: shape {y.shape}, must be (trajectories, {self.size})")
         parameters = self.modules["system"].PARAMETERS
         if p.shape != (parameters,):
             raise ValueError(f"parameters: shape {p.shape}, must be ({parameters},)")
-        return y, p
+        return y, self.completed(p)
+
+    def completed(self, p: Array) -> Array:
+        """p, and behind it a table for every law of two logits with a fixed covariance, on cache lines."""
+        laws, work = self.modules["system"].FIXED, self.work()
+        self.modules["pointwise"].prepare(p, work)
+        # In a row of the table of law n all lanes are the same; rows of two logits start with their variance.
+        tables = [fixed_variance(work[row, 0]) if size == 2 else np.zeros(LINE) for row, size in reversed(laws)]
+        raw = np.empty(len(p) + len(tables) * LINE + 8)
+        start = (-raw.ctypes.data // 8 - len(p)) % 8
+        out = raw[start : start + len(p) + len(tables) * LINE]
+        np.concatenate([p, *tables], out=out)
+        return out
 
     def observables(self, y: Array, p: Array) -> Array:
         """Objective (nats), mode masses, table B: (n, 1 + L + K L)."""

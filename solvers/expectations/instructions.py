@@ -10,6 +10,8 @@ from llvmlite import ir
 
 BLOCK = 8
 """Numbers loaded at once from a row of coefficients."""
+WIDTH = 16
+"""Numbers in a row of arguments or results: two registers, so that one's instructions fill the other's waiting time."""
 LANES = 8
 """Doubles in one vector; LLVM cuts it to the registers of the processor."""
 ONE = 1023 << 52
@@ -53,9 +55,13 @@ class Lanes:
             vector = builder.insert_element(vector, element, _SHORT(z))
         return Real(self, vector)
 
-    def gather_pair(self, pointer: Any, index: Integer) -> tuple[Real, Real]:
-        """pointer[index] and pointer[index + 1] lane by lane."""
-        return self.gather(pointer, index), self.gather(pointer, index + 1)
+    def spread(self, pointer: Any, n: int) -> Real:
+        """pointer[n] in every lane."""
+        builder = self.builder
+        number = builder.load(builder.gep(pointer, [_INT(n)]))
+        vector = ir.Constant(self.type(_DOUBLE), ir.Undefined)
+        first = builder.insert_element(vector, number, _SHORT(0))
+        return Real(self, builder.shuffle_vector(first, vector, ir.Constant(ir.VectorType(_SHORT, self.width), None)))
 
     def gather_block(self, pointer: Any, index: Integer) -> list[Real]:
         """pointer[index + n] lane by lane for n < BLOCK: contiguous loads, then transposition."""
@@ -155,6 +161,9 @@ class Real(Number):
     def replaced(self, condition: Any, other: Any) -> Real:
         """`other` where the condition holds, self elsewhere."""
         return Real(self.lanes, self.lanes.builder.select(condition, self.operand(other), self.value))
+
+    def absolute(self) -> Real:
+        return (self.bits() & (1 << 63) - 1).double()
 
     def bits(self) -> Integer:
         return Integer(self.lanes, self.lanes.builder.bitcast(self.value, self.lanes.type(_INT)))

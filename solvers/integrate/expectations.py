@@ -11,8 +11,9 @@ from typing import Any
 from numba import njit
 from numba.extending import intrinsic, register_jitable
 
-from solvers.expectations.compiled import softplus_jet_rows, softplus_rows
-from solvers.expectations.instructions import LANES, Lanes, exponential
+from solvers.expectations.compiled import softplus_jet_rows, softplus_line_rows, softplus_rows
+from solvers.expectations.fixed_variance import LINE
+from solvers.expectations.instructions import Lanes, exponential
 from solvers.expectations.logistic_normal import coefficients
 from solvers.integrate.lanes import FLAGS
 from solvers.integrate.simd import W, larger, load, select, store
@@ -22,7 +23,6 @@ Array = Any
 TABLE = coefficients()
 LARGEST = 2
 """Logits that `expect` can do."""
-assert W % LANES == 0
 
 
 @register_jitable
@@ -88,6 +88,18 @@ def expect(work: Array, n: int, mean: int, cov: int, softmax: int, lse: int, slo
         softplus_jet_rows(work, mean, cov, lse, softmax, slope, slope + 1, TABLE)
     else:
         softplus_rows(work, mean, cov, lse, softmax, TABLE)
+    store(work, softmax + 1, 1.0 - load(work, softmax))
+
+
+@njit(**FLAGS)
+def expect_fixed(
+    work: Array, p: Array, law: int, n: int, mean: int, cov: int, softmax: int, lse: int, slope: int, slopes: bool
+) -> None:
+    """The same for logits whose covariance does not move: for two, by a table of their own, one of those that end p."""
+    if n != 2 or slopes:
+        expect(work, n, mean, cov, softmax, lse, slope, slopes)
+        return
+    softplus_line_rows(work, mean, lse, softmax, p, p.size - (law + 1) * LINE)
     store(work, softmax + 1, 1.0 - load(work, softmax))
 
 

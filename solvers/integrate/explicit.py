@@ -36,7 +36,7 @@ from solvers.integrate.lanes import (
     take,
     try_steps,
 )
-from solvers.integrate.protocol import ENTRY, FLAGS, N, rhs
+from solvers.integrate.protocol import ENTRY, FLAGS, N, fixed, rhs
 from solvers.integrate.simd import W, fabs, larger, load, select, some, store
 from solvers.integrate.tableaus import DOP853
 
@@ -134,6 +134,7 @@ def explicit(
     times, paths = many.times, many.paths
     end = times[-1]
     cursor, new, active = 0, True, 0
+    fixed(p, work)
     for z in range(W):
         cursor = take(z, cursor, queue, many, lane, slot, y)
     while stop[0] == 0:
