@@ -32,22 +32,25 @@ from solvers.expectations.logistic_normal import FIRST_LEVEL, LOGISTIC_VARIANCE,
 
 _types: Any = numba.types
 
+LARGEST_VARIANCE = 2.0**24
+"""Where the table ends."""
+
 
 def _jet(a: Real, variance: Real, table: Any, order: int) -> list[Real]:
     """The first `order` of J ... J'''; `table` is a pointer. Line by line the method of logistic_normal.py."""
     lanes = a.lanes
     variance = variance.replaced(variance.compare("<", 0.0), 0.0)
-    exponent = (((variance.bits() >> 52) - (1023 + 22)) >> 1).at_least(0)
-    grown, shrunk = ((exponent << 52) + ONE).double(), ((exponent * -1 << 52) + ONE).double()
-    alpha = a.absolute() * shrunk
-    v = variance * (shrunk * shrunk) - (1.0 - shrunk * shrunk) * LOGISTIC_VARIANCE
-
+    alpha, v, grown, shrunk = lanes.where_any(
+        variance.compare(">=", LARGEST_VARIANCE),
+        lambda: _shrunk(a, variance),
+        [a.absolute(), variance, lanes.real(1.0), lanes.real(1.0)],
+    )
     shifted = v + SHIFT
     highest = lanes.real(2.0**24 - 1)
     leading = highest.replaced(shifted.compare("<", highest), shifted).bits() >> 49
     middle = (leading << 49 | 1 << 48).double()
-    level = (leading - FIRST_LEVEL) << 1
-    scale, code = lanes.gather(table, level), lanes.gather(table, level + 1).short()
+    scale, code = lanes.gather_pair(table, (leading - FIRST_LEVEL) << 1)
+    code = code.short()
     patches = (code & 63).real()
     end = patches + patches - 1.0
     position = alpha * scale
@@ -59,29 +62,34 @@ def _jet(a: Real, variance: Real, table: Any, order: int) -> list[Real]:
     tau2 = (shifted - middle) * (scale * scale)
 
     row = ((code >> 6) + index) * TERMS + ROWS
-    c: list[Real] = []
-    u = [lanes.real(1.0), delta]
-    sums: list[Real] = []
-    for n in range(TERMS):
-        if n % BLOCK == 0:
-            c += lanes.gather_block(table, row + n)
-        if n > 1:
-            # In this order only one addition waits for the polynomial before.
-            u.append(u[n - 1].times_plus(delta * (1 / n), tau2 * (1 / n) * u[n - 2]))
-        for m in range(min(n, order)):
-            sums[m] = u[n - m].times_plus(c[n], sums[m])
-        if n < order:
-            sums.append(c[n])
+    sums, before = [], []
+    for n in range(TERMS - 1, -1, -1):
+        if n % BLOCK == BLOCK - 1:
+            block = lanes.gather_block(table, row + (n - BLOCK + 1))
+        step = tau2 * float(n + 1)
+        parts = [block[n % BLOCK], *sums][:order]
+        # In this order only one operation waits for the last result.
+        parts = [step.times_plus(t, part) for t, part in zip(before, parts)] + parts[len(before) :]
+        parts = [delta.times_plus(s, part) for s, part in zip(sums, parts)] + parts[len(sums) :]
+        sums, before = parts, sums
 
-    tail = lanes.where_any(beyond, lambda: _tail(alpha, v))
+    (tail,) = lanes.where_any(beyond, lambda: [_tail(alpha, v)], [lanes.real(0.0)])
     unit = grown
     for m in range(order):
         sums[m] = (sums[m] * unit).replaced(beyond, tail)
-        unit = unit * (scale * shrunk)
+        unit = unit * (scale * shrunk * float(m + 1))
     ramp, small = (total.replaced(total.compare("<", 0.0), 0.0) for total in sums[:2])
     above = a.compare(">", 0.0)
     thirds = (third.replaced(above, -third) for third in sums[3:])
     return [ramp.replaced(above, ramp + a), small.replaced(above, 1.0 - small), *sums[2:3], *thirds]
+
+
+def _shrunk(a: Real, variance: Real) -> list[Real]:
+    """|a| and v of the table for an argument with large variance, 2ᵏ and 2⁻ᵏ; the same and 1 where k = 0."""
+    exponent = (((variance.bits() >> 52) - (1023 + 22)) >> 1).at_least(0)
+    grown, shrunk = ((exponent << 52) + ONE).double(), ((exponent * -1 << 52) + ONE).double()
+    v = variance * (shrunk * shrunk) - (1.0 - shrunk * shrunk) * LOGISTIC_VARIANCE
+    return [a.absolute() * shrunk, v, grown, shrunk]
 
 
 def _line(a: Real, line: Any) -> list[Real]:
