@@ -23,7 +23,6 @@ from types import ModuleType
 import numpy as np
 from numpy.typing import NDArray
 
-from solvers.expectations.fixed_variance import LINE, fixed_variance
 from solvers.integrate.ensemble import Paths, ensemble
 
 __all__ = ["CompiledSystem", "Paths", "build", "cache_folder", "ensemble"]
@@ -154,26 +153,25 @@ class CompiledSystem:
         return self.rows(self.modules["system"].WORK + self.size)
 
     def checked(self, y: Array, p: Array) -> tuple[Array, Array]:
-        """y and p as compiled code needs them, p with the tables of the fixed laws behind it.
-
-        Raises ValueError if a shape does not fit: compiled code would read elsewhere.
-        """
+        """y and p as compiled code needs them. Raises ValueError if a shape does not fit: it would read elsewhere."""
         y, p = (np.ascontiguousarray(a, dtype=float) for a in (y, p))
         if y.ndim != 2 or y.shape[1] != self.size:
             raise ValueError(f"states: shape {y.shape}, must be (trajectories, {self.size})")
         parameters = self.modules["system"].PARAMETERS
         if p.shape != (parameters,):
             raise ValueError(f"parameters: shape {p.shape}, must be ({parameters},)")
-        return y, self.completed(p)
+        return y, p
 
     def completed(self, p: Array) -> Array:
-        """p, and behind it a table for every law of two logits with a fixed covariance, on cache lines."""
+        """What kernels take for p: behind it a table for every law of two logits with a fixed covariance."""
+        from solvers.expectations.fixed_variance import LINE, fixed_variance
+
         laws, work = self.modules["system"].FIXED, self.work()
         self.modules["pointwise"].prepare(p, work)
-        # In a row of the table of law n all lanes are the same; rows of two logits start with their variance.
+        # In a row of parameters all lanes are the same; the last logit is zero, so the first has the variance.
         tables = [fixed_variance(work[row, 0]) if size == 2 else np.zeros(LINE) for row, size in reversed(laws)]
         raw = np.empty(len(p) + len(tables) * LINE + 8)
-        start = (-raw.ctypes.data // 8 - len(p)) % 8
+        start = (-raw.ctypes.data // 8 - len(p)) % 8  # tables, and so their rows, on cache lines
         out = raw[start : start + len(p) + len(tables) * LINE]
         np.concatenate([p, *tables], out=out)
         return out
@@ -183,7 +181,7 @@ class CompiledSystem:
         y, p = self.checked(y, p)
         outputs = self.modules["system"].OUT
         out = np.empty((len(y), outputs))
-        self.modules["pointwise"].observe(y, p, out, self.rows(self.size + outputs), self.work())
+        self.modules["pointwise"].observe(y, self.completed(p), out, self.rows(self.size + outputs), self.work())
         return out
 
     def derivatives(self, y: Array, p: Array) -> tuple[Array, Array]:
@@ -191,5 +189,5 @@ class CompiledSystem:
         y, p = self.checked(y, p)
         velocity, slope = np.empty(y.shape), np.empty((*y.shape, self.size))
         area = self.rows((2 + self.size) * self.size)
-        self.modules["pointwise"].differentiate(y, p, velocity, slope, area, self.work())
+        self.modules["pointwise"].differentiate(y, self.completed(p), velocity, slope, area, self.work())
         return velocity, slope

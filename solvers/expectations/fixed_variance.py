@@ -32,10 +32,15 @@ ERROR = 1e-13
 
 
 def fixed_variance(variance: float) -> NDArray[np.float64]:
-    """The table (LINE,) of J and J' at that variance ≥ 0 of the logit."""
+    """The table (LINE,) of J and J' at that variance ≥ 0 of the logit.
+
+    Errors  at most ERROR · max(1, |value|) for √v ≤ 1e3; beyond, 1e-16 √v for J.
+    """
     spread = float(np.sqrt(max(variance, 0.0)))
     # What the logistic law, of width 1.8, and the Gaussian leave of structure; the seventh power of H is the error.
     half = 0.06 * float(np.hypot(1.0, 0.85 * spread))
+    while 0.5 * half * (1 / half) != 0.5:  # E σ(√v z) = ½ to the last bit: symmetric states stay symmetric
+        half = float(np.nextafter(half, 0.0))
     reach = 37.0 + 0.5 * variance if spread < 4 else 8.5 * spread + 10.0
     count = 1 + int(np.ceil((reach + half) / (2 * half)))
     assert count < PIECES
@@ -50,5 +55,6 @@ def fixed_variance(variance: float) -> NDArray[np.float64]:
     vandermonde = np.vander(nodes, increasing=True)
     rows[:count, 1:] = half * np.linalg.solve(vandermonde, slope.T).T / np.arange(1, TERMS)
     rows[:count, 0] = softplus_tail(centres, np.full(count, variance), order=1)[0]
+    rows[0, 1] = 0.5 * half
     table[:2] = 1 / half, count
     return table
