@@ -49,8 +49,8 @@ def _jet(a: Real, variance: Real, table: Any, order: int) -> list[Real]:
     highest = lanes.real(2.0**24 - 1)
     leading = highest.replaced(shifted.compare("<", highest), shifted).bits() >> 49
     middle = (leading << 49 | 1 << 48).double()
-    scale, code = lanes.gather_pair(table, (leading - FIRST_LEVEL) << 1)
-    code = code.short()
+    scale, packed = lanes.gather_pair(table, (leading - FIRST_LEVEL) << 1)
+    code = packed.short()
     patches = (code & 63).real()
     end = patches + patches - 1.0
     position = alpha * scale
@@ -62,15 +62,17 @@ def _jet(a: Real, variance: Real, table: Any, order: int) -> list[Real]:
     tau2 = (shifted - middle) * (scale * scale)
 
     row = ((code >> 6) + index) * TERMS + ROWS
-    sums, before = [], []
+    sums: list[Real] = []
+    before: list[Real] = []
     for n in range(TERMS - 1, -1, -1):
         if n % BLOCK == BLOCK - 1:
             block = lanes.gather_block(table, row + (n - BLOCK + 1))
         step = tau2 * float(n + 1)
         parts = [block[n % BLOCK], *sums][:order]
         # In this order only one operation waits for the last result.
-        parts = [step.times_plus(t, part) for t, part in zip(before, parts)] + parts[len(before) :]
-        parts = [delta.times_plus(s, part) for s, part in zip(sums, parts)] + parts[len(sums) :]
+        for factor, known in ((step, before), (delta, sums)):
+            for m, total in enumerate(known):
+                parts[m] = factor.times_plus(total, parts[m])
         sums, before = parts, sums
 
     (tail,) = lanes.where_any(beyond, lambda: [_tail(alpha, v)], [lanes.real(0.0)])

@@ -1,4 +1,4 @@
-"""J(a, v) of logistic_normal.py at one variance for all a: a table made at run time, a fifth of the cost of the general one.
+"""J(a, v) of logistic_normal.py at one variance for all a: a table made at run time, at a fifth of the cost.
 
 The logits of the target's modes have a covariance that no trajectory changes. With v fixed, J is a function of one
 variable, and pieces of degree 7 of it fit into the first-level cache. On the piece with centre −α₀ and half-width H

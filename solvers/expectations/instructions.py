@@ -71,10 +71,8 @@ class Lanes:
         pairs = [Lanes(builder, 2).load(pointer, place).value for place in self._each(index)]
         # Even and odd lanes apart: every second number of both is then a number of neighbours.
         halves = [_joined(builder, pairs[z::2]) for z in (0, 1)]
-        first, second = (
-            builder.shuffle_vector(*halves, _mask([half * self.width + z + n for z in range(0, self.width, 2) for half in (0, 1)]))
-            for n in (0, 1)
-        )
+        even = [half * self.width + z for z in range(0, self.width, 2) for half in (0, 1)]
+        first, second = (builder.shuffle_vector(*halves, _mask([z + n for z in even])) for n in (0, 1))
         return Real(self, first), Real(self, second)
 
     def gather_block(self, pointer: Any, index: Integer) -> list[Real]:
@@ -195,7 +193,8 @@ class Real(Number):
         return Real(self.lanes, self.lanes.builder.select(condition, self.operand(other), self.value))
 
     def absolute(self) -> Real:
-        return (self.bits() & (1 << 63) - 1).double()
+        magnitude: Real = (self.bits() & (1 << 63) - 1).double()
+        return magnitude
 
     def bits(self) -> Integer:
         return Integer(self.lanes, self.lanes.builder.bitcast(self.value, self.lanes.type(_INT)))

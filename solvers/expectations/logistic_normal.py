@@ -10,11 +10,12 @@ themselves solve the heat equation,
     Σ_n u_n xⁿ = exp(δ x + τ x²)   ⇒   u_n = (δ u_{n−1} + 2τ u_{n−2})/n,  ∂u_n/∂δ = u_{n−1}.
 
 One row of coefficients therefore serves all derivatives, J⁽ᵐ⁾ = H^{−m} Σ_n c_{n+m} u_n, and two variables cost no more
-coefficients than one. The table holds c_n/n!. Compiled code sums downwards (Clenshaw): with S₋₁ = c/n! and S_m = J⁽ᵐ⁾Hᵐ/m!,
+coefficients than one. The table holds c_n/n!. Compiled code sums downwards (Clenshaw), two operations for every
+coefficient and derivative:
 
-    S_m[n] = S_{m−1}[n + (m > 0)] + δ S_m[n+1] + 2τ(n+1) S_m[n+2],     J⁽ᵐ⁾ = m! H^{−m} S_m[0],
+    S_m[n] = C[n] + δ S_m[n+1] + 2τ(n+1) S_m[n+2],   C = c_n/n! for m = 0, else S_{m−1}[n+1];   J⁽ᵐ⁾ = m! H^{−m} S_m[0].
 
-two operations a coefficient and derivative. No exponential is evaluated. Three exact steps bring every argument to a patch:
+No exponential is evaluated. Three exact steps bring every argument to a patch:
 
     a > 0           softplus(a) = a + softplus(−a), so J(a) = a + J(−a).
     α beyond reach  there J < 1e-16 max(1, √v); it is replaced by its leading term exp(−α + v/2), or 0 where v > α.

@@ -116,7 +116,7 @@ def interpolate(y: Array, dense: Array, out: Array, lane: Array) -> None:
 
 @njit(**FLAGS)
 def put_off(z: int, c: int, times: Array, end: float, area: Array, lane: Array, slot: Array) -> None:
-    """Copy what the dense output of the step of lane z needs to column c of the pending ones; its points count as saved.
+    """Copy what dense output of the step of lane z needs to column c of the pending ones; its points count as saved.
 
     The last stages of the dense output are worth computing for full vectors only: few lanes pass a save point at once.
     """
