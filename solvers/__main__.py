@@ -1,4 +1,4 @@
-"""The door to the numbers: python -m solvers solve | simulate | compare."""
+"""The door to the numbers: python -m solvers solve | simulate | compare | sweep."""
 
 from __future__ import annotations
 
@@ -135,13 +135,68 @@ def compare(
         raise typer.Exit(0 if report.agrees else 1)
 
 
+@app.command(epilog="Example: python -m solvers sweep figures/sweeps/phase_diagram.toml --out diagram.zarr")
+def sweep(
+    sweep_path: Annotated[str, typer.Argument(metavar="SWEEP.toml", help="The sweep file.", show_default=False)],
+    out: Annotated[str, typer.Option(metavar="DIR.zarr", help="The result, a Zarr store.", show_default=False)],
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a sweep that was interrupted.")] = False,
+    workers: Annotated[int | None, typer.Option(help="Processes; one a core by default.", show_default=False)] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Compute on the workers of this Dask scheduler.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Estimate time, memory and size; write nothing.")] = False,
+    backend: Annotated[str, typer.Option(help="auto (the fastest), numpy, numba or cupy.")] = "auto",
+    rtol: Rtol = 1e-8,
+    atol: Atol = 1e-10,
+    quiet: Quiet = False,
+) -> None:
+    """Solve a problem at every point of a grid. Interrupted at any moment, --resume continues."""
+    with one_message():
+        at_least("--rtol", rtol, SMALLEST_RTOL)
+        above_zero("--atol", atol)
+        if workers is not None:
+            at_least("--workers", workers, 1)
+        if workers is not None and scheduler is not None:
+            raise OptionError("--scheduler: given with --workers; must be one of them")
+        if backend not in ("auto", "numba"):
+            from solvers.arrays import backend_module
+
+            backend_module(backend, ("auto", "numba"))
+        from solvers.console import counting_bar
+        from solvers.sweeps.plan import Sweep
+        from solvers.sweeps.work import Options
+
+        plan, options = Sweep.load(sweep_path), Options(rtol, atol, backend)
+        if dry_run:
+            from solvers.sweeps.estimate import estimate
+
+            print(estimate(plan, workers=workers, options=options))
+            return
+        from solvers.sweeps import run
+
+        with counting_bar("sweeping", "starts", quiet=quiet) as progress:
+            done = run.run(
+                plan,
+                out,
+                resumed=resume,
+                workers=workers,
+                scheduler=scheduler,
+                options=options,
+                progress=progress,
+            )
+        if not quiet:
+            print(f"{out}: {done}")
+        if done.failed:
+            print(f"{out}: {done.failed} starts failed and are left out", file=sys.stderr)
+
+
 @contextmanager
 def one_message() -> Iterator[None]:
     """Bad input becomes one line on standard error and exit status 2; Ctrl-C becomes 130."""
     try:
         yield
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+    except KeyboardInterrupt as error:
+        print(str(error) or "interrupted", file=sys.stderr)
         raise typer.Exit(130) from None
     except MemoryError as error:
         print(f"not enough memory: {error}".rstrip(": "), file=sys.stderr)
@@ -152,7 +207,18 @@ def one_message() -> Iterator[None]:
         from solvers.problem import ProblemError
         from solvers.results import OutputError, ResultError
 
-        bad_input = OptionError | ProblemError | BackendError | SimulationError | OutputError | ResultError
+        from solvers.sweeps.executors import SchedulerError, WorkerError
+
+        bad_input = (
+            OptionError,
+            ProblemError,
+            BackendError,
+            SimulationError,
+            OutputError,
+            ResultError,
+            SchedulerError,
+            WorkerError,
+        )
         if not isinstance(error, bad_input):
             raise
         print(error, file=sys.stderr)

@@ -19,7 +19,13 @@ Array = NDArray[np.float64]
 
 
 def paths(
-    problem: Problem, starts: Starts, *, rtol: float, atol: float, progress: Callable[[float], None] | None = None
+    problem: Problem,
+    starts: Starts,
+    *,
+    rtol: float,
+    atol: float,
+    threads: int | None = None,
+    progress: Callable[[float], None] | None = None,
 ) -> tuple[Array, Array, Array, NDArray[np.int8]]:
     """Trajectories from n starts at the T save times: s (n, T, K, K), m (n, T, K, L), theta (n, T, K), status (n,).
 
@@ -38,7 +44,14 @@ def paths(
     system = compiled.build(systems.read_compiled(problem), K, L, space.directions)
     y0 = np.concatenate([space.coordinates(s, m).reshape(len(s), -1), theta], axis=1)
     found = compiled.ensemble(
-        system, y0, parameters(problem, space), problem.time.times, rtol=rtol, atol=atol, progress=progress
+        system,
+        y0,
+        parameters(problem, space),
+        problem.time.times,
+        rtol=rtol,
+        atol=atol,
+        threads=threads,
+        progress=progress,
     )
     y = found.y
     y[found.status != 0] = np.nan

@@ -88,12 +88,15 @@ def solve(
     backend: str = "numpy",
     progress: Progress | None = None,
     drop: str | None = None,
+    samples: range | None = None,
+    threads: int | None = None,
 ) -> xr.Dataset:
     """Trajectories of the closed equations from every start of the problem.
 
     backend "numpy" or "cupy": LSODA (Adams and BDF, switching by stiffness) on blocks of trajectories; its error norm
     is the maximum over the block, so the tolerances hold for each of them. A block that fails is split until the
-    failing trajectory is alone. "numba": solvers.ensembles, compiled, for up to two components and modes.
+    failing trajectory is alone. "numba": solvers.ensembles, compiled, for up to two components and modes, on so many threads (default: all cores).
+    samples: which starts, default all of them.
 
     Returns
         The dataset of RUN.nc (solvers.results): m, s, w, v, objective (nats), mode_mass, outcomes, status, and
@@ -105,10 +108,13 @@ def solve(
     if backend == "numba":
         if drop is not None:
             raise BackendError("numba: cannot drop a term; allowed with --drop: numpy, cupy")
-        s, m, theta, status = ensembles.paths(problem, starts(problem), rtol=rtol, atol=atol, progress=progress)
+        found = ensembles.paths(
+            problem, starts(problem, samples), rtol=rtol, atol=atol, threads=threads, progress=progress
+        )
+        s, m, theta, status = found
         return _dataset(problem, module, s, m, theta, status, backend, rtol, atol)
     xp = backend_module(backend)
-    s, m, theta = starts(problem)
+    s, m, theta = starts(problem, samples)
     # A theory without one of its terms need not keep overlaps of vectors: it shall be seen as it is.
     space = Span.of(problem, s, m) if drop is None else None
     times, count = problem.time.times, len(s)
