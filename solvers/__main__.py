@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -174,6 +175,7 @@ def sweep(
             return
         from solvers.sweeps import run
 
+        warnings.formatwarning = lambda message, *_, **__: f"{message}\n"  # one line, as errors
         with counting_bar("sweeping", "starts", quiet=quiet) as progress:
             done = run.run(
                 plan,
@@ -206,7 +208,6 @@ def one_message() -> Iterator[None]:
         from solvers.particles.plan import SimulationError
         from solvers.problem import ProblemError
         from solvers.results import OutputError, ResultError
-
         from solvers.sweeps.executors import SchedulerError, WorkerError
 
         bad_input = (

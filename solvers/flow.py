@@ -95,7 +95,8 @@ def solve(
 
     backend "numpy" or "cupy": LSODA (Adams and BDF, switching by stiffness) on blocks of trajectories; its error norm
     is the maximum over the block, so the tolerances hold for each of them. A block that fails is split until the
-    failing trajectory is alone. "numba": solvers.ensembles, compiled, for up to two components and modes, on so many threads (default: all cores).
+    failing trajectory is alone. "numba": solvers.ensembles, compiled, for up to two components and modes, on
+    so many threads (default: all cores).
     samples: which starts, default all of them.
 
     Returns

@@ -97,11 +97,12 @@ def on_cluster(address: str) -> Iterator[Cluster]:
     Raises  SchedulerError without the package, or if nobody answers at the address.
     """
     try:
-        from distributed import Client
+        import distributed
     except ImportError:
         raise SchedulerError("--scheduler: needs distributed; install modecollapse[distributed]") from None
     try:
-        client = Client(address, timeout=10)
+        connect: Any = distributed.Client
+        client = connect(address, timeout=10)
     except (OSError, ValueError, TimeoutError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise SchedulerError(f"--scheduler: {address} does not answer ({reason}); must be host:port") from None

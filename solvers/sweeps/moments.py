@@ -13,10 +13,10 @@ CONFIDENCE = 0.95
 COUNT, SUM, SQUARES = range(3)
 
 
-def moments(values: NDArray[np.generic]) -> Array:
+def moments(values: NDArray[np.int8] | NDArray[np.float64]) -> Array:
     """(3,): how many of the values (n,) are known, their sum, and Σ(x − mean)². Unknown: nan, or −1 among outcomes."""
-    x = values[values >= 0] if values.dtype == np.int8 else values[~np.isnan(values)]
-    x = x.astype(np.float64)
+    unknown = values < 0 if values.dtype == np.int8 else np.isnan(values)
+    x = values[~unknown].astype(np.float64)
     return np.array([x.size, x.sum(), np.sum((x - x.mean()) ** 2) if x.size else 0.0])
 
 

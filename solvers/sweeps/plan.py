@@ -1,4 +1,4 @@
-"""Sweep files: which problem, over which grid, summarised how. Every refusal names file, key, value and what is allowed."""
+"""Sweep files: which problem, over which grid, summarised how. Refusals name file, key, value and what is allowed."""
 
 from __future__ import annotations
 
@@ -231,7 +231,7 @@ class _Reader:
                 nested = next(iter(given), "key")
                 self.fail(
                     label,
-                    f'is a table without start; must be a list, or {{start, stop, count}}, and "{key}.{nested}" in quotes',
+                    f'is a table without start; must be a list or {{start, stop, count}}; quote "{key}.{nested}"',
                 )
             return self.range(label, given)
         if not isinstance(given, list) or not given:
@@ -273,16 +273,24 @@ class _Reader:
         output = self.known("output", output, ("quantities",))
         given = output.get("quantities", list(QUANTITIES))
         if not isinstance(given, list) or not given or not all(isinstance(name, str) for name in given):
-            self.fail("output.quantities", f"is {show(given)}; must be a list of names such as {show(list(QUANTITIES))}")
+            self.fail(
+                "output.quantities", f"is {show(given)}; must be a list of names such as {show(list(QUANTITIES))}"
+            )
         if len(set(given)) < len(given):
             self.fail("output.quantities", f"is {show(given)}; names must differ")
         return tuple(given)
 
     def refine(self, given: object, quantities: tuple[str, ...], axes: tuple[Axis, ...]) -> Refine:
         given = self.known("refine", given, ("quantity", "contour", "levels"))
-        quantity, contour, levels = given.get("quantity", "collapsed"), given.get("contour", 0.5), given.get("levels", 3)
+        quantity, contour, levels = (
+            given.get("quantity", "collapsed"),
+            given.get("contour", 0.5),
+            given.get("levels", 3),
+        )
         if quantity not in quantities:
-            self.fail("refine.quantity", f"is {show(quantity)}; must be one of output.quantities: {', '.join(quantities)}")
+            self.fail(
+                "refine.quantity", f"is {show(quantity)}; must be one of output.quantities: {', '.join(quantities)}"
+            )
         if isinstance(contour, bool) or not isinstance(contour, int | float) or not math.isfinite(contour):
             self.fail("refine.contour", f"is {show(contour)}; must be a number")
         if isinstance(levels, bool) or not isinstance(levels, int) or not 1 <= levels <= 20:

@@ -26,12 +26,14 @@ class Rounds:
 
     def __init__(self, shape: tuple[int, ...], refined: tuple[bool, ...], levels: int) -> None:
         self.shape, self.levels = shape, levels
-        # knots[j][axis]: the positions that round j has along an axis; the last round has all of them.
-        self.knots = [
-            tuple(_knots(size, 2 ** (levels - j) if is_refined else 1) for size, is_refined in zip(shape, refined, strict=True))
-            for j in range(levels + 1)
-        ]
         self.refined = refined
+        # knots[j][axis]: the positions that round j has along an axis; the last round has all of them.
+        self.knots = [tuple(map(self._knots, shape, refined, [level] * len(shape))) for level in range(levels + 1)]
+
+    def _knots(self, size: int, is_refined: bool, level: int) -> list[int]:
+        """Every stride-th position and the last; a round of half the stride contains those of this one."""
+        stride = 2 ** (self.levels - level) if is_refined else 1
+        return sorted({*range(0, size, stride), size - 1})
 
     def wanted(self, level: int, low: Array, high: Array, contour: float) -> Mask:
         """The points that rounds up to `level` need, given intervals (*shape) that are nan where not computed.
@@ -61,8 +63,3 @@ class Rounds:
             else:
                 sides.append([slice(k, k + 1) for k in knots])
         yield from itertools.product(*sides)
-
-
-def _knots(size: int, stride: int) -> list[int]:
-    """Every stride-th position and the last; a round of half the stride contains those of this one."""
-    return sorted({*range(0, size, stride), size - 1})

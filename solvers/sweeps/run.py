@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -16,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from solvers.problem import ProblemError
+from solvers.reopen import ResultWarning, version_differences
 from solvers.sweeps import executors
 from solvers.sweeps.plan import Index, Sweep
 from solvers.sweeps.refine import Rounds
@@ -73,15 +75,19 @@ def run(
         WorkerError; Interrupted on Ctrl-C. Whatever is in the store by then is kept.
     """
     options = options or Options()
-    systems = prepare(sweep, options)
-    plan = identity(sweep, options, systems)
+    systems, backends = prepare(sweep, options)
+    plan = identity(sweep, options, systems) | {"backend": backends}
     if resumed:
         store, attributes = resume(out, plan)
-        begun = json.loads(attributes["versions"])
-        if begun != json.loads(versions()):
+        if other := version_differences(json.loads(attributes["versions"]), json.loads(versions())):
+            warnings.warn(
+                f"{os.fspath(out)}: was begun with {'; '.join(other)}; last bits may differ",
+                ResultWarning,
+                stacklevel=2,
+            )
             store.annotate(resumed_with=versions())
     else:
-        store = create(out, layout(sweep), attributes_of(sweep, options, systems, plan))
+        store = create(out, layout(sweep), attributes_of(sweep, systems, plan))
     finished = np.zeros((*sweep.shape, store.layout.parts), dtype=bool)
     try:
         finished |= store.finished()
@@ -114,10 +120,10 @@ def run(
         store.release()
 
 
-def prepare(sweep: Sweep, options: Options) -> dict[str, Index]:
-    """The systems of a sweep and a point where each is met, by solving one start of every kind of problem there is.
+def prepare(sweep: Sweep, options: Options) -> tuple[dict[str, Index], list[str]]:
+    """The systems of a sweep with a point where each is met, and the backends.
 
-    Their machine code is made on the way, once, before the workers would all make it.
+    One start of every kind of problem is solved. Machine code is made on the way, once, before all workers would.
     Raises  ProblemError if a quantity is not known, BackendError if the backend cannot solve a kind of problem.
     """
     ranges = []
@@ -128,6 +134,7 @@ def prepare(sweep: Sweep, options: Options) -> dict[str, Index]:
     for index in itertools.islice(itertools.product(*ranges), 10_000):
         first.setdefault(kind(sweep.problem(index)), index)
     systems: dict[str, Index] = {}
+    backends = set()
     for index in first.values():
         problem = sweep.problem(index)
         ds = end_state(problem, range(1), options)
@@ -135,7 +142,8 @@ def prepare(sweep: Sweep, options: Options) -> dict[str, Index]:
             if quantity not in ds:
                 raise ProblemError(f"{sweep.name}: output.quantities: {quantity}: not known; allowed: {listed(ds)}")
         systems.setdefault(str(ds.attrs["system"]), index)
-    return systems
+        backends.add(str(ds.attrs["backend"]))
+    return systems, sorted(backends)
 
 
 def identity(sweep: Sweep, options: Options, systems: dict[str, Index]) -> dict[str, Any]:
@@ -151,7 +159,7 @@ def identity(sweep: Sweep, options: Options, systems: dict[str, Index]) -> dict[
     return dict(json.loads(json.dumps(content, default=str)))
 
 
-def attributes_of(sweep: Sweep, options: Options, systems: dict[str, Index], plan: dict[str, Any]) -> dict[str, str]:
+def attributes_of(sweep: Sweep, systems: dict[str, Index], plan: dict[str, Any]) -> dict[str, Any]:
     """Where the numbers come from. plan, grid, systems and versions are JSON, sweep and problem TOML."""
     return {
         "format": FORMAT,
@@ -160,10 +168,10 @@ def attributes_of(sweep: Sweep, options: Options, systems: dict[str, Index], pla
         "grid": json.dumps({axis.key: list(axis.values) for axis in sweep.axes}, default=str),
         "systems": json.dumps(systems),
         "plan": json.dumps(plan),
-        "backend": options.backend,
-        "rtol": f"{options.rtol:g}",
-        "atol": f"{options.atol:g}",
-        "seed": str(sweep.problem((0,) * len(sweep.shape)).init.seed),
+        "backend": ", ".join(plan["backend"]),
+        "rtol": plan["rtol"],
+        "atol": plan["atol"],
+        "seed": sweep.problem((0,) * len(sweep.shape)).init.seed,
         "versions": versions(),
         "command": "python -m solvers sweep",
     }
@@ -189,7 +197,7 @@ def _units(
     for corner in itertools.product(*[range(0, n, b) for n, b in zip(plan.shape, plan.block, strict=True)]):
         region = _region(corner, plan)
         if wanted[region].any():
-            for part in np.flatnonzero(~finished[region].all(axis=tuple(range(len(corner))))):
+            for part in np.flatnonzero(~finished[region].reshape(-1, plan.parts).all(axis=0)):
                 yield corner, int(part)
 
 
@@ -216,7 +224,7 @@ def _rounds(
         while True:
             low, high = interval(store.sums(whole), sweep.quantities, sweep.refine.quantity)
             wanted = rounds.wanted(level, low, high, sweep.refine.contour)
-            if finished.all(axis=-1)[wanted].all():
+            if finished[wanted].all():
                 break
             _compute(sweep, store, finished, wanted, cluster, options, systems, progress)
 
@@ -275,7 +283,7 @@ def _compute(
             region = _region(corner, plan)
             size = tuple(s.stop - s.start for s in region)
             store.write(corner, part, result.moments.reshape(*size, *result.moments.shape[1:]))
-            finished[(*region, part)] = True
+            finished[region][..., part] = True
         report()
         if time.monotonic() - published > PUBLISH_EVERY:
             store.publish()
@@ -294,5 +302,6 @@ def _check(result: Result, systems: set[str]) -> None:
             f"{', '.join(sorted(systems))}; must have the same version of the code"
         )
     if result.versions != versions():
-        raise executors.WorkerError(f"a worker has versions {result.versions}, this process {versions()}; must be the same")
-
+        raise executors.WorkerError(
+            f"a worker has versions {result.versions}, this process {versions()}; must be the same"
+        )

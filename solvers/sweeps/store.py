@@ -22,9 +22,11 @@ import filelock
 import numpy as np
 import xarray as xr
 import zarr
+import zarr.codecs
 from numpy.typing import NDArray
 
-from solvers.results import OutputError, ResultError
+from solvers.reopen import ResultError
+from solvers.results import OutputError
 from solvers.sweeps import moments
 
 __all__ = ["FORMAT", "Store", "create", "resume"]
@@ -91,9 +93,9 @@ class Store:
 
     def write(self, corner: Index, part: int, sums: Array) -> None:
         """Enter the sums (*block, Q + 1, 3) of the unit with this first point; on disk, whole, when this returns."""
-        region = tuple(slice(i, i + n) for i, n in zip(corner, sums.shape, strict=False))
+        region = tuple(slice(i, i + n) for i, n in zip(corner, sums.shape[:-2], strict=True))
         try:
-            self._journal[(*region, part)] = sums
+            self._journal[(*region, slice(part, part + 1))] = sums[..., None, :, :]
         except OSError as error:
             raise OutputError(f"{self.path}: cannot be written ({error.strerror or error})") from error
         windows = [range(s.start // VIEW, (s.stop - 1) // VIEW + 1) for s in region]
@@ -272,13 +274,17 @@ def _template(layout: Layout, attributes: dict[str, Any]) -> xr.Dataset:
     dims = tuple(layout.coordinates)
     shape = (1,) * len(dims)
     variables: dict[str, xr.Variable] = {}
-    for name, values in summaries(np.full((*shape, 1, len(layout.quantities) + 1, 3), np.nan), layout.quantities).items():
+    for name, values in summaries(
+        np.full((*shape, 1, len(layout.quantities) + 1, 3), np.nan), layout.quantities
+    ).items():
         blank = np.broadcast_to(values, layout.shape)
         variables[name] = xr.Variable(dims, blank, {"units": _units(name), "long_name": _meaning(name)})
         # Zarr leaves out chunks that hold nothing but the fill value.
         fill = np.nan if blank.dtype == np.float64 else 0
         variables[name].encoding = {"chunks": tuple(min(n, VIEW) for n in layout.shape), "fill_value": fill}
-    return xr.Dataset(variables, coords={key: (key, values) for key, values in layout.coordinates.items()}, attrs=attributes)
+    return xr.Dataset(
+        variables, coords={key: (key, values) for key, values in layout.coordinates.items()}, attrs=attributes
+    )
 
 
 def _units(name: str) -> str:
@@ -292,11 +298,12 @@ def _meaning(name: str) -> str:
         return PROBABILITIES[name]
     base, _, suffix = name.rpartition("_")
     if suffix in ("low", "high") and base in PROBABILITIES:
-        return f"{'lower' if suffix == 'low' else 'upper'} end of the {moments.CONFIDENCE:.0%} Wilson interval of {base}"
+        return (
+            f"{'lower' if suffix == 'low' else 'upper'} end of the {moments.CONFIDENCE:.0%} Wilson interval of {base}"
+        )
     return f"standard error of {base}" if suffix == "se" else f"mean of {name} over samples, at the last time"
 
 
 def _short(value: object) -> str:
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 80 else text[:76] + " ..."
-

@@ -108,4 +108,3 @@ def versions() -> str:
     """Of everything whose version may change the last bits of a number, as JSON."""
     packages = ("modecollapse", "numpy", "scipy", "numba")
     return json.dumps({"python": platform.python_version()} | {name: metadata.version(name) for name in packages})
-
