@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
@@ -43,7 +44,9 @@ class Stored:
         It does if its problem, its options, its closed system or the version of our code differ.
         """
         try:
-            found = results.open(path)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", results.ResultWarning)  # judged below
+                found = results.open(path)
         except results.ResultError:
             return None
         problem = self._problem()

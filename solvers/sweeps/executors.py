@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures import CancelledError, Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from typing import Any
@@ -94,7 +94,7 @@ def _follow(ends: Connection) -> None:
 def on_cluster(address: str) -> Iterator[Cluster]:
     """The workers of a Dask scheduler. A unit whose worker dies runs again on another one.
 
-    Raises  SchedulerError without the package, or if nobody answers at the address.
+    Raises  SchedulerError without the package, or if nobody answers at the address; WorkerError if the scheduler ends.
     """
     try:
         import distributed
@@ -106,9 +106,15 @@ def on_cluster(address: str) -> Iterator[Cluster]:
     except (OSError, ValueError, TimeoutError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise SchedulerError(f"--scheduler: {address} does not answer ({reason}); must be host:port") from None
-    with client, client.get_executor(pure=False, retries=3) as executor:
+    with client, client.get_executor(pure=False) as executor:
         try:
             yield Cluster(executor, lambda: 2 * max(1, sum(client.nthreads().values())))
-        except BaseException:
+        except BaseException as error:
             executor.shutdown(wait=False)
+            if isinstance(error, CancelledError):
+                raise WorkerError(
+                    f"{address}: the scheduler is gone; what is done is kept, --resume continues"
+                ) from None
+            if isinstance(error, distributed.KilledWorker):
+                raise WorkerError(f"{address}: one unit of work ended several workers ({error})") from None
             raise

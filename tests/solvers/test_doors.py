@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 import solvers
-from solvers import results
+from solvers import results, systems
 from solvers.__main__ import app
 from solvers.console import progress_bar
 from solvers.particles.plan import SimulationError
@@ -50,7 +50,7 @@ def answer(problem, status):
         B=np.full((n, 2, 2), 0.5),
         status=np.array(status),
         quadrature_error=np.full((n, T), 3e-13),
-        system="a1b2",
+        system=systems.for_problem(problem).SYSTEM,
         backend="numpy",
         rtol=1e-8,
         atol=1e-10,

@@ -89,11 +89,11 @@ def test_starts_in_parts_and_pieces(whole, tmp_path, monkeypatch) -> None:
 
 
 def test_systems_and_sample_counts_may_change_along_the_grid(tmp_path) -> None:
-    grid = '"flow.weights" = ["softmax", "fisher-rao"]\n"init.samples" = [3, 30]\n"family.components" = [1, 2]\n'
+    grid = '"flow.weights" = ["softmax", "fisher-rao"]\n"init.samples" = [3, 30]\n'
     ds = swept(tmp_path, SMALL, ('"target.separation" = {start = 1.0, stop = 4.0, count = 4}\n', grid))
     assert len(json.loads(ds.attrs["systems"])) == 2
     np.testing.assert_array_equal(ds.samples.isel({"init.samples": 1}), 30)
-    two = ds.objective.isel({"init.samples": 1, "family.components": 1, "family.learn": 1})
+    two = ds.objective.isel({"init.samples": 1, "family.learn": 1})
     assert two[0] != two[1]
 
 
@@ -138,11 +138,11 @@ def test_killed_at_random_moments_and_resumed(whole, tmp_path) -> None:
     (tmp_path / "sweep.toml").write_text(SMALL)
     rng = np.random.default_rng(int(os.environ.get("SWEEP_KILL_SEED", "0")))
     out = tmp_path / "out.zarr"
-    for _ in range(3):
+    for _ in range(2):
         resume = ["--resume"] if out.exists() else []
         with subprocess.Popen(command(tmp_path / "sweep.toml", "--out", out, "--quiet", *resume), cwd=ROOT) as running:
             try:
-                running.wait(rng.uniform(1.0, 4.0))
+                running.wait(rng.uniform(1.0, 3.0))
             except subprocess.TimeoutExpired:
                 running.kill()
     done = process(tmp_path / "sweep.toml", "--out", out, *(["--resume"] if out.exists() else []))
@@ -206,9 +206,9 @@ def process_of(store):
 def test_an_existing_or_missing_store(copied, tmp_path) -> None:
     with pytest.raises(OutputError, match="exists; must be a new name, or the store of this sweep with --resume"):
         run(sweep(), copied, workers=1)
-    with pytest.raises(ResultError, match="none.zarr: does not exist; must be the store of a sweep"):
+    with pytest.raises(ResultError, match=r"none\.zarr: does not exist; must be the store of a sweep"):
         run(sweep(), tmp_path / "none.zarr", workers=1, resumed=True)
-    with pytest.raises(OutputError, match="folder .*none does not exist"):
+    with pytest.raises(OutputError, match=r"folder .*none does not exist"):
         run(sweep(), tmp_path / "none" / "out.zarr", workers=1)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["copied.zarr"]
 
