@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 import solvers
 from solvers import results, systems
 from solvers.__main__ import app
-from solvers.console import progress_bar
+from solvers.console import counting_bar, progress_bar
 from solvers.particles.plan import SimulationError
 from solvers.problem import ProblemError
 
@@ -218,10 +218,11 @@ def test_a_mistake_of_ours_is_not_called_bad_input(work, folder):
 
 
 def test_every_command_has_an_example():
-    for command in ("solve", "simulate", "compare"):
+    examples = dict.fromkeys(("solve", "simulate", "compare"), "problems/two_modes") | {"sweep": "sweeps/phase_diagram"}
+    for command, example in examples.items():
         done = call(command, "--help")
         assert done.exit_code == 0
-        assert f"Example: python -m solvers {command} figures/problems/two_modes.toml" in " ".join(done.stdout.split())
+        assert f"Example: python -m solvers {command} figures/{example}.toml" in " ".join(done.stdout.split())
 
 
 class Terminal:
@@ -255,6 +256,33 @@ def test_progress_is_shown_on_a_terminal_only(monkeypatch, capsys):
     assert "solving" in terminal.text
     assert "100%" in terminal.text
     assert capsys.readouterr() == ("", "")
+
+
+def test_a_sweep_shows_rate_and_time_left_on_a_terminal_only(monkeypatch, capsys):
+    with counting_bar("sweeping", "starts", quiet=False) as progress:
+        assert progress is None
+    monkeypatch.setattr(sys, "stderr", terminal := Terminal())
+    monkeypatch.setenv("TERM", "xterm")
+    with counting_bar("sweeping", "starts", quiet=False) as progress:
+        for done in (0, 500, 2000, 4000):
+            progress(done, 4000)
+    assert "sweeping" in terminal.text
+    assert "4000/4000" in terminal.text
+    assert "starts/s" in terminal.text
+    assert capsys.readouterr() == ("", "")
+
+
+def test_options_of_a_sweep_that_exclude_each_other(folder):
+    done = call("sweep", "two_modes.toml", "--out", "out.zarr", "--workers", 2, "--scheduler", "tcp://here:1")
+    assert (done.exit_code, done.stderr) == (2, "--scheduler: given with --workers; must be one of them\n")
+    done = call("sweep", "two_modes.toml", "--out", "out.zarr", "--workers", 0)
+    assert (done.exit_code, done.stderr) == (2, "--workers: is 0; must be a number >= 1\n")
+    done = call("sweep", "two_modes.toml", "--out", "out.zarr", "--backend", "tpu")
+    assert (done.exit_code, done.stderr) == (2, "tpu: unknown backend; allowed: numpy, cupy, auto, numba\n")
+    done = call("sweep", "two_modes.toml", "--out", "out.zarr")
+    assert (done.exit_code, done.stderr.count("\n")) == (2, 1)
+    assert done.stderr.startswith("two_modes.toml: dimension: unknown key")
+    assert left_in(folder) == ["two_modes.toml"]
 
 
 def process(*arguments, **options):

@@ -9,7 +9,7 @@ from solvers.problem import Problem, ProblemError
 from solvers.starts import starts
 from solvers.sweeps.plan import Sweep
 from solvers.sweeps.run import layout
-from tests.solvers.sweep_cases import SMALL, sweep
+from tests.solvers.sweep_cases import ROOT, SMALL, sweep
 
 RANGE = '"target.separation" = {start = 1.0, stop = 4.0, count = 4}'
 
@@ -125,3 +125,9 @@ def test_refusals_name_file_key_and_value(name: str) -> None:
         sweep(SMALL, *edits)
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "figures" / "sweeps").glob("*.toml")), ids=lambda path: path.stem)
+def test_the_sweeps_that_come_with_the_code_are_valid(path) -> None:
+    plan = Sweep.load(path)
+    assert plan.points >= 600
