@@ -17,6 +17,7 @@ import shutil
 import sys
 import tempfile
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
 
@@ -66,6 +67,7 @@ def _processor() -> str:
     return f"{platform.machine()} {binding.get_host_cpu_name()} {binding.get_host_cpu_features().flatten()}"
 
 
+@lru_cache(maxsize=64)
 def _digest(text: str) -> str:
     """Hash of all that decides the machine code: the text, our own files, versions, the processor."""
     here = Path(__file__).parent

@@ -7,6 +7,7 @@ import os
 import platform
 import secrets
 import warnings
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -189,15 +190,19 @@ def _dataset(
 
 
 def _attributes(problem: Problem, backend: str, command: str) -> dict[str, Any]:
-    packages = ["modecollapse", "numpy", "scipy", "xarray"]
-    versions = {"python": platform.python_version()} | {name: metadata.version(name) for name in packages}
     return {
         "problem": problem.text,
         "seed": problem.init.seed,
         "backend": backend,
         "command": command,
-        "versions": json.dumps(versions),
+        "versions": _versions(),
     }
+
+
+@cache
+def _versions() -> str:
+    packages = ["modecollapse", "numpy", "scipy", "xarray"]
+    return json.dumps({"python": platform.python_version()} | {name: metadata.version(name) for name in packages})
 
 
 def check_output(path: str | os.PathLike[str]) -> None:

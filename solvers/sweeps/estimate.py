@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from dataclasses import dataclass
@@ -11,10 +12,10 @@ from scipy.stats import t as student
 
 from solvers.problem import Problem
 from solvers.sweeps import executors
+from solvers.sweeps.dataset import VIEW, summaries
 from solvers.sweeps.plan import Sweep
+from solvers.sweeps.prepare import layout, prepare, refined
 from solvers.sweeps.refine import Rounds
-from solvers.sweeps.run import layout, prepare, refined
-from solvers.sweeps.store import summaries
 from solvers.sweeps.work import PIECE, Options, end_state
 
 __all__ = ["Estimate", "estimate"]
@@ -81,7 +82,7 @@ def estimate(sweep: Sweep, *, workers: int | None = None, options: Options | Non
     else:
         half = 0.0
     plan = layout(sweep)
-    units = int(np.prod([-(-n // b) for n, b in zip(plan.shape, plan.block, strict=True)])) * plan.parts
+    views = math.prod(-(-n // VIEW) for n in plan.shape)
     quantities = len(sweep.quantities)
     variables = len(summaries(np.full((1, 1, quantities + 1, 3), np.nan), sweep.quantities))
     first_points, first_starts = sweep.points, sweep.starts
@@ -94,10 +95,10 @@ def estimate(sweep: Sweep, *, workers: int | None = None, options: Options | Non
         starts=sweep.starts,
         first_points=first_points,
         first_starts=first_starts,
-        units=units,
-        files=units + variables * int(np.prod([-(-n // 64) for n in plan.shape])) + variables + 2 * len(plan.shape) + 3,
+        units=plan.units,
+        files=plan.units + variables * (views + 1) + 2 * len(plan.shape) + 4,
         seconds=(sweep.starts * mean, sweep.starts * max(mean - half, min(costs)), sweep.starts * (mean + half)),
-        workers=max(1, min(workers or executors.cores(), units)),
+        workers=max(1, min(workers or executors.cores(), plan.units)),
         memory=_peak_memory(),
         store=sweep.points * (plan.parts * (quantities + 1) * 24 + variables * 8),
     )

@@ -15,6 +15,9 @@ from typing import Any
 __all__ = ["Cluster", "SchedulerError", "WorkerError", "cores", "local", "on_cluster"]
 
 
+PATIENCE = 10.0  # seconds to wait for a scheduler
+
+
 class SchedulerError(RuntimeError):
     """A Dask scheduler that cannot be used; str() is the one-line message."""
 
@@ -102,7 +105,7 @@ def on_cluster(address: str) -> Iterator[Cluster]:
         raise SchedulerError("--scheduler: needs distributed; install modecollapse[distributed]") from None
     try:
         connect: Any = distributed.Client
-        client = connect(address, timeout=10)
+        client = connect(address, timeout=PATIENCE)
     except (OSError, ValueError, TimeoutError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise SchedulerError(f"--scheduler: {address} does not answer ({reason}); must be host:port") from None

@@ -10,27 +10,26 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from solvers.problem import ProblemError
 from solvers.reopen import ResultWarning, version_differences
 from solvers.sweeps import executors
+from solvers.sweeps.dataset import PROBABILITIES, Layout, summaries
 from solvers.sweeps.plan import Index, Sweep
+from solvers.sweeps.prepare import attributes_of, identity, layout, prepare, refined
 from solvers.sweeps.refine import Rounds
-from solvers.sweeps.store import FORMAT, PROBABILITIES, Layout, Store, create, resume, summaries
-from solvers.sweeps.work import PART, Options, Result, Unit, compute, end_state, kind, listed, versions
+from solvers.sweeps.store import Store, create, resume, unbroken
+from solvers.sweeps.work import Options, Result, Unit, compute, versions
 
 __all__ = ["Done", "Interrupted", "run"]
 
 Progress = Callable[[int, int], None]
 
 PUBLISH_EVERY = 5.0  # seconds between updates of the dataset
-UNIT = 16384  # starts of a unit of several points ...
-FEWEST = 64  # ... unless that made fewer units than this
 Z = 1.959963984540054  # of the 95 % interval of a mean
 
 
@@ -77,34 +76,44 @@ def run(
     options = options or Options()
     systems, backends = prepare(sweep, options)
     plan = identity(sweep, options, systems) | {"backend": backends}
-    if resumed:
-        store, attributes = resume(out, plan)
-        if other := version_differences(json.loads(attributes["versions"]), json.loads(versions())):
-            warnings.warn(
-                f"{os.fspath(out)}: was begun with {'; '.join(other)}; last bits may differ",
-                ResultWarning,
-                stacklevel=2,
-            )
-            store.annotate(resumed_with=versions())
-    else:
-        store = create(out, layout(sweep), attributes_of(sweep, systems, plan))
-    finished = np.zeros((*sweep.shape, store.layout.parts), dtype=bool)
+    attributes = attributes_of(sweep, systems, plan)
+    processes = max(1, min(workers or executors.cores(), layout(sweep).units))
+    # Workers first: without them no store is begun.
+    with executors.on_cluster(scheduler) if scheduler else executors.local(processes) as cluster:
+        return _run(sweep, out, resumed, plan, attributes, cluster, options, progress)
+
+
+def _run(
+    sweep: Sweep,
+    out: str | os.PathLike[str],
+    resumed: bool,
+    plan: dict[str, Any],
+    attributes: dict[str, Any],
+    cluster: executors.Cluster,
+    options: Options,
+    progress: Progress | None,
+) -> Done:
+    store, finished = None, np.zeros((*sweep.shape, 1), dtype=bool)
     try:
-        finished |= store.finished()
-        if resumed:
-            store.publish(everything=True)
-        processes = workers or executors.cores()
-        units = _units(sweep, store.layout, finished, np.ones(sweep.shape, dtype=bool))
-        count = len(list(itertools.islice(units, processes)))
-        processes = max(1, min(processes, count))
-        cluster = executors.on_cluster(scheduler) if scheduler else executors.local(processes)
+        with unbroken():
+            if resumed:
+                store = resume(out, plan)
+                if other := version_differences(store.versions, json.loads(versions())):
+                    message = f"{os.fspath(out)}: was begun with {'; '.join(other)}; last bits may differ"
+                    warnings.warn(message, ResultWarning, stacklevel=2)
+                    store.annotate(resumed_with=versions())
+            else:
+                store = create(out, layout(sweep), attributes)
+            finished = store.finished()
+            if resumed:
+                store.publish(everything=True)
         try:
-            if count:
-                with cluster as c:
-                    _rounds(sweep, store, finished, c, options, set(systems), progress)
+            _rounds(sweep, store, finished, cluster, options, set(plan["systems"]), progress)
         finally:
-            store.publish()
-        return Done(int(finished.all(axis=-1).sum()), sweep.points, *store.totals())
+            with unbroken():
+                store.publish()
+        with unbroken():
+            return Done(int(finished.all(axis=-1).sum()), sweep.points, *store.totals())
     except KeyboardInterrupt:
         done, total = int(finished.all(axis=-1).sum()), sweep.points
         raise Interrupted(
@@ -117,77 +126,9 @@ def run(
             "--resume and fewer --workers"
         ) from None
     finally:
-        store.release()
-
-
-def prepare(sweep: Sweep, options: Options) -> tuple[dict[str, Index], list[str]]:
-    """The systems of a sweep with a point where each is met, and the backends.
-
-    One start of every kind of problem is solved. Machine code is made on the way, once, before all workers would.
-    Raises  ProblemError if a quantity is not known, BackendError if the backend cannot solve a kind of problem.
-    """
-    ranges = []
-    for axis in sweep.axes:
-        floats = all(isinstance(value, float) for value in axis.values)
-        ranges.append(range(1 if floats else len(axis.values)))
-    first: dict[Any, Index] = {}
-    for index in itertools.islice(itertools.product(*ranges), 10_000):
-        first.setdefault(kind(sweep.problem(index)), index)
-    systems: dict[str, Index] = {}
-    backends = set()
-    for index in first.values():
-        problem = sweep.problem(index)
-        ds = end_state(problem, range(1), options)
-        for quantity in sweep.quantities:
-            if quantity not in ds:
-                raise ProblemError(f"{sweep.name}: output.quantities: {quantity}: not known; allowed: {listed(ds)}")
-        systems.setdefault(str(ds.attrs["system"]), index)
-        backends.add(str(ds.attrs["backend"]))
-    return systems, sorted(backends)
-
-
-def identity(sweep: Sweep, options: Options, systems: dict[str, Index]) -> dict[str, Any]:
-    """What decides the numbers of a sweep, by the name that messages use."""
-    content = {
-        "problem": sweep.base,
-        "grid": {axis.key: list(axis.values) for axis in sweep.axes},
-        "quantities": list(sweep.quantities),
-        "refine": asdict(sweep.refine) if sweep.refine else None,
-        **asdict(options),
-        "systems": sorted(systems),
-    }
-    return dict(json.loads(json.dumps(content, default=str)))
-
-
-def attributes_of(sweep: Sweep, systems: dict[str, Index], plan: dict[str, Any]) -> dict[str, Any]:
-    """Where the numbers come from. plan, grid, systems and versions are JSON, sweep and problem TOML."""
-    return {
-        "format": FORMAT,
-        "sweep": sweep.text,
-        "problem": sweep.base_text,
-        "grid": json.dumps({axis.key: list(axis.values) for axis in sweep.axes}, default=str),
-        "systems": json.dumps(systems),
-        "plan": json.dumps(plan),
-        "backend": ", ".join(plan["backend"]),
-        "rtol": plan["rtol"],
-        "atol": plan["atol"],
-        "seed": sweep.problem((0,) * len(sweep.shape)).init.seed,
-        "versions": versions(),
-        "command": "python -m solvers sweep",
-    }
-
-
-def layout(sweep: Sweep) -> Layout:
-    """How a sweep is cut into units: small enough to lose little by a kill, large enough to be worth a message."""
-    most = int(sweep.samples.max())
-    together = max(1, min(UNIT // max(most, 1), sweep.points // FEWEST))
-    block = [1] * len(sweep.shape)
-    if sweep.refine is None:  # which goes by points
-        for i in reversed(range(len(block))):
-            block[i] = min(sweep.shape[i], together)
-            together //= block[i]
-    coordinates = {axis.key: axis.coordinate for axis in sweep.axes}
-    return Layout(coordinates, tuple(block), -(-most // PART), sweep.quantities)
+        if store:
+            with unbroken():
+                store.release()
 
 
 def _units(
@@ -222,16 +163,13 @@ def _rounds(
     whole = tuple(slice(None) for _ in sweep.shape)
     for level in range(rounds.levels + 1):
         while True:
-            low, high = interval(store.sums(whole), sweep.quantities, sweep.refine.quantity)
+            with unbroken():
+                sums = store.sums(whole)
+            low, high = interval(sums, sweep.quantities, sweep.refine.quantity)
             wanted = rounds.wanted(level, low, high, sweep.refine.contour)
             if finished[wanted].all():
                 break
             _compute(sweep, store, finished, wanted, cluster, options, systems, progress)
-
-
-def refined(sweep: Sweep) -> tuple[bool, ...]:
-    """Along which keys a refined sweep halves its cells: those with three numbers or more."""
-    return tuple(axis.numerical and len(axis.values) > 2 for axis in sweep.axes)
 
 
 def interval(
@@ -282,11 +220,13 @@ def _compute(
             _check(result, systems)
             region = _region(corner, plan)
             size = tuple(s.stop - s.start for s in region)
-            store.write(corner, part, result.moments.reshape(*size, *result.moments.shape[1:]))
-            finished[region][..., part] = True
+            with unbroken():
+                store.write(corner, part, result.moments.reshape(*size, *result.moments.shape[1:]))
+                finished[region][..., part] = True
         report()
         if time.monotonic() - published > PUBLISH_EVERY:
-            store.publish()
+            with unbroken():
+                store.publish()
             published = time.monotonic()
 
 

@@ -6,15 +6,16 @@ dataset's variables are computed from it and written now and then, so they may l
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import json
 import os
 import secrets
 import shutil
+import signal
 import socket
+import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,45 +29,24 @@ from numpy.typing import NDArray
 from solvers.reopen import ResultError
 from solvers.results import OutputError
 from solvers.sweeps import moments
+from solvers.sweeps.dataset import VIEW, Layout, summaries, template
 
-__all__ = ["FORMAT", "Store", "create", "resume"]
+__all__ = ["FORMAT", "Store", "create", "resume", "unbroken"]
 
 Array = NDArray[np.float64]
 Index = tuple[int, ...]
 
 FORMAT = "modecollapse sweep 1"
 JOURNAL = "journal/moments"
-VIEW = 64  # points of the dataset that are written together, along each key
-PROBABILITIES = {
-    "collapsed": "probability that some mode has less than half its mass at the last time",
-    "aligned": "probability that besides two components share a dominant mode",
-    "vanished": "probability that some weight is below 0.01 at the last time",
-}
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Points of the grid by key, how many of them make a unit of work, and how many parts their starts have.
-
-    coordinates: by key. block: points of a unit along each key. parts: of the starts of a point.
-    """
-
-    coordinates: dict[str, NDArray[Any]]
-    block: tuple[int, ...]
-    parts: int
-    quantities: tuple[str, ...]
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return tuple(len(values) for values in self.coordinates.values())
 
 
 class Store:
-    """An open store; use as a context, which holds the lock. Made by `create` and `resume`."""
+    """An open store, which holds its lock until release. versions: those it was begun with, where it is resumed."""
 
     def __init__(self, path: Path, layout: Layout) -> None:
         self.path, self.layout = path, layout
         self._lock = filelock.FileLock(path / JOURNAL / ".lock")
+        self.versions: dict[str, str] = {}
         self._dirty: set[Index] = set()
 
     @property
@@ -165,20 +145,21 @@ class Store:
         zarr.open_group(self.path, mode="r+").attrs.update(attributes)
 
 
-def summaries(sums: Array, quantities: tuple[str, ...]) -> dict[str, NDArray[Any]]:
-    """Variables of the dataset from the journal (*shape, parts, Q + 1, 3); points with parts missing are nan."""
-    total = moments.merged(sums)
-    out: dict[str, NDArray[Any]] = {}
-    for i, quantity in enumerate(quantities):
-        out[quantity] = moments.mean(total[..., i, :])
-        if quantity in PROBABILITIES:
-            out[f"{quantity}_low"], out[f"{quantity}_high"] = moments.wilson(total[..., i, :])
-        else:
-            out[f"{quantity}_se"] = moments.standard_error(total[..., i, :])
-    known = ~np.isnan(total[..., -1, moments.COUNT])
-    for name, column in (("samples", moments.COUNT), ("failed", moments.SUM)):
-        out[name] = np.where(known, total[..., -1, column], 0).astype(np.int64)
-    return out
+@contextmanager
+def unbroken() -> Iterator[None]:
+    """Ctrl-C waits until the block is through: files are written by threads that an exception would leave behind."""
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield
+        return
+    pressed: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, frame: pressed.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if pressed:
+        raise KeyboardInterrupt
 
 
 def create(path: str | os.PathLike[str], layout: Layout, attributes: dict[str, Any]) -> Store:
@@ -194,7 +175,7 @@ def create(path: str | os.PathLike[str], layout: Layout, attributes: dict[str, A
     unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     store = Store(unfinished, layout)
     try:
-        _template(layout, attributes).to_zarr(unfinished, zarr_format=3, consolidated=False, mode="w-")
+        template(layout, attributes).to_zarr(unfinished, zarr_format=3, consolidated=False, mode="w-")
         zarr.create_group(unfinished / "journal")
         # Checksums in every file, so that damage is found, not averaged.
         journal = zarr.create_array(
@@ -221,8 +202,8 @@ def create(path: str | os.PathLike[str], layout: Layout, attributes: dict[str, A
     return store
 
 
-def resume(path: str | os.PathLike[str], plan: dict[str, Any]) -> tuple[Store, dict[str, Any]]:
-    """The store of an interrupted sweep, locked, and its attributes.
+def resume(path: str | os.PathLike[str], plan: dict[str, Any]) -> Store:
+    """The store of an interrupted sweep, locked.
 
     plan: what makes its numbers what they are, by name; must be that of the store.
     Raises  ResultError if it is not one, is damaged, or is that of another sweep; OutputError if it has a writer.
@@ -247,9 +228,10 @@ def resume(path: str | os.PathLike[str], plan: dict[str, Any]) -> tuple[Store, d
     store = Store(path, layout)
     store.take()
     for left in path.rglob("*.partial"):  # files that a killed writer had not finished
-        with contextlib.suppress(OSError):
+        with suppress(OSError):
             left.unlink()
-    return store, attributes
+    store.versions = json.loads(attributes["versions"])
+    return store
 
 
 def attributes_of(path: Path) -> dict[str, Any]:
@@ -264,44 +246,11 @@ def attributes_of(path: Path) -> dict[str, Any]:
             f"{path}: cannot be read as Zarr ({' '.join(str(error).split()) or type(error).__name__}); "
             "must be written by `python -m solvers sweep`"
         ) from None
-    if attributes.get("format") != FORMAT or not all(key in attributes for key in ("plan", "grid", "problem")):
+    if attributes.get("format") != FORMAT or not all(
+        key in attributes for key in ("plan", "grid", "problem", "versions")
+    ):
         raise ResultError(f"{path}: is not the store of a sweep; must be written by `python -m solvers sweep`")
     return attributes
-
-
-def _template(layout: Layout, attributes: dict[str, Any]) -> xr.Dataset:
-    """The dataset before anything is known. Nothing but metadata is written of it."""
-    dims = tuple(layout.coordinates)
-    shape = (1,) * len(dims)
-    variables: dict[str, xr.Variable] = {}
-    for name, values in summaries(
-        np.full((*shape, 1, len(layout.quantities) + 1, 3), np.nan), layout.quantities
-    ).items():
-        blank = np.broadcast_to(values, layout.shape)
-        variables[name] = xr.Variable(dims, blank, {"units": _units(name), "long_name": _meaning(name)})
-        # Zarr leaves out chunks that hold nothing but the fill value.
-        fill = np.nan if blank.dtype == np.float64 else 0
-        variables[name].encoding = {"chunks": tuple(min(n, VIEW) for n in layout.shape), "fill_value": fill}
-    return xr.Dataset(
-        variables, coords={key: (key, values) for key, values in layout.coordinates.items()}, attrs=attributes
-    )
-
-
-def _units(name: str) -> str:
-    return "nat" if name in ("objective", "objective_se", "mode_mass_distance", "mode_mass_distance_se") else "1"
-
-
-def _meaning(name: str) -> str:
-    if name in ("samples", "failed"):
-        return {"samples": "starts solved, 0 where none yet", "failed": "of these, starts that failed"}[name]
-    if name in PROBABILITIES:
-        return PROBABILITIES[name]
-    base, _, suffix = name.rpartition("_")
-    if suffix in ("low", "high") and base in PROBABILITIES:
-        return (
-            f"{'lower' if suffix == 'low' else 'upper'} end of the {moments.CONFIDENCE:.0%} Wilson interval of {base}"
-        )
-    return f"standard error of {base}" if suffix == "se" else f"mean of {name} over samples, at the last time"
 
 
 def _short(value: object) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import platform
 from dataclasses import dataclass, replace
+from functools import cache
 from importlib import metadata
 from typing import Any
 
@@ -104,6 +105,7 @@ def kind(problem: Problem) -> tuple[Any, ...]:
     return K, L, min(problem.dimension, K + L), repr(problem.flow), problem.family.learn, problem.sampler is None
 
 
+@cache
 def versions() -> str:
     """Of everything whose version may change the last bits of a number, as JSON."""
     packages = ("modecollapse", "numpy", "scipy", "numba")

@@ -81,7 +81,7 @@ def test_starts_in_parts_and_pieces(whole, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(work, "PIECE", 7)
     assert same_bits(results.open(whole), swept(tmp_path))
     monkeypatch.setattr(work, "PART", 16)
-    monkeypatch.setattr("solvers.sweeps.run.PART", 16)
+    monkeypatch.setattr("solvers.sweeps.prepare.PART", 16)
     parts = swept(tmp_path, name="parts.zarr")
     np.testing.assert_array_equal(parts.collapsed, results.open(whole).collapsed)
     np.testing.assert_allclose(parts.objective, results.open(whole).objective, rtol=1e-13)
@@ -184,7 +184,8 @@ def test_ctrl_c_exits_130_and_says_how_to_go_on(tmp_path) -> None:
 
 
 def test_two_writers_on_one_store_are_refused(copied) -> None:
-    from solvers.sweeps.store import Layout, Store
+    from solvers.sweeps.dataset import Layout
+    from solvers.sweeps.store import Store
 
     first = Store(copied, Layout({}, (), 1, ()))
     first.take()

@@ -11,6 +11,7 @@ import threading
 import pytest
 
 from solvers import results
+from solvers.sweeps import executors
 from solvers.sweeps.executors import SchedulerError
 from solvers.sweeps.run import run
 from tests.solvers.sweep_cases import ROOT, SMALL, same_bits, sweep, swept
@@ -62,9 +63,11 @@ def test_a_worker_that_dies_loses_nothing(cluster, tmp_path) -> None:
     assert same_bits(whole, results.open(tmp_path / "out.zarr"))
 
 
-def test_no_scheduler_is_one_message(tmp_path) -> None:
+def test_no_scheduler_is_one_message(tmp_path, monkeypatch) -> None:
     pytest.importorskip("distributed")
+    monkeypatch.setattr(executors, "PATIENCE", 0.5)
     with pytest.raises(
         SchedulerError, match=r"--scheduler: tcp://127\.0\.0\.1:1 does not answer .*; must be host:port"
     ):
         run(sweep(), tmp_path / "out.zarr", scheduler="tcp://127.0.0.1:1")
+    assert list(tmp_path.iterdir()) == []

@@ -8,7 +8,7 @@ import pytest
 from solvers.problem import Problem, ProblemError
 from solvers.starts import starts
 from solvers.sweeps.plan import Sweep
-from solvers.sweeps.run import layout
+from solvers.sweeps.prepare import layout
 from tests.solvers.sweep_cases import ROOT, SMALL, sweep
 
 RANGE = '"target.separation" = {start = 1.0, stop = 4.0, count = 4}'
