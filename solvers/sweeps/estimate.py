@@ -21,6 +21,7 @@ from solvers.sweeps.work import PIECE, Options, end_state
 __all__ = ["Estimate", "estimate"]
 
 PILOTS = 12
+BLOCK = 4096  # bytes that a file system takes for a file besides what is in it, at most
 LONG_ENOUGH = 0.2  # seconds; shorter timings are repeated with more starts
 
 
@@ -85,6 +86,7 @@ def estimate(sweep: Sweep, *, workers: int | None = None, options: Options | Non
     views = math.prod(-(-n // VIEW) for n in plan.shape)
     quantities = len(sweep.quantities)
     variables = len(summaries(np.full((1, 1, quantities + 1, 3), np.nan), sweep.quantities))
+    files = plan.units + variables * (views + 1) + 2 * len(plan.shape) + 4
     first_points, first_starts = sweep.points, sweep.starts
     if sweep.refine is not None:
         knots = Rounds(sweep.shape, refined(sweep), sweep.refine.levels).knots[0]
@@ -96,11 +98,11 @@ def estimate(sweep: Sweep, *, workers: int | None = None, options: Options | Non
         first_points=first_points,
         first_starts=first_starts,
         units=plan.units,
-        files=plan.units + variables * (views + 1) + 2 * len(plan.shape) + 4,
+        files=files,
         seconds=(sweep.starts * mean, sweep.starts * max(mean - half, min(costs)), sweep.starts * (mean + half)),
         workers=max(1, min(workers or executors.cores(), plan.units)),
         memory=_peak_memory(),
-        store=sweep.points * (plan.parts * (quantities + 1) * 24 + variables * 8),
+        store=sweep.points * (plan.parts * (quantities + 1) * 24 + variables * 8) + files * BLOCK,
     )
 
 
