@@ -7,8 +7,9 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from solvers import systems
+from solvers import compiled, systems
 from solvers.arrays import BackendError
+from solvers.integrate.nodes import LARGEST
 from solvers.problem import Problem
 from solvers.span import Span
 from solvers.starts import Starts
@@ -25,14 +26,11 @@ def paths(
 
     What is integrated are coordinates of the mean vectors in their span with the modes, R ≤ K + rank(c) of them, and θ;
     the overlaps are those of these vectors. Rows that failed hold nan.
-    Raises  BackendError for more than two components or modes.
+    Raises  BackendError for more than LARGEST components or modes.
     """
-    from solvers import compiled
-    from solvers.integrate.expectations import LARGEST
-
     K, L = problem.family.components, len(problem.target.weights)
     if max(K, L) > LARGEST:
-        raise BackendError(f"numba: {K} components and {L} modes; allowed: at most {LARGEST} of each, or numpy")
+        raise BackendError(f"numba: {K} components and {L} modes; allowed: at most {LARGEST} of each, or --backend numpy")
     s, m, theta = starts
     space = Span.of(problem, s, m)
     system = compiled.build(systems.read_compiled(problem), K, L, space.directions)

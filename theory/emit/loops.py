@@ -39,10 +39,10 @@ class Assign:
 
 @dataclass(frozen=True)
 class Expect:
-    """Expectations under one component k: softmax → `table`[k, :], logsumexp → `lse`[k], from mean[k, :] and cov."""
+    """Expectations under all components k at once: softmax → `table`[k, :], logsumexp → `lse`[k], of logits with means
+    mean[k, :] and the common covariance cov."""
 
     table: str
-    k: Symbol
     size: Symbol
 
 
@@ -151,7 +151,7 @@ class Program:
     def tables(self) -> list[Statement]:
         """Overlaps, laws, expectations, scalar tables."""
         out = self._nests([*self.overlap_equations, *self.law_equations])
-        out += [Loop(self.k, self.system.q.size, (Expect(n, self.k, node.size),)) for n, node in self.laws.items()]
+        out += [Expect(name, node.size) for name, node in self.laws.items()]
         return out + self._nests(self.scalar_tables)
 
     def velocity(self) -> list[Statement]:
