@@ -46,7 +46,13 @@ class OptionError(ValueError):
 def solve(
     problem_path: ProblemPath,
     out: Annotated[str, typer.Option(metavar="RUN.nc", help="The result, in NetCDF-4.", show_default=False)],
-    backend: Annotated[str, typer.Option(help="Where to compute: numpy, numba (CPU) or cupy (NVIDIA GPU).")] = "numpy",
+    backend: Annotated[
+        str | None,
+        typer.Option(
+            help="Where to compute: numba (compiled, CPU), numpy or cupy (NVIDIA GPU).",
+            show_default="numba up to 16 components and modes, else numpy",
+        ),
+    ] = None,
     rtol: Rtol = 1e-8,
     atol: Atol = 1e-10,
     quiet: Quiet = False,
@@ -159,7 +165,7 @@ def one_message() -> Iterator[None]:
         raise typer.Exit(2) from None
 
 
-def prepare(problem_path: str, out: str | None, backend: str, also: tuple[str, ...] = ()) -> Problem:
+def prepare(problem_path: str, out: str | None, backend: str | None, also: tuple[str, ...] = ()) -> Problem:
     """The problem, once everything that can be refused before computing has been accepted."""
     from solvers.arrays import backend_module
     from solvers.problem import Problem
@@ -170,7 +176,7 @@ def prepare(problem_path: str, out: str | None, backend: str, also: tuple[str, .
         check_output(out)
         if Path(out).exists() and Path(out).samefile(problem_path):
             raise OptionError(f"--out: {out} is the problem file itself; must be another file")
-    if backend not in also:  # these say themselves what they cannot do, before anything is computed
+    if backend is not None and backend not in also:  # these say themselves what they cannot do, before anything is computed
         backend_module(backend, also)
     return problem
 

@@ -14,9 +14,14 @@ from solvers.problem import Problem
 from solvers.span import Span
 from solvers.starts import Starts
 
-__all__ = ["parameters", "paths"]
+__all__ = ["parameters", "paths", "possible"]
 
 Array = NDArray[np.float64]
+
+
+def possible(problem: Problem) -> bool:
+    """Whether `paths` can do the problem."""
+    return max(problem.family.components, len(problem.target.weights)) <= LARGEST
 
 
 def paths(
@@ -29,8 +34,8 @@ def paths(
     Raises  BackendError for more than LARGEST components or modes.
     """
     K, L = problem.family.components, len(problem.target.weights)
-    if max(K, L) > LARGEST:
-        raise BackendError(f"numba: {K} components and {L} modes; allowed: at most {LARGEST} of each, or --backend numpy")
+    if not possible(problem):
+        raise BackendError(f"numba: {K} components and {L} modes; allowed: at most {LARGEST} of each, or numpy")
     s, m, theta = starts
     space = Span.of(problem, s, m)
     system = compiled.build(systems.read_compiled(problem), K, L, space.directions)

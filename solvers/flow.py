@@ -16,6 +16,7 @@ from scipy.integrate import LSODA
 from solvers import ensembles, results, systems
 from solvers.arrays import BackendError, backend_module, to_numpy
 from solvers.expectations import gaussian_softmax
+from solvers.integrate import batches
 from solvers.problem import Problem
 from solvers.span import Span
 from solvers.starts import starts
@@ -85,7 +86,7 @@ def solve(
     *,
     rtol: float = 1e-8,
     atol: float = 1e-10,
-    backend: str = "numpy",
+    backend: str | None = None,
     progress: Progress | None = None,
     drop: str | None = None,
 ) -> xr.Dataset:
@@ -93,7 +94,8 @@ def solve(
 
     backend "numpy" or "cupy": LSODA (Adams and BDF, switching by stiffness) on blocks of trajectories; its error norm
     is the maximum over the block, so the tolerances hold for each of them. A block that fails is split until the
-    failing trajectory is alone. "numba": solvers.ensembles, compiled, for up to two components and modes.
+    failing trajectory is alone. "numba": solvers.ensembles, compiled, for up to sixteen components
+    and modes. By default numba where it can do the problem, else numpy; the dataset says which.
 
     Returns
         The dataset of RUN.nc (solvers.results): m, s, w, v, objective (nats), mode_mass, outcomes, status, and
@@ -102,11 +104,13 @@ def solve(
         BackendError, or TermError for an unknown `drop`.
     """
     module = systems.for_problem(problem, drop=drop)
+    if backend is None:
+        backend = "numba" if drop is None and ensembles.possible(problem) else "numpy"
     if backend == "numba":
         if drop is not None:
             raise BackendError("numba: cannot drop a term; allowed with --drop: numpy, cupy")
         s, m, theta, status = ensembles.paths(problem, starts(problem), rtol=rtol, atol=atol, progress=progress)
-        return _dataset(problem, module, s, m, theta, status, backend, rtol, atol)
+        return _dataset(problem, module, s, m, theta, status, backend, rtol, atol, batches.gaussian_softmax)
     xp = backend_module(backend)
     s, m, theta = starts(problem)
     # A theory without one of its terms need not keep overlaps of vectors: it shall be seen as it is.
@@ -208,12 +212,13 @@ def _dataset(
     backend: str,
     rtol: float,
     atol: float,
+    softmax_of: Callable[..., tuple[Any, ...]] = gaussian_softmax,
 ) -> xr.Dataset:
     """Everything that follows from the states: weights, objective, mode masses, the error of the expectations."""
     errors: list[Array] = []
 
     def expect(mean: Array, cov: Array) -> tuple[Array, Array]:
-        softmax, logsumexp, error = gaussian_softmax(mean, cov, error=True)
+        softmax, logsumexp, error = softmax_of(mean, cov, error=True)
         errors.append(np.max(error, axis=-1))
         return softmax, logsumexp
 
