@@ -176,7 +176,8 @@ def prepare(problem_path: str, out: str | None, backend: str | None, also: tuple
         check_output(out)
         if Path(out).exists() and Path(out).samefile(problem_path):
             raise OptionError(f"--out: {out} is the problem file itself; must be another file")
-    if backend is not None and backend not in also:  # these say themselves what they cannot do, before anything is computed
+    # The others say themselves what they cannot do, before anything is computed.
+    if backend is not None and backend not in also:
         backend_module(backend, also)
     return problem
 

@@ -18,260 +18,27 @@ before the exponential and the sum lies between 1 and n.
 
 from __future__ import annotations
 
-from math import ceil, exp, floor, isfinite, log, pi, sqrt
+from math import exp, floor, sqrt
 from typing import Any
 
 import numpy as np
 from numba import njit
 
-from solvers.expectations.quadrature import (
-    DIGITS,
-    FLOOR,
-    LEVEL,
-    MAX_NODES,
-    RADIUS,
-    RANK_CUT,
-    REACH,
-    REPLICATES,
-    T_QUANTILE,
-    beyond,
-)
-from solvers.integrate.elementary import decay, logarithm, vectors
+from solvers.expectations.quadrature import FLOOR, RADIUS, REACH, REPLICATES, T_QUANTILE, beyond
+from solvers.integrate.elementary import decay, vectors
 from solvers.integrate.lanes import FLAGS
+from solvers.integrate.rules import rule
 from solvers.integrate.simd import W, load, select, store
+from solvers.integrate.sums import FOURS, add, add_moments, fill
 
-__all__ = ["FOURS", "average", "integrate", "moment_rows", "principal_axes", "rule"]
+__all__ = ["average", "integrate"]
 
 Array = Any
 
 SHARED = 150.0
 """Range of logits up to which exponentials are shared: four sums of e^−150 multiply to a normal number."""
-FOURS = 4
-"""Vectors of four nodes each that wait for being summed: their exponentials stay in the first cache."""
 _RADII = np.array([RADIUS[rank] for rank in range(3)])
 _BEYOND = np.array([beyond(rank) for rank in range(4)])
-
-
-@njit(**FLAGS)
-def moment_rows(size: int) -> int:
-    """Products p_i p_j and p_i p_j p_k with i ≤ j ≤ k < size."""
-    return size * (size + 1) // 2 + size * (size + 1) * (size + 2) // 6
-
-
-@njit(**FLAGS)
-def principal_axes(matrix: Array, variances: Array, axes: Array) -> None:
-    """Eigenvalues, ascending, and eigenvectors (columns) of a symmetric matrix, which is destroyed: Jacobi rotations."""
-    size = len(matrix)
-    axes[:] = 0.0
-    whole = 0.0
-    for i in range(size):
-        axes[i, i] = 1.0
-        for j in range(size):
-            whole += matrix[i, j] ** 2
-    for _ in range(40):
-        off = 0.0
-        for i in range(size):
-            for j in range(i):
-                off += matrix[i, j] ** 2
-        if off <= 1e-36 * whole:
-            break
-        for i in range(size):
-            for j in range(i + 1, size):
-                if matrix[i, j] == 0.0:
-                    continue
-                slope = (matrix[j, j] - matrix[i, i]) / (2 * matrix[i, j])
-                tangent = 1 / (abs(slope) + sqrt(slope * slope + 1))
-                if slope < 0:
-                    tangent = -tangent
-                cosine = 1 / sqrt(tangent * tangent + 1)
-                sine = tangent * cosine
-                for l in range(size):
-                    a, b = matrix[l, i], matrix[l, j]
-                    matrix[l, i], matrix[l, j] = cosine * a - sine * b, sine * a + cosine * b
-                for l in range(size):
-                    a, b = matrix[i, l], matrix[j, l]
-                    matrix[i, l], matrix[j, l] = cosine * a - sine * b, sine * a + cosine * b
-                for l in range(size):
-                    a, b = axes[l, i], axes[l, j]
-                    axes[l, i], axes[l, j] = cosine * a - sine * b, sine * a + cosine * b
-    for i in range(size):
-        variances[i] = matrix[i, i]
-    for i in range(size):
-        least = i
-        for j in range(i + 1, size):
-            if variances[j] < variances[least]:
-                least = j
-        if least != i:
-            variances[i], variances[least] = variances[least], variances[i]
-            for l in range(size):
-                axes[l, i], axes[l, least] = axes[l, least], axes[l, i]
-
-
-@njit(**FLAGS)
-def spacing(factor: Array, column: int) -> float:
-    """Step of the trapezoidal rule along a column of the factor."""
-    high, low = 0.0, 0.0
-    for i in range(len(factor)):
-        high, low = max(high, factor[i, column]), min(low, factor[i, column])
-    level = ceil(log(max(high - low, 0.4)) / log(LEVEL))
-    c = min(pi / LEVEL**level, sqrt(2 * DIGITS))
-    return 2 * pi * c / (DIGITS + c * c / 2)
-
-
-@njit(**FLAGS)
-def rule(matrix: Array, factor: Array) -> tuple[int, float, float, float]:
-    """Rank and steps of the rule for a covariance (size, size), which is destroyed, its factor, and what is dropped.
-
-    factor (size, size): of its columns the first is the longest for ranks 1 and 2, then the next; for rank 3 the first
-    three count; for higher ranks, and rank 3 = size, it is the symmetric root. Steps are 0 where they mean nothing.
-    """
-    size = len(matrix)
-    variances, axes = np.empty(size), np.empty((size, size))
-    principal_axes(matrix, variances, axes)
-    rank, dropped = 0, 0.0
-    for a in range(size):
-        if variances[a] > RANK_CUT * max(1.0, variances[size - 1]):
-            rank += 1
-    for a in range(size - rank):
-        dropped += max(0.0, variances[a])
-    factor[:] = 0.0
-    if rank > 3 or rank == 3 == size:
-        for a in range(size):
-            root = sqrt(max(0.0, variances[a]))
-            for i in range(size):
-                for j in range(size):
-                    factor[i, j] += root * axes[i, a] * axes[j, a]
-        return rank, 0.0, 0.0, 0.0 if rank > 3 else dropped
-    for a in range(rank):
-        # The longest axis first in the plane; in space as in NumPy.
-        column = rank - 1 - a if rank < 3 else a
-        root = sqrt(max(0.0, variances[size - rank + a]))
-        for i in range(size):
-            factor[i, column] = root * axes[i, size - rank + a]
-    first = spacing(factor, 0) if 1 <= rank <= 2 else 0.0
-    second = spacing(factor, 1) if rank == 2 else 0.0
-    if rank == 2:
-        coarser = max(1.0, sqrt(pi * _RADII[2] ** 2 / (first * second) / MAX_NODES))
-        first, second = first * coarser, second * coarser
-    return rank, first, second, dropped
-
-
-@njit(**FLAGS)
-def fill(at: int, n: int, directions: int, z: Array, factor: Array, offset: Array, powers: Array, tops: Array) -> None:
-    """Exponentials e_j and maxima of the four vectors of nodes ±z, ±z' (rows of z), in place `at` of FOURS."""
-    for pair in range(2):
-        high, low = 0.0 * load(z, 0), 0.0 * load(z, 0)
-        for j in range(n - 1):
-            field = factor[j, 0] * load(z, pair * directions)
-            for a in range(1, directions):
-                field += factor[j, a] * load(z, pair * directions + a)
-            ahead, behind = offset[j] + field, offset[j] - field
-            row = (j * FOURS + at) * 4 + 2 * pair
-            store(powers, row, ahead)
-            store(powers, row + 1, behind)
-            high, low = select(ahead > high, ahead, high), select(behind > low, behind, low)
-        for j in range(n - 1):
-            row = (j * FOURS + at) * 4 + 2 * pair
-            store(powers, row, decay(load(powers, row) - high))
-            store(powers, row + 1, decay(load(powers, row + 1) - low))
-        row = ((n - 1) * FOURS + at) * 4 + 2 * pair
-        store(powers, row, decay(-high))
-        store(powers, row + 1, decay(-low))
-        store(tops, at * 4 + 2 * pair, high)
-        store(tops, at * 4 + 2 * pair + 1, low)
-
-
-@njit(**FLAGS)
-def add(
-    count: int, n: int, weights: Array, shares: Array, tops: Array, powers: Array, inverse: Array, sums: Array
-) -> None:
-    """Add `count` times four vectors of nodes to the sums.
-
-    weights (rows, n) W; sums (rows (n + 1) + 2, W): Σ share e_j / norm and Σ share log norm of every row, then
-    Σ share and Σ share max f.
-    """
-    rows = len(weights)
-    total, peak = load(sums, rows * (n + 1)), load(sums, rows * (n + 1) + 1)
-    for q in range(count):
-        share = load(shares, q)
-        total += 4.0 * share
-        peak += share * (
-            load(tops, 4 * q) + load(tops, 4 * q + 1) + (load(tops, 4 * q + 2) + load(tops, 4 * q + 3))
-        )
-    store(sums, rows * (n + 1), total)
-    store(sums, rows * (n + 1) + 1, peak)
-    for k in range(rows):
-        first = k * (n + 1)
-        logs = load(sums, first + n)
-        for q in range(count):
-            weight = weights[k, 0]
-            a, b = weight * load(powers, 4 * q), weight * load(powers, 4 * q + 1)
-            c, d = weight * load(powers, 4 * q + 2), weight * load(powers, 4 * q + 3)
-            for j in range(1, n):
-                weight, row = weights[k, j], (j * FOURS + q) * 4
-                a += weight * load(powers, row)
-                b += weight * load(powers, row + 1)
-                c += weight * load(powers, row + 2)
-                d += weight * load(powers, row + 3)
-            share, ab, cd = load(shares, q), a * b, c * d
-            every = ab * cd
-            logs += share * logarithm(every)
-            each = share / every
-            of_ab, of_cd = each * cd, each * ab
-            store(inverse, 4 * q, of_ab * b)
-            store(inverse, 4 * q + 1, of_ab * a)
-            store(inverse, 4 * q + 2, of_cd * d)
-            store(inverse, 4 * q + 3, of_cd * c)
-        store(sums, first + n, logs)
-        for j in range(n):
-            a, row = load(sums, first + j), j * FOURS * 4
-            b, c, d = 0.0 * a, 0.0 * a, 0.0 * a
-            for q in range(count):
-                a += load(inverse, 4 * q) * load(powers, row + 4 * q)
-                b += load(inverse, 4 * q + 1) * load(powers, row + 4 * q + 1)
-                c += load(inverse, 4 * q + 2) * load(powers, row + 4 * q + 2)
-                d += load(inverse, 4 * q + 3) * load(powers, row + 4 * q + 3)
-            store(sums, first + j, (a + b) + (c + d))
-
-
-@njit(**FLAGS)
-def add_moments(count: int, n: int, shares: Array, powers: Array, inverse: Array, moments: Array) -> None:
-    """After `add` with one row of weights 1: add share p_i p_j and share p_i p_j p_k of the same nodes, i ≤ j ≤ k < n−1.
-
-    powers becomes p; inverse, scratch.
-    """
-    size = n - 1
-    for q in range(count):
-        share = load(shares, q)
-        some = select(share > 0.0, share, 1.0)
-        for m in range(4 * q, 4 * q + 4):
-            factor = load(inverse, m) / some
-            for j in range(size):
-                row = j * FOURS * 4 + m
-                store(powers, row, factor * load(powers, row))
-    pair, triple = 0, size * (size + 1) // 2
-    for i in range(size):
-        for j in range(i, size):
-            total = load(moments, pair)
-            for q in range(count):
-                share = load(shares, q)
-                for m in range(4 * q, 4 * q + 4):
-                    product = share * load(powers, i * FOURS * 4 + m) * load(powers, j * FOURS * 4 + m)
-                    store(inverse, m, product)
-                    total += product
-            store(moments, pair, total)
-            pair += 1
-            for k in range(j, size):
-                a = load(moments, triple)
-                b, c, d = 0.0 * a, 0.0 * a, 0.0 * a
-                row = k * FOURS * 4
-                for m in range(0, 4 * count, 4):
-                    a += load(inverse, m) * load(powers, row + m)
-                    b += load(inverse, m + 1) * load(powers, row + m + 1)
-                    c += load(inverse, m + 2) * load(powers, row + m + 2)
-                    d += load(inverse, m + 3) * load(powers, row + m + 3)
-                store(moments, triple, (a + b) + (c + d))
-                triple += 1
 
 
 @njit(**FLAGS)

@@ -52,9 +52,7 @@ def log_softmax(work: Array, n: int, theta: int, log_w: int, w: int) -> None:
 
 
 @njit(**FLAGS)
-def expect(
-    work: Array, K: int, n: int, mean: int, cov: int, softmax: int, lse: int, slope: int, slopes: bool
-) -> None:
+def expect(work: Array, K: int, n: int, mean: int, cov: int, softmax: int, lse: int, slope: int, slopes: bool) -> None:
     """E softmax and E logsumexp of n ≤ 2 logits under K components of these means and this covariance.
 
     slopes: also what `expect_tangent` needs, for component k in rows slope + k SLOPES(n), ....

@@ -8,18 +8,33 @@ from __future__ import annotations
 
 from typing import Any
 
-from numba import carray, cfunc, types
+import numba
+from numba import cfunc, types
 
-from solvers.integrate.cubature import integrate, moment_rows
+from solvers.integrate.cubature import integrate
 from solvers.integrate.linked import ARGUMENTS
 from solvers.integrate.protocol import ENTRY
 from solvers.integrate.simd import W
+from solvers.integrate.sums import moment_rows
+
+carray: Any = numba.carray  # type: ignore[attr-defined]
 
 
 @cfunc(types.void(*ARGUMENTS), **ENTRY)
 def entry(
-    means: Any, covs: Any, count: int, rows: int, n: int, points: Any, length: int, place: int, values: Any,
-    moments: Any, products: int, errors: Any, estimates: int,
+    means: Any,
+    covs: Any,
+    count: int,
+    rows: int,
+    n: int,
+    points: Any,
+    length: int,
+    place: int,
+    values: Any,
+    moments: Any,
+    products: int,
+    errors: Any,
+    estimates: int,
 ) -> None:
     """`integrate` with arrays as pointers; products, estimates: 1 if there is room for moments, for errors."""
     integrate(

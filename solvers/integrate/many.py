@@ -13,12 +13,12 @@ import numpy as np
 from numba import njit, types
 
 from solvers.integrate import expectations
-from solvers.integrate.cubature import moment_rows
 from solvers.integrate.expectations import SLOPES
 from solvers.integrate.lanes import FLAGS
 from solvers.integrate.linked import ARGUMENTS, SYMBOL
 from solvers.integrate.nodes import DIRECTORY
 from solvers.integrate.simd import W, load, some, store
+from solvers.integrate.sums import moment_rows
 
 __all__ = ["SLOPES", "expect", "expect_tangent"]
 
@@ -29,9 +29,7 @@ _expect_two, _change_two = expectations.expect, expectations.expect_tangent
 
 
 @njit(**FLAGS)
-def expect(
-    work: Array, K: int, n: int, mean: int, cov: int, softmax: int, lse: int, slope: int, slopes: bool
-) -> None:
+def expect(work: Array, K: int, n: int, mean: int, cov: int, softmax: int, lse: int, slope: int, slopes: bool) -> None:
     """E softmax and E logsumexp of n logits under K components of these means and this covariance.
 
     slopes: also what `expect_tangent` needs, for component k in rows slope + k SLOPES(n), ....

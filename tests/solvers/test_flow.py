@@ -1,9 +1,8 @@
 """The integrator around the closed equations: tolerances, blocks, save times, and trajectories that fail."""
 
+from functools import partial
 from itertools import pairwise
 from types import SimpleNamespace
-
-from functools import partial
 
 import numpy as np
 import pytest

@@ -6,8 +6,8 @@ import pytest
 from solvers import expectations
 from solvers.expectations.quadrature import REACH, grid, sobol
 from solvers.integrate.batches import gaussian_softmax
-from solvers.integrate.cubature import principal_axes
 from solvers.integrate.nodes import LARGEST, nodes
+from solvers.integrate.rules import principal_axes
 
 
 def laws(n, rank, width, offset, seed, count=3, rows=4):
