@@ -10,7 +10,7 @@ from solvers.particles.replicas import replicas_path, velocities
 from solvers.problem import Problem
 from solvers.starts import starts, vectors
 
-FIELDS = ("s", "m", "w", "objective", "mode_mass")
+FIELDS = ("s", "m", "w", "v", "objective", "mode_mass")
 
 
 def problem(
