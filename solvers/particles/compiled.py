@@ -135,30 +135,38 @@ def _pair(pair, particle, step, source, k0, k1):  # type: ignore[no-untyped-def]
     return r * (b if exchange else a), r * (a if exchange else b)
 
 
+# Rows are passed by their index and cut out inside: a slice passed between functions is counted in memory by atomic
+# instructions, which cost as much as drawing ten numbers. Only in slices does LLVM see that no index is negative.
+
+
 @_compiled
-def draw(x, first, particle, step, source, k0, k1):  # type: ignore[no-untyped-def]
-    """Fill x (tiles, TILE) with the standard normal numbers of a particle, from pair `first` on. The rest: np.uint64."""
-    for i in range(x.shape[0]):
+def draw(x, row, begin, end, particle, step, source, k0, k1):  # type: ignore[no-untyped-def]
+    """Fill x[row, begin:end], whole tiles of coordinates, with normal numbers. From `particle` on: np.uint64."""
+    tiles = x[row, begin:end].reshape((end - begin) // TILE, TILE)
+    for i in range(tiles.shape[0]):
         for z in range(_PAIRS):
-            pair = np.uint64(first + i * _PAIRS + z)
-            x[i, z], x[i, z + _PAIRS] = _pair(pair, particle, step, source, k0, k1)
+            a, b = _pair(np.uint64(begin // 2 + i * _PAIRS + z), particle, step, source, k0, k1)
+            tiles[i, z] = a
+            tiles[i, z + _PAIRS] = b
+
+
+@_compiled
+def _place(x, row, begin, end, means, origin, scale, d):  # type: ignore[no-untyped-def]
+    """x[row] becomes mean + scale·x between begin and end, 0 beyond d."""
+    part, mean = x[row, begin:end], means[origin, begin:end]
+    for j in range(part.size):
+        part[j] = mean[j] + scale * part[j]
+    for j in range(d - begin, part.size):
+        part[j] = 0.0
 
 
 @_reordered
-def _dot(a, b):  # type: ignore[no-untyped-def]
+def _dot(x, row, begin, end, y, other):  # type: ignore[no-untyped-def]
+    one, two = x[row, begin:end], y[other, begin:end]
     total = 0.0
-    for j in range(a.size):
-        total += a[j] * b[j]
+    for j in range(one.size):
+        total += one[j] * two[j]
     return total
-
-
-@_compiled
-def _place(x, mean, scale, inside):  # type: ignore[no-untyped-def]
-    """x becomes mean + scale·x in its first coordinates, which are inside R^d, and 0 beyond."""
-    for j in range(x.size):
-        x[j] = mean[j] + scale * x[j]
-    for j in range(inside, x.size):
-        x[j] = 0.0
 
 
 @_exact
@@ -216,6 +224,7 @@ def accumulate(  # type: ignore[no-untyped-def]
         mean, variance, constant = means[g], variances[g], constants[g]
         for s in range(moment.shape[1]):
             origin = K + s if forward else s
+            scale = math.sqrt(variance[origin])
             for begin in range(first, last, block):
                 count = min(block, last - begin)
                 dots[:, :count] = 0.0
@@ -223,14 +232,12 @@ def accumulate(  # type: ignore[no-untyped-def]
                 for j in range(0, width, _STRETCH):
                     end = min(j + _STRETCH, width)
                     for p in range(count):
-                        part = x[p, j:end]
-                        tiles = part.reshape((end - j) // TILE, TILE)
-                        particle, source = np.uint64(begin + p), np.uint64(origin)
-                        draw(tiles, j // 2, particle, step, source, keys[g, 0], keys[g, 1])
-                        _place(part, mean[origin, j:end], math.sqrt(variance[origin]), min(end, d) - j)
-                        square[p] += _dot(part, part)
+                        particle = np.uint64(begin + p)
+                        draw(x, p, j, end, particle, step, np.uint64(origin), keys[g, 0], keys[g, 1])
+                        _place(x, p, j, end, mean, origin, scale, d)
+                        square[p] += _dot(x, p, j, end, x, p)
                         for a in range(A):
-                            dots[a, p] += _dot(part, mean[a, j:end])
+                            dots[a, p] += _dot(x, p, j, end, mean, a)
                 for a in range(A):
                     inverse, shift = 1.0 / variance[a], constant[a]
                     for p in range(count):

@@ -22,29 +22,33 @@ LISTENING = 16  # steps between two waits for the GPU: launches return at once, 
 SOURCE = Path(__file__).with_name("kernel.cu")
 
 
-def constants(K: int, L: int, forward: bool, d: int, threads: int = THREADS, warp: int = WARP) -> dict[str, int]:
+def constants(K: int, L: int, forward: bool, d: int) -> dict[str, int]:
     """The compile-time constants of the kernel for K components, L modes and d dimensions.
 
     x is held for as many particles at once as registers allow, 4, 2 or 1; if not for one, drawn twice.
     """
     coefficients = K if forward else 1
-    each = -(-(8 * -(-d // TILE)) // threads)  # pairs of a thread
+    each = -(-(8 * -(-d // TILE)) // THREADS)  # pairs of a thread
     fits = [batch for batch in (4, 2, 1) if 2 * each * (batch + coefficients) <= HELD_NUMBERS]
     return {
         "COMPONENTS": K,
         "MODES": L,
         "FORWARD": int(forward),
-        "THREADS": threads,
-        "WARP": warp,
+        "THREADS": THREADS,
+        "WARP": WARP,
         "BATCH": (fits or [4])[0] if K + L <= 16 else 1,
         "HELD": each if fits else 0,
     }
 
 
+def options(K: int, L: int, forward: bool, d: int) -> tuple[str, ...]:
+    """What the compiler is told."""
+    return ("-std=c++14", *(f"-D{name}={value}" for name, value in constants(K, L, forward, d).items()))
+
+
 @lru_cache
-def _kernel(xp: Any, chosen: tuple[tuple[str, int], ...]) -> Any:
-    options = ("-std=c++14", *(f"-D{name}={value}" for name, value in chosen))
-    return xp.RawModule(code=SOURCE.read_text(encoding="utf-8"), options=options).get_function("particle_sums")
+def _kernel(xp: Any, told: tuple[str, ...]) -> Any:
+    return xp.RawModule(code=SOURCE.read_text(encoding="utf-8"), options=told).get_function("particle_sums")
 
 
 def sample(
@@ -67,7 +71,7 @@ def sample(
     scalar = xp.empty((pieces, replicas, drawn_from, 1 + coefficients))
     inputs = (xp.ascontiguousarray(part) for part in (at.means, at.variances, at.constants(gram), gram, draws.keys))
     sizes = np.float64(at.beta), np.uint32(draws.step), np.uint64(particles), np.uint64(block), np.uint64(d)
-    launch = _kernel(xp, tuple(constants(K, A - K, forward, d).items()))
+    launch = _kernel(xp, options(K, A - K, forward, d))
     launch((pieces, drawn_from, replicas), (THREADS,), (*inputs, *sizes, moment, table, scalar))
     moment, table, scalar = (part.sum(0) / particles for part in (moment, table, scalar))
     if report:

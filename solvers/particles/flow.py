@@ -48,6 +48,11 @@ def simulate(
     Raises
         SimulationError if the step, the particles, the replicas or the memory do not do; BackendError.
     """
+    batch = problem.flow.batch
+    if batch is not None and (particles, step) != (batch.size, batch.step):
+        raise SimulationError(
+            f"{problem.name}: flow.batch: particles are {particles} and step is {step:g}; must be its size and step"
+        )
     plan(problem, particles=particles, replicas=replicas, step=step, backend=backend)  # refuses before anything is made
     begin = starts(problem)
     count = len(begin.s)

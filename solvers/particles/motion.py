@@ -28,7 +28,7 @@ from solvers.problem import Problem
 
 @dataclass(frozen=True)
 class Motion:
-    """Velocities and value, one row a replica: dmu (replica, K, d), dtheta, dlog_v (replica, K), objective (replica)."""
+    """Velocities and value, one row a replica: dmu (replica, K, d), dtheta and dlog_v (replica, K), objective."""
 
     dmu: Any
     dtheta: Any

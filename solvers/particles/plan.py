@@ -25,6 +25,7 @@ REPLICAS_TOGETHER = 8  # at most, on a CPU: enough to hide the cost of Python at
 TOGETHER_BYTES = 2**22  # of particles a step: where there are more, Python costs nothing and memory is saved
 PARTIAL_BYTES = 2**28  # of sums that blocks of a GPU make side by side
 GPU_BLOCKS = 2048  # of threads, at least, to occupy any GPU; a constant, so that all GPUs add in one order
+MOST_ON_GPU = 256  # components and modes
 PLAIN_ROWS = 9  # arrays as long as the normals that array code makes on the way to them
 
 # The part of the free memory a simulation may take.
@@ -83,13 +84,18 @@ def plan(problem: Problem, *, particles: int, replicas: int, backend: str, step:
         )
     K, L, times = problem.family.components, len(problem.target.weights), len(problem.time.times)
 
+    if backend == "cupy" and K + L > MOST_ON_GPU:
+        raise SimulationError(
+            f"{problem.name}: cupy: {K} components and {L} modes; a GPU takes at most {MOST_ON_GPU} together, as its "
+            "blocks share the inner products with all of them; allowed: numba"
+        )
     drawn_from, coefficients = (L, K) if is_forward(problem) else (K, 1)
 
     def cut(d: int) -> tuple[int, int, int, int]:
         row = d * FLOAT
         sums = drawn_from * coefficients * row
         if backend == "cupy":
-            together = max(1, min(replicas, PARTIAL_BYTES // (4 * sums)))
+            together = max(1, min(replicas, PARTIAL_BYTES // (4 * sums), 65_535))  # as many as a grid may be deep
             pieces = max(1, min(GPU_BLOCKS // (together * drawn_from), PARTIAL_BYTES // (together * sums), particles))
             block = -(-particles // pieces)
             held = -(-particles // block) * together * sums

@@ -142,6 +142,17 @@ def test_simulate(work, folder):
     assert work.calls[1][1] == {"particles": 256, "replicas": 32, "step": 0.05, "backend": "numba"}
 
 
+def test_simulate_takes_a_batch_from_the_problem(work, folder):
+    (folder / "batch.toml").write_text(PROBLEM.replace("[init]", "[flow]\nbatch = {size = 20, step = 0.1}\n[init]"))
+    assert call("simulate", "batch.toml", "--out", "sim.nc", "--quiet").exit_code == 0
+    assert work.calls[0][1] == {"particles": 20, "replicas": 32, "step": 0.1, "backend": "numba"}
+    for option, value in (("--particles", 20), ("--step", 0.2)):
+        done = call("simulate", "batch.toml", "--out", "sim.nc", option, value)
+        assert done.exit_code == 2
+        assert done.stderr == f"{option}: is {value}; must be left out, since the problem has flow.batch\n"
+    assert len(work.calls) == 1
+
+
 @pytest.mark.parametrize(("agrees", "status"), [(True, 0), (False, 1)])
 def test_compare(work, folder, agrees, status):
     work.agrees = agrees

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import ctypes
-import itertools
 import subprocess
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-
-from solvers.particles import device
-from solvers.particles.estimate import Averages, Draws, Mixtures, sources
 
 SHIM = """
 #include <barrier>
@@ -64,30 +62,40 @@ extern "C" void launch(
 """
 
 
-def build(folder: Path, constants: dict[str, int]) -> Any:
-    """`launch` of a library with these constants."""
-    path = folder / ("_".join(map(str, constants.values())) + ".cpp")
-    path.write_text(SHIM + device.SOURCE.read_text(encoding="utf-8") + LAUNCH, encoding="utf-8")
-    options = ["-std=c++20", "-O1", "-w", "-shared", "-fPIC", "-pthread", "-ffp-contract=off"]
-    defines = [f"-D{name}={value}" for name, value in constants.items()]
-    library = path.with_suffix(".so")
-    subprocess.run(["g++", *options, *defines, str(path), "-o", str(library)], check=True)
-    return ctypes.CDLL(str(library)).launch
+class HostCuda:
+    """Stands in for the module cupy: its arrays are NumPy's, and its RawModule makes C++ of CUDA."""
+
+    def __init__(self, folder: Path, threads: int) -> None:
+        self.folder, self.threads, self.free = folder, threads, 2**30
+        runtime = SimpleNamespace(memGetInfo=lambda: (self.free, 2**34))
+        stream = SimpleNamespace(synchronize=lambda: None)
+        self.cuda = SimpleNamespace(runtime=runtime, get_current_stream=lambda: stream)
+        self.launches = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(np, name)
+
+    def get_default_memory_pool(self) -> Any:
+        return SimpleNamespace(free_bytes=lambda: 0)
+
+    def RawModule(self, *, code: str, options: tuple[str, ...]) -> Any:
+        defines = [option for option in options if option.startswith("-D")]
+        path = self.folder / f"kernel{''.join(defines)}.cpp"
+        path.write_text(SHIM + code + LAUNCH, encoding="utf-8")
+        # No contraction: rounding as in NumPy.
+        flags = ["-std=c++20", "-O1", "-w", "-shared", "-fPIC", "-pthread", "-ffp-contract=off"]
+        subprocess.run(["g++", *flags, *defines, str(path), "-o", str(path.with_suffix(".so"))], check=True)
+        library = ctypes.CDLL(str(path.with_suffix(".so")))
+        return SimpleNamespace(get_function=lambda name: partial(self._launch, library.launch))
+
+    def _launch(self, function: Any, grid: tuple[int, int, int], block: tuple[int], arguments: Any) -> None:
+        assert block == (self.threads,)
+        self.launches += 1
+        function(*map(ctypes.c_uint, grid), *map(_argument, arguments))
 
 
-def sample(launch: Any, at: Mixtures, forward: bool, draws: Draws, *, particles: int, block: int) -> Averages:
-    """What device.sample does, with NumPy arrays and the kernel on the CPU."""
-    replicas, A, d = at.means.shape
-    drawn_from, coefficients = len(sources(at, forward)), at.components if forward else 1
-    pieces = -(-particles // block)
-    moment = np.zeros((pieces, replicas, drawn_from, coefficients, d))
-    table = np.empty((pieces, replicas, drawn_from, A))
-    scalar = np.empty((pieces, replicas, drawn_from, 1 + coefficients))
-    gram = at.gram
-    inputs = [np.ascontiguousarray(part) for part in (at.means, at.variances, at.constants(gram), gram, draws.keys)]
-    grid = (ctypes.c_uint(size) for size in (pieces, drawn_from, replicas))
-    sizes = (ctypes.c_double(at.beta), ctypes.c_uint(draws.step), *map(ctypes.c_ulonglong, (particles, block, d)))
-    pointers = [part.ctypes.data_as(ctypes.c_void_p) for part in itertools.chain(inputs, (moment, table, scalar))]
-    launch(*grid, *pointers[:5], *sizes, *pointers[5:])
-    moment, table, scalar = (part.sum(0) / particles for part in (moment, table, scalar))
-    return Averages(moment, table, scalar[..., 0], scalar[..., 1:])
+def _argument(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        assert value.flags.c_contiguous
+        return value.ctypes.data_as(ctypes.c_void_p)
+    return {np.float64: ctypes.c_double, np.uint32: ctypes.c_uint32, np.uint64: ctypes.c_uint64}[type(value)](value)
