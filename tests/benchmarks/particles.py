@@ -30,8 +30,9 @@ SOLVERS = {
     "numpy-threads": "NumPy, a thread a core",
     "jax": "jax.jit",
 }
-# (d, particles of each component for each replica); as many replicas as make a timing long enough
-CASES = ((64, 1000), (1000, 1000), (10_000, 1000))
+STEPS = 5  # of each replica of this simulation, with as many evaluations; the others repeat one
+# (d, particles of each component at each step); as many repetitions as make a timing long enough
+CASES = ((64, 1000), (1000, 1000), (10_000, 400))
 BLOCK_BYTES = 2**21  # of NumPy's and jax's particles at a time: the fastest of 2**18 to 2**25 for both, or near it
 
 
@@ -42,7 +43,7 @@ def measure(cores: int, *, quick: bool, say: Callable[[str], None]) -> list[Row]
     _cpu: by a second of processor time, all threads together, which a busy machine disturbs less.
     """
     rows: list[Row] = []
-    rounds, seconds = (2, 0.2) if quick else (7, 1.0)
+    rounds, seconds = (2, 0.2) if quick else (5, 1.0)
     for d, particles in CASES[:2] if quick else CASES:
         runs: dict[str, list[tuple[float, float]]] = {}
         pools = {key: _pool(cores, 1 if key == "numpy-threads" else cores) for key in SOLVERS}
@@ -92,29 +93,30 @@ _ready: tuple[Run, int, int] | None = None
 
 
 def _prepare(key: str, d: int, particles: int, cores: int, seconds: float) -> None:
-    """Compile, and find how many replicas fill the time."""
+    """Compile, and find how many evaluations fill the time: a multiple of all cores doing all steps."""
     global _ready
     rng = np.random.default_rng(0)
     mu, nu = (rng.standard_normal((count, d)) / np.sqrt(d) for count in (K, L))
     run = MAKERS[key](mu, nu, particles, cores)
-    run(cores)
+    unit = cores * STEPS
+    run(unit)
     begin = time.perf_counter()
-    run(4 * cores)
-    replicas = cores * max(4, int(np.ceil(4 * seconds / (time.perf_counter() - begin))))
-    _ready = run, replicas, replicas * particles * K * d
+    run(unit)
+    count = unit * max(1, round(seconds / (time.perf_counter() - begin)))
+    _ready = run, count, count * particles * K * d
 
 
 def _time() -> tuple[float, float]:
     """Particle-dimensions a second, and a second of processor time."""
     assert _ready is not None
-    run, replicas, work = _ready
+    run, count, work = _ready
     wall, cpu = time.perf_counter(), time.process_time()
-    run(replicas)
+    run(count)
     return work / (time.perf_counter() - wall), work / (time.process_time() - cpu)
 
 
 def _this(mu: Any, nu: Any, particles: int, cores: int) -> Run:
-    from solvers.particles.replicas import velocities
+    from solvers.particles.replicas import replicas_path
     from solvers.problem import Problem
 
     rows = ", ".join(f"[{', '.join(map(repr, row))}]" for row in nu.tolist())
@@ -124,14 +126,17 @@ def _this(mu: Any, nu: Any, particles: int, cores: int) -> Run:
         target = {{means = [{rows}]}}
         family = {{components = {K}, learn = ["means", "weights"]}}
         init = {{scale = 1.0}}
-        time = {{end = 1.0}}
+        time = {{end = {0.05 * (STEPS - 1)}, save = 2}}
         """
     )
-    return lambda replicas: velocities(problem, mu, np.zeros(K), particles=particles, replicas=replicas)
+    # Evaluations: one a step, and one at the end.
+    return lambda count: replicas_path(
+        problem, mu, np.zeros(K), particles=particles, replicas=count // STEPS, step=0.05
+    )
 
 
 def _normals(mu: Any, nu: Any, particles: int, cores: int) -> Run:
-    """The numbers that `velocities` draws, in blocks of the same size, from a compiled loop in as many threads."""
+    """The numbers that the simulation draws, in blocks of the same size, from a compiled loop in as many threads."""
     from numba import njit
 
     from solvers.particles.compiled import draw
