@@ -24,12 +24,12 @@ def engine(backend: str) -> Engine:
     Raises  BackendError if there is none of that name, or it cannot be used here.
     """
     if backend == "numba":
-        from solvers.particles import compiled  # seconds, for those who do not want it
+        from solvers.particles.compiled import sample  # loads numba, seconds for those who do not want it
 
-        return Engine(backend_module("numpy"), compiled.sample)
+        return Engine(backend_module("numpy"), sample)
     xp = backend_module(backend, also=("numba",))
     if backend == "numpy":
         return Engine(xp, estimate)
-    from solvers.particles import device
+    from solvers.particles.device import sample as on_device
 
-    return Engine(xp, device.sample)
+    return Engine(xp, on_device)
