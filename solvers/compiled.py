@@ -43,7 +43,7 @@ _HEADER = '''"""A closed system as the kernels see it; assembled by solvers.comp
 from numba import njit
 
 from solvers.integrate.expectations import log_softmax
-from solvers.integrate.{expectations} import SLOPES, expect, expect_tangent
+from solvers.integrate.{expectations} import SLOPES, expect, expect_fixed, expect_tangent
 from solvers.integrate.simd import W, fabs, larger, load, select, some, store
 {options}
 K, L, R = {components}, {modes}, {directions}
@@ -195,12 +195,26 @@ class CompiledSystem:
             raise ValueError(f"parameters: shape {p.shape}, must be ({parameters},)")
         return y, p
 
+    def completed(self, p: Array) -> Array:
+        """What kernels take for p: behind it a table for every law of two logits with a fixed covariance."""
+        from solvers.expectations.fixed_variance import LINE, fixed_variance
+
+        laws, work = self.modules["system"].FIXED, self.work()
+        self.modules["pointwise"].prepare(p, work)
+        # In a row of parameters all lanes are the same; the last logit is zero, so the first has the variance.
+        tables = [fixed_variance(work[row, 0]) if size == 2 else np.zeros(LINE) for row, size in reversed(laws)]
+        raw = np.empty(len(p) + len(tables) * LINE + 8)
+        start = (-raw.ctypes.data // 8 - len(p)) % 8  # tables, and so their rows, on cache lines
+        out = raw[start : start + len(p) + len(tables) * LINE]
+        np.concatenate([p, *tables], out=out)
+        return out
+
     def observables(self, y: Array, p: Array) -> Array:
         """Objective (nats), mode masses, table B: (n, 1 + L + K L)."""
         y, p = self.checked(y, p)
         outputs = self.modules["system"].OUT
         out = np.empty((len(y), outputs))
-        self.modules["pointwise"].observe(y, p, out, self.rows(self.size + outputs), self.work())
+        self.modules["pointwise"].observe(y, self.completed(p), out, self.rows(self.size + outputs), self.work())
         return out
 
     def derivatives(self, y: Array, p: Array) -> tuple[Array, Array]:
@@ -208,5 +222,5 @@ class CompiledSystem:
         y, p = self.checked(y, p)
         velocity, slope = np.empty(y.shape), np.empty((*y.shape, self.size))
         area = self.rows((2 + self.size) * self.size)
-        self.modules["pointwise"].differentiate(y, p, velocity, slope, area, self.work())
+        self.modules["pointwise"].differentiate(y, self.completed(p), velocity, slope, area, self.work())
         return velocity, slope

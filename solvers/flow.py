@@ -17,7 +17,7 @@ from solvers import ensembles, results, systems
 from solvers.arrays import BackendError, backend_module, to_numpy
 from solvers.expectations import gaussian_softmax
 from solvers.integrate import batches
-from solvers.problem import Problem
+from solvers.problem import Problem, ProblemError
 from solvers.span import Span
 from solvers.starts import starts
 
@@ -103,6 +103,8 @@ def solve(
     Raises
         BackendError, or TermError for an unknown `drop`.
     """
+    if problem.flow.batch is not None:
+        raise ProblemError(f"{problem.name}: flow.batch: is for `simulate` in this version; leave it out")
     module = systems.for_problem(problem, drop=drop)
     if backend is None:
         backend = "numba" if drop is None and ensembles.possible(problem) else "numpy"

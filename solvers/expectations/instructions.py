@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import factorial
 from typing import Any
 
 from llvmlite import ir
 
+BLOCK = 8
+"""Numbers loaded at once from a row of coefficients."""
+WIDTH = 16
+"""Numbers in a row of arguments or results: two registers, so that one's instructions fill the other's waiting time."""
 LANES = 8
 """Doubles in one vector; LLVM cuts it to the registers of the processor."""
 ONE = 1023 << 52
@@ -50,16 +55,49 @@ class Lanes:
             vector = builder.insert_element(vector, element, _SHORT(z))
         return Real(self, vector)
 
-    def gather_rows(self, pointer: Any, index: Integer, count: int) -> list[Real]:
-        """pointer[index + n] lane by lane for n < count, a multiple of LANES: contiguous loads, then transposition."""
+    def spread(self, pointer: Any, n: int) -> Real:
+        """pointer[n] in every lane."""
+        builder = self.builder
+        number = builder.load(builder.gep(pointer, [_INT(n)]))
+        vector = ir.Constant(self.type(_DOUBLE), ir.Undefined)
+        first = builder.insert_element(vector, number, _SHORT(0))
+        return Real(self, builder.shuffle_vector(first, vector, ir.Constant(ir.VectorType(_SHORT, self.width), None)))
+
+    def gather_pair(self, pointer: Any, index: Integer) -> tuple[Real, Real]:
+        """pointer[index] and pointer[index + 1] lane by lane."""
         builder = self.builder
         if self.width == 1:
-            return [self.gather(pointer, index + n) for n in range(count)]
-        first = list(self._each(index))
-        columns = []
-        for n in range(0, count, LANES):
-            columns += _transpose(builder, [self.load(pointer, builder.add(place, _INT(n))).value for place in first])
-        return [Real(self, column) for column in columns]
+            return self.gather(pointer, index), self.gather(pointer, index + 1)
+        pairs = [Lanes(builder, 2).load(pointer, place).value for place in self._each(index)]
+        # Even and odd lanes apart: every second number of both is then a number of neighbours.
+        halves = [_joined(builder, pairs[z::2]) for z in (0, 1)]
+        even = [half * self.width + z for z in range(0, self.width, 2) for half in (0, 1)]
+        first, second = (builder.shuffle_vector(*halves, _mask([z + n for z in even])) for n in (0, 1))
+        return Real(self, first), Real(self, second)
+
+    def gather_block(self, pointer: Any, index: Integer) -> list[Real]:
+        """pointer[index + n] lane by lane for n < BLOCK: contiguous loads, then transposition."""
+        if self.width == 1:
+            return [self.gather(pointer, index + n) for n in range(BLOCK)]
+        rows = [self.load(pointer, place).value for place in self._each(index)]
+        return [Real(self, column) for column in _transpose(self.builder, rows)]
+
+    def where_any(self, condition: Any, compute: Callable[[], list[Real]], otherwise: list[Real]) -> list[Real]:
+        """compute(), in all lanes, if the condition holds in any of them; else `otherwise`, and it is not computed."""
+        builder, some = self.builder, condition
+        if self.width > 1:
+            packed = builder.bitcast(condition, ir.IntType(self.width))
+            some = builder.icmp_unsigned("!=", packed, packed.type(0))
+        before = builder.block
+        with builder.if_then(some, likely=False):
+            computed = compute()
+            inside = builder.block
+        joined = []
+        for yes, no in zip(computed, otherwise, strict=True):
+            joined.append(builder.phi(self.type(_DOUBLE)))
+            joined[-1].add_incoming(no.value, before)
+            joined[-1].add_incoming(yes.value, inside)
+        return [Real(self, value) for value in joined]
 
     def _each(self, index: Integer) -> list[Any]:
         """The 64-bit numbers of the lanes."""
@@ -72,20 +110,36 @@ class Lanes:
         return self.builder.bitcast(self.builder.gep(pointer, [position]), self.type(_DOUBLE).as_pointer())
 
 
+def _mask(places: list[int]) -> Any:
+    return ir.Constant(ir.VectorType(_SHORT, len(places)), places)
+
+
+def _joined(builder: Any, parts: list[Any]) -> Any:
+    """Vectors of one length, a power of two of them, as one."""
+    while len(parts) > 1:
+        size = 2 * parts[0].type.count
+        parts = [builder.shuffle_vector(*parts[n : n + 2], _mask(list(range(size)))) for n in range(0, len(parts), 2)]
+    return parts[0]
+
+
 def _transpose(builder: Any, rows: list[Any]) -> list[Any]:
-    """Eight vectors of eight, transposed by exchanging halves of blocks of 2, 4 and 8: three times eight shuffles."""
-    for size in (1, 2, 4):
-        mixed = list(rows)
-        for i in range(LANES):
-            if not i & size:
-                kept = [z if not z & size else LANES + z - size for z in range(LANES)]
-                moved = [z + size if not z & size else LANES + z for z in range(LANES)]
-                mixed[i], mixed[i + size] = (
-                    builder.shuffle_vector(rows[i], rows[i + size], ir.Constant(ir.VectorType(_SHORT, LANES), mask))
-                    for mask in (kept, moved)
-                )
-        rows = mixed
-    return rows
+    """Eight vectors of eight, transposed: pairs of numbers, then twice quarters of vectors, are exchanged."""
+
+    def mixed(x: Any, y: Any, masks: tuple[list[int], list[int]]) -> tuple[Any, Any]:
+        return tuple(builder.shuffle_vector(x, y, _mask(mask)) for mask in masks)
+
+    def quarters(*which: int) -> list[int]:
+        return [2 * quarter + n for quarter in which for n in (0, 1)]
+
+    alternate = ([0, 8, 2, 10, 4, 12, 6, 14], [1, 9, 3, 11, 5, 13, 7, 15])
+    pairs = [mixed(rows[i], rows[i + 1], alternate) for i in range(0, BLOCK, 2)]
+    columns = [None] * BLOCK
+    for odd in (0, 1):
+        low = [mixed(pairs[i][odd], pairs[i + 1][odd], (quarters(0, 1, 4, 5), quarters(2, 3, 6, 7))) for i in (0, 2)]
+        for half in (0, 1):
+            first, second = mixed(low[0][half], low[1][half], (quarters(0, 2, 4, 6), quarters(1, 3, 5, 7)))
+            columns[4 * half + odd], columns[4 * half + 2 + odd] = first, second
+    return columns
 
 
 class Number:
@@ -122,6 +176,14 @@ class Real(Number):
     def __neg__(self) -> Real:
         return Real(self.lanes, self.lanes.builder.fneg(self.value))
 
+    def times_plus(self, factor: Real, term: Real) -> Real:
+        """self * factor + term, these two in one instruction where the processor has it."""
+        builder, kind = self.lanes.builder, self.lanes.type(_DOUBLE)
+        name = "llvm.fmuladd." + ("f64" if self.lanes.width == 1 else f"v{self.lanes.width}f64")
+        known = builder.module.globals
+        fmuladd = known[name] if name in known else ir.Function(builder.module, ir.FunctionType(kind, [kind] * 3), name)
+        return Real(self.lanes, builder.call(fmuladd, [self.value, factor.value, term.value]))
+
     def compare(self, sign: str, other: Any) -> Any:
         """A condition; false where either is nan."""
         return self.lanes.builder.fcmp_ordered(sign, self.value, self.operand(other))
@@ -129,6 +191,10 @@ class Real(Number):
     def replaced(self, condition: Any, other: Any) -> Real:
         """`other` where the condition holds, self elsewhere."""
         return Real(self.lanes, self.lanes.builder.select(condition, self.operand(other), self.value))
+
+    def absolute(self) -> Real:
+        magnitude: Real = (self.bits() & (1 << 63) - 1).double()
+        return magnitude
 
     def bits(self) -> Integer:
         return Integer(self.lanes, self.lanes.builder.bitcast(self.value, self.lanes.type(_INT)))

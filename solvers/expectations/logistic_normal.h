@@ -63,25 +63,22 @@ LN_FUNCTION ln_jet logistic_normal(double a, double variance, const double *tabl
     const double delta = 2 * index - position, tau2 = (shifted - middle) * (scale * scale);
 
     const double *c = table + 2 * LN_LEVELS + ((code >> 6) + index) * LN_TERMS;
-    double before = 1, u = delta;
-    double s0 = c[0] + c[1] * u, s1 = c[1] + c[2] * u, s2 = c[2] + c[3] * u, s3 = c[3] + c[4] * u;
+    double s0 = 0, s1 = 0, s2 = 0, s3 = 0, t0 = 0, t1 = 0, t2 = 0, t3 = 0; /* S_m[n] and S_m[n + 1] */
     LN_UNROLL
-    for (int n = 2; n < LN_TERMS; n++) {
-        const double next = delta * (1.0 / n) * u + tau2 * (1.0 / n) * before;
-        before = u;
-        u = next;
-        s0 += c[n] * u;
-        if (n + 1 < LN_TERMS) s1 += c[n + 1] * u;
-        if (n + 2 < LN_TERMS) s2 += c[n + 2] * u;
-        if (n + 3 < LN_TERMS) s3 += c[n + 3] * u;
+    for (int n = LN_TERMS - 1; n >= 0; n--) {
+        const double step = (n + 1) * tau2;
+        const double next3 = s2 + step * t3 + delta * s3, next2 = s1 + step * t2 + delta * s2;
+        const double next1 = s0 + step * t1 + delta * s1, next0 = c[n] + step * t0 + delta * s0;
+        t0 = s0; t1 = s1; t2 = s2; t3 = s3;
+        s0 = next0; s1 = next1; s2 = next2; s3 = next3;
     }
 
     double tail = 0;
     if (beyond && !(alpha < v)) tail = exp(0.5 * v - alpha);
     s0 = beyond ? tail : s0 * grown;
     s1 = beyond ? tail : s1 * scale;
-    s2 = beyond ? tail : s2 * (scale * scale * shrunk);
-    s3 = beyond ? tail : s3 * (scale * scale * scale * (shrunk * shrunk));
+    s2 = beyond ? tail : s2 * (2 * scale * scale * shrunk);
+    s3 = beyond ? tail : s3 * (6 * scale * scale * scale * (shrunk * shrunk));
     s0 = s0 < 0 ? 0 : s0;
     s1 = s1 < 0 ? 0 : s1;
 

@@ -10,7 +10,12 @@ themselves solve the heat equation,
     Σ_n u_n xⁿ = exp(δ x + τ x²)   ⇒   u_n = (δ u_{n−1} + 2τ u_{n−2})/n,  ∂u_n/∂δ = u_{n−1}.
 
 One row of coefficients therefore serves all derivatives, J⁽ᵐ⁾ = H^{−m} Σ_n c_{n+m} u_n, and two variables cost no more
-coefficients than one. No exponential is evaluated. Three exact steps bring every argument to a patch:
+coefficients than one. The table holds c_n/n!. Compiled code sums downwards (Clenshaw), two operations for every
+coefficient and derivative:
+
+    S_m[n] = C[n] + δ S_m[n+1] + 2τ(n+1) S_m[n+2],   C = c_n/n! for m = 0, else S_{m−1}[n+1];   J⁽ᵐ⁾ = m! H^{−m} S_m[0].
+
+No exponential is evaluated. Three exact steps bring every argument to a patch:
 
     a > 0           softplus(a) = a + softplus(−a), so J(a) = a + J(−a).
     α beyond reach  there J < 1e-16 max(1, √v); it is replaced by its leading term exp(−α + v/2), or 0 where v > α.
@@ -23,6 +28,7 @@ same method for numba and for C, C++ and CUDA.
 from __future__ import annotations
 
 from functools import lru_cache
+from math import factorial
 from pathlib import Path
 from typing import Any
 
@@ -59,9 +65,10 @@ def coefficients() -> NDArray[np.float64]:
 
 @lru_cache(maxsize=2)
 def _table(xp: Any) -> tuple[Any, Any]:
-    """(levels (2, LEVELS), rows (patches, TERMS)) in the memory of that module."""
+    """(levels (2, LEVELS), c_n (patches, TERMS)) in the memory of that module."""
     table = xp.asarray(coefficients())
-    return xp.ascontiguousarray(table[:ROWS].reshape(LEVELS, 2).T), table[ROWS:].reshape(-1, TERMS)
+    factorials = xp.asarray([float(factorial(n)) for n in range(TERMS)])
+    return xp.ascontiguousarray(table[:ROWS].reshape(LEVELS, 2).T), table[ROWS:].reshape(-1, TERMS) * factorials
 
 
 def logistic_normal(a: Any, b: Any) -> tuple[Any, Any]:

@@ -70,7 +70,8 @@ def patches(level: int) -> tuple[float, NDArray[np.float64]]:
         taylor = _taylor(mpf(float(middle)), 1 / mpf(scale), count)
         projection = _projection(mpf(float(middle)), mpf(float(upper - lower)), scale)
         fitted = taylor[:TERMS] + (projection @ taylor[TERMS:] >> BITS)
-        return scale, np.array([[float(mp.ldexp(int(c), -BITS)) for c in patch] for patch in fitted.T])
+        rows = [[mp.ldexp(int(c), -BITS) / mp.factorial(n) for n, c in enumerate(patch)] for patch in fitted.T]
+        return scale, np.array(rows, dtype=float)
 
 
 def _taylor(v: Any, half: Any, count: int) -> Integers:

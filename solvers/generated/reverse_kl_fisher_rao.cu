@@ -5,7 +5,7 @@
 //
 // States y, N of them: x (K, R), coordinates of the mean vectors in a span of R directions, then theta (K).
 // Parameters p: nu, c, log_pi, v, u, d, log_v, log_u, learn_means, learn_weights; nu (L, R) in the same coordinates.
-// `work` holds WORK + N rows. Needed in scope: DEVICE, K, L, R, SLOPES, weights, expect, expect_tangent.
+// `work` holds WORK + N rows. Needed in scope: DEVICE, K, L, R, SLOPES, weights, expect, expect_fixed, expect_tangent.
 //
 //     expect(work, K, n, mean, cov, softmax, lse, slope, slopes)
 //         E softmax and E logsumexp of n Gaussian logits, the last of them zero, under K components. All arguments after
@@ -72,6 +72,26 @@ constexpr int N = K * R + K;
 constexpr int OUT = 1 + L + K * L;
 
 
+// What depends on parameters only, into `work`: to be called before any other function uses it.
+DEVICE void fixed(const double* p, double* work) {
+    const double v = p[P_V];
+    const double u = p[P_U];
+    const double d = p[P_D];
+    const double log_v = p[P_LOG_V];
+    const double log_u = p[P_LOG_U];
+    const double inv_v = 1.0 / v;
+    const double inv_u = 1.0 / u;
+    for (int o = 0; o < L; ++o) {
+        for (int n = 0; n < L; ++n) {
+            work[R_COV_B + o * L + n] = (
+                p[P_C + (L - 1) * L + L - 1] * inv_u * inv_u * v + p[P_C + n * L + o] * inv_u * inv_u * v
+                - p[P_C + (L - 1) * L + n] * inv_u * inv_u * v - p[P_C + (L - 1) * L + o] * inv_u * inv_u * v
+            );
+        }
+    }
+}
+
+
 // Weights and expectation tables at y; with slopes, also what the Jacobian needs of them.
 DEVICE void tables(const double* y, const double* p, double* work, bool slopes) {
     for (int k = 0; k < K * R; ++k) {
@@ -128,16 +148,8 @@ DEVICE void tables(const double* y, const double* p, double* work, bool slopes) 
             );
         }
     }
-    for (int o = 0; o < L; ++o) {
-        for (int n = 0; n < L; ++n) {
-            work[R_COV_B + o * L + n] = (
-                p[P_C + (L - 1) * L + L - 1] * inv_u * inv_u * v + p[P_C + n * L + o] * inv_u * inv_u * v
-                - p[P_C + (L - 1) * L + n] * inv_u * inv_u * v - p[P_C + (L - 1) * L + o] * inv_u * inv_u * v
-            );
-        }
-    }
     expect(work, K, K, R_MEAN_A, R_COV_A, R_A, R_LSE_A, R_SLOPE_A, slopes);
-    expect(work, K, L, R_MEAN_B, R_COV_B, R_B, R_LSE_B, R_SLOPE_B, slopes);
+    expect_fixed(work, p, 0, K, L, R_MEAN_B, R_COV_B, R_B, R_LSE_B, R_SLOPE_B, slopes);
     for (int k = 0; k < K; ++k) {
         work[R_F + k] = (
             0.5 * inv_u * p[P_C + (L - 1) * L + L - 1] + 0.5 * d * log_u + 0.5 * inv_u * d * v

@@ -17,8 +17,6 @@ __all__ = ["gaussian_softmax"]
 
 Array = NDArray[np.float64]
 
-WIDTH = 8
-"""Lanes of a vector, W of simd.py (not imported: it needs numba)."""
 TOGETHER = 128
 """Distributions of one covariance that share a pass: their sums fit in the second cache."""
 
@@ -72,6 +70,8 @@ def gaussian_softmax(mean: Any, cov: Any, *, error: bool = False) -> tuple[Any, 
 
 @cache
 def _nodes(n: int) -> Array:
+    from solvers.expectations.instructions import WIDTH
+
     return nodes(n, width=WIDTH, shifted=True)
 
 

@@ -121,6 +121,7 @@ class _Task:
     ) -> None:
         self.system, self.p, self.times, self.method = system, p, times, method
         self.rtol, self.atol, self.max_steps, self.stop_at_equilibrium = rtol, atol, max_steps, stop_at_equilibrium
+        self.completed = system.completed(p)
         self.stop = np.zeros(1, dtype=np.int64)  # read by the kernels at every step
         self.scratch = threading.local()
 
@@ -176,7 +177,7 @@ class _Task:
             counters = np.zeros((module.SLOTS, module.W), dtype=np.int64)
             setattr(self.scratch, kernel, (self.system.rows(module.ROWS), self.system.work(), counters))
         scratch = getattr(self.scratch, kernel)
-        common = (queue, many, self.p, self.rtol, self.atol, self.max_steps)
+        common = (queue, many, self.completed, self.rtol, self.atol, self.max_steps)
         getattr(module, kernel)(*common, *options, self.stop, *scratch)
 
     def settled(self, many: Any, rows: NDArray[np.intp]) -> tuple[NDArray[np.bool_], NDArray[np.complex128]]:

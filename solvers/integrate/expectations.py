@@ -13,7 +13,8 @@ from typing import Any
 from numba import njit
 from numba.extending import register_jitable
 
-from solvers.expectations.compiled import softplus_jet_rows, softplus_rows
+from solvers.expectations.compiled import softplus_jet_rows, softplus_line_rows, softplus_rows
+from solvers.expectations.fixed_variance import LINE
 from solvers.expectations.logistic_normal import coefficients
 from solvers.integrate.elementary import decay, logarithm
 from solvers.integrate.lanes import FLAGS
@@ -67,6 +68,29 @@ def expect(work: Array, K: int, n: int, mean: int, cov: int, softmax: int, lse: 
             softplus_jet_rows(work, mean + 2 * k, cov, lse + k, softmax + 2 * k, kept, kept + 1, TABLE)
         else:
             softplus_rows(work, mean + 2 * k, cov, lse + k, softmax + 2 * k, TABLE)
+        store(work, softmax + 2 * k + 1, 1.0 - load(work, softmax + 2 * k))
+
+
+@njit(**FLAGS)
+def expect_fixed(
+    work: Array,
+    p: Array,
+    law: int,
+    K: int,
+    n: int,
+    mean: int,
+    cov: int,
+    softmax: int,
+    lse: int,
+    slope: int,
+    slopes: bool,
+) -> None:
+    """The same for logits whose covariance does not move: for two, by a table of their own, one of those that end p."""
+    if n != 2 or slopes:
+        expect(work, K, n, mean, cov, softmax, lse, slope, slopes)
+        return
+    for k in range(K):
+        softplus_line_rows(work, mean + 2 * k, lse + k, softmax + 2 * k, p, p.size - (law + 1) * LINE)
         store(work, softmax + 2 * k + 1, 1.0 - load(work, softmax + 2 * k))
 
 

@@ -17,6 +17,7 @@ from solvers.integrate.lanes import (
     NUMBERS,
     PENDING,
     ROW,
+    SAVED,
     SPREAD,
     STIFF,
     STREAK,
@@ -25,26 +26,29 @@ from solvers.integrate.lanes import (
     TRIED,
     H,
     T,
-    combine,
     due,
     fate,
     finish_steps,
     first_step,
     judge,
     leave,
+    next_time,
     save_due,
     take,
     try_steps,
 )
-from solvers.integrate.protocol import ENTRY, FLAGS, N, rhs
+from solvers.integrate.protocol import ENTRY, FLAGS, N, fixed, rhs
 from solvers.integrate.simd import W, fabs, larger, load, select, some, store
 from solvers.integrate.tableaus import DOP853
+from solvers.integrate.unrolled import define, weighted_sum
 
 Array = Any
 
 EXPLICIT_ORDER, STAGES, ALL_STAGES, DENSE = DOP853.error_order, DOP853.stages, len(DOP853.a), len(DOP853.dense)
 A, ERRORS, DENSE_WEIGHTS, STABILITY = DOP853.a, DOP853.errors, DOP853.dense, DOP853.stability
 SPREADS = A[STAGES, :STAGES] - A[STAGES - 1, :STAGES]
+PENDING_ROWS = (3 + ALL_STAGES) * N
+"""Of the steps that wait for their dense output: y, two for scratch, and all stages."""
 
 NEAR = 0.5
 """Share of the stability limit from where a step counts as near it."""
@@ -53,47 +57,49 @@ STIFF_STEPS = 4
 WORTH = 30.0
 """A trajectory is handed over if this many explicit steps would still be needed at least."""
 
-ROWS = (3 + ALL_STAGES + DENSE) * N + NUMBERS
-SLOTS = COUNTERS
+ROWS = (3 + ALL_STAGES + DENSE) * N + NUMBERS + PENDING_ROWS + NUMBERS
+SLOTS = 2 * COUNTERS
 
 
-@njit(**FLAGS)
-def stages(first: int, last: int, p: Array, y: Array, u: Array, k: Array, lane: Array, work: Array) -> None:
+def _stages(first: int, last: int) -> Any:
     """k_i for first ≤ i < last at the states y and steps TRIED; u is the argument of the last one."""
-    h = load(lane, TRIED)
+    body = ["h = load(lane, TRIED)"]
     for i in range(first, last):
-        combine(A[i, :i], k, N, u)
-        for j in range(N):
-            store(u, j, load(y, j) + h * load(u, j))
-        rhs(u, p, k[i * N : (i + 1) * N], work)
+        body += ["for j in range(N):", f"    store(u, j, load(y, j) + h * ({weighted_sum(A[i, :i])}))"]
+        body += [f"rhs(u, p, k[{i} * N : {i + 1} * N], work)"]
+    return define("stages", "p, y, u, k, lane, work", body, globals())
+
+
+step_stages, dense_stages = _stages(1, STAGES + 1), _stages(STAGES + 1, ALL_STAGES)
+# Of state j: the two errors and u − u', each for h = 1; and the coefficients of the dense output.
+differences = define(
+    "differences", "k, j", [f"return {', '.join(f'({weighted_sum(w)})' for w in (*ERRORS, SPREADS))}"], globals()
+)
+prepare = define(
+    "prepare",
+    "k, dense, lane",
+    ["h = load(lane, TRIED)", "for j in range(N):"]
+    + [f"    store(dense, {i} * N + j, h * ({weighted_sum(w)}))" for i, w in enumerate(DENSE_WEIGHTS)],
+    globals(),
+)
 
 
 @njit(**FLAGS)
-def estimate(rtol: float, atol: float, y: Array, u: Array, k: Array, sums: Array, lane: Array) -> None:
+def estimate(rtol: float, atol: float, y: Array, u: Array, k: Array, lane: Array) -> None:
     """Both errors of the step, and CHANGE / SPREAD = h|λ| from h |f(u) − f(u')| / |u − u'|, u' the last stage's u."""
     h = load(lane, TRIED)
-    combine(ERRORS[0], k, N, sums[:N])
-    combine(ERRORS[1], k, N, sums[N : 2 * N])
-    combine(SPREADS, k, N, sums[2 * N : 3 * N])
-    for row in (ERROR, ERROR_LOW, CHANGE, SPREAD):
-        store(lane, row, 0.0)
+    error = low = change = spread = 0.0 * h
     for j in range(N):
         scale = 1.0 / (atol + rtol * larger(fabs(load(y, j)), fabs(load(u, j))))
-        change = load(k, STAGES * N + j) - load(k, (STAGES - 1) * N + j)
-        store(lane, ERROR, larger(load(lane, ERROR), fabs(h * load(sums, j)) * scale))
-        store(lane, ERROR_LOW, larger(load(lane, ERROR_LOW), fabs(h * load(sums, N + j)) * scale))
-        store(lane, CHANGE, larger(load(lane, CHANGE), fabs(change) * scale))
-        store(lane, SPREAD, larger(load(lane, SPREAD), fabs(load(sums, 2 * N + j)) * scale))
-
-
-@njit(**FLAGS)
-def prepare(k: Array, dense: Array, lane: Array) -> None:
-    """The coefficients of the dense output of this step."""
-    h = load(lane, TRIED)
-    for i in range(DENSE):
-        combine(DENSE_WEIGHTS[i], k, N, dense[i * N : (i + 1) * N])
-    for row in range(DENSE * N):
-        store(dense, row, h * load(dense, row))
+        first, second, moved = differences(k, j)
+        error = larger(error, fabs(h * first) * scale)
+        low = larger(low, fabs(h * second) * scale)
+        change = larger(change, fabs(load(k, STAGES * N + j) - load(k, (STAGES - 1) * N + j)) * scale)
+        spread = larger(spread, fabs(moved) * scale)
+    store(lane, ERROR, error)
+    store(lane, ERROR_LOW, low)
+    store(lane, CHANGE, change)
+    store(lane, SPREAD, spread)
 
 
 @njit(**FLAGS)
@@ -106,6 +112,43 @@ def interpolate(y: Array, dense: Array, out: Array, lane: Array) -> None:
         for i in range(DENSE - 2, -1, -1):
             value = (value + load(dense, i * N + j)) * (rest if i % 2 else theta)
         store(out, j, load(y, j) + value)
+
+
+@njit(**FLAGS)
+def put_off(z: int, c: int, times: Array, end: float, area: Array, lane: Array, slot: Array) -> None:
+    """Copy what dense output of the step of lane z needs to column c of the pending ones; its points count as saved.
+
+    The last stages of the dense output are worth computing for full vectors only: few lanes pass a save point at once.
+    """
+    y, k = area[:N], area[3 * N : (3 + STAGES + 1) * N]
+    pending = area[len(area) - PENDING_ROWS - NUMBERS :]
+    later, waiting = pending[PENDING_ROWS:], slot[COUNTERS:]
+    for j in range(N):
+        pending[j, c] = y[j, z]
+    for row in range((STAGES + 1) * N):
+        pending[3 * N + row, c] = k[row, z]
+    for row in (T, TRIED, TAKEN):
+        later[row, c] = lane[row, z]
+    waiting[ROW, c], waiting[SAVED, c] = slot[ROW, z], slot[SAVED, z]
+    reached = next_time(z, end, lane)
+    while slot[SAVED, z] < times.size and times[slot[SAVED, z]] < reached:
+        slot[SAVED, z] += 1
+    slot[EVALUATIONS, z] += ALL_STAGES - STAGES - 1
+
+
+@njit(**FLAGS)
+def save_pending(times: Array, end: float, paths: Array, p: Array, area: Array, work: Array, slot: Array) -> None:
+    """Dense output at the save points of all pending steps."""
+    dense = area[(3 + ALL_STAGES) * N : (3 + ALL_STAGES + DENSE) * N]
+    pending = area[len(area) - PENDING_ROWS - NUMBERS :]
+    y, inside, k = pending[:N], pending[N : 2 * N], pending[3 * N : PENDING_ROWS]
+    later, waiting = pending[PENDING_ROWS:], slot[COUNTERS:]
+    dense_stages(p, y, inside, k, later, work)
+    prepare(k, dense, later)
+    while due(times, end, later, waiting):
+        interpolate(y, dense, inside, later)
+        save_due(inside, paths, later, waiting)
+    store(later, TAKEN, 0.0)
 
 
 @njit(**ENTRY)
@@ -126,14 +169,14 @@ def explicit(
 
     area (ROWS, W), work (WORK + N, W) and slot (SLOTS, W) are scratch, zero at first; stop[0] ≠ 0 ends it.
     """
-    y, u, inside = area[:N], area[N : 2 * N], area[2 * N : 3 * N]
+    y, u = area[:N], area[N : 2 * N]
     k = area[3 * N : (3 + ALL_STAGES) * N]
-    dense = area[(3 + ALL_STAGES) * N : (3 + ALL_STAGES + DENSE) * N]
     lane = area[(3 + ALL_STAGES + DENSE) * N :]
     # Not in the loop: looking into `many` touches the reference counts of all its arrays.
     times, paths = many.times, many.paths
     end = times[-1]
-    cursor, new, active = 0, True, 0
+    cursor, new, active, pending = 0, True, 0, 0
+    fixed(p, work)
     for z in range(W):
         cursor = take(z, cursor, queue, many, lane, slot, y)
     while stop[0] == 0:
@@ -153,8 +196,8 @@ def explicit(
         if active == 0:
             break
         try_steps(end, lane)
-        stages(1, STAGES + 1, p, y, u, k, lane, work)
-        estimate(rtol, atol, y, u, k, dense, lane)
+        step_stages(p, y, u, k, lane, work)
+        estimate(rtol, atol, y, u, k, lane)
         for z in range(W):
             lane[TAKEN, z] = 0.0
             if slot[ROW, z] >= 0:
@@ -165,14 +208,13 @@ def explicit(
                     near = lane[CHANGE, z] > NEAR * STABILITY * lane[SPREAD, z]
                     slot[STREAK, z] = max(slot[STREAK, z] + (1 if near else -1), 0)
         if due(times, end, lane, slot):
-            stages(STAGES + 1, ALL_STAGES, p, y, inside, k, lane, work)
-            prepare(k, dense, lane)
             for z in range(W):
                 if lane[THETA, z] > 0:
-                    slot[EVALUATIONS, z] += ALL_STAGES - STAGES - 1
-            while due(times, end, lane, slot):
-                interpolate(y, dense, inside, lane)
-                save_due(inside, paths, lane, slot)
+                    put_off(z, pending, times, end, area, lane, slot)
+                    pending += 1
+                    if pending == W:
+                        save_pending(times, end, paths, p, area, work, slot)
+                        pending = 0
         taken = load(lane, TAKEN) > 0.0
         if some(taken):
             for j in range(N):
@@ -194,3 +236,5 @@ def explicit(
                 leave(z, status, many, lane, slot, y)
                 cursor = take(z, cursor, queue, many, lane, slot, y)
                 new = True
+    if pending > 0:
+        save_pending(times, end, paths, p, area, work, slot)

@@ -20,12 +20,13 @@ from solvers.integrate.nodes import DIRECTORY
 from solvers.integrate.simd import W, load, some, store
 from solvers.integrate.sums import moment_rows
 
-__all__ = ["SLOPES", "expect", "expect_tangent"]
+__all__ = ["SLOPES", "expect", "expect_fixed", "expect_tangent"]
 
 Array = Any
 
 _integrate: Any = types.ExternalFunction(SYMBOL, types.void(*ARGUMENTS))
 _expect_two, _change_two = expectations.expect, expectations.expect_tangent
+_expect_two_fixed = expectations.expect_fixed
 
 
 @njit(**FLAGS)
@@ -38,6 +39,27 @@ def expect(work: Array, K: int, n: int, mean: int, cov: int, softmax: int, lse: 
         expect_many(work, K, n, mean, cov, softmax, lse, slope, slopes)
     else:
         _expect_two(work, K, n, mean, cov, softmax, lse, slope, slopes)
+
+
+@njit(**FLAGS)
+def expect_fixed(
+    work: Array,
+    p: Array,
+    law: int,
+    K: int,
+    n: int,
+    mean: int,
+    cov: int,
+    softmax: int,
+    lse: int,
+    slope: int,
+    slopes: bool,
+) -> None:
+    """The same for logits whose covariance does not move."""
+    if n > 2:
+        expect_many(work, K, n, mean, cov, softmax, lse, slope, slopes)
+    else:
+        _expect_two_fixed(work, p, law, K, n, mean, cov, softmax, lse, slope, slopes)
 
 
 @njit(**FLAGS)

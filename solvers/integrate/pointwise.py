@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from solvers.integrate.protocol import ENTRY, FLAGS, OUT, N, jacobian, observables, rhs
+from solvers.integrate.protocol import ENTRY, FLAGS, OUT, N, fixed, jacobian, observables, rhs
 from solvers.integrate.simd import W
 
 Array = Any
@@ -24,9 +24,16 @@ def fetch(first: int, states: Array, y: Array) -> int:
 
 
 @njit(**ENTRY)
+def prepare(p: Array, work: Array) -> None:
+    """What depends on parameters only, into `work` (WORK + N, W)."""
+    fixed(p, work)
+
+
+@njit(**ENTRY)
 def observe(states: Array, p: Array, out: Array, area: Array, work: Array) -> None:
     """out (n, OUT) of states (n, N); area (N + OUT, W) and work (WORK + N, W) are scratch."""
     y, value = area[:N], area[N : N + OUT]
+    fixed(p, work)
     for first in range(0, len(states), W):
         count = fetch(first, states, y)
         observables(y, p, value, work)
@@ -38,6 +45,7 @@ def observe(states: Array, p: Array, out: Array, area: Array, work: Array) -> No
 @njit(**ENTRY)
 def differentiate(states: Array, p: Array, velocity: Array, slope: Array, area: Array, work: Array) -> None:
     """velocity (n, N) and slope (n, N, N) = ∂velocity_i/∂y_j of states (n, N); area (2N + N², W) is scratch."""
+    fixed(p, work)
     y, f, jac = area[:N], area[N : 2 * N], area[2 * N : (2 + N) * N].reshape(N, N, W)
     for first in range(0, len(states), W):
         count = fetch(first, states, y)

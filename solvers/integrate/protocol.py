@@ -12,7 +12,7 @@ from numba import njit
 
 from solvers.integrate.simd import load, store
 
-__all__ = ["ENTRY", "FLAGS", "OUT", "PARAMETERS", "WORK", "N", "jacobian", "observables", "rhs"]
+__all__ = ["ENTRY", "FIXED", "FLAGS", "OUT", "PARAMETERS", "WORK", "N", "fixed", "jacobian", "observables", "rhs"]
 
 Array = Any
 
@@ -28,7 +28,14 @@ WORK = 0
 OUT = 1
 """Observables."""
 PARAMETERS = 1
-"""Length of p."""
+"""Length of p, without the tables of fixed laws."""
+FIXED: tuple[tuple[int, int], ...] = ()
+"""Laws of logits with a covariance that no state moves: the row of it, and how many logits."""
+
+
+@njit(**FLAGS)
+def fixed(p: Array, work: Array) -> None:
+    """What depends on parameters only, into `work`: called before any other function uses it."""
 
 
 @njit(**FLAGS)

@@ -46,7 +46,7 @@ from solvers.integrate.lanes import (
     try_steps,
 )
 from solvers.integrate.linear import factorise, solve
-from solvers.integrate.protocol import ENTRY, FLAGS, N, jacobian, rhs
+from solvers.integrate.protocol import ENTRY, FLAGS, N, fixed, jacobian, rhs
 from solvers.integrate.simd import W, fabs, larger, load, select, store
 from solvers.integrate.tableaus import RODAS5P
 
@@ -188,6 +188,7 @@ def rosenbrock(
     times, paths, rest = many.times, many.paths, many.rest
     end = times[-1]
     cursor, active = 0, 0
+    fixed(p, work)
     for z in range(W):
         cursor = take(z, cursor, queue, many, lane, slot, y)
         spread(z, v)

@@ -21,10 +21,12 @@ from numba.core import cgutils
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import intrinsic, lower_builtin, models, register_model
 
+from solvers.expectations.instructions import WIDTH
+
 __all__ = ["W", "fabs", "larger", "load", "select", "some", "store"]
 
-W = 8
-"""Lanes of a vector: one AVX-512 register; narrower machines use two or four."""
+W = WIDTH
+"""Lanes of a vector: two AVX-512 registers, whose instructions fill each other's waiting time; or four, or eight."""
 
 _FLOATS = ir.VectorType(ir.DoubleType(), W)
 _BITS = ir.VectorType(ir.IntType(1), W)

@@ -10,7 +10,7 @@ from solvers.problem import Problem
 from tests.benchmarks.case import TIMES, Array, R, problem
 from tests.benchmarks.peers import Run, Setting, Solver
 
-TOLERANCES = (1e-3, 1e-4, 1e-5, 1e-6, 3e-7, 1e-7, 3e-8, 1e-8, 3e-9, 1e-9, 3e-10, 1e-10, 1e-11)
+TOLERANCES = (1e-3, 1e-4, 1e-5, 1e-6, 3e-7, 1e-7, 3e-8, 1e-8, 3e-9, 1e-9, 8e-10, 5e-10, 3e-10, 1e-10, 1e-11)
 
 
 class ThisSolver(Solver):

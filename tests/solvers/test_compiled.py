@@ -12,6 +12,11 @@ from solvers.expectations import gaussian_softmax
 
 TEXT = """
 N, WORK, OUT, PARAMETERS = 1, 0, 1, 1
+FIXED = ()
+
+@njit(**FLAGS)
+def fixed(p, work):
+    pass
 
 @njit(**FLAGS)
 def rhs(y, p, dy, work):

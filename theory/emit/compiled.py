@@ -98,7 +98,10 @@ class _Writer:
     def expect(self, node: Expect) -> str:
         t, n = node.table.upper(), node.size
         rows = f"R_MEAN_{t}, R_COV_{t}, R_{t}, R_LSE_{t}, R_SLOPE_{t}"
-        return self.language.call("expect", f"work, {self.system.q.size}, {n}, {rows}, slopes")
+        arguments = f"{self.system.q.size}, {n}, {rows}, slopes"
+        if node.fixed is None:
+            return self.language.call("expect", f"work, {arguments}")
+        return self.language.call("expect_fixed", f"work, p, {node.fixed}, {arguments}")
 
     def expect_tangents(self) -> list[str]:
         out = []
@@ -127,6 +130,9 @@ class _Writer:
         lines.append(self.language.constant("WORK", previous))
         lines.append(self.language.constant("N", "K * R + K"))
         lines.append(self.language.constant("OUT", "1 + L + K * L"))
+        if self.language.python:
+            laws = (f"(R_COV_{name.upper()}, {self.program.laws[name].size})" for name in self.program.fixed_laws)
+            lines.append(f"FIXED = ({''.join(f'{law}, ' for law in laws).rstrip()})  # laws with a fixed covariance")
         return "\n".join(lines)
 
     def scalars(self) -> list[str]:
@@ -160,6 +166,12 @@ class _Writer:
 
     def functions(self) -> list[str]:
         language, program = self.language, self.program
+        fixed = language.function(
+            "fixed",
+            [P, WORK],
+            [*self.scalars(), *self.lines(program.fixed())],
+            "What depends on parameters only, into `work`: to be called before any other function uses it.",
+        )
         prepare = [*self.unpack("", "y"), language.call("weights", "work"), *self.scalars()]
         tables = language.function(
             "tables",
@@ -198,7 +210,7 @@ class _Writer:
             "jac = ∂(right-hand side)/∂y at y, one tangent a column.",
         )
         observables = self.observables()
-        return [tables, rhs, jacobian, observables]
+        return [fixed, tables, rhs, jacobian, observables]
 
     def observables(self) -> str:
         language = self.language
@@ -252,11 +264,11 @@ def text_of(system: ClosedSystem) -> list[str]:
 
 def numba(system: ClosedSystem, name: str = "system", title: str = "gradient flow") -> str:
     """Text for numba: assembled with constants, special functions and integrator by solvers.compiled."""
-    needs = "njit, FLAGS, load, store, K, L, R, SLOPES, weights, expect, expect_tangent"
+    needs = "njit, FLAGS, load, store, K, L, R, SLOPES, weights, expect, expect_fixed, expect_tangent"
     return _render(system, name, title, NUMBA, "lanes for numba", needs)
 
 
 def cuda(system: ClosedSystem, name: str = "system", title: str = "gradient flow") -> str:
     """Text for CUDA C++ (and, with DEVICE empty, for a host compiler)."""
-    needs = "DEVICE, K, L, R, SLOPES, weights, expect, expect_tangent"
+    needs = "DEVICE, K, L, R, SLOPES, weights, expect, expect_fixed, expect_tangent"
     return _render(system, name, title, CUDA, "device functions for CUDA C++", needs)

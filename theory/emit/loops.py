@@ -40,10 +40,14 @@ class Assign:
 @dataclass(frozen=True)
 class Expect:
     """Expectations under all components k at once: softmax → `table`[k, :], logsumexp → `lse`[k], of logits with means
-    mean[k, :] and the common covariance cov."""
+    mean[k, :] and the common covariance cov.
+
+    fixed: the number of this law among those with a covariance that no state moves; None for the others.
+    """
 
     table: str
     size: Symbol
+    fixed: int | None
 
 
 @dataclass(frozen=True)
@@ -112,6 +116,15 @@ class Program:
         return out
 
     @cached_property
+    def fixed_laws(self) -> list[str]:
+        """Names of the laws whose covariance holds parameters only."""
+
+        def moves(expr: Expr) -> bool:
+            return any(str(array.base) in self.moving for array in expr.atoms(Indexed))
+
+        return [name for name, node in self.laws.items() if not moves(node.cov.expr)]
+
+    @cached_property
     def scalar_tables(self) -> list[tuple[Indexed, Expr]]:
         """F[k], in terms of lse_A, lse_B and the states."""
         tables = [t for t in self.system.tables if t.name not in self.laws]
@@ -148,11 +161,20 @@ class Program:
 
     # --- statements -------------------------------------------------------------------------------------------------
 
+    def fixed(self) -> list[Statement]:
+        """What depends on parameters only: covariances of the fixed laws."""
+        return self._nests([row for row in self.law_equations if self._is_fixed(row[0])])
+
     def tables(self) -> list[Statement]:
         """Overlaps, laws, expectations, scalar tables."""
-        out = self._nests([*self.overlap_equations, *self.law_equations])
-        out += [Expect(name, node.size) for name, node in self.laws.items()]
+        laws = [row for row in self.law_equations if not self._is_fixed(row[0])]
+        numbers = {name: number for number, name in enumerate(self.fixed_laws)}
+        out = self._nests([*self.overlap_equations, *laws])
+        out += [Expect(name, node.size, numbers.get(name)) for name, node in self.laws.items()]
         return out + self._nests(self.scalar_tables)
+
+    def _is_fixed(self, target: Indexed) -> bool:
+        return str(target.base) in {f"cov_{name}" for name in self.fixed_laws}
 
     def velocity(self) -> list[Statement]:
         """Velocities from states and tables."""

@@ -8,6 +8,7 @@ from solvers.expectations.quadrature import REACH, grid, sobol
 from solvers.integrate.batches import gaussian_softmax
 from solvers.integrate.nodes import LARGEST, nodes
 from solvers.integrate.rules import principal_axes
+from solvers.integrate.simd import W
 
 
 def laws(n, rank, width, offset, seed, count=3, rows=4):
@@ -76,14 +77,14 @@ def test_more_logits_than_allowed():
 
 def test_nodes_are_those_of_numpy_and_within_reach():
     """The octant with its mirror images, and the points with their antipodes, integrate z zᵀ as the full sets do."""
-    table = nodes(5, width=8)
+    table = nodes(5, width=W)
     start, count = table[-LARGEST + 3, :2].astype(int)
-    octant = table[start : start + 4 * count].reshape(count, 4, 8).swapaxes(1, 2).reshape(-1, 4)
+    octant = table[start : start + 4 * count].reshape(count, 4, W).swapaxes(1, 2).reshape(-1, 4)
     z, weight = grid(3, 0, 0, 0)
     assert 8 * octant[:, 3].sum() == pytest.approx(1, abs=1e-13)
     assert 8 * octant[:, 3] @ octant[:, :3] ** 2 == pytest.approx(weight @ z**2, abs=1e-13)
     start, count = table[-LARGEST + 4, :2].astype(int)
-    points = table[start : start + 8 * count].reshape(count, 8, 8).swapaxes(1, 2).reshape(-1, 4)
+    points = table[start : start + 8 * count].reshape(count, 8, W).swapaxes(1, 2).reshape(-1, 4)
     whole = np.concatenate([sobol(4, copy)[0] for copy in range(8)])
     assert points.T @ points * 2 == pytest.approx(whole.T @ whole, abs=1e-8)
     for size in range(4, LARGEST):

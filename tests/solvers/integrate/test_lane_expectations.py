@@ -27,7 +27,7 @@ def evaluate(work, slopes):
 
 @pytest.mark.parametrize("n", [1, 2, 5, 16])
 def test_softmax(n):
-    theta = np.random.default_rng(n).normal(size=(n, W)) * np.array([0, 1e-3, 0.3, 1, 5, 30, 300, 1e4])[:W]
+    theta = np.random.default_rng(n).normal(size=(n, W)) * np.resize([0, 1e-3, 0.3, 1, 5, 30, 300, 1e4], W)
     work = np.zeros((3 * n, W))
     work[:n] = theta
     weigh(work, n)
