@@ -26,7 +26,7 @@ app = typer.Typer(
 )
 
 ProblemPath = Annotated[str, typer.Argument(metavar="PROBLEM.toml", help="The problem file.", show_default=False)]
-Backend = Annotated[str, typer.Option(help="Where to compute: numpy (CPU) or cupy (NVIDIA GPU).")]
+Backend = Annotated[str, typer.Option(help="Where to draw particles: numba or numpy (CPU) or cupy (NVIDIA GPU).")]
 Rtol = Annotated[float, typer.Option(help="Relative tolerance of the integrator.")]
 Atol = Annotated[float, typer.Option(help="Absolute tolerance of the integrator.")]
 Particles = Annotated[int, typer.Option(help="Particles drawn from each component at each step.")]
@@ -47,7 +47,13 @@ class OptionError(ValueError):
 def solve(
     problem_path: ProblemPath,
     out: Annotated[str, typer.Option(metavar="RUN.nc", help="The result, in NetCDF-4.", show_default=False)],
-    backend: Annotated[str, typer.Option(help="Where to compute: numpy, numba (CPU) or cupy (NVIDIA GPU).")] = "numpy",
+    backend: Annotated[
+        str | None,
+        typer.Option(
+            help="Where to compute: numba (compiled, CPU), numpy or cupy (NVIDIA GPU).",
+            show_default="numba up to 16 components and modes, else numpy",
+        ),
+    ] = None,
     rtol: Rtol = 1e-8,
     atol: Atol = 1e-10,
     quiet: Quiet = False,
@@ -70,15 +76,25 @@ def solve(
 def simulate(
     problem_path: ProblemPath,
     out: Annotated[str, typer.Option(metavar="SIM.nc", help="The result, in NetCDF-4.", show_default=False)],
-    backend: Backend = "numpy",
-    particles: Particles = 256,
+    backend: Backend = "numba",
+    particles: Annotated[
+        int | None, typer.Option(help="Particles drawn from each component at each step: 256, or flow.batch.size.")
+    ] = None,
     replicas: Replicas = 32,
-    step: Step = 0.05,
+    step: Annotated[float | None, typer.Option(help="Time step of the simulation: 0.05, or flow.batch.step.")] = None,
     quiet: Quiet = False,
 ) -> None:
     """Simulate the gradient flow of a problem in all its dimensions, without the closed equations."""
     with one_message():
-        problem = prepare(problem_path, out, backend)
+        problem = prepare(problem_path, out, backend, also=("numba",))
+        batch = problem.flow.batch
+        for option, given in (("--particles", particles), ("--step", step)):
+            if batch and given is not None:
+                raise OptionError(f"{option}: is {given:g}; must be left out, since the problem has flow.batch")
+        if particles is None:
+            particles = batch.size if batch else 256
+        if step is None:
+            step = batch.step if batch else 0.05
         from solvers import results
         from solvers.console import progress_bar
         from solvers.particles import flow
@@ -95,7 +111,7 @@ def simulate(
 def compare(
     problem_path: ProblemPath,
     out: Annotated[str | None, typer.Option(metavar="REPORT.json", help="Where to write the report as JSON.")] = None,
-    backend: Backend = "numpy",
+    backend: Backend = "numba",
     rtol: Rtol = 1e-8,
     atol: Atol = 1e-10,
     particles: Particles = 256,
@@ -110,7 +126,7 @@ def compare(
     with one_message():
         at_least("--rtol", rtol, SMALLEST_RTOL)
         above_zero("--atol", atol)
-        problem = prepare(problem_path, out, backend)
+        problem = prepare(problem_path, out, backend, also=("numba",))
         from rich import print as show
 
         from solvers import results
@@ -226,7 +242,7 @@ def one_message() -> Iterator[None]:
         raise typer.Exit(2) from None
 
 
-def prepare(problem_path: str, out: str | None, backend: str, also: tuple[str, ...] = ()) -> Problem:
+def prepare(problem_path: str, out: str | None, backend: str | None, also: tuple[str, ...] = ()) -> Problem:
     """The problem, once everything that can be refused before computing has been accepted."""
     from solvers.arrays import backend_module
     from solvers.problem import Problem
@@ -237,7 +253,8 @@ def prepare(problem_path: str, out: str | None, backend: str, also: tuple[str, .
         check_output(out)
         if Path(out).exists() and Path(out).samefile(problem_path):
             raise OptionError(f"--out: {out} is the problem file itself; must be another file")
-    if backend not in also:  # these say themselves what they cannot do, before anything is computed
+    # The others say themselves what they cannot do, before anything is computed.
+    if backend is not None and backend not in also:
         backend_module(backend, also)
     return problem
 

@@ -20,6 +20,7 @@ from pydantic_core import PydanticCustomError
 LARGEST_INTEGER = 2**53  # integers up to here are exact as float64
 # Far beyond what can be computed, so that a slip of the keyboard is refused instead of filling the memory.
 MOST_COMPONENTS, MOST_SAMPLES, MOST_TIMES = 10**4, 10**9, 10**7
+LARGEST_BATCH = 2**32 - 1  # particles are counted in one word of a random number's counter
 
 
 class ProblemError(ValueError):
@@ -223,12 +224,19 @@ class FamilySection(_Section):
     learn: Annotated[list[str], BeforeValidator(_learn)] = ["means"]
 
 
+class BatchSection(_Section):
+    size: Annotated[int, BeforeValidator(_integer(1, LARGEST_BATCH))] = Field(description="an integer >= 1")
+    step: Annotated[float, BeforeValidator(_number("a number > 0", lambda x: x > 0))] = Field(
+        description="a number > 0"
+    )
+
+
 class FlowSection(_Section):
     objective: Annotated[str, BeforeValidator(_choice(("reverse-kl",), ("forward-kl",)))] = "reverse-kl"
     weights: Annotated[str, BeforeValidator(_choice(("softmax", "fisher-rao")))] = "softmax"
     metric: Annotated[str, BeforeValidator(_choice(("euclidean",), ("wasserstein",)))] = "euclidean"
     temperature: Annotated[float, BeforeValidator(_temperature)] = 1.0
-    batch: Annotated[None, BeforeValidator(_unavailable)] = None
+    batch: BatchSection | None = None
 
 
 class StartOverlaps(_Section):
@@ -269,6 +277,7 @@ _SECTIONS: dict[tuple[str, ...], type[BaseModel]] = {
     ("target",): TargetSection,
     ("family",): FamilySection,
     ("flow",): FlowSection,
+    ("flow", "batch"): BatchSection,
     ("init",): InitSection,
     ("init", "overlaps"): StartOverlaps,
     ("time",): TimeSection,

@@ -35,7 +35,7 @@ def backend_module(name: str, also: tuple[str, ...] = ()) -> Any:
     if name == "numpy":
         return np
     if name == "numba":
-        raise BackendError("numba: only `solve` is compiled; allowed here: numpy, cupy")
+        raise BackendError("numba: holds no arrays of its own; allowed here: numpy, cupy")
     if name != "cupy":
         raise BackendError(f"{name}: unknown backend; allowed: {', '.join([*BACKENDS, *also])}")
     here = ", ".join(["numpy", *also])

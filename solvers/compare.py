@@ -59,7 +59,7 @@ def compare(
     step: float = 0.05,
     rtol: float = 1e-8,
     atol: float = 1e-10,
-    backend: str = "numpy",
+    backend: str = "numba",
     drop: str | None = None,
     progress: Progress | None = None,
 ) -> Report:

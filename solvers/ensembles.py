@@ -7,15 +7,21 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from solvers import systems
+from solvers import compiled, systems
 from solvers.arrays import BackendError
+from solvers.integrate.nodes import LARGEST
 from solvers.problem import Problem
 from solvers.span import Span
 from solvers.starts import Starts
 
-__all__ = ["parameters", "paths"]
+__all__ = ["parameters", "paths", "possible"]
 
 Array = NDArray[np.float64]
+
+
+def possible(problem: Problem) -> bool:
+    """Whether `paths` can do the problem."""
+    return max(problem.family.components, len(problem.target.weights)) <= LARGEST
 
 
 def paths(
@@ -31,13 +37,10 @@ def paths(
 
     What is integrated are coordinates of the mean vectors in their span with the modes, R ≤ K + rank(c) of them, and θ;
     the overlaps are those of these vectors. Rows that failed hold nan.
-    Raises  BackendError for more than two components or modes.
+    Raises  BackendError for more than LARGEST components or modes.
     """
-    from solvers import compiled
-    from solvers.integrate.expectations import LARGEST
-
     K, L = problem.family.components, len(problem.target.weights)
-    if max(K, L) > LARGEST:
+    if not possible(problem):
         raise BackendError(f"numba: {K} components and {L} modes; allowed: at most {LARGEST} of each, or numpy")
     s, m, theta = starts
     space = Span.of(problem, s, m)

@@ -16,7 +16,8 @@ from scipy.integrate import LSODA
 from solvers import ensembles, results, systems
 from solvers.arrays import BackendError, backend_module, to_numpy
 from solvers.expectations import gaussian_softmax
-from solvers.problem import Problem
+from solvers.integrate import batches
+from solvers.problem import Problem, ProblemError
 from solvers.span import Span
 from solvers.starts import starts
 
@@ -85,7 +86,7 @@ def solve(
     *,
     rtol: float = 1e-8,
     atol: float = 1e-10,
-    backend: str = "numpy",
+    backend: str | None = None,
     progress: Progress | None = None,
     drop: str | None = None,
     samples: range | None = None,
@@ -95,8 +96,9 @@ def solve(
 
     backend "numpy" or "cupy": LSODA (Adams and BDF, switching by stiffness) on blocks of trajectories; its error norm
     is the maximum over the block, so the tolerances hold for each of them. A block that fails is split until the
-    failing trajectory is alone. "numba": solvers.ensembles, compiled, for up to two components and modes, on
-    so many threads (default: all cores).
+    failing trajectory is alone. "numba": solvers.ensembles, compiled, for up to sixteen components
+    and modes, on so many threads (default: all cores). By default numba where it can do the problem, else numpy; the
+    dataset says which.
     samples: which starts, default all of them.
 
     Returns
@@ -105,7 +107,11 @@ def solve(
     Raises
         BackendError, or TermError for an unknown `drop`.
     """
+    if problem.flow.batch is not None:
+        raise ProblemError(f"{problem.name}: flow.batch: is for `simulate` in this version; leave it out")
     module = systems.for_problem(problem, drop=drop)
+    if backend is None:
+        backend = "numba" if drop is None and ensembles.possible(problem) else "numpy"
     if backend == "numba":
         if drop is not None:
             raise BackendError("numba: cannot drop a term; allowed with --drop: numpy, cupy")
@@ -113,7 +119,7 @@ def solve(
             problem, starts(problem, samples), rtol=rtol, atol=atol, threads=threads, progress=progress
         )
         s, m, theta, status = found
-        return _dataset(problem, module, s, m, theta, status, backend, rtol, atol)
+        return _dataset(problem, module, s, m, theta, status, backend, rtol, atol, batches.gaussian_softmax)
     xp = backend_module(backend)
     s, m, theta = starts(problem, samples)
     # A theory without one of its terms need not keep overlaps of vectors: it shall be seen as it is.
@@ -215,12 +221,13 @@ def _dataset(
     backend: str,
     rtol: float,
     atol: float,
+    softmax_of: Callable[..., tuple[Any, ...]] = gaussian_softmax,
 ) -> xr.Dataset:
     """Everything that follows from the states: weights, objective, mode masses, the error of the expectations."""
     errors: list[Array] = []
 
     def expect(mean: Array, cov: Array) -> tuple[Array, Array]:
-        softmax, logsumexp, error = gaussian_softmax(mean, cov, error=True)
+        softmax, logsumexp, error = softmax_of(mean, cov, error=True)
         errors.append(np.max(error, axis=-1))
         return softmax, logsumexp
 

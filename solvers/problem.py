@@ -22,7 +22,7 @@ from solvers._problem_schema import (
     show,
 )
 
-__all__ = ["Family", "Flow", "Init", "Overlaps", "Problem", "ProblemError", "Target", "Time"]
+__all__ = ["Batch", "Family", "Flow", "Init", "Overlaps", "Problem", "ProblemError", "Target", "Time"]
 
 Array = NDArray[np.float64]
 
@@ -55,13 +55,25 @@ class Family:
 
 
 @dataclass(frozen=True)
+class Batch:
+    """Descent by steps: `size` fresh samples of each component behind each of them, `step` the learning rate."""
+
+    size: int
+    step: float
+
+
+@dataclass(frozen=True)
 class Flow:
-    """objective: "reverse-kl". weights: "softmax" or "fisher-rao". metric: "euclidean". temperature: 1."""
+    """objective: "reverse-kl". weights: "softmax" or "fisher-rao". metric: "euclidean". temperature: 1.
+
+    batch: None for the flow itself, in continuous time and without noise.
+    """
 
     objective: str
     weights: str
     metric: str
     temperature: float
+    batch: Batch | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -272,7 +284,8 @@ class _Builder:
 
 
 def _flow(section: FlowSection) -> Flow:
-    return Flow(section.objective, section.weights, section.metric, section.temperature)
+    batch = None if section.batch is None else Batch(section.batch.size, section.batch.step)
+    return Flow(section.objective, section.weights, section.metric, section.temperature, batch)
 
 
 def _fixed(array: Array) -> Array:

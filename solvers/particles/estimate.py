@@ -1,89 +1,134 @@
-"""The estimator: draw particles from each component, evaluate log q and log p and their scores there, average."""
+"""The estimator: draw particles, evaluate log q and log p and their scores there, average. Plain array code.
+
+Particles come from the components of q (reverse KL) or from the modes of p (forward KL), the `sources`, equally many
+from each; with them x ~ N(mean_s, variance_s I) in R^d, and at every x
+
+    log-densities     log N_a(x) of all A = K + L components and modes, hence log q, log p, r_j(x), ρ_l(x)
+    scores            ∇log q − β ∇log p = slope·x + Σ_j r_j μ_j/v_j − β Σ_l ρ_l ν_l/u_l,
+                      slope = β Σ_l ρ_l/u_l − Σ_j r_j/v_j
+
+What is averaged over the particles of a source, the only sums the flows need (motion.py), is in `Averages`. compiled.py
+and kernel.cu accumulate the same sums from the same random numbers.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from solvers.arrays import array_module
-from solvers.particles.streams import Fill
+from solvers.particles.streams import normals
+
+Report = Callable[[int], None]
 
 
 @dataclass(frozen=True)
-class Surroundings:
-    """What does not move: the target Σ_l π_l N(ν_l, u_l I) and the variances of q.
+class Mixtures:
+    """Both mixtures at one moment, one row a replica: components of q first, then modes of p; A = K + L.
 
-    nu (L, d), log_pi (L,), u (L,), v (K,), arrays of one module, float64.
+    means (replica, A, d), variances (replica, A), log_weights (replica, A) normalised within each mixture; components:
+    K; beta: the inverse temperature, log p counts so many times. Arrays of one module, float64.
     """
 
-    nu: Any
-    log_pi: Any
-    u: Any
-    v: Any
+    means: Any
+    variances: Any
+    log_weights: Any
+    components: int
+    beta: float
+
+    @property
+    def gram(self) -> Any:
+        """Inner products of the means (replica, A, A)."""
+        return self.means @ self.means.swapaxes(-1, -2)
+
+    def constants(self, gram: Any) -> Any:
+        """(replica, A): log(weight · N(x; mean, variance I)) = (x·mean − |x|²/2)/variance + constant.
+
+        In log space throughout: (2π·variance)^(−d/2) could be 0.0.
+        """
+        xp, d = array_module(self.means), self.means.shape[-1]
+        squares = xp.einsum("gaa->ga", gram)
+        return self.log_weights - d / 2 * xp.log(2 * np.pi * self.variances) - squares / (2 * self.variances)
 
 
 @dataclass(frozen=True)
-class Estimates:
-    """Means over the particles, one row a replica; unbiased.
+class Draws:
+    """What names the random numbers of one evaluation: keys (replica, 2) of the streams, and the step."""
 
-    gradient (replica, K, d): E_k[∇log q − ∇log p]; log_ratio (replica, K): E_k[log q − log p], nats;
-    mode_mass (replica, K, L): E_k[ρ_l], the mass component k gives to each mode.
+    keys: NDArray[np.uint64]
+    step: int
+
+
+@dataclass(frozen=True)
+class Averages:
+    """Means over the particles of each source, one row a replica; unbiased. C coefficients: 1 reverse, K forward.
+
+    moment (replica, source, C, d): reverse E[slope·x]; forward E[r_k x]. table (replica, source, A): E[r_j], E[ρ_l].
+    log_ratio (replica, source): E[log q − β log p], nats. square (replica, source, C): reverse E[(x − μ)·∇log(q/p^β)],
+    μ the mean of the source; forward E[r_k |x − μ_k|²].
     """
 
-    gradient: Any
+    moment: Any
+    table: Any
     log_ratio: Any
-    mode_mass: Any
+    square: Any
 
 
-def estimate(mu: Any, log_w: Any, around: Surroundings, fill: Fill, *, particles: int, block: int) -> Estimates:
-    """Gradients of the reverse KL and the averages beside them, from fresh particles x ~ N(μ_k, v_k I) in R^d.
+def sources(at: Mixtures, forward: bool) -> range:
+    """Which of the A components and modes particles come from; also the last word of their counters."""
+    return range(at.components, at.means.shape[1]) if forward else range(at.components)
 
-    Plain: x is drawn, the log-densities and scores of both mixtures are evaluated at x, in log space, and averaged.
-    Nothing here depends on variances being equal.
+
+def estimate(
+    at: Mixtures, forward: bool, draws: Draws, *, particles: int, block: int, report: Report | None = None
+) -> Averages:
+    """Averages over fresh particles.
 
     Takes
-        mu (replica, K, d), log_w (replica, K): log-weights, normalised; fill: writes standard normals;
-        particles: drawn from each component for each replica; block: how many of them are held at a time.
+        particles: drawn from each source for each replica; block: how many of them are held at a time; report: called
+        with the number of particles finished, of all sources and replicas.
     Returns
-        Estimates; the block size changes them by rounding only.
+        Averages; the block size changes them by rounding only.
     """
-    xp = array_module(mu)
-    replicas, K, d = mu.shape
-    means = xp.concatenate([mu, xp.broadcast_to(around.nu, (replicas, *around.nu.shape))], axis=1)
-    variances = xp.concatenate([around.v, around.u])
-    log_weights = xp.concatenate([log_w, xp.broadcast_to(around.log_pi, (replicas, len(around.log_pi)))], axis=1)
-    # log(weight · N(x; mean, variance I)) = (x·mean − |x|²/2)/variance + constant; (2π·variance)^(−d/2) could be 0.0
-    constant = (
-        log_weights - d / 2 * xp.log(2 * np.pi * variances) - xp.einsum("gad,gad->ga", means, means) / (2 * variances)
-    )
-    gradient = xp.zeros_like(mu)
-    log_ratio = xp.zeros_like(log_w)
-    responsibility = xp.zeros((replicas, K, means.shape[1]))
-    buffer = xp.empty(replicas * block * d)
-    for k in range(K):
+    xp = array_module(at.means)
+    replicas, A, d = at.means.shape
+    K, drawn_from = at.components, sources(at, forward)
+    gram = at.gram
+    constants, signed = at.constants(gram), xp.ones(A)
+    signed[K:] = -at.beta
+    factors = signed / at.variances
+    coefficients = K if forward else 1
+    moment = xp.zeros((replicas, len(drawn_from), coefficients, d))
+    table = xp.zeros((replicas, len(drawn_from), A))
+    log_ratio, square = xp.zeros(table.shape[:2]), xp.zeros(moment.shape[:3])
+    for s, source in enumerate(drawn_from):
+        scale, mean = xp.sqrt(at.variances[:, source, None, None]), at.means[:, source, None]
         for first in range(0, particles, block):
-            count = min(block, particles - first)
-            x = buffer[: replicas * count * d].reshape(replicas, count, d)
-            fill(x)
-            x *= xp.sqrt(around.v[k])
-            x += mu[:, k, None, :]
-            log_terms = means @ x.transpose(0, 2, 1)
-            log_terms -= xp.einsum("gnd,gnd->gn", x, x)[:, None] / 2
-            log_terms /= variances[:, None]
-            log_terms += constant[:, :, None]
-            log_q = _normalise(log_terms[:, :K])
-            log_p = _normalise(log_terms[:, K:])
-            # Now log_terms holds r_j(x), ρ_l(x), and ∇log q − ∇log p = slope·x + Σ_j r_j μ_j/v_j − Σ_l ρ_l ν_l/u_l.
-            slope = (log_terms[:, K:] / around.u[:, None]).sum(1) - (log_terms[:, :K] / around.v[:, None]).sum(1)
-            gradient[:, k] += (slope[:, None] @ x)[:, 0]
-            log_ratio[:, k] += (log_q - log_p).sum(-1)
-            responsibility[:, k] += log_terms.sum(-1)
-    responsibility /= particles
-    pull = responsibility / variances
-    pull[..., K:] *= -1
-    return Estimates(gradient / particles + pull @ means, log_ratio / particles, responsibility[..., K:])
+            x = normals(xp, draws.keys, draws.step, source, range(first, min(first + block, particles)), d)
+            x *= scale
+            x += mean
+            dots, squares = at.means @ x.swapaxes(-1, -2), xp.einsum("gnd,gnd->gn", x, x)
+            terms = (dots - squares[:, None] / 2) / at.variances[..., None] + constants[..., None]
+            log_q, log_p = _normalise(terms[:, :K]), _normalise(terms[:, K:])
+            log_ratio[:, s] += (log_q - at.beta * log_p).sum(-1)
+            table[:, s] += terms.sum(-1)
+            if forward:
+                weight = terms[:, :K]
+                norms = xp.einsum("gkk->gk", gram[:, :K, :K])
+                square[:, s] += (weight * (squares[:, None] - 2 * dots[:, :K] + norms[..., None])).sum(-1)
+            else:
+                pull = terms * factors[..., None]
+                weight = -pull.sum(1, keepdims=True)
+                along = (pull * (dots - gram[:, source, :, None])).sum(1)
+                square[:, s, 0] += (weight[:, 0] * (squares - dots[:, source]) + along).sum(-1)
+            moment[:, s] += weight @ x
+            if report:
+                report(replicas * x.shape[1])
+    return Averages(*(total / particles for total in (moment, table, log_ratio, square)))
 
 
 def _normalise(log_terms: Any) -> Any:

@@ -1,12 +1,8 @@
-"""Stochastic gradient flow of the reverse KL in R^d, for independent replicas: the theory's opponent.
+"""Stochastic gradient flow in R^d, for independent replicas: the theory's opponent.
 
 Nothing here comes from the closed equations. Particles are drawn in R^d, log q and log p and their scores are evaluated
-there, and the means and weights are moved by explicit Euler steps of
-
-    dμ_k/dt = −w_k g_k,  g_k = E_k[∇log q − ∇log p]
-    dθ_k/dt = −w_k (F_k − D) (softmax)  or  −(F_k − D) (fisher-rao),  F_k = E_k[log q − log p],  D = Σ_j w_j F_j
-
-with the expectations replaced by means over fresh particles.
+there, and means, weights and variances are moved by explicit Euler steps of the flow (motion.py) with its expectations
+replaced by means over fresh particles.
 """
 
 from __future__ import annotations
@@ -34,15 +30,16 @@ def simulate(
     particles: int,
     replicas: int,
     step: float,
-    backend: str = "numpy",
+    backend: str = "numba",
     progress: Progress | None = None,
 ) -> xr.Dataset:
     """The flow from every start of the problem, in R^d, averaged over replicas.
 
     Takes
-        particles: fresh ones from each component at each step, for each replica; replicas: independent repetitions of
-        each start; step: of explicit Euler, in units of the flow time: each interval between save times is cut into the
-        fewest equal steps not longer than this; progress: called with the fraction done, from 0 to 1.
+        particles: fresh ones from each component (of each mode, for the forward KL) at each step, for each replica;
+        replicas: independent repetitions of each start; step: of explicit Euler, in units of the flow time: each
+        interval between save times is cut into the fewest equal steps not longer than this; progress: called with the
+        fraction done, from 0 to 1. With flow.batch, its size and step belong here: steps are then just that long.
     Returns
         SIM.nc's dataset: m, s, w, v, objective, mode_mass as means over replicas, m_se, s_se, w_se, v_se their standard
         errors. Bias O(step), standard error O(1/√(particles · replicas)). Outcomes are those of the averages over
@@ -51,6 +48,11 @@ def simulate(
     Raises
         SimulationError if the step, the particles, the replicas or the memory do not do; BackendError.
     """
+    batch = problem.flow.batch
+    if batch is not None and (particles, step) != (batch.size, batch.step):
+        raise SimulationError(
+            f"{problem.name}: flow.batch: particles are {particles} and step is {step:g}; must be its size and step"
+        )
     plan(problem, particles=particles, replicas=replicas, step=step, backend=backend)  # refuses before anything is made
     begin = starts(problem)
     count = len(begin.s)
@@ -67,7 +69,7 @@ def simulate(
             backend=backend,
             progress=progress and partial(_part_of, progress, i, count),
         )
-        quantities = {"m": path.m, "s": path.s, "w": path.w, "objective": path.objective}
+        quantities = {"m": path.m, "s": path.s, "w": path.w, "v": path.v, "objective": path.objective}
         quantities["mode_mass"] = (path.w[..., None] * path.mode_mass).sum(-2)
         with np.errstate(over="ignore", invalid="ignore"):  # a start that overflowed is reported by its status
             for name, values in quantities.items():

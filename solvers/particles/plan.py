@@ -12,13 +12,21 @@ from typing import Any
 
 import numpy as np
 
-from solvers.arrays import backend_module
+from solvers.particles.engines import Engine, engine
+from solvers.particles.motion import inverse_temperature, is_forward
+from solvers.particles.streams import LARGEST_COUNT, TILE
 from solvers.problem import Problem, ProblemError
 
-# Particles of one block fit in a core's cache on a CPU; a GPU wants blocks large enough to occupy it.
-BLOCK_BYTES = {"numpy": 2**19, "cupy": 2**28}
-FEWEST_PARTICLES = 8  # of one block, so that the means are not read from memory for each particle
+# What particles of one block may take: a part of the cache of a core. A GPU keeps them in registers.
+BLOCK_BYTES = {"numpy": 2**19, "numba": 2**18}
+FEWEST_PARTICLES = 8  # of one block, so that sums over particles are not read from memory for each particle
+MOST_PARTICLES = 256  # of one block, beyond which nothing is gained
 REPLICAS_TOGETHER = 8  # at most, on a CPU: enough to hide the cost of Python at d = 2, few enough to share out
+TOGETHER_BYTES = 2**22  # of particles a step: where there are more, Python costs nothing and memory is saved
+PARTIAL_BYTES = 2**28  # of sums that blocks of a GPU make side by side
+GPU_BLOCKS = 2048  # of threads, at least, to occupy any GPU; a constant, so that all GPUs add in one order
+MOST_ON_GPU = 256  # components and modes
+PLAIN_ROWS = 9  # arrays as long as the normals that array code makes on the way to them
 
 # The part of the free memory a simulation may take.
 SHARE = 0.8
@@ -33,10 +41,12 @@ class SimulationError(ProblemError):
 class Plan:
     """How a simulation is cut.
 
-    groups: the replicas carried together. block: particles of each of them held at a time. workers: threads. size:
-    bytes of all its large arrays, at most.
+    engine: who draws and averages. groups: the replicas carried together. block: particles of each of them held at a
+    time; on a GPU, particles for which one block of threads adds. workers: threads. size: bytes of all its large
+    arrays, at most.
     """
 
+    engine: Engine
     groups: tuple[range, ...]
     block: int
     workers: int
@@ -53,37 +63,58 @@ def plan(problem: Problem, *, particles: int, replicas: int, backend: str, step:
         step: of explicit Euler; None for a single point.
     Raises
         SimulationError if there are no particles, fewer than two replicas (no standard error), the step makes explicit
-        Euler unstable (a mean relaxes at a rate of up to w_k/v or w_k/u, and w_k may grow to 1), or the arrays do not
+        Euler unstable (a mean relaxes at a rate of up to w_k/v or w_k β/u, and w_k may grow to 1), or the arrays do not
         fit: then with the size needed, the size there is and the dimension that would fit. BackendError.
     """
-    xp = backend_module(backend)
-    if particles < 1:
-        raise SimulationError(f"particles: is {particles}; must be at least 1")
+    chosen = engine(backend)
+    if not 1 <= particles < LARGEST_COUNT:
+        raise SimulationError(f"particles: is {particles}; must be at least 1 and at most {LARGEST_COUNT - 1}")
     if replicas < 2:
         raise SimulationError(f"replicas: is {replicas}; must be at least 2, since standard errors are over replicas")
-    smallest = min(problem.family.variances.min(), problem.target.variances.min())
+    if is_forward(problem) and problem.flow.temperature != 1:
+        raise SimulationError(
+            f"{problem.name}: flow.temperature: must be 1 for the forward KL, which draws from p: p^(1/T) is no mixture"
+        )
+    coldest = max(inverse_temperature(problem, time) for time in (0.0, problem.time.end))
+    smallest = min(problem.family.variances.min(), problem.target.variances.min() / coldest)
     if step is not None and not 0 < step <= smallest:
         raise SimulationError(
-            f"step: is {step:.6g}; must be > 0 and, for explicit Euler to be stable, at most the smallest variance, "
-            f"{smallest:.6g}"
+            f"step: is {step:.6g}; must be > 0 and, for explicit Euler to be stable, at most the smallest variance"
+            f"{'' if coldest <= 1 else ' or temperature times variance of a mode'}, {smallest:.6g}"
         )
     K, L, times = problem.family.components, len(problem.target.weights), len(problem.time.times)
 
+    if backend == "cupy" and K + L > MOST_ON_GPU:
+        raise SimulationError(
+            f"{problem.name}: cupy: {K} components and {L} modes; a GPU takes at most {MOST_ON_GPU} together, as its "
+            "blocks share the inner products with all of them; allowed: numba"
+        )
+    drawn_from, coefficients = (L, K) if is_forward(problem) else (K, 1)
+
     def cut(d: int) -> tuple[int, int, int, int]:
         row = d * FLOAT
-        particle = row + 4 * (K + L) * FLOAT  # x, and log-densities and responsibilities on the way
-        together = max(1, min(BLOCK_BYTES[backend] // (particles * particle), replicas))
-        if backend == "numpy":
-            together = min(together, REPLICAS_TOGETHER)
-        block = min(particles, max(BLOCK_BYTES[backend] // (together * particle), FEWEST_PARTICLES))
-        # A worker holds means, velocity and gradient sums (K d each), the stacked means (K + L), and a product as large
-        # as the means, beside its block. Shared: start, target and, twice to gather it, what is kept of each replica.
-        worker = together * (row * (5 * K + L) + block * particle)
-        kept = replicas * (K * row if step is None else times * (K * K + 2 * K * L + K + 1) * FLOAT)
+        sums = drawn_from * coefficients * row
+        if backend == "cupy":
+            together = max(1, min(replicas, PARTIAL_BYTES // (4 * sums), 65_535))  # as many as a grid may be deep
+            pieces = max(1, min(GPU_BLOCKS // (together * drawn_from), PARTIAL_BYTES // (together * sums), particles))
+            block = -(-particles // pieces)
+            held = -(-particles // block) * together * sums
+        else:
+            padded = -(-d // TILE) * TILE * FLOAT * (1 if backend == "numba" else 1 + PLAIN_ROWS)
+            particle = padded + 4 * (K + L) * FLOAT  # x, and log-densities and responsibilities on the way
+            together = max(1, min(TOGETHER_BYTES // (particles * particle), REPLICAS_TOGETHER, replicas // 4))
+            at_once = together if backend == "numpy" else 1
+            most = min(particles, MOST_PARTICLES if backend == "numba" else particles)
+            block = min(most, max(BLOCK_BYTES[backend] // (at_once * particle), FEWEST_PARTICLES))
+            held = at_once * block * particle
+        # A worker holds means, velocity and gradients on their way (6 K d), the stacked means twice, sums and averages,
+        # beside its block. Shared: start, target and, twice to gather it, what is kept of each replica.
+        worker = held + together * (row * (6 * K + 2 * (K + L)) + 3 * sums)
+        kept = replicas * (K * row if step is None else times * (K * K + 2 * K * L + 2 * K + 1) * FLOAT)
         return together, block, worker, 2 * kept + row * 4 * (K + L)
 
     together, block, worker, shared = cut(problem.dimension)
-    allowed = SHARE * _available(xp)
+    allowed = SHARE * _available(chosen.xp)
     if worker + shared > allowed:
         fits = bisect.bisect_right(range(1, problem.dimension), allowed, key=lambda d: sum(cut(d)[2:]))
         needed, available = (f"{size / 2**30:.3g} GiB" for size in (worker + shared, allowed))
@@ -93,10 +124,10 @@ def plan(problem: Problem, *, particles: int, replicas: int, backend: str, step:
         )
     groups = tuple(range(first, min(first + together, replicas)) for first in range(0, replicas, together))
     workers = 1
-    if backend == "numpy":
+    if backend != "cupy":
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         workers = min(cores, len(groups), int((allowed - shared) // worker))
-    return Plan(groups, block, workers, shared + workers * worker)
+    return Plan(chosen, groups, block, workers, shared + workers * worker)
 
 
 def _available(xp: Any) -> float:

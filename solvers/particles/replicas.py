@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass, fields
@@ -11,10 +12,11 @@ from typing import Any, Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from solvers.arrays import backend_module, to_numpy
-from solvers.particles.estimate import Estimates, Surroundings, estimate
+from solvers.arrays import to_numpy
+from solvers.particles.estimate import Averages, Draws, Mixtures, Report
+from solvers.particles.motion import inverse_temperature, is_forward, motion
 from solvers.particles.plan import Plan, plan
-from solvers.particles.streams import normals
+from solvers.particles.streams import stream_keys
 from solvers.problem import Problem
 
 Array = NDArray[np.float64]
@@ -43,13 +45,14 @@ class Path(_Rows):
     """What each replica did, at the save times of the problem.
 
     s (replica, time, K, K), m (replica, time, K, L): overlaps of the simulated means, exact for them.
-    w (replica, time, K): weights. objective (replica, time), nats, and mode_mass (replica, time, K, L), the mass each
-    component gives to each mode: estimates from the particles drawn at that state.
+    w, v (replica, time, K): weights and variances. objective (replica, time), nats, and mode_mass (replica, time, K,
+    L), the mass each component gives to each mode: estimates from the particles drawn at that state.
     """
 
     s: Array
     m: Array
     w: Array
+    v: Array
     objective: Array
     mode_mass: Array
 
@@ -58,11 +61,13 @@ class Path(_Rows):
 class Velocities(_Rows):
     """Unbiased estimates at one point, independent from replica to replica.
 
-    dmu (replica, K, d) = dμ/dt; dtheta (replica, K) = dθ/dt; objective (replica,), nats; mode_mass (replica, L).
+    dmu (replica, K, d) = dμ/dt; dtheta, dv (replica, K) = dθ/dt, dv/dt; objective (replica,), nats; mode_mass
+    (replica, L).
     """
 
     dmu: Array
     dtheta: Array
+    dv: Array
     objective: Array
     mode_mass: Array
 
@@ -77,7 +82,7 @@ def replicas_path(
     step: float,
     refine: int = 1,
     key: tuple[int, ...] = (),
-    backend: str = "numpy",
+    backend: str = "numba",
     progress: Progress | None = None,
 ) -> Path:
     """The flow of every replica from one start.
@@ -90,34 +95,27 @@ def replicas_path(
     Raises
         SimulationError, BackendError.
     """
-    xp = backend_module(backend)
     cut = plan(problem, particles=particles, replicas=replicas, step=step, backend=backend)
-    intervals = np.diff(problem.time.times, prepend=0.0)
-    counts = refine * np.ceil(intervals / step * (1 - 1e-12)).astype(int)
-    sizes: list[float] = np.repeat(intervals / np.maximum(counts, 1), counts).tolist()
-    save_at = {int(n): i for i, n in enumerate(np.cumsum(counts))}
-    around = _surroundings(problem, xp)
+    sizes, saves = time_steps(problem, step, refine)
+    times = np.concatenate([[0.0], np.cumsum(sizes)])
 
-    def run(group: range, report: Callable[[], None]) -> Path:
-        fill = normals(xp, problem.init.seed, (_PATH, refine, *key), group)
-        mu_now = xp.tile(xp.asarray(mu), (len(group), 1, 1))
-        theta_now = xp.tile(xp.asarray(theta), (len(group), 1))
+    def run(group: range, report: Report) -> Path:
+        trial = _Trial(problem, mu, theta, particles, cut, group, (_PATH, refine, *key), report)
         saved: list[tuple[Array, ...]] = []
-        for n in range(len(sizes) + 1):
-            log_w = _log_softmax(theta_now, xp)
-            found = estimate(mu_now, log_w, around, fill, particles=particles, block=cut.block)
-            if n in save_at:
-                overlaps = mu_now @ mu_now.transpose(0, 2, 1), mu_now @ around.nu.T
-                w = xp.exp(log_w)
-                saved.append(tuple(map(to_numpy, (*overlaps, w, (w * found.log_ratio).sum(-1), found.mode_mass))))
+        for n in range(len(times)):
+            at = trial.mixtures(float(times[n]))
+            found = trial.averages(at, is_forward(problem), n)
+            moved = motion(at, found, problem)
+            if count := saves[n]:
+                saved += [trial.state(at, moved.objective, trial.mode_mass(at, found, n))] * count
             if n < len(sizes):
-                dmu, dtheta = _velocity(found, log_w, problem, xp)
-                mu_now += sizes[n] * dmu
-                theta_now += sizes[n] * dtheta
-            report()
+                trial.mu += sizes[n] * moved.dmu
+                trial.theta += sizes[n] * moved.dtheta
+                trial.v = trial.v * cut.engine.xp.exp(sizes[n] * moved.dlog_v)  # exactly as it was, if not learned
         return Path(*(np.stack(values, axis=1) for values in zip(*saved, strict=True)))
 
-    return Path.gather(_over_groups(run, cut, len(sizes) + 1, progress))
+    work = len(times) * particles * _sources(problem)
+    return Path.gather(_over_groups(run, cut, work, progress))
 
 
 def velocities(
@@ -128,51 +126,122 @@ def velocities(
     particles: int,
     replicas: int,
     key: tuple[int, ...] = (),
-    backend: str = "numpy",
+    time: float = 0.0,
+    variances: Array | None = None,
+    backend: str = "numba",
 ) -> Velocities:
     """Estimates of the flow's velocity at one point.
 
     Takes
-        mu (K, d), theta (K,): the point; particles: drawn from each component, for each replica; key: names the random
-        streams.
+        mu (K, d), theta (K,): the point, and variances (K,), default those at the start of the problem; particles:
+        drawn from each source, for each replica; key: names the random streams; time: matters under a schedule.
     Returns
         Velocities; what does not learn has velocity 0. Linear in the estimates, so unbiased too: ds/dt = dμ·μᵀ + μ·dμᵀ,
         dm/dt = dμ·νᵀ, dw_k/dt = w_k (dθ_k − Σ_j w_j dθ_j).
     Raises
         SimulationError, BackendError.
     """
-    xp = backend_module(backend)
     cut = plan(problem, particles=particles, replicas=replicas, backend=backend)
-    around = _surroundings(problem, xp)
 
-    def run(group: range, report: Callable[[], None]) -> Velocities:
-        fill = normals(xp, problem.init.seed, (_POINT, *key), group)
-        log_w = _log_softmax(xp.tile(xp.asarray(theta), (len(group), 1)), xp)
-        found = estimate(
-            xp.tile(xp.asarray(mu), (len(group), 1, 1)), log_w, around, fill, particles=particles, block=cut.block
+    def run(group: range, report: Report) -> Velocities:
+        trial = _Trial(problem, mu, theta, particles, cut, group, (_POINT, *key), report, variances)
+        at = trial.mixtures(time)
+        found = trial.averages(at, is_forward(problem), 0)
+        moved = motion(at, found, problem)
+        K = at.components
+        mass = (cut.engine.xp.exp(at.log_weights[:, :K, None]) * trial.mode_mass(at, found, 0)).sum(1)
+        dv = at.variances[:, :K] * moved.dlog_v
+        return Velocities(*map(to_numpy, (moved.dmu, moved.dtheta, dv, moved.objective, mass)))
+
+    return Velocities.gather(_over_groups(run, cut, particles * _sources(problem), None))
+
+
+def time_steps(problem: Problem, step: float, refine: int = 1) -> tuple[list[float], Counter[int]]:
+    """The sizes of the steps, and how many save times there are after so many of them.
+
+    A flow: each interval between save times is cut into the fewest equal steps not longer than `step`. Descent with a
+    finite batch (flow.batch), where the step is the learning rate and nothing to be small: steps of just that size, and
+    a save time stands for the step nearest to it.
+    """
+    times = problem.time.times
+    if problem.flow.batch is not None:
+        nearest = np.rint(times * refine / step).astype(int)
+        return [step / refine] * int(nearest[-1]), Counter(nearest.tolist())
+    intervals = np.diff(times, prepend=0.0)
+    counts = refine * np.ceil(intervals / step * (1 - 1e-12)).astype(int)
+    return np.repeat(intervals / np.maximum(counts, 1), counts).tolist(), Counter(np.cumsum(counts).tolist())
+
+
+def _sources(problem: Problem) -> int:
+    return len(problem.target.weights) if is_forward(problem) else problem.family.components
+
+
+class _Trial:
+    """The state of a group of replicas on its device, and the random streams they draw from."""
+
+    def __init__(
+        self,
+        problem: Problem,
+        mu: Array,
+        theta: Array,
+        particles: int,
+        cut: Plan,
+        group: range,
+        key: tuple[int, ...],
+        report: Report,
+        variances: Array | None = None,
+    ) -> None:
+        self.problem, self.particles, self.cut, self.report = problem, particles, cut, report
+        xp, count = cut.engine.xp, len(group)
+        v = problem.family.variances if variances is None else variances
+        self.mu = xp.tile(xp.asarray(mu), (count, 1, 1))
+        self.theta, self.v = (xp.tile(xp.asarray(start), (count, 1)) for start in (theta, v))
+        self.keys = xp.asarray(stream_keys(problem.init.seed, key, group))
+        target = problem.target
+        self.nu = xp.zeros((len(target.vectors), problem.dimension))
+        self.nu[:, : target.vectors.shape[1]] = xp.asarray(target.vectors)
+        self.u, self.log_pi = xp.asarray(target.variances), xp.asarray(np.log(target.weights))
+
+    def mixtures(self, time: float) -> Mixtures:
+        xp, count = self.cut.engine.xp, len(self.mu)
+
+        def beside(q: Any, p: Any) -> Any:
+            return xp.concatenate([q, xp.broadcast_to(p, (count, *p.shape))], axis=1)
+
+        return Mixtures(
+            beside(self.mu, self.nu),
+            beside(self.v, self.u),
+            beside(_log_softmax(self.theta, xp), self.log_pi),
+            self.mu.shape[1],
+            inverse_temperature(self.problem, time),
         )
-        w = xp.exp(log_w)
-        objective, mass = (w * found.log_ratio).sum(-1), (w[..., None] * found.mode_mass).sum(1)
-        return Velocities(*map(to_numpy, (*_velocity(found, log_w, problem, xp), objective, mass)))
 
-    return Velocities.gather(_over_groups(run, cut, 1, None))
+    def averages(self, at: Mixtures, forward: bool, step: int, report: Report | None = None) -> Averages:
+        return self.cut.engine.sample(
+            at,
+            forward,
+            Draws(self.keys, step),
+            particles=self.particles,
+            block=self.cut.block,
+            report=report or self.report,
+        )
+
+    def mode_mass(self, at: Mixtures, found: Averages, step: int) -> Any:
+        """E_k[ρ_l] (replica, K, L): particles of q tell; where those drawn were of p, others are drawn."""
+        if is_forward(self.problem):
+            found = self.averages(at, False, step, _silent)
+        return found.table[..., at.components :]
+
+    def state(self, at: Mixtures, objective: Any, mode_mass: Any) -> tuple[Array, ...]:
+        K, xp = at.components, self.cut.engine.xp
+        overlaps = self.mu @ self.mu.swapaxes(-1, -2), self.mu @ self.nu.T
+        weights = xp.exp(at.log_weights[:, :K])
+        # Copies: what is updated in place later must not change what was saved.
+        return tuple(to_numpy(part).copy() for part in (*overlaps, weights, at.variances[:, :K], objective, mode_mass))
 
 
-def _velocity(found: Estimates, log_w: Any, problem: Problem, xp: Any) -> tuple[Any, Any]:
-    learn, w = problem.family.learn, xp.exp(log_w)
-    dmu = -w[..., None] * found.gradient if "means" in learn else xp.zeros_like(found.gradient)
-    if "weights" not in learn:
-        return dmu, xp.zeros_like(w)
-    excess = found.log_ratio - (w * found.log_ratio).sum(-1, keepdims=True)
-    return dmu, -(w if problem.flow.weights == "softmax" else 1.0) * excess
-
-
-def _surroundings(problem: Problem, xp: Any) -> Surroundings:
-    target = problem.target
-    nu = xp.zeros((len(target.vectors), problem.dimension))
-    nu[:, : target.vectors.shape[1]] = xp.asarray(target.vectors)
-    others = np.log(target.weights), target.variances, problem.family.variances
-    return Surroundings(nu, *map(xp.asarray, others))
+def _silent(particles: int) -> None:
+    """Work that is not counted: only at save times, for the forward KL."""
 
 
 def _log_softmax(theta: Any, xp: Any) -> Any:
@@ -180,34 +249,35 @@ def _log_softmax(theta: Any, xp: Any) -> Any:
     return shifted - xp.log(xp.exp(shifted).sum(-1, keepdims=True))
 
 
-def _over_groups(
-    run: Callable[[range, Callable[[], None]], _R], cut: Plan, steps: int, progress: Progress | None
-) -> list[_R]:
-    """`run(group, report)` for every group of replicas, in threads: NumPy lets go of the interpreter as it computes.
+def _over_groups(run: Callable[[range, Report], _R], cut: Plan, work: int, progress: Progress | None) -> list[_R]:
+    """`run(group, report)` for every group of replicas, in threads: NumPy and compiled code let go of the interpreter.
+
+    Takes
+        work: particles that one replica will report; progress: hears of the part of all work that is done.
 
     Any exception, Ctrl-C included, stops the threads at their next report and is raised here.
     """
     stop, lock = threading.Event(), threading.Lock()
-    done = 0
+    done, total = 0, work * sum(map(len, cut.groups))
 
-    def report() -> None:
+    def report(particles: int) -> None:
         nonlocal done
         with lock:
-            done += 1
+            done += particles
         if stop.is_set():
             raise _Stopped
 
-    def work(group: range) -> _R:
+    def work_on(group: range) -> _R:
         # A replica that leaves the range of float64 ends as nan, which the caller sees; a warning would say less.
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             return run(group, report)
 
     with ThreadPoolExecutor(cut.workers) as threads:
         try:
-            futures = [threads.submit(work, group) for group in cut.groups]
+            futures = [threads.submit(work_on, group) for group in cut.groups]
             while not wait(futures, timeout=0.2, return_when=FIRST_EXCEPTION).done.issuperset(futures):
                 if progress:
-                    progress(done / (steps * len(cut.groups)))
+                    progress(done / total)
                 for future in futures:
                     if future.done():
                         future.result()

@@ -14,7 +14,6 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from solvers import flow
-from solvers.integrate.expectations import LARGEST
 from solvers.outcomes import mode_mass_distance
 from solvers.problem import Problem, ProblemError, Time
 from solvers.sweeps.moments import moments
@@ -86,17 +85,12 @@ def listed(ds: xr.Dataset) -> str:
 def end_state(problem: Problem, samples: range, options: Options) -> xr.Dataset:
     """Everything that is one number a sample, at the last time; outcomes and failed are int8, the rest float64."""
     ends = replace(problem, time=Time(problem.time.end, problem.time.times[-1:]))
-    backend = fastest(problem) if options.backend == "auto" else options.backend
+    backend = None if options.backend == "auto" else options.backend
     ds = flow.solve(ends, rtol=options.rtol, atol=options.atol, backend=backend, samples=samples, threads=1)
     ds = ds.isel(time=-1, drop=True)
     ds["mode_mass_distance"] = ("sample", mode_mass_distance(ds["mode_mass"].values, problem.target.weights))
     ds["failed"] = (ds["status"] != 0).astype(np.int8)
     return ds[[name for name, variable in ds.items() if variable.dims == ("sample",) and name != "status"]]
-
-
-def fastest(problem: Problem) -> str:
-    """Compiled where that is possible."""
-    return "numba" if max(problem.family.components, len(problem.target.weights)) <= LARGEST else "numpy"
 
 
 def kind(problem: Problem) -> tuple[Any, ...]:

@@ -71,7 +71,7 @@ def test_cupy_without_a_gpu(fake_cupy):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("numba", "numba: only `solve` is compiled; allowed here: numpy, cupy"),
+        ("numba", "numba: holds no arrays of its own; allowed here: numpy, cupy"),
         ("torch", "torch: unknown backend; allowed: numpy, cupy"),
     ],
 )

@@ -119,7 +119,7 @@ def test_solve(work, folder):
         "vanished  0 of 4 (0.0%)",
         "largest estimated error of an expectation: 3.0e-13",
     ]
-    assert work.calls == [(64, {"rtol": 1e-8, "atol": 1e-10, "backend": "numpy"}, False)]
+    assert work.calls == [(64, {"rtol": 1e-8, "atol": 1e-10, "backend": None}, False)]
     assert results.problem_of(results.open("run.nc")).text == PROBLEM
 
 
@@ -137,9 +137,20 @@ def test_simulate(work, folder):
     done = call("simulate", "two_modes.toml", "--out", "sim.nc", *options)
     assert (done.exit_code, done.stderr) == (0, "")
     assert done.stdout.startswith("sim.nc: 4 samples")
-    assert work.calls == [(64, {"particles": 100, "replicas": 8, "step": 0.01, "backend": "numpy"}, False)]
+    assert work.calls == [(64, {"particles": 100, "replicas": 8, "step": 0.01, "backend": "numba"}, False)]
     call("simulate", "two_modes.toml", "--out", "sim.nc", "--quiet")
-    assert work.calls[1][1] == {"particles": 256, "replicas": 32, "step": 0.05, "backend": "numpy"}
+    assert work.calls[1][1] == {"particles": 256, "replicas": 32, "step": 0.05, "backend": "numba"}
+
+
+def test_simulate_takes_a_batch_from_the_problem(work, folder):
+    (folder / "batch.toml").write_text(PROBLEM.replace("[init]", "[flow]\nbatch = {size = 20, step = 0.1}\n[init]"))
+    assert call("simulate", "batch.toml", "--out", "sim.nc", "--quiet").exit_code == 0
+    assert work.calls[0][1] == {"particles": 20, "replicas": 32, "step": 0.1, "backend": "numba"}
+    for option, value in (("--particles", 20), ("--step", 0.2)):
+        done = call("simulate", "batch.toml", "--out", "sim.nc", option, value)
+        assert done.exit_code == 2
+        assert done.stderr == f"{option}: is {value}; must be left out, since the problem has flow.batch\n"
+    assert len(work.calls) == 1
 
 
 @pytest.mark.parametrize(("agrees", "status"), [(True, 0), (False, 1)])
@@ -150,7 +161,7 @@ def test_compare(work, folder, agrees, status):
     assert done.stdout == "all entries within their errors\n"
     assert json.loads((folder / "report.json").read_text()) == {"agrees": agrees}
     options = {"particles": 256, "replicas": 32, "step": 0.05, "rtol": 1e-8, "atol": 1e-10}
-    assert work.calls == [(64, options | {"backend": "numpy", "drop": "repulsion"}, False)]
+    assert work.calls == [(64, options | {"backend": "numba", "drop": "repulsion"}, False)]
     quiet = call("compare", "two_modes.toml", "--quiet")
     assert (quiet.exit_code, quiet.stdout, quiet.stderr) == (status, "", "")
 
@@ -169,10 +180,8 @@ def test_bad_input_is_one_message_before_any_work(work, folder, command, monkeyp
         (name, "two_modes.toml", "--out", "none/out.nc"): "none/out.nc: folder none does not exist",
         (name, "two_modes.toml", "--out", "two_modes.toml"): "--out: two_modes.toml is the problem file itself",
         (name, "two_modes.toml", *out, "--backend", "cupy"): "cupy: not installed",
-        (name, "two_modes.toml", *out, "--backend", "tpu"): "tpu: unknown backend; allowed: numpy, cupy",
+        (name, "two_modes.toml", *out, "--backend", "tpu"): "tpu: unknown backend; allowed: numpy, cupy, numba",
     }
-    if name != "solve":
-        refused[name, "two_modes.toml", *out, "--backend", "numba"] = "numba: only `solve` is compiled; allowed here: "
     if name != "simulate":
         refused[name, "two_modes.toml", *out, "--rtol", "0"] = "--rtol: is 0; must be a number >= 1e-13\n"
         refused[name, "two_modes.toml", *out, "--atol", "nan"] = "--atol: is nan; must be a number > 0\n"

@@ -220,9 +220,19 @@ REFUSED = [
         "flow.temperature: is {start = 4, rate = 0.05}; not available in this version, allowed: 1.0",
     ),
     (
-        [("[time]", "[flow]\nbatch = {size = 256, step = 0.01}\n[time]")],
-        "flow.batch: not available in this version; leave it out",
+        [("[time]", "[flow]\nbatch = {size = 0, step = 0.01}\n[time]")],
+        "flow.batch.size: is 0; must be an integer >= 1",
     ),
+    (
+        [("[time]", "[flow]\nbatch = {size = 256, step = 0.0}\n[time]")],
+        "flow.batch.step: is 0; must be a number > 0",
+    ),
+    ([("[time]", "[flow]\nbatch = {size = 256}\n[time]")], "flow.batch.step: missing; must be a number > 0"),
+    (
+        [("[time]", "[flow]\nbatch = {sizes = 256, step = 0.1}\n[time]")],
+        'flow.batch.sizes: unknown key; did you mean "size"?',
+    ),
+    ([("[time]", "[flow]\nbatch = 256\n[time]")], "flow.batch: is 256; must be a table"),
     ([("[time]", "[sampler]\nmethod = 'dis'\n[time]")], "sampler: not available in this version; leave it out"),
 ]
 

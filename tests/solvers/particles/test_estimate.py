@@ -1,22 +1,44 @@
-"""The estimator of the particles: right, unbiased, and the same whatever the blocks."""
+"""The estimator of the particles: right, unbiased, and the same whatever the blocks and the engine."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from scipy.special import logsumexp
 from scipy.stats import t as student
 
-from solvers.particles.estimate import Surroundings, estimate
-from solvers.particles.streams import normals
+from solvers.particles.engines import engine
+from solvers.particles.estimate import Draws, Mixtures
+from solvers.particles.motion import motion
+from solvers.particles.streams import stream_keys
+from solvers.problem import Problem
 
-# Two dimensions, every variance different, unequal weights: nothing can hide behind a symmetry.
+# Two dimensions, every variance different, unequal weights, not at temperature 1: nothing can hide behind a symmetry.
 MU = np.array([[0.7, -0.4], [-0.9, 0.8]])
 LOG_W = np.log([0.35, 0.65])
-AROUND = Surroundings(
-    nu=np.array([[1.2, 0.3], [-1.1, -0.6], [0.2, 1.4]]),
-    log_pi=np.log([0.5, 0.3, 0.2]),
-    u=np.array([0.8, 1.7, 1.1]),
-    v=np.array([0.6, 1.4]),
+V = np.array([0.6, 1.4])
+NU = np.array([[1.2, 0.3], [-1.1, -0.6], [0.2, 1.4]])
+LOG_PI = np.log([0.5, 0.3, 0.2])
+U = np.array([0.8, 1.7, 1.1])
+BETA = 0.7
+
+PROBLEM = Problem.parse(
+    """
+    dimension = 2
+    target = {means = [[1.2, 0.3], [-1.1, -0.6], [0.2, 1.4]]}
+    family = {components = 2, learn = ["means", "weights"]}
+    init = {scale = 1.0}
+    time = {end = 1.0}
+    """
 )
+
+
+def flow(objective="reverse-kl", weights="softmax", metric="euclidean"):
+    """A problem in which everything learns."""
+    family = replace(PROBLEM.family, learn=("means", "weights", "variances"))
+    return replace(
+        PROBLEM, family=family, flow=replace(PROBLEM.flow, objective=objective, weights=weights, metric=metric)
+    )
 
 
 def log_terms(x, means, variances, log_weights):
@@ -24,23 +46,36 @@ def log_terms(x, means, variances, log_weights):
     return log_weights - square / (2 * variances) - x.shape[-1] / 2 * np.log(2 * np.pi * variances)
 
 
-def on_grid(mu, theta):
-    """KL(q‖p), E_k[log q − log p] and E_k[ρ_l] by the trapezoidal rule in the plane, exact to 1e-12."""
-    side = np.arange(-11, 11, 0.1)
-    x = np.stack(np.meshgrid(side, side, indexing="ij"), axis=-1)
-    of_q = log_terms(x, mu, AROUND.v, theta - logsumexp(theta))
-    of_p = log_terms(x, AROUND.nu, AROUND.u, AROUND.log_pi)
-    log_q, log_p = logsumexp(of_q, axis=-1), logsumexp(of_p, axis=-1)
-    component = np.exp(log_terms(x, mu, AROUND.v, np.zeros(2))) * 0.1**2
-    log_ratio = np.einsum("xyk,xy->k", component, log_q - log_p)
-    mode_mass = np.einsum("xyk,xyl->kl", component, np.exp(of_p - log_p[..., None]))
-    return (np.exp(log_q) * (log_q - log_p)).sum() * 0.1**2, log_ratio, mode_mass
+class Plane:
+    """Integrals over the plane by the trapezoidal rule, exact to 1e-12; KL(q‖p^β) or KL(p‖q), up to a constant."""
+
+    def __init__(self, mu, theta, v):
+        side = np.arange(-12, 12, 0.1)
+        x = np.stack(np.meshgrid(side, side, indexing="ij"), axis=-1)
+        of_q, of_p = log_terms(x, mu, v, theta - logsumexp(theta)), log_terms(x, NU, U, LOG_PI)
+        self.log_q, self.log_p = logsumexp(of_q, axis=-1), logsumexp(of_p, axis=-1)
+        self.rho = np.exp(of_p - self.log_p[..., None])
+        self.component = np.exp(log_terms(x, mu, v, np.zeros(2))) * 0.1**2
+
+    def objective(self, forward):
+        if forward:
+            return (np.exp(self.log_p) * (self.log_p - self.log_q)).sum() * 0.1**2
+        return (np.exp(self.log_q) * (self.log_q - BETA * self.log_p)).sum() * 0.1**2
+
+    def log_ratio(self):
+        return np.einsum("xyk,xy->k", self.component, self.log_q - BETA * self.log_p)
+
+    def mode_mass(self):
+        return np.einsum("xyk,xyl->kl", self.component, self.rho)
 
 
-def samples(particles, replicas, block=None, seed=0, mu=MU, log_w=LOG_W, around=AROUND):
-    fill = normals(np, seed, (), range(replicas))
-    tiled = np.tile(mu, (replicas, 1, 1)), np.tile(log_w, (replicas, 1))
-    return estimate(*tiled, around, fill, particles=particles, block=block or particles)
+def samples(particles, replicas, *, forward=False, backend="numba", block=None, seed=0, **point):
+    point = {"mu": MU, "log_w": LOG_W, "v": V, "nu": NU, "log_pi": LOG_PI, "u": U, "beta": BETA} | point
+    rows = [np.concatenate([point[q], point[p]]) for q, p in (("mu", "nu"), ("v", "u"), ("log_w", "log_pi"))]
+    at = Mixtures(*(np.tile(row, (replicas, *[1] * row.ndim)) for row in rows), len(point["mu"]), point["beta"])
+    draws = Draws(stream_keys(seed, (), range(replicas)), 3)
+    block = block or min(particles, 100)
+    return at, engine(backend).sample(at, forward, draws, particles=particles, block=block)
 
 
 def agree(estimates, exact, alpha=1e-6):
@@ -50,58 +85,117 @@ def agree(estimates, exact, alpha=1e-6):
     return bool(np.all(np.abs(estimates.mean(0) - exact) < limit * error))
 
 
-def test_gradients_are_those_of_the_kl_in_the_plane():
-    found = samples(particles=4000, replicas=32)
-    step = 1e-4
-    by_mean, by_weight = np.empty_like(MU), np.empty_like(LOG_W)
-    for index in np.ndindex(MU.shape):
-        shift = np.zeros_like(MU)
+def slope(forward, which, step=1e-4):
+    """Central differences of the objective by one of the states μ, θ, log v."""
+    states = [MU, LOG_W, np.log(V)]
+    out = np.empty_like(states[which])
+    for index in np.ndindex(out.shape):
+        shift = np.zeros_like(out)
         shift[index] = step
-        by_mean[index] = (on_grid(MU + shift, LOG_W)[0] - on_grid(MU - shift, LOG_W)[0]) / (2 * step)
-    for k in range(2):
-        shift = step * np.eye(2)[k]
-        by_weight[k] = (on_grid(MU, LOG_W + shift)[0] - on_grid(MU, LOG_W - shift)[0]) / (2 * step)
+        ends = []
+        for sign in (1, -1):
+            moved = [state + sign * shift if n == which else state for n, state in enumerate(states)]
+            ends.append(Plane(moved[0], moved[1], np.exp(moved[2])).objective(forward))
+        out[index] = (ends[0] - ends[1]) / (2 * step)
+    return out
+
+
+@pytest.mark.parametrize("forward", [False, True], ids=["reverse", "forward"])
+def test_velocities_descend_the_kl_in_the_plane(forward):
+    at, found = samples(particles=100_000, replicas=32, forward=forward, beta=1.0 if forward else BETA)
+    moved = motion(at, found, flow("forward-kl" if forward else "reverse-kl"))
+    for which, velocity in enumerate((moved.dmu, moved.dtheta, moved.dlog_v)):
+        gradient = slope(forward, which)
+        assert agree(velocity, -gradient)
+        # The same test notices an error of 5 %.
+        assert not agree(velocity * 1.05, -gradient)
+    plane = Plane(MU, LOG_W, V)
+    assert agree(moved.objective, np.array(plane.objective(forward)))
+
+
+@pytest.mark.parametrize("objective", ["reverse-kl", "forward-kl"])
+def test_metrics_scale_velocities(objective):
+    at, found = samples(particles=50, replicas=2, forward=objective == "forward-kl")
+    plain, natural = (motion(at, found, flow(objective, weights)) for weights in ("softmax", "fisher-rao"))
+    bures = motion(at, found, flow(objective, metric="wasserstein"))
     w = np.exp(LOG_W)
-    weighted = w[:, None] * found.gradient
-    assert agree(weighted, by_mean)
-    slopes = w * (found.log_ratio - (w * found.log_ratio).sum(-1, keepdims=True))
-    assert agree(slopes, by_weight)
-    # The same test notices an error of 5 % in a single one of the formula's terms.
-    assert not agree(weighted * 1.05, by_mean)
-    assert not agree(slopes * 1.05, by_weight)
+    np.testing.assert_allclose(natural.dtheta * w, plain.dtheta, rtol=1e-14)
+    np.testing.assert_allclose(bures.dmu * w[:, None], plain.dmu, rtol=1e-14)
+    # ∂D/∂v = (1/v) ∂D/∂log v; the metric of a variance is (4 v/(d w)), then d log v = dv/v.
+    np.testing.assert_allclose(bures.dlog_v, plain.dlog_v / V * 4 / (2 * w), rtol=1e-14)
 
 
 def test_log_ratios_and_mode_masses_are_those_of_the_plane():
-    found = samples(particles=4000, replicas=32, seed=1)
-    _, log_ratio, mode_mass = on_grid(MU, LOG_W)
-    assert agree(found.log_ratio, log_ratio)
-    assert agree(found.mode_mass, mode_mass)
+    _, found = samples(particles=4000, replicas=32, seed=1)
+    plane = Plane(MU, LOG_W, V)
+    assert agree(found.log_ratio, plane.log_ratio())
+    assert agree(found.table[..., 2:], plane.mode_mass())
+    assert not agree(found.table[..., 2:], plane.mode_mass() * 1.02)
+
+
+FIELDS = ("moment", "table", "log_ratio", "square")
+
+
+def far(d=35, seed=0):
+    """Three components and two modes in general position, in more than two tiles of coordinates."""
+    rng = np.random.default_rng(seed)
+    means = {name: rng.standard_normal((count, d)) for name, count in (("mu", 3), ("nu", 2))}
+    variances = {"v": np.array([0.5, 1.0, 2.0]), "u": np.array([1.5, 0.7])}
+    return means | variances | {"log_w": np.log([0.2, 0.3, 0.5]), "log_pi": np.log([0.4, 0.6]), "beta": 1.3}
+
+
+@pytest.mark.parametrize("forward", [False, True], ids=["reverse", "forward"])
+@pytest.mark.parametrize("d", [1, 16, 35, 2100])  # the last: more than one stretch of coordinates
+def test_engines_agree_to_rounding(forward, d):
+    plain, fast = (samples(30, 3, forward=forward, backend=backend, **far(d))[1] for backend in ("numpy", "numba"))
+    for name in FIELDS:
+        one, other = getattr(plain, name), getattr(fast, name)
+        # Sums of d terms of order one enter log-densities, and the sums over particles once more.
+        np.testing.assert_allclose(other, one, rtol=1e-13, atol=d * 1e-14 * max(1, np.abs(one).max()))
 
 
 @pytest.mark.parametrize("block", [1, 7, 100, 250])
-def test_blocks_change_nothing_but_rounding(block):
-    whole, cut = samples(250, 3), samples(250, 3, block=block)
-    for name in ("gradient", "log_ratio", "mode_mass"):
-        np.testing.assert_allclose(getattr(cut, name), getattr(whole, name), rtol=1e-12, atol=1e-13)
+@pytest.mark.parametrize("forward", [False, True], ids=["reverse", "forward"])
+def test_blocks_change_no_bit_of_compiled_sums_and_of_plain_ones_the_rounding(block, forward):
+    for backend in ("numba", "numpy"):
+        whole, cut = (
+            samples(250, 3, forward=forward, backend=backend, block=size, **far())[1] for size in (250, block)
+        )
+        for name in FIELDS:
+            one, other = getattr(whole, name), getattr(cut, name)
+            if backend == "numba":
+                assert np.array_equal(one, other)
+            np.testing.assert_allclose(other, one, rtol=1e-12, atol=1e-12)
 
 
 def test_standard_errors_fall_as_one_over_the_square_root_of_the_particles():
     numbers, replicas = np.array([50, 200, 800, 3200]), 300
-    spread = np.array([samples(n, replicas, seed=2).gradient.std(0, ddof=1) for n in numbers])
+    spread = []
+    for n in numbers:
+        at, found = samples(n, replicas, seed=2)
+        spread.append(motion(at, found, flow()).dmu.std(0, ddof=1))
     x = np.log(numbers) - np.log(numbers).mean()
-    slopes = np.tensordot(x, np.log(spread), axes=1) / (x**2).sum()
+    slopes = np.tensordot(x, np.log(np.array(spread)), axes=1) / (x**2).sum()
     # log of a standard deviation from R normal values has standard error 1/√(2(R−1)).
     error = 1 / np.sqrt(2 * (replicas - 1) * (x**2).sum())
     assert np.all(np.abs(slopes + 0.5) < 5.5 * error), slopes
     assert 5.5 * error < 0.1
 
 
-def test_log_space_where_densities_underflow():
+@pytest.mark.parametrize("backend", ["numpy", "numba"])
+def test_log_space_where_densities_underflow(backend):
     d, far = 3000, 100.0
     mu = np.zeros((2, d))
     mu[:, 0] = far, -far
-    around = Surroundings(nu=mu.copy(), log_pi=np.log([0.5, 0.5]), u=np.array([1.0, 1.0]), v=np.array([1.0, 1.0]))
-    found = samples(16, 2, mu=mu, log_w=np.log([1e-12, 1 - 1e-12]), around=around)
-    np.testing.assert_allclose(found.mode_mass, np.broadcast_to(np.eye(2), (2, 2, 2)), atol=1e-12)
+    one, half = np.ones(2), np.log([0.5, 0.5])
+    point = {"mu": mu, "nu": mu, "u": one, "v": one, "log_w": np.log([1e-12, 1 - 1e-12]), "log_pi": half, "beta": 1.0}
+    at, found = samples(16, 2, backend=backend, **point)
+    np.testing.assert_allclose(found.table[..., 2:], np.broadcast_to(np.eye(2), (2, 2, 2)), atol=1e-12)
     np.testing.assert_allclose(found.log_ratio, np.log([2e-12, 2.0]) + np.zeros((2, 1)), rtol=1e-9)
-    np.testing.assert_allclose(found.gradient, 0, atol=1e-9)
+    np.testing.assert_allclose(motion(at, found, flow()).dmu, 0, atol=1e-9)
+
+
+def test_what_is_not_finite_stays_so():
+    with np.errstate(over="ignore", invalid="ignore"):
+        _, found = samples(8, 2, mu=np.full((2, 2), 1e200))
+    assert not np.isfinite(found.table).any()

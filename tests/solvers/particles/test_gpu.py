@@ -1,8 +1,7 @@
-"""The same simulation through cupy: other streams of numbers, so compared as one simulation with another."""
+"""The same simulation through cupy: the same random numbers, so the same trajectories to rounding."""
 
 import numpy as np
 import pytest
-from scipy.stats import t as student
 
 from solvers.arrays import BackendError, backend_module
 from solvers.particles.flow import simulate
@@ -25,16 +24,15 @@ save = 3
 
 
 @pytest.mark.gpu
-def test_cupy_and_numpy_agree():
+def test_cupy_and_numba_agree():
     try:
         backend_module("cupy")
     except BackendError as error:
         pytest.skip(str(error))
     case, options = Problem.parse(PROBLEM), {"particles": 200, "replicas": 32, "step": 0.1}
-    host, device = (simulate(case, backend=backend, **options) for backend in ("numpy", "cupy"))
+    host, device = (simulate(case, backend=backend, **options) for backend in ("numba", "cupy"))
     again = simulate(case, backend="cupy", **options)
     assert all(np.array_equal(device[name], again[name]) for name in device)
-    limit = student.isf(1e-6 / (2 * sum(host[name].size for name in "smw")), 31)
-    for name in "smw":
-        error = np.sqrt(host[f"{name}_se"] ** 2 + device[f"{name}_se"] ** 2)
-        assert np.all(np.abs(host[name] - device[name]) <= limit * error + 1e-12)
+    # Sums of d terms round by 1e-15 each step; ten steps of a flow with rates of order one amplify them little.
+    for name in host:
+        np.testing.assert_allclose(device[name], host[name], rtol=1e-10, atol=1e-11)

@@ -1,16 +1,19 @@
 """Trajectories of replicas: the steps they take, their order, their seeds and their threads."""
 
 import threading
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from scipy.stats import t as student
 
 from solvers.particles import plan as planning
-from solvers.particles.replicas import replicas_path, velocities
-from solvers.problem import Problem
+from solvers.particles.replicas import replicas_path, time_steps, velocities
+from solvers.problem import Batch, Problem
 from solvers.starts import starts, vectors
 
-FIELDS = ("s", "m", "w", "objective", "mode_mass")
+FIELDS = ("s", "m", "w", "v", "objective", "mode_mass")
 
 
 def problem(
@@ -106,15 +109,89 @@ def test_threads_change_no_byte(monkeypatch):
     assert same(paths[0], paths[2])
 
 
-def test_blocks_and_groups_change_rounding_only(monkeypatch):
+def test_blocks_change_no_byte(monkeypatch):
     case = problem()
     whole = run(case, particles=60, replicas=7)
-    for size, together in ((3000, 8), (2**19, 2), (1000, 1)):
-        monkeypatch.setitem(planning.BLOCK_BYTES, "numpy", size)
+    for size in (100, 3000):
+        monkeypatch.setitem(planning.BLOCK_BYTES, "numba", size)
+        assert same(run(case, particles=60, replicas=7), whole)
+
+
+@pytest.mark.parametrize("backend", ["numba", "numpy"])
+def test_groups_change_rounding_only(monkeypatch, backend):
+    case = problem()
+    whole = run(case, particles=60, replicas=17, backend=backend)
+    for together in (2, 1):
         monkeypatch.setattr(planning, "REPLICAS_TOGETHER", together)
-        cut = run(case, particles=60, replicas=7)
+        cut = run(case, particles=60, replicas=17, backend=backend)
         for name in FIELDS:
             np.testing.assert_allclose(getattr(cut, name), getattr(whole, name), rtol=1e-10, atol=1e-12)
+
+
+FLOWS = [
+    {"learn": ("means",)},
+    {"weights": "fisher-rao", "learn": ("means", "weights", "variances"), "temperature": 1.7},
+    {"metric": "wasserstein", "learn": ("means", "variances"), "temperature": SimpleNamespace(start=3.0, rate=2.0)},
+    {"objective": "forward-kl", "learn": ("means", "weights", "variances")},
+]
+
+
+@pytest.mark.parametrize("options", FLOWS, ids=["means", "fisher-rao", "wasserstein", "forward"])
+def test_backends_give_the_same_trajectories(options):
+    """Same seed, same trajectories: rounding, 1e-15 of each sum over d = 3, grows e-fold a unit of time at most."""
+    case, options = problem(components=3, target="means = [[2.0], [-1.0, 1.0]]"), dict(options)
+    family = replace(case.family, learn=options.pop("learn"), variances=np.array([0.7, 1.0, 1.3]))
+    case = replace(case, family=family, flow=replace(case.flow, **options))
+    plain, fast = (run(case, particles=40, backend=backend) for backend in ("numpy", "numba"))
+    for name in FIELDS:
+        np.testing.assert_allclose(getattr(fast, name), getattr(plain, name), rtol=1e-12, atol=1e-12)
+    assert np.all(plain.v[:, 1:] != plain.v[:, :1]) == ("variances" in family.learn)
+    assert np.all(plain.w[:, 1:] != plain.w[:, :1]) == ("weights" in family.learn)
+
+
+def test_temperature_follows_its_schedule():
+    """K = L = 1, v = u = 1: the mean nears ν at the rate β(t), step by step in expectation."""
+    case = problem(target="means = [[2.0]]", components=1, learn='["means"]', end=2.0, save=2)
+    schedule = SimpleNamespace(start=4.0, rate=1.5)
+    path = run(replace(case, flow=replace(case.flow, temperature=schedule)), particles=200, replicas=40)
+    begin = starts(case).m[0, 0, 0] - 4
+
+    def expected(temperature):
+        beta = np.array([1 / temperature(0.1 * n) for n in range(20)])
+        return 4 + begin * np.prod(1 - 0.1 * beta)
+
+    found = path.m[:, -1, 0, 0]
+    limit = student.isf(1e-6 / 2, 39) * found.std(ddof=1) / np.sqrt(40)
+    assert abs(found.mean() - expected(lambda t: 1 + 3 * np.exp(-1.5 * t))) < limit
+    assert abs(found.mean() - expected(lambda t: 1 + 3 * np.exp(-1.2 * t))) > limit
+
+
+def batched(case, size, step):
+    return replace(case, flow=replace(case.flow, batch=Batch(size, step)))
+
+
+def test_steps_of_a_batch_are_the_learning_rate():
+    case = batched(problem(end=1.0, save="[0.0, 0.3, 0.34, 1.0]"), 20, 0.06)
+    sizes, saves = time_steps(case, 0.06)
+    assert sizes == [0.06] * 17
+    assert saves == {0: 1, 5: 1, 6: 1, 17: 1}
+    path = run(case, step=0.06)
+    assert path.s.shape[1] == 4
+
+
+def test_descent_keeps_the_noise_of_its_batches():
+    """K = L = 1, v ≠ u: μ' = μ − η[(μ − ν)/u + (1/u − 1/v) √(v/n) ξ], whose stationary law is known."""
+    d, n, eta, v, u = 60, 5, 0.2, 2.0, 1.0
+    case = problem(d=d, target="means = [[0.0]]", components=1, learn='["means"]', end=8.0, save=2, variances=v)
+    path = run(batched(case, n, eta), particles=n, step=eta, replicas=100)
+    noise = (eta * (1 / u - 1 / v)) ** 2 * v / n
+    steps, shrink = 40, (1 - eta / u) ** 2
+    start = starts(case).s[0, 0, 0]
+    expected = shrink**steps * start + d * noise * (1 - shrink**steps) / (1 - shrink)
+    found = path.s[:, -1, 0, 0]
+    limit = student.isf(1e-6 / 2, 99) * found.std(ddof=1) / np.sqrt(100)
+    assert abs(found.mean() - expected) < limit
+    assert abs(found.mean() - 1.2 * expected) > limit
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from solvers.particles import flow
 from solvers.particles.flow import SimulationError, simulate
 from solvers.particles.replicas import replicas_path
-from solvers.problem import Problem
+from solvers.problem import Batch, Problem
 from solvers.starts import starts, vectors
 
 TEXT = """
@@ -82,6 +83,17 @@ def test_progress_counts_all_starts():
 def test_refusals(options):
     with pytest.raises(SimulationError):
         simulate(problem(), **{"particles": 2, "replicas": 2, "step": 0.5} | options)
+
+
+def test_a_batch_says_how_many_particles_and_how_long_a_step():
+    case = problem()
+    case = replace(case, flow=replace(case.flow, batch=Batch(4, 0.3)))
+    ds = simulate(case, particles=4, replicas=3, step=0.3)
+    assert (ds.attrs["particles"], ds.attrs["step"]) == (4, 0.3)
+    with pytest.raises(
+        SimulationError, match=r"flow.batch: particles are 5 and step is 0.3; must be its size and step"
+    ):
+        simulate(case, particles=5, replicas=3, step=0.3)
 
 
 def test_what_cannot_fit_is_refused_before_any_vector_is_made():

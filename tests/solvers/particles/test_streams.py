@@ -1,41 +1,126 @@
-"""Random streams: fixed by seed, key and replica, and by nothing else."""
+"""Random numbers: the known ones, the same for everybody, and normal."""
 
 import numpy as np
 import pytest
+from scipy.stats import kstest
+from scipy.stats import norm as normal
 
-from solvers.particles.streams import normals
+from solvers.particles import compiled
+from solvers.particles.streams import TILE, normals, philox, stream_keys
 
-
-def draw(seed=3, key=(1, 2), replicas=range(4), shape=(5, 6), parts=(5,)):
-    fill = normals(np, seed, key, replicas)
-    blocks = []
-    for particles in parts:
-        block = np.empty((len(replicas), particles, shape[1]))
-        fill(block)
-        blocks.append(block)
-    return np.concatenate(blocks, axis=1)
-
-
-def test_same_seed_same_bytes():
-    assert draw().tobytes() == draw().tobytes()
-
-
-@pytest.mark.parametrize("parts", [(1, 4), (2, 2, 1), (1, 1, 1, 1, 1)])
-def test_blocks_leave_every_number_where_it_was(parts):
-    assert np.array_equal(draw(parts=parts), draw())
+# Known answers of the Random123 distribution for Philox4x32-10: zeros, ones, and digits of π.
+KNOWN = [
+    ([0x00000000] * 4, [0x00000000] * 2, [0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8]),
+    ([0xFFFFFFFF] * 4, [0xFFFFFFFF] * 2, [0x408F276D, 0x41C83B0E, 0xA20BC7C6, 0x6D5451FD]),
+    (
+        [0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344],
+        [0xA4093822, 0x299F31D0],
+        [0xD16CFE09, 0x94FDCCEB, 0x5001E420, 0x24126EA1],
+    ),
+]
 
 
-def test_groups_of_replicas_leave_every_number_where_it_was():
-    assert np.array_equal(np.concatenate([draw(replicas=range(1)), draw(replicas=range(1, 4))]), draw())
+def words(numbers):
+    return tuple(np.array(number, dtype=np.uint64) for number in numbers)
 
 
-@pytest.mark.parametrize("other", [{"seed": 4}, {"key": (1, 3)}, {"key": (1,)}, {"replicas": range(4, 8)}])
-def test_streams_differ_by_seed_key_and_replica(other):
+@pytest.mark.parametrize(("counter", "key", "expected"), KNOWN)
+def test_known_vectors(counter, key, expected):
+    assert [int(word) for word in philox(words(counter), words(key))] == expected
+    assert [int(word) for word in compiled.philox(*map(np.uint64, (*counter, *key)))] == expected
+
+
+def draw(seed=3, key=(1, 2), replicas=range(4), step=7, source=1, particles=range(5), d=20):
+    return normals(np, stream_keys(seed, key, replicas), step, source, particles, d)
+
+
+def test_a_number_is_known_by_what_it_is_for():
+    whole = draw()
+    assert np.array_equal(np.concatenate([draw(replicas=range(1)), draw(replicas=range(1, 4))]), whole)
+    assert np.array_equal(draw(particles=range(2, 5)), whole[:, 2:])
+    assert np.array_equal(draw(d=13), whole[..., :13])
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"seed": 4},
+        {"key": (1, 3)},
+        {"key": (1,)},
+        {"replicas": range(4, 8)},
+        {"step": 8},
+        {"source": 0},
+        {"particles": range(5, 10)},
+    ],
+)
+def test_streams_differ_by_everything_that_names_them(other):
     assert not np.any(np.isin(draw(**other), draw()))
 
 
-def test_replicas_are_uncorrelated_standard_normals():
-    x = draw(replicas=range(8), shape=(200, 100), parts=(200,)).reshape(8, -1)
-    n = x.shape[1]
-    assert np.all(np.abs(x.mean(1)) < 6 / np.sqrt(n))
-    assert np.all(np.abs(x @ x.T / n - np.eye(8)) < 6 * np.sqrt(2 / n))
+def test_compiled_numbers_are_the_same_to_rounding():
+    keys, d = stream_keys(5, (), range(1)), 16 * TILE
+    x = np.empty((200, d))
+    for n in range(len(x)):
+        compiled.draw(x, n, 0, d, *map(np.uint64, (n, 4, 2)), *keys[0])
+    expected = normals(np, keys, 4, 2, range(len(x)), d)[0]
+    # log, cos and sin within two units in the last place of either; the radius of a pair is at most 8.5.
+    np.testing.assert_allclose(x, expected, rtol=8 * 2.0**-52, atol=4 * 2.0**-52)
+
+
+def judged(x, alpha=1e-6):
+    """Which of five tests of rows of standard normal numbers reject, each at a false-alarm rate of alpha/5."""
+    rows, n = x.shape
+    # Sums of so many numbers are normal to far better than their tails here; row pairs count as so many tests.
+    limit = normal.isf(alpha / 10 / rows**2)
+    moments = {
+        "mean": np.abs(x.mean(1)).max() / np.sqrt(1 / n),
+        "variance": np.abs((x**2).mean(1) - 1).max() / np.sqrt(2 / n),
+        "kurtosis": np.abs((x**4).mean(1) - 3).max() / np.sqrt(96 / n),
+        "correlation": np.abs(x @ x.T / n - np.diag((x**2).mean(1))).max() / np.sqrt(1 / n),
+    }
+    rejected = {name for name, deviation in moments.items() if deviation > limit}
+    return rejected | ({"law"} if kstest(x.ravel(), "norm").pvalue < alpha / 5 else set())
+
+
+def test_normals_are_normal_and_independent():
+    # Rows: replicas, then steps, sources and particles, neighbours in each word of key and counter.
+    keys = stream_keys(11, (), range(8))
+    x = [normals(np, keys, 0, 0, range(100), 400).reshape(8, -1)]
+    x += [normals(np, keys[:1], step, source, range(100), 400).reshape(1, -1) for step in (1, 2) for source in (0, 1)]
+    x = np.concatenate(x)
+    assert judged(x) == set()
+    pairs = x.reshape(len(x), -1, 2, 8)  # cosines and sines of the same angles
+    assert judged(np.concatenate([pairs[:, :, 0].reshape(len(x), -1), pairs[:, :, 1].reshape(len(x), -1)])) == set()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "by"),
+    [
+        (lambda x: 1.02 * x, {"variance", "law"}),
+        (lambda x: x + 0.02, {"mean", "law"}),
+        (lambda x: np.concatenate([x[:-1], x[:1] + 0.1 * x[-1:]]), {"correlation"}),
+        (lambda x: np.clip(x, -2.5, 2.5), {"kurtosis"}),
+        (lambda x: np.cos(2 * x), {"law", "mean", "variance", "kurtosis"}),
+    ],
+)
+def test_the_same_tests_reject_numbers_that_are_not(wrong, by):
+    x = normals(np, stream_keys(11, (), range(8)), 0, 0, range(100), 400).reshape(8, -1)
+    assert by <= judged(wrong(x))
+
+
+def test_tails_reach_as_far_as_stated():
+    """u = 2⁻⁵² and 1: the compiled logarithm at both ends and between, against NumPy's."""
+    u = np.concatenate([2.0 ** -np.arange(53.0), 1 - 2.0**-52 * np.arange(1, 2000), np.linspace(0.01, 1, 5000)])
+    mine = np.array([compiled.log(number) for number in u])
+    # One unit in the last place of each.
+    np.testing.assert_allclose(mine, np.log(u), rtol=2 * 2.0**-52, atol=0)
+    assert np.sqrt(-2 * mine.min()) == pytest.approx(np.sqrt(104 * np.log(2)), rel=1e-15)
+
+
+def test_compiled_exponential():
+    x = np.concatenate([-np.linspace(0, 700, 20001), -np.geomspace(1e-300, 1, 500)])
+    mine = np.array([compiled.exp(number) for number in x])
+    # e^x changes by x·2⁻⁵³ as x is rounded; reduction by 2ⁿ and the polynomial add two units in the last place.
+    np.testing.assert_allclose(mine, np.exp(x), rtol=3 * 2.0**-52)
+    assert 0 < compiled.exp(-1e9) < 1e-300
+    assert np.isnan(compiled.exp(np.nan))

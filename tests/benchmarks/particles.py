@@ -1,0 +1,244 @@
+"""How fast the particle simulation draws and evaluates, beside the same estimator written in NumPy and in jax.
+
+All estimate, in float64 and from fresh particles of each component, what a step of the reverse KL flow needs: the
+gradient in every mean, E_k[log q − log p], and the mode masses. The unit is the particle-dimension: one coordinate of
+one particle, drawn, evaluated and reduced. Each solver has a process of its own on the same cores; rounds take turns.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import statistics
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+
+from tests.benchmarks.worker import available_cores
+
+Row = dict[str, Any]
+Run = Callable[[int], Any]
+
+K = L = 2
+SOLVERS = {
+    "this": "modecollapse",
+    "normals": "its normals alone",
+    "numpy": "NumPy",
+    "numpy-threads": "NumPy, a thread a core",
+    "jax": "jax.jit",
+}
+STEPS = 5  # of each replica of this simulation, with as many evaluations; the others repeat one
+# (d, particles of each component at each step); as many repetitions as make a timing long enough
+CASES = ((64, 1000), (1000, 1000), (10_000, 400))
+BLOCK_BYTES = 2**21  # of NumPy's and jax's particles at a time: the fastest of 2**18 to 2**25 for both, or near it
+
+
+def measure(cores: int, *, quick: bool, say: Callable[[str], None]) -> list[Row]:
+    """Rows {d, particles, cores, solver, name, throughput, faster, faster_range, ...}, in particle-dimensions a second.
+
+    faster: the median over rounds of this simulation's speed divided by that solver's in the same round. The same with
+    _cpu: by a second of processor time, all threads together, which a busy machine disturbs less.
+    """
+    rows: list[Row] = []
+    rounds, seconds = (2, 0.2) if quick else (5, 1.0)
+    for d, particles in CASES[:2] if quick else CASES:
+        runs: dict[str, list[tuple[float, float]]] = {}
+        pools = {key: _pool(cores, 1 if key == "numpy-threads" else cores) for key in SOLVERS}
+        try:
+            for key in list(pools):
+                try:
+                    pools[key].submit(_prepare, key, d, particles, cores, seconds).result()
+                except ImportError as error:
+                    say(f"{SOLVERS[key]}: not available: {error}")
+                    del pools[key]
+            for _ in range(rounds):
+                for key, pool in pools.items():
+                    runs.setdefault(key, []).append(pool.submit(_time).result())
+        finally:
+            for pool in pools.values():
+                pool.shutdown()
+        for key, speeds in runs.items():
+            row: Row = {"d": d, "particles": particles, "cores": cores, "solver": key, "name": SOLVERS[key]}
+            for i, kind in enumerate(("", "_cpu")):
+                ratios = [mine[i] / other[i] for mine, other in zip(runs["this"], speeds, strict=True)]
+                row |= {
+                    f"throughput{kind}": statistics.median(speed[i] for speed in speeds),
+                    f"faster{kind}": statistics.median(ratios),
+                    f"faster_range{kind}": [min(ratios), max(ratios)],
+                }
+            rows.append(row)
+            say(
+                f"d = {d}: {row['name']}: {row['throughput'] / 1e6:.0f} million a second, this simulation is faster by "
+                f"{row['faster']:.2f}; by processor time {row['throughput_cpu'] / 1e6:.0f} and {row['faster_cpu']:.2f}"
+            )
+    return rows
+
+
+def _pool(cores: int, blas_threads: int) -> ProcessPoolExecutor:
+    os.environ |= {f"{name}_NUM_THREADS": str(blas_threads) for name in ("OPENBLAS", "OMP", "MKL")}
+    pool = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"), initializer=_hold, initargs=(cores,))
+    pool.submit(os.getpid).result()  # started now, with this environment
+    return pool
+
+
+def _hold(cores: int) -> None:
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, available_cores()[:cores])
+
+
+_ready: tuple[Run, int, int] | None = None
+
+
+def _prepare(key: str, d: int, particles: int, cores: int, seconds: float) -> None:
+    """Compile, and find how many evaluations fill the time: a multiple of all cores doing all steps."""
+    global _ready
+    rng = np.random.default_rng(0)
+    mu, nu = (rng.standard_normal((count, d)) / np.sqrt(d) for count in (K, L))
+    run = MAKERS[key](mu, nu, particles, cores)
+    unit = cores * STEPS
+    run(unit)
+    begin = time.perf_counter()
+    run(unit)
+    count = unit * max(1, round(seconds / (time.perf_counter() - begin)))
+    _ready = run, count, count * particles * K * d
+
+
+def _time() -> tuple[float, float]:
+    """Particle-dimensions a second, and a second of processor time."""
+    assert _ready is not None
+    run, count, work = _ready
+    wall, cpu = time.perf_counter(), time.process_time()
+    run(count)
+    return work / (time.perf_counter() - wall), work / (time.process_time() - cpu)
+
+
+def _this(mu: Any, nu: Any, particles: int, cores: int) -> Run:
+    from solvers.particles.replicas import replicas_path
+    from solvers.problem import Problem
+
+    rows = ", ".join(f"[{', '.join(map(repr, row))}]" for row in nu.tolist())
+    problem = Problem.parse(
+        f"""
+        dimension = {mu.shape[1]}
+        target = {{means = [{rows}]}}
+        family = {{components = {K}, learn = ["means", "weights"]}}
+        init = {{scale = 1.0}}
+        time = {{end = {0.05 * (STEPS - 1)}, save = 2}}
+        """
+    )
+    # Evaluations: one a step, and one at the end.
+    return lambda count: replicas_path(
+        problem, mu, np.zeros(K), particles=particles, replicas=count // STEPS, step=0.05
+    )
+
+
+def _normals(mu: Any, nu: Any, particles: int, cores: int) -> Run:
+    """The numbers that the simulation draws, in blocks of the same size, from a compiled loop in as many threads."""
+    from numba import njit
+
+    from solvers.particles.compiled import draw
+    from solvers.particles.plan import BLOCK_BYTES as OURS
+    from solvers.particles.streams import TILE, stream_keys
+
+    tiles = -(-mu.shape[1] // TILE)
+    block = max(8, OURS["numba"] // (tiles * TILE * 8))
+
+    @njit(nogil=True)
+    def fill(x, particles, k0, k1):  # type: ignore[no-untyped-def]
+        for source in range(K):
+            for p in range(particles):
+                draw(x, p % len(x), 0, x.shape[1], np.uint64(p), np.uint64(0), np.uint64(source), k0, k1)
+
+    def one(replica: int) -> None:
+        fill(np.empty((block, tiles * TILE)), particles, *stream_keys(0, (), range(replica, replica + 1))[0])
+
+    return _in_threads(one, cores)
+
+
+def _in_threads(one: Callable[[int], None], cores: int) -> Run:
+    threads = ThreadPoolExecutor(cores)
+    return lambda replicas: list(threads.map(one, range(replicas)))
+
+
+def _numpy_step(mu: Any, nu: Any, particles: int, rng: Any) -> Any:
+    """What one would write: draw a block, log-densities by matrix products, softmax, gradient; then the next block."""
+    d = mu.shape[1]
+    log_w, log_pi = np.log(np.full(K, 1 / K)), np.log(np.full(L, 1 / L))
+    mu2, nu2 = (mu**2).sum(1) / 2, (nu**2).sum(1) / 2
+    block = max(1, min(particles, BLOCK_BYTES // (8 * d)))
+    gradient, log_ratio, mass = np.zeros((K, d)), np.zeros(K), np.zeros((K, L))
+    for k in range(K):
+        for first in range(0, particles, block):
+            x = mu[k] + rng.standard_normal((min(block, particles - first), d))
+            # Unit variances: −|x|²/2 is common to all log-densities and leaves q/p and the responsibilities.
+            terms_q, terms_p = x @ mu.T - mu2 + log_w, x @ nu.T - nu2 + log_pi
+            top_q, top_p = terms_q.max(1, keepdims=True), terms_p.max(1, keepdims=True)
+            r, rho = np.exp(terms_q - top_q), np.exp(terms_p - top_p)
+            sum_q, sum_p = r.sum(1, keepdims=True), rho.sum(1, keepdims=True)
+            r /= sum_q
+            rho /= sum_p
+            score = (r @ mu - x) - (rho @ nu - x)
+            gradient[k] += score.sum(0)
+            log_ratio[k] += (top_q - top_p + np.log(sum_q / sum_p)).sum()
+            mass[k] += rho.sum(0)
+    return gradient / particles, log_ratio / particles, mass / particles
+
+
+def _numpy(mu: Any, nu: Any, particles: int, cores: int) -> Run:
+    rng = np.random.default_rng(0)
+    return lambda replicas: [_numpy_step(mu, nu, particles, rng) for _ in range(replicas)]
+
+
+def _numpy_threads(mu: Any, nu: Any, particles: int, cores: int) -> Run:
+    return _in_threads(lambda replica: _numpy_step(mu, nu, particles, np.random.default_rng(replica)), cores)
+
+
+def _jax(mu: Any, nu: Any, particles: int, cores: int) -> Run:
+    import jax
+
+    jax.config.update("jax_enable_x64", True)
+    from jax import numpy as jnp
+
+    d = mu.shape[1]
+    block = max(1, min(particles, BLOCK_BYTES // (8 * d)))
+    while particles % block:  # equal blocks for the scan
+        block -= 1
+    log_w, log_pi = jnp.log(jnp.full(K, 1 / K)), jnp.log(jnp.full(L, 1 / L))
+    mu, nu = jnp.asarray(mu), jnp.asarray(nu)
+
+    def log_density(x: Any, means: Any, log_weights: Any) -> Any:
+        terms = x @ means.T - (means**2).sum(1) / 2 + log_weights
+        return jax.nn.logsumexp(terms, axis=1), jax.nn.softmax(terms, axis=1)
+
+    def component(mean: Any, key: Any) -> Any:
+        def add(sums: Any, key: Any) -> Any:
+            x = mean + jax.random.normal(key, (block, d))
+            (log_q, r), (log_p, rho) = log_density(x, mu, log_w), log_density(x, nu, log_pi)
+            score = (r @ mu - x) - (rho @ nu - x)
+            new = score.sum(0), (log_q - log_p).sum(), rho.sum(0)
+            return jax.tree.map(jnp.add, sums, new), None
+
+        start = jnp.zeros(d), jnp.zeros(()), jnp.zeros(L)
+        sums, _ = jax.lax.scan(add, start, jax.random.split(key, particles // block))
+        return jax.tree.map(lambda total: total / particles, sums)
+
+    @jax.jit
+    def step(key: Any) -> Any:
+        return [component(mu[k], part) for k, part in enumerate(jax.random.split(key, K))]
+
+    def one(replica: int) -> None:
+        jax.block_until_ready(step(jax.random.key(replica)))
+
+    return _in_threads(one, cores)
+
+
+MAKERS: dict[str, Callable[[Any, Any, int, int], Run]] = {
+    "this": _this,
+    "normals": _normals,
+    "numpy": _numpy,
+    "numpy-threads": _numpy_threads,
+    "jax": _jax,
+}
