@@ -10,7 +10,7 @@ from types import ModuleType
 
 import derivations
 from theory import ClosedSystem
-from theory.emit import VIEWS
+from theory.samplers import ReducedChain
 
 __all__ = ["SOURCES", "Entry", "catalogue", "entry"]
 
@@ -30,15 +30,20 @@ class Entry:
         return str(self.module.TITLE)
 
     @cached_property
-    def system(self) -> ClosedSystem:
+    def system(self) -> ClosedSystem | ReducedChain:
         result = self.module.system()
-        assert isinstance(result, ClosedSystem)
+        assert isinstance(result, ClosedSystem | ReducedChain)
         return result
+
+    @property
+    def sources(self) -> dict[str, str]:
+        """Views of this entry that are solver source, and the suffix of their files."""
+        return {view: suffix for view, suffix in SOURCES.items() if view in self.system.views}
 
     def emit(self, view: str) -> str:
         """The system in one view; source is headed by this entry's name and title."""
         if view in SOURCES:
-            return str(VIEWS[view](self.system, self.name, self.title))
+            return self.system.emit(view, self.name, self.title)
         return self.system.emit(view)
 
 
@@ -46,7 +51,7 @@ def catalogue() -> dict[str, Entry]:
     """All entries by name."""
     found = {}
     for info in pkgutil.iter_modules(derivations.__path__):
-        if info.name in ("__main__", "catalogue", "document", "files"):
+        if info.name in ("__main__", "catalogue", "chain_document", "document", "files"):
             continue
         module = importlib.import_module(f"derivations.{info.name}")
         found[info.name] = Entry(info.name, module)
