@@ -18,14 +18,14 @@ $$\log W=\log p(x_N)-\log\varphi(x_0)+\sum_n\log\frac{B(x_n|x_{n+1})}{F(x_{n+1}|
 
 Reference $f$: OU $-x$; prior $\nabla\log\varphi$; annealed $\beta\nabla\log p+(1-\beta)\nabla\log\varphi$,
 $\beta=n/N$. Control: none; exact, $2(\nabla\log p_\tau+x)$ with $p_\tau$ the target after OU noise for the time $\tau$
-that is left; or the score of a mixture $q_\vartheta$ with parameters of its own: $2(\nabla\log q_{\vartheta,\tau}+x)$ with
-the OU reference, where $q_\vartheta$ is noised too, and $\nabla\log q_\vartheta$ with the others.
+that is left; or the score of a mixture $q_\vartheta$ with parameters of its own: $2(\nabla\log q_{\vartheta,\tau}+x)$
+with the OU reference, where $q_\vartheta$ is noised too, and $\nabla\log q_\vartheta$ with the others.
 DIS: $b=0$, MCD: $u=0$, CMCD: $b=-u$, DBS: both free. The loss is $L=-E\log W$, the reverse KL on paths up to $\log Z$.
 
 All drifts are combinations of $x$ and of scores. A score is $a(x)\,x+\sum_kc_k(x)\,\mu_k$ with $a$, $c_k$ functions of
 $x\cdot\mu_k$ and $|x|^2$, so the coordinates $x_b$ in the span of all means ($b=1..R$) and $\varrho=|x_\perp|^2$ are a
-Markov chain, and $\log W$ is a function of it. Parallel to $x_\perp$ the noise is $\xi_1$; the rest of it enters through
-$C=|\zeta|^2\sim\chi^2_{d-R-1}$.
+Markov chain, and $\log W$ is a function of it. Parallel to $x_\perp$ the noise is $\xi_1$; the rest of it enters
+through $C=|\zeta|^2\sim\chi^2_{d-R-1}$.
 """
 
 LIMITS = r"""

@@ -107,6 +107,10 @@ def solve(
     Raises
         BackendError, or TermError for an unknown `drop`.
     """
+    if problem.sampler is not None:
+        from solvers.sampler.solve import solve as solve_sampler  # its start calls this function
+
+        return solve_sampler(problem, rtol=rtol, atol=atol, backend=backend, progress=progress, drop=drop)
     if problem.flow.batch is not None:
         raise ProblemError(f"{problem.name}: flow.batch: is for `simulate` in this version; leave it out")
     module = systems.for_problem(problem, drop=drop)

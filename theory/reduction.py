@@ -123,9 +123,9 @@ def noise_law() -> tuple[Expr, Expr]:
     tau, decay = Symbol("tau", positive=True), Symbol("decay", positive=True)
     m, v = Symbol("m", real=True), Symbol("v", positive=True)
     solved = []
-    for start, drift in ((m, lambda f: -f), (v, lambda f: 2 - 2 * f)):
-        f: Any = Function("f")
-        solution = dsolve(f(tau).diff(tau) - drift(f(tau)), f(tau), ics={f(0): start}).rhs
+    f: Any = Function("f")
+    for start, drift in ((m, -f(tau)), (v, 2 - 2 * f(tau))):
+        solution = dsolve(f(tau).diff(tau) - drift, f(tau), ics={f(0): start}).rhs
         solved.append(expand(solution).replace(exp, lambda a: decay ** (-a / tau)))
     return solved[0], solved[1]
 
@@ -205,10 +205,16 @@ def _score(score: tuple[Expr, Expr], logit: Expr, steps: list[Step]) -> Program:
 def _step_and_weight(eta: Symbol, steps: list[Step]) -> tuple[Program, Program]:
     shrink_f, shrink_b, grow, gain = (array(name) for name in ("shrink_f", "shrink_b", "grow", "gain"))
     h = shrink_f * POINT + PULL
-    new = POINT + eta * h + sqrt(2 * eta) * NOISE
+    new = expand(POINT + eta * h + sqrt(2 * eta) * NOISE)
     steps.append(PathStep("x'_b", SPLIT, coordinate(NEW, b), coordinate(new, b)))
     steps.append(PathStep("|x'|^2", SPLIT, Dot(new, new), dot(new, new)))
     steps.append(PathStep(r"x\cdot x'", SPLIT, Dot(POINT, new), dot(POINT, new)))
+
+    # Along x_⊥ and across it: the same |x'_⊥|² and x_⊥·x'_⊥ as sums of squares, which rounding cannot make negative.
+    along_x = expand(new).coeff(POINT) * array("root") + new.coeff(NOISE) * array("xi1")
+    rho_new, overlap = array("along") ** 2 + new.coeff(NOISE) ** 2 * array("chi2"), array("root") * array("along")
+    for square, product in ((rho_new, orthogonal(new, new)), (overlap, orthogonal(POINT, new))):
+        assert expand(square.subs(array("along"), along_x) - product.subs(array("rho"), array("root") ** 2)) == 0
 
     def in_terms_of(expr: Expr, shrink: Expr, factor: Expr) -> Expr:
         """1 + η a as one symbol."""
@@ -223,8 +229,9 @@ def _step_and_weight(eta: Symbol, steps: list[Step]) -> tuple[Program, Program]:
             Assign("grow", (), 1 + eta * shrink_f),
             Assign("root", (), sqrt(array("rho"))),
             Assign("x_new", (b,), in_terms_of(coordinate(new, b), shrink_f, grow)),
-            Assign("rho_new", (), in_terms_of(orthogonal(new, new), shrink_f, grow)),
-            Assign("overlap", (), in_terms_of(orthogonal(POINT, new), shrink_f, grow)),
+            Assign("along", (), in_terms_of(along_x, shrink_f, grow)),
+            Assign("rho_new", (), rho_new),
+            Assign("overlap", (), overlap),
         ),
         ("x_new", "rho_new", "overlap"),
         {1 / sqrt(array("rho")): 1 / array("root")},

@@ -11,7 +11,7 @@ d - R - 1 degrees of freedom; d, eta, decay numbers. Every function returns all 
 from solvers.arrays import array_module
 
 NAME = "sampler_chain"
-SYSTEM = "d7c0fea60bbf7dadbdcb38ab65a8085cb57ac0910818050e3b08021326b8e760"
+SYSTEM = "9148924b2cc5841949a5eb100a209d9b0542c175a009040f44297335b9bb3902"
 
 #: (method, reference, control): coefficients of x and of the scores in the forward and in the backward drift, as
 #: (constant, slope) in β, the fraction of the way at which the drift is taken.
@@ -213,17 +213,16 @@ def step(x, rho, shrink_f, pull_f, xi, xi1, chi2, eta):
     grow = 1 + shrink_f * eta
     root = xp.sqrt(rho)
     x_new = eta * pull_f + grow[..., None] * x + xp.sqrt(2) * xp.sqrt(eta) * xi
+    along = (
+        + grow * root  # term along.grow.root
+        + xi1 * xp.sqrt(2) * xp.sqrt(eta)  # term along.xi1
+    )
     rho_new = (
         + 2 * chi2 * eta  # term rho_new.chi2
-        + 2 * eta * xi1**2  # term rho_new.xi1
-        + 2 * grow * root * xi1 * xp.sqrt(2) * xp.sqrt(eta)  # term rho_new.grow.root.xi1
-        + rho * grow**2  # term rho_new.grow.rho
+        + along**2  # term rho_new.along
     )
-    overlap = (
-        + grow * rho  # term overlap.grow.rho
-        + root * xi1 * xp.sqrt(2) * xp.sqrt(eta)  # term overlap.root.xi1
-    )
-    return {"grow": grow, "root": root, "x_new": x_new, "rho_new": rho_new, "overlap": overlap}
+    overlap = along * root
+    return {"grow": grow, "root": root, "x_new": x_new, "along": along, "rho_new": rho_new, "overlap": overlap}
 
 
 def step_adjoint(x, rho, shrink_f, pull_f, xi, xi1, chi2, eta, saved, d_x_new, d_rho_new, d_overlap):
@@ -231,19 +230,15 @@ def step_adjoint(x, rho, shrink_f, pull_f, xi, xi1, chi2, eta, saved, d_x_new, d
     xp = array_module(x)
     grow = saved["grow"]
     root = saved["root"]
+    along = saved["along"]
     overlap_bar = d_overlap
     rho_new_bar = d_rho_new
+    along_bar = 2 * along * rho_new_bar + overlap_bar * root
     x_new_bar = d_x_new
-    root_bar = (
-        2 * grow * rho_new_bar * xi1 * xp.sqrt(2) * xp.sqrt(eta)
-        + overlap_bar * xi1 * xp.sqrt(2) * xp.sqrt(eta)
-    )
-    grow_bar = (
-        2 * grow * rho * rho_new_bar + 2 * rho_new_bar * root * xi1 * xp.sqrt(2) * xp.sqrt(eta)
-        + overlap_bar * rho + xp.sum(x * x_new_bar, axis=-1)
-    )
+    root_bar = along * overlap_bar + along_bar * grow
+    grow_bar = along_bar * root + xp.sum(x * x_new_bar, axis=-1)
     x_bar = grow[..., None] * x_new_bar
-    rho_bar = rho_new_bar * grow**2 + grow * overlap_bar + inverse(root) * root_bar / 2
+    rho_bar = inverse(root) * root_bar / 2
     shrink_f_bar = grow_bar * eta
     pull_f_bar = eta * x_new_bar
     return {"x": x_bar, "rho": rho_bar, "shrink_f": shrink_f_bar, "pull_f": pull_f_bar}

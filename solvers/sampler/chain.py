@@ -29,7 +29,7 @@ class Noise:
 
     @classmethod
     def draw(cls, sampler: Sampler, paths: int, rng: np.random.Generator) -> Noise:
-        """Orthogonal to the span there are d − R directions: ξ₁ is one of them, chi2 has d − R − 1 degrees of freedom."""
+        """Of the d − R directions orthogonal to the span ξ₁ is one, so chi2 has d − R − 1 degrees of freedom."""
         shape, orthogonal = (sampler.steps + 1, paths), sampler.dimension - sampler.directions
         if orthogonal < 0:
             raise ValueError(f"dimension {sampler.dimension} is smaller than the span of the means")
@@ -68,7 +68,7 @@ class _Point:
 def component(mixture: Mixture, uniform: Array) -> NDArray[np.intp]:
     """The component of each path, by its weight."""
     edges = np.cumsum(mixture.weights)
-    return np.minimum(np.searchsorted(edges, uniform * edges[-1], side="right"), len(edges) - 1)
+    return np.asarray(np.minimum(np.searchsorted(edges, uniform * edges[-1], side="right"), len(edges) - 1))
 
 
 def forward(sampler: Sampler, noise: Noise, chosen: NDArray[np.intp] | None = None) -> Paths:
@@ -98,7 +98,9 @@ def backward(sampler: Sampler, noise: Noise) -> Paths:
     return _paths(sampler, end, log_weight)
 
 
-def gradient(sampler: Sampler, noise: Noise, chosen: NDArray[np.intp], weights: Array) -> tuple[Paths, dict[str, Mixture]]:
+def gradient(
+    sampler: Sampler, noise: Noise, chosen: NDArray[np.intp], weights: Array
+) -> tuple[Paths, dict[str, Mixture]]:
     """∂/∂(mean, log_var, log_w) of Σ_i weights_i (−log W_i) at fixed noise and components, for every mixture.
 
     weights (n,): of the paths, α_k/n_k for stratified ones. The derivative of α_k itself is not in it. log_w is taken
@@ -225,9 +227,7 @@ def _scores_adjoint(
         if name == "target" and point.n == sampler.steps:
             d_lse = d_lse - weights
         parameters = (mixture.mean, mixture.log_var, mixture.log_w)
-        bars = module.score_adjoint(
-            point.x, point.rho, *parameters, sampler.dimension, saved, d_lse, d_shrink, d_pull
-        )
+        bars = module.score_adjoint(point.x, point.rho, *parameters, sampler.dimension, saved, d_lse, d_shrink, d_pull)
         x_bar, rho_bar = x_bar + bars["x"], rho_bar + bars["rho"]
         mean_bar, log_var_bar = bars["mean"].sum(0), bars["log_var"].sum(0)
         origin = sampler.origin(name)

@@ -41,7 +41,9 @@ def evaluate(sampler: Sampler, paths: int, rng: np.random.Generator) -> dict[str
     """
     closed = share(sampler)
     chain = sampler if closed is None else replace(sampler, dimension=sampler.directions)
-    by_block = [(forward(chain, Noise.draw(chain, n, rng)), backward(chain, Noise.draw(chain, n, rng))) for n in _blocks(paths)]
+    by_block = [
+        (forward(chain, Noise.draw(chain, n, rng)), backward(chain, Noise.draw(chain, n, rng))) for n in _blocks(paths)
+    ]
     ahead, behind = (_joined([pair[side] for pair in by_block]) for side in (0, 1))
     elbo, eubo, spread, second = (
         (0.0, 0.0, 0.0, 0.0) if closed is None else

@@ -1,4 +1,4 @@
-"""The share of the directions orthogonal to all means, in closed form, where a(x) of the drifts depends on the step only.
+"""The share of the directions orthogonal to all means, in closed form, where a(x) depends on the step only.
 
 There x_⊥ consists of d − R independent Gaussian chains, and the log-weight of each is quadratic in its path
 y = (x_0, …, x_N): log W = c − ½ y·M y with y ~ N(0, P⁻¹) under the sampler, so E W^m = e^{mc} √(det P / det(P + mM)).

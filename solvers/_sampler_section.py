@@ -1,0 +1,94 @@
+"""The section [sampler] of a problem file: what may be typed there, and what it becomes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, NoReturn
+
+import numpy as np
+from pydantic import BeforeValidator
+from pydantic_core import PydanticCustomError
+
+from solvers._problem_values import Section, choice, integer, number, refuse, show
+
+__all__ = ["MOST_STEPS", "SamplerOptions", "SamplerSection", "sampler_options"]
+
+MOST_STEPS, MOST_PATHS = 10**6, 10**9
+LEARNED = ("means", "weights", "variances")
+
+
+def _learn(value: object) -> list[str]:
+    if not isinstance(value, list):
+        raise refuse(f"is {show(value)}; must be a list of any of {', '.join(map(show, LEARNED))}")
+    for entry in value:
+        try:
+            choice(LEARNED)(entry)
+        except PydanticCustomError as error:
+            raise refuse(f"one entry {error.message()}") from None
+    return [name for name in LEARNED if name in value]
+
+
+class SamplerSection(Section):
+    method: Annotated[str, BeforeValidator(choice(("dis", "mcd", "cmcd", "dbs")))] = "dis"
+    reference: Annotated[str | None, BeforeValidator(choice(("ou", "prior", "annealed")))] = None
+    control: Annotated[str, BeforeValidator(choice(("none", "exact", "mixture")))] = "none"
+    steps: Annotated[int, BeforeValidator(integer(0, MOST_STEPS))] = 32
+    horizon: Annotated[float, BeforeValidator(number("a number > 0", lambda x: x > 0))] = 1.5
+    paths: Annotated[int, BeforeValidator(integer(2, MOST_PATHS))] = 4096
+    learn: Annotated[list[str] | None, BeforeValidator(_learn)] = None
+
+
+@dataclass(frozen=True)
+class SamplerOptions:
+    """A checked [sampler] section.
+
+    method: "dis", "mcd", "cmcd" or "dbs". reference: "ou", "prior" or "annealed". control: "none", "exact" or
+    "mixture". steps: N. horizon: N η. paths: of the reduced chain behind each evaluation, and behind the gradient.
+    learn: which of "means", "weights", "variances" of the mixture control move; empty for other controls.
+    """
+
+    method: str
+    reference: str
+    control: str
+    steps: int
+    horizon: float
+    paths: int
+    learn: tuple[str, ...]
+
+
+def sampler_options(
+    section: SamplerSection, learn: tuple[str, ...], prior: Any, target: Any, fail: Callable[[str, str], NoReturn]
+) -> SamplerOptions:
+    """The options, once they fit together and the chain is stable.
+
+    learn: what is learned of the prior, the default for a mixture control. prior, target: variances (K,), (L,).
+    """
+    method, control = section.method, section.control
+    reference = section.reference or ("ou" if method == "dis" else "annealed")
+    if method == "dis" and reference == "annealed":
+        fail("sampler.reference", 'is "annealed"; with method = "dis" allowed: "ou", "prior"')
+    if control == "exact" and (method, reference) != ("dis", "ou"):
+        fail(
+            "sampler.control",
+            f'is "exact"; known for method = "dis" with reference = "ou" only, here {method}, {reference}',
+        )
+    if section.steps == 0 and control != "none":
+        fail("sampler.steps", f'is 0; must be >= 1 with control = "{control}"')
+    if section.learn is not None and control != "mixture":
+        fail("sampler.learn", f'is {show(section.learn)}; a control to learn needs control = "mixture"')
+    if section.steps:
+        narrowest = {
+            "ou": 1.0, "prior": float(np.min(prior)), "annealed": float(min(np.min(prior), np.min(target))),
+        }[reference]  # fmt: skip
+        eta = section.horizon / section.steps
+        # |1 − η/σ²| ≥ 1: the Euler chain of a Gaussian of variance σ² has no stationary law.
+        if eta >= 2 * narrowest:
+            of = {"ou": "of the OU noise", "prior": "of the prior", "annealed": "of prior and target"}[reference]
+            fail(
+                "sampler.steps",
+                f"is {section.steps}; the step horizon / steps is {eta:.4g}, must be < {2 * narrowest:.4g} for a stable "
+                f"chain (twice the least variance {of})",
+            )
+    moves = (learn if section.learn is None else tuple(section.learn)) if control == "mixture" else ()
+    return SamplerOptions(method, reference, control, section.steps, section.horizon, section.paths, moves)
