@@ -87,8 +87,8 @@ def sampler_options(
             of = {"ou": "of the OU noise", "prior": "of the prior", "annealed": "of prior and target"}[reference]
             fail(
                 "sampler.steps",
-                f"is {section.steps}; the step horizon / steps is {eta:.4g}, must be < {2 * narrowest:.4g} for a stable "
-                f"chain (twice the least variance {of})",
+                f"is {section.steps}; the step horizon / steps is {eta:.4g}, must be < {2 * narrowest:.4g}, twice the "
+                f"least variance {of}, for a stable chain",
             )
     moves = (learn if section.learn is None else tuple(section.learn)) if control == "mixture" else ()
     return SamplerOptions(method, reference, control, section.steps, section.horizon, section.paths, moves)

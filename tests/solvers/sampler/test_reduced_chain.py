@@ -93,8 +93,12 @@ def test_mean_weight_is_one(key, steps):
 
 @pytest.mark.parametrize("key", [("dis", "ou", "exact"), ("mcd", "annealed", "none")], ids="-".join)
 def test_wrong_kernels_do_not_have_mean_weight_one(key):
-    """A forward step that lacks part of its noise does not have the density log F that the weight assumes."""
+    """A backward kernel of variance 2.2 η with the normaliser of 2η: 1.1^(d/2) too much a step."""
     rng = np.random.default_rng(4)
-    sampler, *_ = case(*key, d=4, horizon=0.3, rng=rng, module=chain_module("rho_new.chi2"))
+    source = systems.read("sampler_chain")
+    head, weight = source.split("def weight(")
+    assert weight.count("/ (4 * eta) + ") == 1
+    wrong = systems.load(head + "def weight(" + weight.replace("/ (4 * eta) + ", "/ (4.4 * eta) + "))
+    sampler, *_ = case(*key, d=4, horizon=0.15, rng=rng, module=wrong)
     w = np.exp(forward(sampler, Noise.draw(sampler, 20_000, rng)).log_weight)
     assert abs(w.mean() - 1) > LIMIT * w.std() / np.sqrt(len(w))
