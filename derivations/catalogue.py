@@ -10,6 +10,7 @@ from types import ModuleType
 
 import derivations
 from theory import ClosedSystem
+from theory.correspondence import Correspondence
 from theory.samplers import ReducedChain
 
 __all__ = ["SOURCES", "Entry", "catalogue", "entry"]
@@ -30,9 +31,9 @@ class Entry:
         return str(self.module.TITLE)
 
     @cached_property
-    def system(self) -> ClosedSystem | ReducedChain:
+    def system(self) -> ClosedSystem | ReducedChain | Correspondence:
         result = self.module.system()
-        assert isinstance(result, ClosedSystem | ReducedChain)
+        assert isinstance(result, ClosedSystem | ReducedChain | Correspondence)
         return result
 
     @property

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from derivations import chain_document, document
 from derivations.catalogue import Entry
+from theory.correspondence import Correspondence
 from theory.notation import markdown_table
 from theory.samplers import ReducedChain
 
@@ -40,6 +41,8 @@ def expected(entries: dict[str, Entry], root: Path = ROOT) -> dict[Path, str]:
 def _document(entry: Entry) -> str:
     if isinstance(entry.system, ReducedChain):
         return chain_document.render(entry, entry.system)
+    if isinstance(entry.system, Correspondence):
+        return chain_document.correspondence(entry, entry.system)
     return document.render(entry)
 
 
