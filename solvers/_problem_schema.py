@@ -28,7 +28,7 @@ from solvers._problem_values import is_number as _is_number
 from solvers._problem_values import number as _number
 from solvers._problem_values import numbers as _numbers
 from solvers._problem_values import refuse as _refuse
-from solvers._sampler_section import SamplerSection
+from solvers._sampler_section import RefineSection, SamplerSection
 
 __all__ = ["ProblemError", "read", "show"]
 
@@ -222,6 +222,7 @@ _SECTIONS: dict[tuple[str, ...], type[BaseModel]] = {
     ("init", "overlaps"): StartOverlaps,
     ("time",): TimeSection,
     ("sampler",): SamplerSection,
+    ("sampler", "refine"): RefineSection,
 }
 
 

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import Annotated, Any, NoReturn
 
 import numpy as np
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
 from solvers._problem_values import Section, choice, integer, number, refuse, show
 
-__all__ = ["MOST_STEPS", "SamplerOptions", "SamplerSection", "sampler_options"]
+__all__ = ["RefineSection", "Refinement", "SamplerOptions", "SamplerSection", "sampler_options"]
 
-MOST_STEPS, MOST_PATHS = 10**6, 10**9
+MOST_STEPS, MOST_PATHS, MOST_COMPONENTS = 10**6, 10**9, 10**4
 LEARNED = ("means", "weights", "variances")
 
 
@@ -29,6 +29,17 @@ def _learn(value: object) -> list[str]:
     return [name for name in LEARNED if name in value]
 
 
+class RefineSection(Section):
+    rule: Annotated[str, BeforeValidator(choice(("interval", "stalled", "gain")))] = "interval"
+    every: Annotated[float, BeforeValidator(number("a number > 0", lambda x: x > 0))] = 10.0
+    candidates: Annotated[int, BeforeValidator(integer(1, MOST_PATHS))] = 256
+    until: Annotated[int, BeforeValidator(integer(1, MOST_COMPONENTS))] = Field(description="an integer >= 1")
+    source: Annotated[str, BeforeValidator(choice(("prior", "mala")))] = "prior"
+    threshold: Annotated[float, BeforeValidator(number("a number >= 0", lambda x: x >= 0))] = 0.01
+    weight: Annotated[float, BeforeValidator(number("a number > 0 and < 1", lambda x: 0 < x < 1))] = 0.05
+    variance: Annotated[float | None, BeforeValidator(number("a number > 0", lambda x: x > 0))] = None
+
+
 class SamplerSection(Section):
     method: Annotated[str, BeforeValidator(choice(("dis", "mcd", "cmcd", "dbs")))] = "dis"
     reference: Annotated[str | None, BeforeValidator(choice(("ou", "prior", "annealed")))] = None
@@ -37,6 +48,26 @@ class SamplerSection(Section):
     horizon: Annotated[float, BeforeValidator(number("a number > 0", lambda x: x > 0))] = 1.5
     paths: Annotated[int, BeforeValidator(integer(2, MOST_PATHS))] = 4096
     learn: Annotated[list[str] | None, BeforeValidator(_learn)] = None
+    refine: RefineSection | None = None
+
+
+@dataclass(frozen=True)
+class Refinement:
+    """When and how a component is added to the prior.
+
+    rule: "interval" (at every multiple of `every`), "stalled" (there, if |dD/dt| < threshold), "gain" (there, if the
+    predicted gain, in nats per unit weight, is above the threshold). candidates: how many points, from source "prior"
+    or "mala". until: most components. weight, variance: of a new component; variance None is the prior's mean one.
+    """
+
+    rule: str
+    every: float
+    candidates: int
+    until: int
+    source: str
+    threshold: float
+    weight: float
+    variance: float | None
 
 
 @dataclass(frozen=True)
@@ -55,6 +86,7 @@ class SamplerOptions:
     horizon: float
     paths: int
     learn: tuple[str, ...]
+    refine: Refinement | None
 
 
 def sampler_options(
@@ -90,5 +122,12 @@ def sampler_options(
                 f"is {section.steps}; the step horizon / steps is {eta:.4g}, must be < {2 * narrowest:.4g}, twice the "
                 f"least variance {of}, for a stable chain",
             )
+    refine = None
+    if section.refine is not None:
+        if section.refine.until < len(prior):
+            fail("sampler.refine.until", f"is {section.refine.until}; must be >= family.components = {len(prior)}")
+        if not learn:
+            fail("sampler.refine", 'needs a prior that learns; family.learn must name some of "means", "weights"')
+        refine = Refinement(**section.refine.model_dump())
     moves = (learn if section.learn is None else tuple(section.learn)) if control == "mixture" else ()
-    return SamplerOptions(method, reference, control, section.steps, section.horizon, section.paths, moves)
+    return SamplerOptions(method, reference, control, section.steps, section.horizon, section.paths, moves, refine)

@@ -87,6 +87,15 @@ class Learning:
             )
         return out
 
+    def decrease(self, sampler: Sampler) -> float:
+        """−dD/dt ≥ 0 along the flow, in nats per unit of time."""
+        _, slopes = path_gradient(sampler, self.noise)
+        total = 0.0
+        for name, v in self.velocity(sampler).items():
+            slope = slopes[name]
+            total -= float(np.sum(slope.mean * v.mean) + slope.log_var @ v.log_var + slope.theta @ v.theta)
+        return total
+
     def pack(self, sampler: Sampler) -> Array:
         """All parameters of the learned mixtures as one vector; θ is log w at the start."""
         parts = [(m.mean.ravel(), m.log_var, m.log_w) for m in (sampler.mixtures[name] for name in self.learn)]

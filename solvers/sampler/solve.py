@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 
 from solvers import results
 from solvers.arrays import BackendError
+from solvers.outcomes import VANISHED_BELOW
 from solvers.problem import Problem
 from solvers.sampler.chain import Noise, forward
 from solvers.sampler.evaluate import QUANTITIES, evaluate
 from solvers.sampler.learn import Learning
 from solvers.sampler.model import Mixture, Sampler, chain_module
+from solvers.sampler.refine import refined
 from solvers.span import Span
 from solvers.starts import starts
 
@@ -25,8 +27,8 @@ Array = NDArray[np.float64]
 
 #: The gradient is a sum over some thousand paths; tolerances beyond these would resolve its noise, at great cost.
 FINEST_RTOL, FINEST_ATOL = 1e-5, 1e-7
-#: Streams of random numbers of a sample: those behind the gradient and those behind the evaluations.
-_GRADIENT, _EVALUATION = 0x6772616469656E74, 0x6576616C75617465
+#: Streams of random numbers of a sample: those behind the gradient, the evaluations and the candidates.
+_GRADIENT, _EVALUATION, _REFINEMENT = 0x6772616469656E74, 0x6576616C75617465, 0x726566696E656D65
 
 
 def sampler_of(problem: Problem, s: Array, m: Array, log_w: Array, v: Array, drop: str | None = None) -> Sampler:
@@ -72,25 +74,38 @@ def solve(
     assert options is not None
     s0, m0, theta0 = starts(problem)
     count, (K, L) = len(s0), m0.shape[1:]
+    if options.refine is not None:  # room for all components; those that are not there have weight 0 and overlaps nan
+        K = options.refine.until
+        problem = replace(problem, family=replace(problem.family, components=K))
     shape = (count, len(times))
     out = {"m": (K, L), "s": (K, K), "w": (K,), "v": (K,), "mode_mass": (L,)} | dict.fromkeys(QUANTITIES, ())
     values = {name: np.full((*shape, *rest), np.nan) for name, rest in out.items()}
     errors = {name: np.full((*shape, *out[name]), np.nan) for name in ("mode_mass", *QUANTITIES)}
+    vanished = np.full(count, -1, dtype=np.int8)
     B, status = np.full((count, K, L), np.nan), np.zeros(count, dtype=np.int8)
     for n in range(count):
         sampler = sampler_of(problem, s0[n], m0[n], theta0[n], problem.family.variances, drop)
         found, status[n] = _learned(problem, sampler, n, max(rtol, FINEST_RTOL), max(atol, FINEST_ATOL))
         for t, learned in enumerate(found if status[n] == 0 else []):
             prior, target = learned.mixtures["prior"], learned.mixtures["target"]
-            values["m"][n, t], values["s"][n, t] = prior.mean @ target.mean.T, prior.mean @ prior.mean.T
-            values["w"][n, t], values["v"][n, t] = prior.weights, np.exp(prior.log_var)
+            there = slice(len(prior.log_w))
+            values["m"][n, t, there], values["s"][n, t, there, there] = (
+                prior.mean @ target.mean.T,
+                prior.mean @ prior.mean.T,
+            )
+            values["w"][n, t] = 0.0
+            values["w"][n, t, there], values["v"][n, t, there] = prior.weights, np.exp(prior.log_var)
             # The same paths at every time, so that curves are smooth in it.
             for name, (value, error) in evaluate(learned, options.paths, _generator(problem, n, _EVALUATION)).items():
                 values[name][n, t], errors[name][n, t] = value, error
             if progress:
                 progress((n + (t + 1) / len(found)) / count)
         if status[n] == 0:
-            B[n] = _by_component(found[-1], _generator(problem, n, _EVALUATION), options.paths)
+            table = _by_component(found[-1], _generator(problem, n, _EVALUATION), options.paths)
+            B[n], vanished[n] = (
+                np.pad(table, ((0, K - len(table)), (0, 0))),
+                bool(np.any(found[-1].mixtures["prior"].weights < VANISHED_BELOW)),
+            )
     ds = results.run_dataset(
         problem, m=values["m"], s=values["s"], w=values["w"], v=values["v"], mode_mass=values["mode_mass"],
         objective=-values["elbo"], B=B, status=status, quadrature_error=np.zeros(shape),
@@ -102,6 +117,7 @@ def solve(
         extra[f"{name}_se"] = _error(extra[name], errors[name])
     extra["objective_se"] = _error(ds.objective, errors["elbo"])
     extra["mode_mass_se"] = _error(ds.mode_mass, errors["mode_mass"])
+    extra["vanished"] = xr.Variable(("sample",), vanished, ds.vanished.attrs)  # of the components that are there
     return ds.assign(extra)
 
 
@@ -118,14 +134,18 @@ def _learned(problem: Problem, sampler: Sampler, n: int, rtol: float, atol: floa
     learn = {"prior": problem.family.learn} | {c: options.learn for c in sampler.mixtures if c.startswith("control")}
     if not any(learn.values()) or times[-1] == 0:
         return [sampler] * len(times), 0
-    if not sampler.steps and "variances" not in problem.family.learn and _quadrature_knows(sampler):
+    if options.steps == 0 and options.refine is None and _quadrature_knows(problem):
         return _by_quadrature(problem, sampler, n, rtol, atol)
     noise = Noise.draw(sampler, options.paths, _generator(problem, n, _GRADIENT))
-    return Learning(sampler, noise, learn, problem.flow.weights, problem.flow.metric).run(times, rtol, atol)
+    learning = Learning(sampler, noise, learn, problem.flow.weights, problem.flow.metric)
+    if options.refine is not None:
+        return refined(learning, options.refine, times, rtol, atol, _generator(problem, n, _REFINEMENT))
+    return learning.run(times, rtol, atol)
 
 
-def _quadrature_knows(sampler: Sampler) -> bool:
-    return all(sampler.mixtures[name].one_variance for name in ("prior", "target"))
+def _quadrature_knows(problem: Problem) -> bool:
+    one = all(np.ptp(mixture.variances) == 0 for mixture in (problem.family, problem.target))
+    return one and "variances" not in problem.family.learn
 
 
 def _by_quadrature(problem: Problem, sampler: Sampler, n: int, rtol: float, atol: float) -> tuple[list[Sampler], int]:
