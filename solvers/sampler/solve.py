@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from solvers import results
 from solvers.arrays import BackendError
 from solvers.outcomes import VANISHED_BELOW
-from solvers.problem import Problem
+from solvers.problem import Init, Overlaps, Problem
 from solvers.sampler.chain import Noise, forward
 from solvers.sampler.evaluate import QUANTITIES, evaluate
 from solvers.sampler.learn import Learning
@@ -135,7 +135,7 @@ def _learned(problem: Problem, sampler: Sampler, n: int, rtol: float, atol: floa
     if not any(learn.values()) or times[-1] == 0:
         return [sampler] * len(times), 0
     if options.steps == 0 and options.refine is None and _quadrature_knows(problem):
-        return _by_quadrature(problem, sampler, n, rtol, atol)
+        return _by_quadrature(problem, sampler, rtol, atol)
     noise = Noise.draw(sampler, options.paths, _generator(problem, n, _GRADIENT))
     learning = Learning(sampler, noise, learn, problem.flow.weights, problem.flow.metric)
     if options.refine is not None:
@@ -148,11 +148,14 @@ def _quadrature_knows(problem: Problem) -> bool:
     return one and "variances" not in problem.family.learn
 
 
-def _by_quadrature(problem: Problem, sampler: Sampler, n: int, rtol: float, atol: float) -> tuple[list[Sampler], int]:
+def _by_quadrature(problem: Problem, sampler: Sampler, rtol: float, atol: float) -> tuple[list[Sampler], int]:
     """No steps: the loss is KL(φ‖p), whose flow the closed equations solve without paths."""
     from solvers import flow
 
-    run = flow.solve(replace(problem, sampler=None), rtol=rtol, atol=atol).isel(sample=n)
+    prior, target = sampler.mixtures["prior"], sampler.mixtures["target"]
+    overlaps = Overlaps(prior.mean @ prior.mean.T, prior.mean @ target.mean.T)
+    start = replace(problem, sampler=None, init=Init(None, None, overlaps, 1, problem.init.seed))
+    run = flow.solve(start, rtol=rtol, atol=atol).isel(sample=0)
     if int(run.status):
         return [], int(run.status)
     found = []
