@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from sympy import Add, Expr, Indexed, Mul, Pow, Rational, Symbol, exp, log, pi
 
+from theory.emit import paths
 from theory.emit.arrays import ArrayPrinter, signed_terms
 from theory.emit.latex import _Printer as _LatexPrinter
 from theory.emit.lines import at_sums
@@ -246,4 +247,10 @@ def _returned(names: list[str], suffix: str = "") -> str:
     return textwrap.fill(f"return {{{items}}}", 116, initial_indent="    ", subsequent_indent="        ")
 
 
-VIEWS: dict[str, Callable[..., str]] = {"text": describe, "latex": latex, "numpy": numpy}
+VIEWS: dict[str, Callable[..., str]] = {
+    "text": describe,
+    "latex": latex,
+    "numpy": numpy,
+    "numba": paths.numba,
+    "cuda": paths.cuda,
+}
