@@ -13,9 +13,12 @@ from numpy.typing import NDArray
 
 from solvers.sampler.model import Mixture, Sampler
 
-__all__ = ["Noise", "Paths", "backward", "forward", "gradient"]
+__all__ = ["TOGETHER", "Noise", "Paths", "backward", "forward", "gradient"]
 
 Array = NDArray[np.float64]
+
+#: Paths to run together: large enough to vectorise, small enough for the cache.
+TOGETHER = 4096
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +40,10 @@ class Noise:
         xi1 = rng.standard_normal(shape) if orthogonal else np.zeros(shape)
         chi2 = rng.chisquare(orthogonal - 1, shape) if orthogonal > 1 else np.zeros(shape)
         return cls(xi, xi1, chi2, uniform)
+
+    def block(self, paths: slice) -> Noise:
+        """The same noise for some of the paths."""
+        return Noise(self.xi[:, paths], self.xi1[:, paths], self.chi2[:, paths], self.uniform[paths])
 
     def at(self, n: int) -> tuple[Array, Array, Array]:
         return self.xi[n], self.xi1[n], self.chi2[n]

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import rel_entr
 
-from solvers.sampler.chain import Noise, Paths, backward, forward
+from solvers.sampler.chain import TOGETHER, Noise, Paths, backward, forward
 from solvers.sampler.model import Sampler
 from solvers.sampler.orthogonal import share
 
@@ -28,9 +28,6 @@ QUANTITIES = {
     "coverage": ("nat", "KL of the sampled mode masses to those of the target"),
     "emc": ("1", "entropy of the sampled mode masses / log L; 1 means equal masses, not the right ones"),
 }
-
-#: Paths simulated together: large enough to vectorise, small enough for the cache.
-TOGETHER = 4096
 
 
 def evaluate(sampler: Sampler, paths: int, rng: np.random.Generator) -> dict[str, Estimate]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.integrate import RK45
 from scipy.special import log_softmax
 
-from solvers.sampler.chain import Noise, gradient
+from solvers.sampler.chain import TOGETHER, Noise, gradient
 from solvers.sampler.model import Mixture, Sampler
 
 __all__ = ["Learning", "Slope", "path_gradient"]
@@ -40,16 +40,25 @@ def path_gradient(sampler: Sampler, noise: Noise) -> tuple[float, dict[str, Slop
     K, n = len(prior.log_w), noise.xi.shape[1]
     chosen = np.arange(n) % K
     counts = np.bincount(chosen, minlength=K)
-    paths, bars = gradient(sampler, noise, chosen, (prior.weights / counts)[chosen])
-    by_component = np.bincount(chosen, weights=-paths.log_weight, minlength=K) / counts
+    losses = np.zeros(K)
+    total: dict[str, tuple[Array, ...]] = {}
+    for first in range(0, n, TOGETHER):
+        block = slice(first, first + TOGETHER)
+        some = chosen[block]
+        paths, bars = gradient(sampler, noise.block(block), some, (prior.weights / counts)[some])
+        losses += np.bincount(some, weights=-paths.log_weight, minlength=K)
+        for name, bar in bars.items():
+            found = (bar.mean, bar.log_var, bar.log_w)
+            total[name] = tuple(a + b for a, b in zip(total[name], found, strict=True)) if first else found
+    by_component = losses / counts
     value = float(prior.weights @ by_component)
     slopes = {}
-    for name, bar in bars.items():
+    for name, (mean, log_var, log_w) in total.items():
         weights = sampler.mixtures[name].weights
-        theta = bar.log_w - weights * np.sum(bar.log_w)
+        theta = log_w - weights * np.sum(log_w)
         if name == "prior":
             theta = theta + weights * (by_component - value)
-        slopes[name] = Slope(bar.mean, bar.log_var, theta)
+        slopes[name] = Slope(mean, log_var, theta)
     return value, slopes
 
 

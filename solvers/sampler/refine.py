@@ -34,7 +34,7 @@ def candidate(sampler: Sampler, refine: Refinement, rng: np.random.Generator) ->
     """The best of `refine.candidates` points by log p − log φ: x_∥ (R,) and ϱ."""
     x, rho = points(sampler, refine, rng)
     score = _log_density(sampler, "target", x, rho)["lse"] - _log_density(sampler, "prior", x, rho)["lse"]
-    best = int(np.argmax(score))
+    best = int(np.argmax(np.where(np.isfinite(score), score, -np.inf)))
     return x[best], float(rho[best])
 
 
@@ -130,6 +130,8 @@ def refined(
             prior = sampler.mixtures["prior"]
             variance = refine.variance or float(prior.weights @ np.exp(prior.log_var))
             x, rho = candidate(sampler, refine, rng)
+            if not (np.all(np.isfinite(x)) and np.isfinite(rho)):
+                return found, 2
             if due(learning, refine, x, rho, variance, rng):
                 sampler = add_component(sampler, x, rho, refine.weight, variance)
                 learning = replace(learning, sampler=sampler, noise=Noise.draw(sampler, paths, rng))

@@ -179,3 +179,29 @@ def test_dimension_below_the_span_is_refused():
     sampler = Sampler("dis", "ou", "none", 2, 0.1, 1, {"prior": prior, "target": prior})
     with pytest.raises(ValueError, match="smaller than the span"):
         Noise.draw(sampler, 3, np.random.default_rng(0))
+
+
+def test_metrics_are_those_of_section_3():
+    """Fisher–Rao: dw = −w (F − D). Wasserstein: dμ = −∂D/∂μ / w, dv = −4v/(d w) ∂D/∂v."""
+    rng = np.random.default_rng(7)
+    sampler, *_ = case("dis", "ou", "exact", d=6, steps=2, rng=rng)
+    noise, everything = Noise.draw(sampler, 50, rng), {"prior": ("means", "weights", "variances")}
+    plain = Learning(sampler, noise, everything).velocity(sampler)["prior"]
+    other = Learning(sampler, noise, everything, "fisher-rao", "wasserstein").velocity(sampler)["prior"]
+    w, v = sampler.mixtures["prior"].weights, np.exp(sampler.mixtures["prior"].log_var)
+    np.testing.assert_allclose(w * other.theta, plain.theta)
+    np.testing.assert_allclose(w[:, None] * other.mean, plain.mean)
+    slope_v = -plain.log_var / v  # ∂D/∂v from d log v/dt = −∂D/∂log v
+    np.testing.assert_allclose(v * other.log_var, -4 * v / (6 * w) * slope_v)
+
+
+def test_blocks_of_paths_add_up(monkeypatch):
+    rng = np.random.default_rng(8)
+    sampler, *_ = case("dis", "ou", "mixture", d=6, steps=2, rng=rng)
+    noise = Noise.draw(sampler, 50, rng)
+    value, slopes = path_gradient(sampler, noise)
+    monkeypatch.setattr("solvers.sampler.learn.TOGETHER", 16)
+    again, parts = path_gradient(sampler, noise)
+    assert again == pytest.approx(value, rel=1e-13)
+    np.testing.assert_allclose(parts["control"].mean, slopes["control"].mean, rtol=1e-11)
+    np.testing.assert_allclose(parts["prior"].theta, slopes["prior"].theta, rtol=1e-11)
