@@ -280,6 +280,10 @@ def summarise(ds: xr.Dataset, out: str, quiet: bool) -> None:
         for name in ("collapsed", "aligned", "vanished"):
             known = ds[name].values[ds[name].values >= 0]
             print(f"{name:9} {known.sum()} of {len(known)}" + (f" ({known.mean():.1%})" if len(known) else ""))
+        if "elbo" in ds and (status == 0).any():
+            last, error = ds["elbo"].values[status == 0, -1], ds["elbo_se"].values[status == 0, -1]
+            spread = "" if len(last) == 1 else f", from {last.min():.4g} to {last.max():.4g} over samples"
+            print(f"elbo at the end: {last.mean():.4f}, standard error of one sample {error.mean():.4f}{spread}")
         if "quadrature_error" in ds and (status == 0).any():
             print(f"largest estimated error of an expectation: {float(ds['quadrature_error'].max()):.1e}")
     counts = [f"{(status == code).sum()} {text}" for code, text in STATUS.items() if code and (status == code).any()]

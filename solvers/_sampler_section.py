@@ -14,7 +14,7 @@ from solvers._problem_values import Section, choice, integer, number, refuse, sh
 
 __all__ = ["RefineSection", "Refinement", "SamplerOptions", "SamplerSection", "sampler_options"]
 
-MOST_STEPS, MOST_PATHS, MOST_COMPONENTS = 10**6, 10**9, 10**4
+MOST_STEPS, MOST_PATHS, MOST_COMPONENTS = 10**5, 10**9, 10**4
 LEARNED = ("means", "weights", "variances")
 
 

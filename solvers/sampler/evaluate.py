@@ -38,10 +38,9 @@ def evaluate(sampler: Sampler, paths: int, rng: np.random.Generator) -> dict[str
     """
     closed = share(sampler)
     chain = sampler if closed is None else replace(sampler, dimension=sampler.directions)
-    by_block = [
-        (forward(chain, Noise.draw(chain, n, rng)), backward(chain, Noise.draw(chain, n, rng))) for n in _blocks(paths)
-    ]
-    ahead, behind = (_joined([pair[side] for pair in by_block]) for side in (0, 1))
+    # Few paths at a time where there are many steps: the noise of a block is held in memory.
+    blocks = _blocks(paths, sampler.steps)
+    ahead, behind = (_joined([run(chain, Noise.draw(chain, n, rng)) for n in blocks]) for run in (forward, backward))
     elbo, eubo, spread, second = (
         (0.0, 0.0, 0.0, 0.0) if closed is None else
         (closed.elbo, closed.eubo, closed.variance, closed.log_second_moment)
@@ -58,8 +57,9 @@ def evaluate(sampler: Sampler, paths: int, rng: np.random.Generator) -> dict[str
     return out | _masses(ahead.modes, sampler.mixtures["target"].weights)
 
 
-def _blocks(paths: int) -> list[int]:
-    return [min(TOGETHER, paths - first) for first in range(0, paths, TOGETHER)]
+def _blocks(paths: int, steps: int) -> list[int]:
+    size = max(64, min(TOGETHER, 512 * TOGETHER // (steps + 1)))
+    return [min(size, paths - first) for first in range(0, paths, size)]
 
 
 def _joined(parts: list[Paths]) -> Paths:

@@ -39,42 +39,63 @@ def share(sampler: Sampler) -> Share | None:
     """The orthogonal share of a sampler, or None where it has no closed form."""
     if not depends_on_step_only(sampler):
         return None
-    precision, quadratic, constant = _forms(sampler)
+    forms = _forms(sampler)
     count = sampler.dimension - sampler.directions
-    under_q = np.linalg.solve(precision, quadratic)
-    under_p = np.linalg.solve(precision + quadratic, quadratic)
-    return Share(
-        count,
-        count * (constant - 0.5 * float(np.trace(under_q))),
-        count * (constant - 0.5 * float(np.trace(under_p))),
-        count * 0.5 * float(np.sum(under_q * under_q.T)),
-        count * log_moment(precision, quadratic, constant, 2.0),
+    (_, mean, variance), (_, tilted, _), (second, *_) = (cumulants(*forms, m) for m in (0.0, 1.0, 2.0))
+    return Share(count, *(count * x if count else 0.0 for x in (mean, tilted, variance, second)))
+
+
+def cumulants(precision: Array, quadratic: Array, constant: float, m: float) -> tuple[float, float, float]:
+    """f(m) = log E W^m of one direction and its first two derivatives; +inf where the integral diverges.
+
+    f' is E log W at m = 0 and the same under the target's path measure at m = 1, f'' at 0 the variance of log W.
+    precision, quadratic (2, N + 1): diagonals and off-diagonals (the last 0) of P and M. The pivots of a tridiagonal
+    matrix follow a recursion, which is differentiated along with it: the cost is that of N steps.
+    """
+    values = []
+    for at in (0.0, m):
+        total, pivot, off = np.zeros(3), np.array([1.0, 0.0, 0.0]), np.zeros(3)
+        for a, b, da, db in zip(*precision, *quadratic, strict=True):
+            ratio = _quotient(off, pivot)
+            pivot = np.array([a + at * da, da, 0.0]) - ratio
+            if not pivot[0] > 0:
+                return float("inf"), float("inf"), float("inf")
+            slope = pivot[1] / pivot[0]
+            total += [np.log(pivot[0]), slope, pivot[2] / pivot[0] - slope**2]
+            o = b + at * db
+            off = np.array([o * o, 2 * o * db, 2 * db * db])
+        values.append(total)
+    plain, tilted = values
+    return (
+        m * constant - 0.5 * float(tilted[0] - plain[0]),
+        constant - 0.5 * float(tilted[1]),
+        -0.5 * float(tilted[2]),
     )
 
 
-def log_moment(precision: Array, quadratic: Array, constant: float, m: float) -> float:
-    """log E W^m of one direction; +inf where the integral diverges."""
-    eigenvalues = np.linalg.eigvalsh(precision + m * quadratic)
-    if eigenvalues[0] <= 0:
-        return float("inf")
-    return m * constant + 0.5 * float(np.linalg.slogdet(precision)[1] - np.sum(np.log(eigenvalues)))
+def _quotient(u: Array, w: Array) -> Array:
+    """u/w and its first two derivatives, from those of u and w."""
+    value = u[0] / w[0]
+    first = (u[1] - value * w[1]) / w[0]
+    return np.array([value, first, (u[2] - 2 * first * w[1] - value * w[2]) / w[0]])
 
 
 def _forms(sampler: Sampler) -> tuple[Array, Array, float]:
-    """P, M and c of one direction."""
+    """P and M of one direction, each as (diagonal, off-diagonal), and c."""
     v, u = (float(np.exp(sampler.mixtures[name].log_var[0])) for name in ("prior", "target"))
     N, eta = sampler.steps, sampler.eta
-    precision, quadratic = np.zeros((N + 1, N + 1)), np.zeros((N + 1, N + 1))
-    precision[0, 0] += 1 / v
+    precision, quadratic = np.zeros((2, N + 1)), np.zeros((2, N + 1))
+    precision[0, 0] = 1 / v
     quadratic[0, 0] -= 1 / v
-    quadratic[N, N] += 1 / u
+    quadratic[0, N] += 1 / u
     for n in range(N):
         grow, gain = 1 + eta * _shrink(sampler, n)[0], 1 + eta * _shrink(sampler, n + 1)[1]
-        forward, backward = np.zeros(N + 1), np.zeros(N + 1)
-        forward[n], forward[n + 1] = -grow, 1.0
-        backward[n], backward[n + 1] = 1.0, -gain
-        precision += np.outer(forward, forward) / (2 * eta)
-        quadratic += (np.outer(backward, backward) - np.outer(forward, forward)) / (2 * eta)
+        # squares of x_{n+1} − grow x_n and of x_n − gain x_{n+1}: coefficients of x_n², x_{n+1}² and x_n x_{n+1}
+        forward, backward = np.array([grow**2, 1.0, -grow]), np.array([1.0, gain**2, -gain])
+        for matrix, square in ((precision, forward), (quadratic, backward - forward)):
+            matrix[0, n] += square[0] / (2 * eta)
+            matrix[0, n + 1] += square[1] / (2 * eta)
+            matrix[1, n] += square[2] / (2 * eta)
     return precision, quadratic, 0.5 * float(np.log(v / u))
 
 
