@@ -209,6 +209,8 @@ class _Builder:
         for key, allowed in (("objective", "reverse-kl"), ("temperature", 1.0)):
             if (value := getattr(file.flow, key)) != allowed:
                 self.fail(f"flow.{key}", f"is {show(value)}; with a [sampler] allowed: {show(allowed)}")
+        if file.flow.batch is not None:
+            self.fail("flow.batch", "is given with a [sampler]; leave one of them out")
         return sampler_options(file.sampler, family.learn, family.variances, target.variances, self.fail)
 
     def init(self, section: InitSection, components: int, target: Target, *, given_overlaps: bool) -> Init:
