@@ -119,10 +119,6 @@ def _temperature(value: object) -> float:
     return 1.0
 
 
-def _unavailable(value: object) -> None:
-    raise _refuse("not available in this version; leave it out")
-
-
 def _save(value: object) -> int | list[float]:
     if not isinstance(value, list):
         if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MOST_TIMES:

@@ -25,7 +25,16 @@ from solvers._problem_schema import (
 from solvers._sampler_section import SamplerOptions, sampler_options
 
 __all__ = [
-    "Batch", "Family", "Flow", "Init", "Overlaps", "Problem", "ProblemError", "SamplerOptions", "Target", "Time",
+    "Batch",
+    "Family",
+    "Flow",
+    "Init",
+    "Overlaps",
+    "Problem",
+    "ProblemError",
+    "SamplerOptions",
+    "Target",
+    "Time",
 ]
 
 Array = NDArray[np.float64]

@@ -75,6 +75,12 @@ def test_refused(sampler, message):
         problem(sampler)
 
 
+def test_a_finite_batch_and_a_sampler_do_not_go_together():
+    text = BASE.format(d=5, R=1.0, learn="[]", end=0.0, save="[0.0]", sampler="steps = 2")
+    with pytest.raises(ProblemError, match="leave one of them out"):
+        Problem.parse(text + "[flow]\nbatch = {size = 10, step = 0.1}\n", "p.toml")
+
+
 def test_evaluation_without_learning():
     ds = flow.solve(problem('control = "exact"\nsteps = 16\nhorizon = 1.0\npaths = 500', learn="[]"))
     for name in (*QUANTITIES, "objective"):
