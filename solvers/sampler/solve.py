@@ -55,7 +55,7 @@ def solve(
     *,
     rtol: float = 1e-8,
     atol: float = 1e-10,
-    backend: str = "numpy",
+    backend: str | None = None,
     progress: Callable[[float], None] | None = None,
     drop: str | None = None,
 ) -> xr.Dataset:
@@ -66,9 +66,9 @@ def solve(
         mode_mass that of the samples, QUANTITIES, and for each of them and the two its standard error `_se` from the
         paths of the evaluation, which are not those of the gradient. m, s, w, v carry none: they depend on the latter.
     Raises
-        BackendError for another backend than numpy; TermError for an unknown `drop`.
+        BackendError for another backend than numpy, the default; TermError for an unknown `drop`.
     """
-    if backend != "numpy":
+    if backend not in (None, "numpy"):
         raise BackendError(f"{backend}: a sampler is not available on it in this version; allowed: numpy")
     options, times = problem.sampler, problem.time.times
     assert options is not None
@@ -109,7 +109,7 @@ def solve(
     ds = results.run_dataset(
         problem, m=values["m"], s=values["s"], w=values["w"], v=values["v"], mode_mass=values["mode_mass"],
         objective=-values["elbo"], B=B, status=status, quadrature_error=np.zeros(shape),
-        system=chain_module(drop).SYSTEM, backend=backend, rtol=rtol, atol=atol,
+        system=chain_module(drop).SYSTEM, backend="numpy", rtol=rtol, atol=atol,
     ).drop_vars("quadrature_error")  # fmt: skip
     extra: dict[str, xr.Variable] = {}
     for name, (units, meaning) in QUANTITIES.items():
@@ -155,7 +155,7 @@ def _by_quadrature(problem: Problem, sampler: Sampler, rtol: float, atol: float)
     prior, target = sampler.mixtures["prior"], sampler.mixtures["target"]
     overlaps = Overlaps(prior.mean @ prior.mean.T, prior.mean @ target.mean.T)
     start = replace(problem, sampler=None, init=Init(None, None, overlaps, 1, problem.init.seed))
-    run = flow.solve(start, rtol=rtol, atol=atol).isel(sample=0)
+    run = flow.solve(start, rtol=rtol, atol=atol, backend="numpy").isel(sample=0)
     if int(run.status):
         return [], int(run.status)
     found = []
