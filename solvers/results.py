@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import secrets
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -84,8 +85,8 @@ def run_dataset(
         "1",
         "estimated error of the expectations, / max(1, |value|)",
     )
-    attributes = _attributes(problem, backend, command) | {"system": system, "rtol": rtol, "atol": atol}
-    return _dataset(problem, fields, B, status, attributes)
+    attrs = attributes(problem, backend, command) | {"system": system, "rtol": rtol, "atol": atol}
+    return _dataset(problem, fields, B, status, attrs)
 
 
 def simulation_dataset(
@@ -128,9 +129,9 @@ def simulation_dataset(
     )
     for name, (dimensions, values, units, meaning) in errors.items():
         fields[f"{name}_se"] = (dimensions, values, units, f"standard error over replicas: {meaning}")
-    attributes = _attributes(problem, backend, command) | {"system": "none", "rtol": np.nan, "atol": np.nan}
+    attrs = attributes(problem, backend, command) | {"system": "none", "rtol": np.nan, "atol": np.nan}
     return _dataset(
-        problem, fields, B, status, attributes | {"particles": particles, "replicas": replicas, "step": step}
+        problem, fields, B, status, attrs | {"particles": particles, "replicas": replicas, "step": step}
     )
 
 
@@ -176,7 +177,8 @@ def _dataset(
     return xr.Dataset(variables, coords={"time": time}, attrs=attributes)
 
 
-def _attributes(problem: Problem, backend: str, command: str) -> dict[str, Any]:
+def attributes(problem: Problem, backend: str, command: str) -> dict[str, Any]:
+    """What every result says of its origin: problem, seed, backend, command, versions."""
     packages = ["modecollapse", "numpy", "scipy", "xarray"]
     versions = {"python": platform.python_version()} | {name: metadata.version(name) for name in packages}
     return {
@@ -235,8 +237,8 @@ def write_bytes(content: bytes | memoryview, path: str | os.PathLike[str]) -> No
         raise
 
 
-def open(path: str | os.PathLike[str]) -> xr.Dataset:
-    """Read a RUN.nc or SIM.nc into memory.
+def open(path: str | os.PathLike[str], *, required: Sequence[str] = _REQUIRED) -> xr.Dataset:
+    """Read a RUN.nc or SIM.nc into memory, or another result that has the variables `required`.
 
     Raises  ResultError if the file cannot be read or is not a result of this project.
     """
@@ -247,7 +249,7 @@ def open(path: str | os.PathLike[str]) -> xr.Dataset:
     except (OSError, ValueError, KeyError) as error:
         reason = " ".join(str(error).split())
         raise ResultError(f"{path}: cannot be read as NetCDF-4 ({reason}); must be a result file") from None
-    missing = [name for name in _REQUIRED if name not in ds] + [name for name in ("problem",) if name not in ds.attrs]
+    missing = [name for name in required if name not in ds] + [name for name in ("problem",) if name not in ds.attrs]
     if missing:
         raise ResultError(f"{path}: lacks {', '.join(missing)}; must be written by `python -m solvers`")
     return ds

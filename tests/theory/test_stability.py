@@ -45,7 +45,7 @@ def test_rates_at_the_centre_are_those_of_the_theory() -> None:
 
 @pytest.mark.parametrize("v", [1.0, 0.7])
 def test_jacobian_is_that_of_the_generated_source(v: float) -> None:
-    """The formulas against central differences of the paper's velocity with the solvers' tables, at no point of symmetry.
+    """The formulas against central differences of the paper's velocity with the solvers' tables, at a generic point.
 
     The differences with h = 1e-4 are off by h² times a third derivative (of order R⁴) and by rounding 1e-14/h.
     """
