@@ -49,6 +49,10 @@ def solve(
     backend: Annotated[str, typer.Option(help="Where to compute: numpy, numba (CPU) or cupy (NVIDIA GPU).")] = "numpy",
     rtol: Rtol = 1e-8,
     atol: Atol = 1e-10,
+    stop_at_equilibrium: Annotated[
+        bool,
+        typer.Option("--stop-at-equilibrium", help="Leave a trajectory where it rests; adds equilibrium and spectrum."),
+    ] = False,
     quiet: Quiet = False,
 ) -> None:
     """Integrate the closed equations from every start of a problem."""
@@ -60,7 +64,14 @@ def solve(
         from solvers.console import progress_bar
 
         with progress_bar("solving", quiet=quiet) as progress:
-            ds = flow.solve(problem, rtol=rtol, atol=atol, backend=backend, progress=progress)
+            ds = flow.solve(
+                problem,
+                rtol=rtol,
+                atol=atol,
+                backend=backend,
+                progress=progress,
+                stop_at_equilibrium=stop_at_equilibrium,
+            )
         results.write(ds, out)
         summarise(ds, out, quiet)
 
@@ -197,6 +208,8 @@ def summarise(ds: xr.Dataset, out: str, quiet: bool) -> None:
         for name in ("collapsed", "aligned", "vanished"):
             known = ds[name].values[ds[name].values >= 0]
             print(f"{name:9} {known.sum()} of {len(known)}" + (f" ({known.mean():.1%})" if len(known) else ""))
+        if "equilibrium" in ds:
+            print(f"at rest   {int((ds['equilibrium'] == 1).sum())} of {len(status)}, on equilibria")
         if "quadrature_error" in ds and (status == 0).any():
             print(f"largest estimated error of an expectation: {float(ds['quadrature_error'].max()):.1e}")
     counts = [f"{(status == code).sum()} {text}" for code, text in STATUS.items() if code and (status == code).any()]

@@ -88,12 +88,16 @@ def solve(
     backend: str = "numpy",
     progress: Progress | None = None,
     drop: str | None = None,
+    stop_at_equilibrium: bool = False,
 ) -> xr.Dataset:
     """Trajectories of the closed equations from every start of the problem.
 
     backend "numpy" or "cupy": LSODA (Adams and BDF, switching by stiffness) on blocks of trajectories; its error norm
     is the maximum over the block, so the tolerances hold for each of them. A block that fails is split until the
     failing trajectory is alone. "numba": solvers.ensembles, compiled, for up to two components and modes.
+
+    stop_at_equilibrium: with "numba", leave a trajectory once it has come to rest at a stable equilibrium, and add
+    `equilibrium` and `spectrum` of the last states (solvers.ensembles.rest).
 
     Returns
         The dataset of RUN.nc (solvers.results): m, s, w, v, objective (nats), mode_mass, outcomes, status, and
@@ -107,8 +111,13 @@ def solve(
     if backend == "numba":
         if drop is not None:
             raise BackendError("numba: cannot drop a term; allowed with --drop: numpy, cupy")
+        if stop_at_equilibrium:
+            found, at_end = ensembles.to_rest(problem, starts(problem), rtol=rtol, atol=atol, progress=progress)
+            return _dataset(problem, module, *found, backend, rtol, atol).assign(at_end)
         s, m, theta, status = ensembles.paths(problem, starts(problem), rtol=rtol, atol=atol, progress=progress)
         return _dataset(problem, module, s, m, theta, status, backend, rtol, atol)
+    if stop_at_equilibrium:
+        raise BackendError(f"{backend}: does not stop at equilibria; allowed with --stop-at-equilibrium: numba")
     xp = backend_module(backend)
     s, m, theta = starts(problem)
     # A theory without one of its terms need not keep overlaps of vectors: it shall be seen as it is.

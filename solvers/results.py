@@ -15,7 +15,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from solvers.outcomes import outcomes
+from solvers.outcomes import MECHANISMS, outcomes
 from solvers.problem import Problem, ProblemError
 
 Array = NDArray[np.float64]
@@ -36,9 +36,10 @@ _OUTCOMES = {
     "collapsed": "some mode has less than half its mass at the last time: 1 yes, 0 no, -1 unknown",
     "aligned": "collapsed, and two components share a dominant mode: 1 yes, 0 no, -1 unknown",
     "vanished": "some weight is below 0.01 at the last time: 1 yes, 0 no, -1 unknown",
+    "mechanism": "how it collapsed: " + ", ".join(f"{code} {text}" for code, text in MECHANISMS.items()) + ", -1 unknown",
     "status": "how the sample ended: " + ", ".join(f"{code} {text}" for code, text in STATUS.items()),
 }
-_REQUIRED = ("m", "s", "w", "v", "objective", "mode_mass", *_OUTCOMES)
+_REQUIRED = ("m", "s", "w", "v", "objective", "mode_mass", "collapsed", "aligned", "vanished", "status")
 
 
 class OutputError(Exception):

@@ -1,11 +1,12 @@
 """Equilibria of the closed equations: Newton with the exact Jacobian, continuation along a parameter, basin boundaries."""
 
 from solvers.equilibria.boundary import basin_boundary
-from solvers.equilibria.branches import KINDS, STABILITY, continuation, open_branches
+from solvers.equilibria.branches import COMMAND, KINDS, STABILITY, continuation, open_branches
 from solvers.equilibria.field import Field, NoEquilibrium
 from solvers.equilibria.point import Equilibrium, equilibrium
 
 __all__ = [
+    "COMMAND",
     "KINDS",
     "STABILITY",
     "Equilibrium",

@@ -15,17 +15,16 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from solvers import results, systems
-from solvers.equilibria.field import Field
-from solvers.equilibria.point import STABILITY, Equilibrium
+from solvers.equilibria.point import STABILITY, Equilibrium, equilibrium
 from solvers.equilibria.steps import Curve, Point
-from solvers.problem import Problem
-from solvers.starts import starts
+from solvers.problem import Problem, ProblemError
 
 __all__ = ["KINDS", "STABILITY", "continuation", "open_branches"]
 
 Array = NDArray[np.float64]
 
 KINDS = {0: "regular", 1: "fold", 2: "pitchfork", 3: "branch point that is no pitchfork", 4: "where the branch starts"}
+COMMAND = "solvers.equilibria.continuation"
 #: Two special points are the same if parameter and overlaps differ by less.
 SAME = 1e-5
 
@@ -33,7 +32,8 @@ SAME = 1e-5
 def continuation(
     problem: Problem,
     key: str,
-    bounds: tuple[float, float],
+    low: float,
+    high: float,
     *,
     sample: int = 0,
     follow: float = 0.0,
@@ -46,7 +46,7 @@ def continuation(
 
     Takes
         key: dotted key of the parameter, for instance "target.separation"; the branch starts at its value in the problem
-        and is followed both ways within `bounds`. sample, follow: see `equilibrium`. step: largest arclength of a step.
+        and is followed both ways between low and high. sample, follow: see `equilibrium`. step: largest arclength of a step.
         points: at most so many on each side of a start. branches: at most so many, the first one included; others are
         those that cross it at branch points, and so on.
     Returns
@@ -59,8 +59,10 @@ def continuation(
     Use
         solvers.results.write(ds, path) and open_branches(path).
     """
-    first = _start(problem, sample, follow)
-    curve = Curve(first.field, key, bounds, step=step, points=points)
+    first = equilibrium(problem, sample=sample, follow=follow)
+    curve = Curve(first.field, key, (low, high), step=step, points=points)
+    if not low <= curve.value <= high:
+        raise ProblemError(f"{problem.name}: {key}: is {curve.value:g}; must be between {low:g} and {high:g} to start there")
     found: list[tuple[list[Point], int]] = []
     queue: list[tuple[list[Point], int]] = [(curve.both_ways(first.z), -1)]
     known: list[Point] = []
@@ -76,31 +78,24 @@ def continuation(
                         queue.append((crossing, len(found) - 1))
         if progress:
             progress(len(found) / max(branches, 1))
-    return _dataset(curve, found, key, step)
-
-
-def _start(problem: Problem, sample: int, follow: float) -> Equilibrium:
-    from solvers.equilibria.point import equilibrium
-
-    return equilibrium(problem, sample=sample, follow=follow)
+    asked = {"key": key, "low": low, "high": high, "sample": sample, "follow": follow, "step": step}
+    return _dataset(curve, found, asked | {"points": points, "branches": branches})
 
 
 def _same(curve: Curve, one: Point, other: Point) -> bool:
-    near = abs(one.parameter - other.parameter) < SAME
-    return near and all(
-        np.abs(a - b).max() < SAME
-        for a, b in zip(
-            curve.field(one.parameter).overlaps(one.z), curve.field(one.parameter).overlaps(other.z), strict=True
-        )
-    )
+    if abs(one.parameter - other.parameter) > SAME:
+        return False
+    field = curve.field(one.parameter)
+    pairs = zip(field.overlaps(one.z), field.overlaps(other.z), strict=True)
+    return all(np.abs(a - b).max() < SAME for a, b in pairs)
 
 
-def _dataset(curve: Curve, found: list[tuple[list[Point], int]], key: str, step: float) -> xr.Dataset:
+def _dataset(curve: Curve, found: list[tuple[list[Point], int]], asked: dict[str, Any]) -> xr.Dataset:
     problem = curve.reference.problem
     longest = max(len(branch) for branch, _ in found)
     K, L, n = problem.family.components, len(problem.target.weights), len(found[0][0][0].z)
     shapes: dict[str, tuple[tuple[str, ...], tuple[int, ...], str, str]] = {
-        "parameter": ((), (), "of the problem", key),
+        "parameter": ((), (), "of the problem", asked["key"]),
         "s": (("component", "component_other"), (K, K), "length²", "overlap μ_k·μ_j"),
         "m": (("component", "mode"), (K, L), "length²", "overlap μ_k·ν_l"),
         "w": (("component",), (K,), "1", "weight of component k"),
@@ -132,8 +127,7 @@ def _dataset(curve: Curve, found: list[tuple[list[Point], int]], key: str, step:
     for name, numbers in (("points", [len(b) for b, _ in found]), ("parent", [parent for _, parent in found])):
         variables[name] = (("branch",), np.array(numbers, dtype=np.int32), {"units": "1", "long_name": name})
     system = systems.for_problem(problem).SYSTEM
-    command = "solvers.equilibria.continuation"
-    attributes = results.attributes(problem, "numba", command) | {"system": system, "key": key, "step": step}
+    attributes = results.attributes(problem, "numba", COMMAND) | {"system": system} | asked
     return xr.Dataset(variables, attrs=attributes)
 
 

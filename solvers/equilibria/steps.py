@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
 
-from solvers.equilibria.field import AT_REST, RANK_CUT, Field, changed
+from solvers.equilibria.field import AT_REST, RANK_CUT, Field, changed, number
 from solvers.equilibria.point import NEUTRAL, judged
 
 __all__ = ["Curve", "Point"]
@@ -61,6 +61,11 @@ class Curve:
             self._fields[parameter] = self.reference.at(problem)
         return self._fields[parameter]
 
+    @property
+    def value(self) -> float:
+        """The parameter in the problem of the reference."""
+        return number(self.reference.problem, self.key)
+
     # --- one point --------------------------------------------------------------------------------------------------
 
     def rows(self, u: Array) -> tuple[Array, Array]:
@@ -103,7 +108,7 @@ class Curve:
 
     def both_ways(self, z: Array) -> list[Point]:
         """The branch through an equilibrium at the parameter of the reference, in the direction of growing parameter."""
-        u = np.r_[z, self._value()]
+        u = np.r_[z, self.value]
         up = np.r_[np.zeros(len(z)), 1.0]
         there = self.point(u, up, kind=4)
         back = self.follow(replace(there, tangent=-there.tangent))
@@ -195,12 +200,10 @@ class Curve:
         """The direction (n,) whose eigenvalue is zero at a branch point, but not all along the branch."""
         ahead = self.advance(point, ASIDE * self.step)
         values, axes = self.field(ahead.parameter).spectrum(ahead.z)
-        here = point.eigenvalues[np.isfinite(point.eigenvalues)]
         known = values[np.isfinite(values)]
         zero = NEUTRAL * max(1.0, np.abs(known).max())
         candidates = np.where(np.abs(known) > zero, np.abs(known), np.inf)
-        chosen = int(np.argmin(candidates)) if len(here) else 0
-        axis = axes[:, chosen]
+        axis = axes[:, int(np.argmin(candidates))]
         return np.asarray(axis / np.linalg.norm(axis))
 
     def _is_pitchfork(self, point: Point) -> bool:
@@ -211,13 +214,3 @@ class Curve:
         axis, here, h = self.kernel(point), self.field(point.parameter), 1e-2
         plus, minus = (here.derivatives(point.z + sign * h * axis)[0] @ axis for sign in (1, -1))
         return bool(abs(plus + minus) <= 1e-3 * abs(plus - minus))
-
-    def _value(self) -> float:
-        """The parameter in the problem of the reference."""
-        import tomllib
-        from typing import Any
-
-        at: Any = tomllib.loads(self.reference.problem.text)
-        for name in self.key.split("."):
-            at = at[int(name)] if isinstance(at, list) else at[name]
-        return float(at)
