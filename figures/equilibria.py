@@ -62,7 +62,7 @@ def main(results: Mapping[str, xr.Dataset]) -> Figure:
     Raises  ResultError if a result has another target than two modes, or another key.
     """
     _check(results)
-    figure = Figure(figsize=(7.0, 3.0), layout="constrained")
+    figure = Figure(figsize=(7.0, 3.2), layout="constrained")
     left, right = figure.subplots(1, 2)
     looks = list(matplotlib.rcParams["axes.prop_cycle"])
     colors = {label: looks[i]["color"] for i, label in enumerate(NAMES)}
@@ -75,34 +75,31 @@ def main(results: Mapping[str, xr.Dataset]) -> Figure:
         ax.axhline(0, **ZERO)
     left.set_ylabel(r"position of the means $m_{k1}/R^2$")
     right.set_ylabel(r"largest growth rate (1/time of the flow)")
-    for kind, name, parameter, position, rate in special(results):
-        marker = {"marker": SPECIAL[kind][0], "linestyle": "", "color": "black", "zorder": 4, "markersize": 4}
-        if position >= 0:
-            text = f"{name} $R={parameter:.6g}$"
-            right_side = kind == 1
-            left.plot([parameter], [position], **marker)
-            offset, alignment = ((-6, -1), "right") if right_side else ((-6, 6), "right")
-            left.annotate(text, (parameter, position), offset, textcoords="offset points", ha=alignment)
+    for kind, name, parameter, positions, rate in special(results):
+        marker: dict[str, Any] = {"marker": SPECIAL[kind][0], "linestyle": "", "color": "black", "zorder": 4}
+        left.plot([parameter] * len(positions), positions, **marker)
         right.plot([parameter], [rate], **marker)
+        text = f"{name} $R={parameter:.6g}$"
+        left.annotate(text, (parameter, min(positions)), (8, 5), textcoords="offset points")
     for letter, ax in zip("ab", (left, right), strict=True):
         ax.annotate(f"({letter})", (0, 1), (1, 3), "axes fraction", "offset points")
     handles = [Line2D([], [], color=colors[label], marker="", label=name) for label, name in NAMES.items()]
     handles.append(Line2D([], [], color="black", marker="", label="stable"))
     handles.append(Line2D([], [], color="black", marker="", linestyle=SPLIT, label="unstable"))
-    figure.legend(handles=handles, loc="outside upper center", ncols=5)
+    figure.legend(handles=handles, loc="outside upper center", ncols=3)
     return figure
 
 
 def caption(results: Mapping[str, xr.Dataset]) -> str:
     """What is drawn and how it was made, in one paragraph of plain text."""
     _check(results)
-    found = "; ".join(f"{name} at R = {parameter:.8g}" for _, name, parameter, position, _ in special(results) if position >= 0)
+    found = "; ".join(f"{name} at R = {parameter:.8g}" for _, name, parameter, _, _ in special(results))
     sentences = [
-        "Equilibria of the gradient flow of KL(q‖p), two components of equal fixed weight and unit width, target of two "
-        "equal modes at ±R of unit width",
+        "Equilibria of the gradient flow of KL(q‖p), two components of equal fixed weight and unit width, target of "
+        "two equal modes at ±R of unit width",
         "Followed by pseudo-arclength continuation with the exact Jacobian",
         f"Special points: {found}",
-        "Solid: every deviation decays, also those off the line of the modes; dashed: some deviation grows or none decides",
+        "Solid: every deviation decays, also those off the line of the modes; dashed: they do not",
         "(a) Overlap of each mean with the first mode in units of R². (b) Largest eigenvalue without rotations",
         "The pair at the other mode is the mirror image of the one drawn",
     ]
@@ -112,7 +109,7 @@ def caption(results: Mapping[str, xr.Dataset]) -> str:
 def numbers(results: Mapping[str, xr.Dataset]) -> dict[str, Any]:
     """Special points, and both ends of every branch: separation, overlaps, largest growth rate."""
     out: dict[str, Any] = {
-        "special": [[name, parameter, position, rate] for _, name, parameter, position, rate in special(results)]
+        "special": [[name, parameter, *positions, rate] for _, name, parameter, positions, rate in special(results)]
     }
     for label in NAMES:
         for number in range(results[label].sizes["branch"]):
@@ -126,15 +123,15 @@ def numbers(results: Mapping[str, xr.Dataset]) -> dict[str, Any]:
     return out
 
 
-def special(results: Mapping[str, xr.Dataset]) -> list[tuple[int, str, float, float, float]]:
-    """Kind, name, separation, position of the first mean, largest growth rate of folds and pitchforks."""
+def special(results: Mapping[str, xr.Dataset]) -> list[tuple[int, str, float, list[float], float]]:
+    """Kind, name, separation, positions of the means, largest growth rate of folds and pitchforks."""
     out = []
     for label in NAMES:
         result = results[label]
         for b, i in zip(*np.nonzero(np.isin(result["kind"].values, list(SPECIAL))), strict=True):
             kind, at = int(result["kind"][b, i]), float(result["parameter"][b, i])
-            position = float(result["m"][b, i].values.mean(0)[0]) / at**2
-            out.append((kind, SPECIAL[kind][1], at, position, float(result["eigenvalue"][b, i, 0])))
+            positions = (result["m"][b, i].values[:, 0] / at**2).tolist()
+            out.append((kind, SPECIAL[kind][1], at, positions, float(result["eigenvalue"][b, i, 0])))
     return out
 
 
@@ -142,7 +139,7 @@ def _draw(left: Axes, right: Axes, branch: xr.Dataset, color: str) -> None:
     separation, rate = branch["parameter"].values, branch["eigenvalue"].values[:, 0]
     positions = branch["m"].values[..., 0] / separation[:, None] ** 2
     for part, stable in pieces(branch):
-        style = {"color": color, "marker": "", "linestyle": "-" if stable else SPLIT}
+        style: dict[str, Any] = {"color": color, "marker": "", "linestyle": "-" if stable else SPLIT}
         for k in range(positions.shape[1]):
             left.plot(separation[part], positions[part, k], **style)
         right.plot(separation[part], rate[part], **style)

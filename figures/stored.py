@@ -22,10 +22,11 @@ Progress = Callable[[float], None]
 
 @dataclass(frozen=True)
 class Stored:
-    """A result that a figure needs: `python -m solvers COMMAND problem` with these options, or branches of equilibria.
+    """A result that a figure needs: `python -m solvers COMMAND problem` with these options, or a continuation.
 
     problem: a file of figures/problems. options: keyword arguments of solvers.flow.solve, of
-    solvers.particles.flow.simulate, or of solvers.equilibria.continuation. quick: the options of the quick tier, where they differ.
+    solvers.particles.flow.simulate, or of solvers.equilibria.continuation. quick: the options of the quick tier, where
+    they differ.
     """
 
     command: Literal["solve", "simulate", "continuation"]
@@ -63,7 +64,12 @@ class Stored:
         Raises  what the solvers raise: ProblemError, OutputError.
         """
         results.check_output(path)
-        run = {"solve": flow.solve, "simulate": simulate, "continuation": equilibria.continuation}[self.command]
+        makers: dict[str, Callable[..., xr.Dataset]] = {
+            "solve": flow.solve,
+            "simulate": simulate,
+            "continuation": equilibria.continuation,
+        }
+        run = makers[self.command]
         results.write(run(self._problem(), **self._options(quick), progress=progress), path)
         return self._open(path)
 

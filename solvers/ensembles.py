@@ -67,16 +67,16 @@ def _paths(
     system = compiled.build(systems.read_compiled(problem), K, L, space.directions)
     y0 = np.concatenate([space.coordinates(s, m).reshape(len(s), -1), theta], axis=1)
     p, times = parameters(problem, space), problem.time.times
-    found = compiled.ensemble(
-        system, y0, p, times, rtol=rtol, atol=atol, stop_at_equilibrium=stop, progress=progress
-    )
+    found = compiled.ensemble(system, y0, p, times, rtol=rtol, atol=atol, stop_at_equilibrium=stop, progress=progress)
     y = found.y
     y[found.status != 0] = np.nan
     x = y[..., : K * space.directions].reshape(*y.shape[:2], K, space.directions)
     return (*space.overlaps(x), y[..., K * space.directions :], found.status), (y, system, p)
 
 
-def rest(problem: Problem, y: Array, system: CompiledSystem, p: Array, *, rtol: float, atol: float) -> dict[str, xr.Variable]:
+def rest(
+    problem: Problem, y: Array, system: CompiledSystem, p: Array, *, rtol: float, atol: float
+) -> dict[str, xr.Variable]:
     """Which of n compiled states y (n, N) are at an equilibrium, and the spectrum there, as variables of RUN.nc.
 
     Returns
@@ -87,7 +87,7 @@ def rest(problem: Problem, y: Array, system: CompiledSystem, p: Array, *, rtol: 
     """
     learn, K = problem.family.learn, problem.family.components
     moving = np.repeat(["means" in learn, "weights" in learn], [system.size - K, K])
-    known = np.isfinite(y).all(-1)
+    known = np.asarray(np.isfinite(y).all(-1))
     y = y[known]
     velocity, slope = system.derivatives(y, p)
     velocity, slope = velocity[:, moving], slope[:, moving][:, :, moving]

@@ -28,14 +28,14 @@ def outcomes(w: Array, mode_mass: Array, B: Array, pi: Array) -> dict[str, NDArr
     """The outcome of each of n runs, read off their last states.
 
     collapsed: some mode has less than half its mass, min_l π̂_l/π_l < ½. vanished: some w_k < 0.01. aligned: collapsed,
-    and two components of weight ≥ 0.01 have the same dominant mode (B_kl ≥ 0.9). mechanism: a key of MECHANISMS; with
-    fixed weights means align, with learned ones the weight of a component that comes too late vanishes.
+    and two components of weight ≥ 0.01 have the same dominant mode (B_kl ≥ 0.9). mechanism: a key of MECHANISMS.
+    Means align with fixed and with learned weights; only with learned ones can a weight vanish.
 
     Takes
         w (n, T, K), of which the last time counts, or (n, K). mode_mass (n, L) = π̂ and B (n, K, L) = E_k[ρ_l], both at
         the last time. pi (L,): the masses π the modes have.
     Returns
-        {"collapsed", "aligned", "vanished", "mechanism"}, each (n,) int8: the first three 1 yes, 0 no, and all -1 unknown,
+        {"collapsed", "aligned", "vanished", "mechanism"}, each (n,) int8: the first three 1 yes, 0 no; -1 unknown,
         where any of the numbers of a run is not finite because the run failed.
     Source  section 5 of the theory.
     """

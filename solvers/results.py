@@ -36,7 +36,9 @@ _OUTCOMES = {
     "collapsed": "some mode has less than half its mass at the last time: 1 yes, 0 no, -1 unknown",
     "aligned": "collapsed, and two components share a dominant mode: 1 yes, 0 no, -1 unknown",
     "vanished": "some weight is below 0.01 at the last time: 1 yes, 0 no, -1 unknown",
-    "mechanism": "how it collapsed: " + ", ".join(f"{code} {text}" for code, text in MECHANISMS.items()) + ", -1 unknown",
+    "mechanism": "how it collapsed: "
+    + ", ".join(f"{code} {text}" for code, text in MECHANISMS.items())
+    + ", -1 unknown",
     "status": "how the sample ended: " + ", ".join(f"{code} {text}" for code, text in STATUS.items()),
 }
 _REQUIRED = ("m", "s", "w", "v", "objective", "mode_mass", "collapsed", "aligned", "vanished", "status")
@@ -131,9 +133,7 @@ def simulation_dataset(
     for name, (dimensions, values, units, meaning) in errors.items():
         fields[f"{name}_se"] = (dimensions, values, units, f"standard error over replicas: {meaning}")
     attrs = attributes(problem, backend, command) | {"system": "none", "rtol": np.nan, "atol": np.nan}
-    return _dataset(
-        problem, fields, B, status, attrs | {"particles": particles, "replicas": replicas, "step": step}
-    )
+    return _dataset(problem, fields, B, status, attrs | {"particles": particles, "replicas": replicas, "step": step})
 
 
 _Field = tuple[tuple[str, ...], Array, str, str]

@@ -1,4 +1,4 @@
-"""Equilibria of the closed equations: Newton with the exact Jacobian, continuation along a parameter, basin boundaries."""
+"""Equilibria of the closed equations: by Newton with the exact Jacobian, along a parameter, and between two basins."""
 
 from solvers.equilibria.boundary import basin_boundary
 from solvers.equilibria.branches import COMMAND, KINDS, STABILITY, continuation, open_branches

@@ -36,15 +36,16 @@ def basin_boundary(
     """Where on the line between two starts the outcome at problem.time.end changes, and what sits there.
 
     Takes
-        first, second (K, n): means in the first n ≤ d coordinates, in which the modes are problem.target.vectors; weights
-        are those of the problem. outcome: "collapsed", "aligned" or "vanished". resolution: of the position on the line.
+        first, second (K, n): means in the first n ≤ d coordinates, in which the modes are problem.target.vectors;
+        weights are those of the problem. outcome: "collapsed", "aligned" or "vanished". resolution: of the position.
     Returns
-        Dataset with dimensions side (the last start with the outcome of `first`, the first with that of `second`), time,
-        component, component_other, mode, direction: fraction (side), 0 at first and 1 at second; outcome (side); s, m, w
-        (side, time) at the save points; and of the edge state, the equilibrium between basins that both trajectories come
-        near, edge_s, edge_m, edge_w, edge_objective (nats), edge_eigenvalue, edge_stability. On a line with several changes it is one of them.
+        Dataset with dimensions side (the last start with the outcome of `first`, the first with that of `second`),
+        time, component, component_other, mode, direction: fraction (side), 0 at first and 1 at second; outcome (side);
+        s, m, w (side, time) at the save points; and of the edge state, the equilibrium between the basins that both
+        trajectories come near, edge_s, edge_m, edge_w, edge_objective (nats), edge_eigenvalue, edge_stability. On a
+        line with several changes of the outcome it is one of them.
     Raises
-        ProblemError if the starts do not fit the problem or end alike; NoEquilibrium if the edge has no equilibrium that
+        ProblemError if the starts do not fit the problem or end alike; NoEquilibrium if there is none on the edge that
         the trajectories come near: then give a longer time.end or a finer resolution.
     """
     means = [_means(problem, label, given) for label, given in (("first", first), ("second", second))]
@@ -57,17 +58,19 @@ def basin_boundary(
     ends = [np.concatenate([part.ravel(), theta])[field.moving] for part in (x[:K], x[K:])]
 
     def line(fractions: Array) -> Array:
-        return (1 - fractions[:, None]) * ends[0] + fractions[:, None] * ends[1]
+        return np.asarray((1 - fractions[:, None]) * ends[0] + fractions[:, None] * ends[1])
 
-    times = problem.time.times if problem.time.times[-1] == problem.time.end else np.r_[problem.time.times, problem.time.end]
+    times = problem.time.times
+    times = times if times[-1] == problem.time.end else np.append(times, problem.time.end)
 
     def paths(fractions: Array) -> Array:
-        found = compiled.ensemble(field.system, field.full(line(fractions)), field.parameters, times, rtol=RTOL, atol=ATOL)
+        y0 = field.full(line(fractions))
+        found = compiled.ensemble(field.system, y0, field.parameters, times, rtol=RTOL, atol=ATOL)
         if found.status.any():
             raise NoEquilibrium(f"{problem.name}: a trajectory between the starts did not reach t = {times[-1]:g}")
         return found.y[..., field.moving]
 
-    def ended(fractions: Array) -> Array:
+    def ended(fractions: Array) -> NDArray[np.int8]:
         z = paths(fractions)[:, -1]
         L = len(problem.target.weights)
         out = field.system.observables(field.full(z), field.parameters)
@@ -117,7 +120,7 @@ def _means(problem: Problem, label: str, given: ArrayLike) -> Array:
     means = np.asarray(given, dtype=float)
     K = problem.family.components
     if means.ndim != 2 or len(means) != K or means.shape[1] > problem.dimension or not np.isfinite(means).all():
-        raise ProblemError(f"{label}: shape {means.shape}; must be ({K}, n) finite numbers with n ≤ {problem.dimension}")
+        raise ProblemError(f"{label}: shape {means.shape}; must be ({K}, n) finite numbers, n ≤ {problem.dimension}")
     return means
 
 

@@ -1,7 +1,8 @@
 """Equilibria along a parameter: pseudo-arclength continuation, folds and branch points, branch switching, results.
 
-A point u = (z, λ) of a branch has velocity zero; the next is predicted along the tangent and corrected by Newton's method
-on the velocity, the gauge and the arclength. Source: Keller (1977); Allgower and Georg, Numerical Continuation Methods.
+A point u = (z, λ) of a branch has velocity zero; the next is predicted along the tangent and corrected by Newton's
+method on the velocity, the gauge and the arclength. Source: Keller (1977); Allgower and Georg, Numerical
+Continuation Methods.
 """
 
 from __future__ import annotations
@@ -45,15 +46,16 @@ def continuation(
     """Branches of equilibria along a number of the problem, from the equilibrium of one of its starts.
 
     Takes
-        key: dotted key of the parameter, for instance "target.separation"; the branch starts at its value in the problem
-        and is followed both ways between low and high. sample, follow: see `equilibrium`. step: largest arclength of a step.
-        points: at most so many on each side of a start. branches: at most so many, the first one included; others are
-        those that cross it at branch points, and so on.
+        key: dotted key of the parameter, for instance "target.separation" or "target.weights.0"; the branch starts at
+        its value in the problem and is followed both ways between low and high. sample, follow: see `equilibrium`.
+        step: largest arclength of a step. points: at most so many on each side of a start. branches: at most so many,
+        the first one included; others are those that cross it at branch points, and so on.
     Returns
         Dataset with dimensions branch, point (padded with nan), direction, component, component_other, mode: parameter,
         s, m, w, objective (nats), mode_mass, eigenvalue (largest first, modulo gauge), unstable (number of positive
         ones), stability (keys of STABILITY, −2 padding), kind (keys of KINDS, −1 padding), and for each branch its
-        number of points and the `parent` whose branch point it starts at (−1: none). Special points are refined to 1e-10 in the parameter.
+        number of points and the `parent` whose branch point it starts at (−1: none). Special points are refined to
+        1e-10 in the parameter; two of them within one step can be missed.
     Raises
         ProblemError for a key that is not there; NoEquilibrium if the start leads to none.
     Use
@@ -62,7 +64,7 @@ def continuation(
     first = equilibrium(problem, sample=sample, follow=follow)
     curve = Curve(first.field, key, (low, high), step=step, points=points)
     if not low <= curve.value <= high:
-        raise ProblemError(f"{problem.name}: {key}: is {curve.value:g}; must be between {low:g} and {high:g} to start there")
+        raise ProblemError(f"{problem.name}: {key}: is {curve.value:g}; must be between {low:g} and {high:g}")
     found: list[tuple[list[Point], int]] = []
     queue: list[tuple[list[Point], int]] = [(curve.both_ways(first.z), -1)]
     known: list[Point] = []

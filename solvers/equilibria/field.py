@@ -1,4 +1,4 @@
-"""The velocity field of a problem in coordinates of the means, its exact Jacobian, and the directions that mean nothing.
+"""The velocity field of a problem in coordinates of the means, its exact Jacobian, and directions that mean nothing.
 
 States z are what the problem learns: coordinates x (K, R) of the means in the span of the modes and `outside` further
 directions, then θ (K). Rotating the further directions or adding a constant to θ changes no overlap and no weight.
@@ -88,7 +88,7 @@ class Field:
         """The field around means in all directions that matter: min(K, d − r) of them besides the r of the modes.
 
         s (n, K, K), m (n, K, L): give only the directions that n starts have, as a trajectory from them does.
-        Raises  ProblemError if the problem learns nothing; ValueError for more components or modes than can be compiled.
+        Raises  ProblemError if the problem learns nothing; ValueError for more components or modes than are compiled.
         """
         K, L = problem.family.components, len(problem.target.weights)
         if not problem.family.learn:
@@ -128,7 +128,7 @@ class Field:
 
     @cached_property
     def still(self) -> Array:
-        """A compiled state with what is not learned: the start's means, the weights of the problem."""
+        """A compiled state (N,) with what is not learned: the start's means, the weights of the problem."""
         from solvers.starts import starts
 
         s, m, theta = starts(self.problem, [0])
@@ -154,7 +154,7 @@ class Field:
 
     def observables(self, z: Array) -> Array:
         """Objective (nats), mode masses, table B of z (n,): (1 + L + K L,)."""
-        return self.system.observables(self.full(z)[None], self.parameters)[0]
+        return np.asarray(self.system.observables(self.full(z)[None], self.parameters)[0])
 
     def derivatives(self, z: Array) -> tuple[Array, Array]:
         """Velocity (n,) and Jacobian (n, n) at z (n,)."""
@@ -180,7 +180,7 @@ class Field:
         return np.asarray(axes[sizes > RANK_CUT * max(1.0, np.abs(z).max(initial=0.0))])
 
     def spectrum(self, z: Array) -> tuple[Array, Array]:
-        """Eigenvalues modulo gauge, real parts, largest first (n,), nan at the end for gauge; right eigenvectors (n, n).
+        """Eigenvalues modulo gauge, real parts, largest first (n,), nan at the end for gauge; eigenvectors (n, n).
 
         A gradient flow has real eigenvalues at an equilibrium. Eigenvectors are columns, orthogonal to the gauge.
         """

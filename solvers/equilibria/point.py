@@ -28,8 +28,8 @@ STABILITY = {
 class Equilibrium:
     """s (K, K), m (K, L), w (K,); objective (nats); mode_mass (L,); the field and its state z (n,).
 
-    eigenvalues (n,): growth rates of small deviations, largest first, modulo rotations about the modes and a constant in
-    θ, whose places at the end hold nan. A direction outside the span of all means stands for all d − R of them.
+    eigenvalues (n,): growth rates of small deviations, largest first, modulo rotations about the modes and a constant
+    in θ, whose places at the end hold nan. A direction outside the span of all means stands for all d − R of them.
     stability: a key of STABILITY. unstable: how many eigenvalues are positive.
     """
 
@@ -69,7 +69,7 @@ def equilibrium(problem: Problem, *, sample: int = 0, follow: float | None = Non
         follow: time for which the flow is followed before Newton's method, default problem.time.end; 0 finds the
         equilibrium near the start, stable or not.
     Returns
-        Equilibrium, its velocity below 1e-12. Deviations into directions that the start does not have are part of its spectrum.
+        Equilibrium, its velocity below 1e-12; its spectrum includes directions that the start does not have.
     Raises
         NoEquilibrium if Newton's method fails; ProblemError if nothing is learned.
     """

@@ -10,6 +10,7 @@ from scipy.optimize import brentq
 
 from solvers.equilibria.field import AT_REST, RANK_CUT, Field, changed, number
 from solvers.equilibria.point import NEUTRAL, judged
+from solvers.problem import ProblemError
 
 __all__ = ["Curve", "Point"]
 
@@ -19,12 +20,13 @@ CORRECTIONS = 8
 SMALLEST = 1e-6  # arclength of a step; where even that fails the branch is left
 TURN = 0.98  # cosine between the tangents of two neighbouring points, at least
 DIFFERENCE = 1e-3  # of the parameter, for the derivative of the velocity by five points: error and rounding near 1e-12
+EVEN = 1e-3  # of the odd difference: an even one that small is none; elsewhere they are in the ratio 1/h = 100
 ASIDE = 1e-2  # part of a step at which the direction of a crossing branch is read off, and its first step
 
 
 @dataclass(frozen=True)
 class Point:
-    """z (n,), the parameter, the unit tangent (n + 1,), eigenvalues (n,) modulo gauge, and the kind (branches.KINDS)."""
+    """z (n,), the parameter, the unit tangent (n + 1,), eigenvalues (n,) modulo gauge, the kind (branches.KINDS)."""
 
     z: Array
     parameter: float
@@ -34,7 +36,7 @@ class Point:
 
     @property
     def u(self) -> Array:
-        return np.r_[self.z, self.parameter]
+        return np.append(self.z, self.parameter)
 
 
 class _Lost(Exception):
@@ -101,13 +103,22 @@ class Curve:
         return Point(u[:-1], float(u[-1]), tangent / np.linalg.norm(tangent), values, kind)
 
     def advance(self, point: Point, length: float) -> Point:
-        """The point of the branch at this arclength along the tangent."""
+        """The point of the branch at this arclength along the tangent.
+
+        Raises  _Lost if there is none, or if the way there leads through values that the parameter cannot have.
+        """
+        try:
+            return self._advanced(point, length)
+        except ProblemError as error:
+            raise _Lost from error
+
+    def _advanced(self, point: Point, length: float) -> Point:
         return self.point(self.corrected(point.u + length * point.tangent, point.tangent), point.tangent)
 
     # --- a branch ---------------------------------------------------------------------------------------------------
 
     def both_ways(self, z: Array) -> list[Point]:
-        """The branch through an equilibrium at the parameter of the reference, in the direction of growing parameter."""
+        """The branch through an equilibrium at the parameter of the reference, towards growing parameters."""
         u = np.r_[z, self.value]
         up = np.r_[np.zeros(len(z)), 1.0]
         there = self.point(u, up, kind=4)
@@ -170,7 +181,9 @@ class Curve:
             index, dropped = self._critical(here, there)
 
             def critical(x: float) -> float:
-                return float(self._without(self.advance(here, x).eigenvalues if x else here.eigenvalues, dropped)[index])
+                return float(
+                    self._without(self.advance(here, x).eigenvalues if x else here.eigenvalues, dropped)[index]
+                )
 
             if critical(0.0) * critical(length) < 0:
                 where = brentq(critical, 0.0, length, xtol=1e-13)
@@ -209,8 +222,8 @@ class Curve:
     def _is_pitchfork(self, point: Point) -> bool:
         """Whether the velocity has no part quadratic in the critical direction: then the crossing branch is symmetric.
 
-        Second and third differences over h = 1e-2 tell it: the quadratic coefficient must be below 1e-3 of the cubic one.
+        Even and odd differences over h = 1e-2 tell it: at a pitchfork the even one is rounding.
         """
         axis, here, h = self.kernel(point), self.field(point.parameter), 1e-2
         plus, minus = (here.derivatives(point.z + sign * h * axis)[0] @ axis for sign in (1, -1))
-        return bool(abs(plus + minus) <= 1e-3 * abs(plus - minus))
+        return bool(abs(plus + minus) <= EVEN * abs(plus - minus))
