@@ -79,8 +79,9 @@ def main(results: Mapping[str, xr.Dataset]) -> Figure:
         marker: dict[str, Any] = {"marker": SPECIAL[kind][0], "linestyle": "", "color": "black", "zorder": 4}
         left.plot([parameter] * len(positions), positions, **marker)
         right.plot([parameter], [rate], **marker)
+        offset = (8, 5) if kind == 1 else (8, -11)
         text = f"{name} $R={parameter:.6g}$"
-        left.annotate(text, (parameter, min(positions)), (8, 5), textcoords="offset points")
+        left.annotate(text, (parameter, min(positions)), offset, textcoords="offset points")
     for letter, ax in zip("ab", (left, right), strict=True):
         ax.annotate(f"({letter})", (0, 1), (1, 3), "axes fraction", "offset points")
     handles = [Line2D([], [], color=colors[label], marker="", label=name) for label, name in NAMES.items()]
