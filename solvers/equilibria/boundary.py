@@ -21,6 +21,7 @@ Array = NDArray[np.float64]
 
 TOGETHER = 16  # starts tried at a time, equally spaced
 RTOL, ATOL = 1e-10, 1e-13
+EDGE_TIMES = 400  # geometric, so that an edge state passed early in a long run is seen
 CLOSE = 1e-2  # how far two trajectories along the edge may be apart, in units of the largest coordinate
 
 
@@ -46,7 +47,7 @@ def basin_boundary(
         line with several changes of the outcome it is one of them.
     Raises
         ProblemError if the starts do not fit the problem or end alike; NoEquilibrium if there is none on the edge that
-        the trajectories come near: then give a longer time.end or a finer resolution.
+        the trajectories come near: then give a finer resolution.
     """
     means = [_means(problem, label, given) for label, given in (("first", first), ("second", second))]
     width = max(*(a.shape[1] for a in means), problem.target.vectors.shape[1])
@@ -63,7 +64,7 @@ def basin_boundary(
     times = problem.time.times
     times = times if times[-1] == problem.time.end else np.append(times, problem.time.end)
 
-    def paths(fractions: Array) -> Array:
+    def paths(fractions: Array, times: Array = times) -> Array:
         y0 = field.full(line(fractions))
         found = compiled.ensemble(field.system, y0, field.parameters, times, rtol=RTOL, atol=ATOL)
         if found.status.any():
@@ -95,7 +96,9 @@ def basin_boundary(
         if high - low <= max(resolution, 4 * np.finfo(float).eps):
             break
     along = paths(np.array([low, high]))
-    edge = _edge(field, along, times)
+    # The edge is looked for at times of its own: the problem may save none of the time spent there.
+    fine = np.append(0.0, np.geomspace(1e-2 * min(1.0, times[-1]), times[-1], EDGE_TIMES))
+    edge = _edge(field, paths(np.array([low, high]), fine))
     s, m, w = field.overlaps(along)
     timed = ("side", "time")
     data = {
@@ -124,7 +127,7 @@ def _means(problem: Problem, label: str, given: ArrayLike) -> Array:
     return means
 
 
-def _edge(field: Field, along: Array, times: Array) -> Equilibrium:
+def _edge(field: Field, along: Array) -> Equilibrium:
     """The equilibrium near which both trajectories, together, are slowest; along (2, T, n)."""
     apart = np.abs(along[0] - along[1]).max(-1)
     together = apart <= CLOSE * max(1.0, np.abs(along).max())
@@ -135,4 +138,10 @@ def _edge(field: Field, along: Array, times: Array) -> Equilibrium:
     s, m, w = field.overlaps(slowest)
     # Its stability is judged in all directions, not only in those of the two starts.
     everywhere = Field.of(field.problem)
-    return Equilibrium.of(everywhere, everywhere.newton(everywhere.state(s, m, np.log(w))))
+    found = Equilibrium.of(everywhere, everywhere.newton(everywhere.state(s, m, np.log(w))))
+    if found.unstable == 0:
+        raise NoEquilibrium(
+            f"{field.problem.name}: the trajectories along the edge come near no equilibrium that is unstable; "
+            "give a finer resolution, or starts closer to each other"
+        )
+    return found

@@ -138,7 +138,7 @@ def test_results_can_be_written_and_opened(tmp_path) -> None:
 
 def test_basin_boundary_between_recovery_and_collapse() -> None:
     """The edge state is the saddle on the far side of the fold: one growing direction, and its overlaps."""
-    given = problem("[[1.0], [0.5]]", end=100.0)
+    given = problem("[[1.0], [0.5]]", end=3000.0)  # saved every 60, while the edge is left by t = 60
     ends = [[1.0, 0.1, 0.0], [0.5, 0.0, 0.1]], [[1.0, 0.1, 0.0], [-1.5, 0.0, 0.1]]
     ds = basin_boundary(given, *ends, resolution=1e-10)
     low, high = ds["fraction"].values
