@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
@@ -44,7 +45,9 @@ class Stored:
         It does if its problem, its options, its closed system or the version of our code differ.
         """
         try:
-            found = self._open(path)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", results.ResultWarning)  # judged below
+                found = self._open(path)
         except results.ResultError:
             return None
         problem = self._problem()

@@ -9,13 +9,14 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from solvers import systems
+from solvers import compiled, systems
 from solvers.arrays import BackendError
+from solvers.integrate.nodes import LARGEST
 from solvers.problem import Problem
 from solvers.span import Span
 from solvers.starts import Starts
 
-__all__ = ["parameters", "paths", "rest", "to_rest"]
+__all__ = ["parameters", "paths", "possible", "rest", "to_rest"]
 
 if TYPE_CHECKING:
     from solvers.compiled import CompiledSystem
@@ -28,23 +29,40 @@ NEAR = 100.0
 RANK_CUT = 1e-10
 
 
+def possible(problem: Problem) -> bool:
+    """Whether `paths` can do the problem."""
+    return max(problem.family.components, len(problem.target.weights)) <= LARGEST
+
+
 def paths(
-    problem: Problem, starts: Starts, *, rtol: float, atol: float, progress: Callable[[float], None] | None = None
+    problem: Problem,
+    starts: Starts,
+    *,
+    rtol: float,
+    atol: float,
+    threads: int | None = None,
+    progress: Callable[[float], None] | None = None,
 ) -> tuple[Array, Array, Array, NDArray[np.int8]]:
     """Trajectories from n starts at the T save times: s (n, T, K, K), m (n, T, K, L), theta (n, T, K), status (n,).
 
     What is integrated are coordinates of the mean vectors in their span with the modes, R ≤ K + rank(c) of them, and θ;
     the overlaps are those of these vectors. Rows that failed hold nan.
-    Raises  BackendError for more than two components or modes.
+    Raises  BackendError for more than LARGEST components or modes.
     """
-    return _paths(problem, starts, rtol, atol, progress, stop=False)[0]
+    return _paths(problem, starts, rtol, atol, threads, progress, stop=False)[0]
 
 
 def to_rest(
-    problem: Problem, starts: Starts, *, rtol: float, atol: float, progress: Callable[[float], None] | None = None
+    problem: Problem,
+    starts: Starts,
+    *,
+    rtol: float,
+    atol: float,
+    threads: int | None = None,
+    progress: Callable[[float], None] | None = None,
 ) -> tuple[tuple[Array, Array, Array, NDArray[np.int8]], dict[str, xr.Variable]]:
     """The same, but trajectories are left once at rest at a stable equilibrium; and `rest` of the last states."""
-    found, (y, system, p) = _paths(problem, starts, rtol, atol, progress, stop=True)
+    found, (y, system, p) = _paths(problem, starts, rtol, atol, threads, progress, stop=True)
     return found, rest(problem, y[:, -1], system, p, rtol=rtol, atol=atol)
 
 
@@ -53,21 +71,29 @@ def _paths(
     starts: Starts,
     rtol: float,
     atol: float,
+    threads: int | None,
     progress: Callable[[float], None] | None,
     stop: bool,
 ) -> tuple[tuple[Array, Array, Array, NDArray[np.int8]], tuple[Array, CompiledSystem, Array]]:
-    from solvers import compiled
-    from solvers.integrate.expectations import LARGEST
-
     K, L = problem.family.components, len(problem.target.weights)
-    if max(K, L) > LARGEST:
+    if not possible(problem):
         raise BackendError(f"numba: {K} components and {L} modes; allowed: at most {LARGEST} of each, or numpy")
     s, m, theta = starts
     space = Span.of(problem, s, m)
     system = compiled.build(systems.read_compiled(problem), K, L, space.directions)
     y0 = np.concatenate([space.coordinates(s, m).reshape(len(s), -1), theta], axis=1)
     p, times = parameters(problem, space), problem.time.times
-    found = compiled.ensemble(system, y0, p, times, rtol=rtol, atol=atol, stop_at_equilibrium=stop, progress=progress)
+    found = compiled.ensemble(
+        system,
+        y0,
+        p,
+        times,
+        rtol=rtol,
+        atol=atol,
+        threads=threads,
+        stop_at_equilibrium=stop,
+        progress=progress,
+    )
     y = found.y
     y[found.status != 0] = np.nan
     x = y[..., : K * space.directions].reshape(*y.shape[:2], K, space.directions)

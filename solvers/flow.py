@@ -16,6 +16,7 @@ from scipy.integrate import LSODA
 from solvers import ensembles, results, systems
 from solvers.arrays import BackendError, backend_module, to_numpy
 from solvers.expectations import gaussian_softmax
+from solvers.integrate import batches
 from solvers.problem import Problem, ProblemError
 from solvers.span import Span
 from solvers.starts import starts
@@ -85,16 +86,21 @@ def solve(
     *,
     rtol: float = 1e-8,
     atol: float = 1e-10,
-    backend: str = "numpy",
+    backend: str | None = None,
     progress: Progress | None = None,
     drop: str | None = None,
     stop_at_equilibrium: bool = False,
+    samples: range | None = None,
+    threads: int | None = None,
 ) -> xr.Dataset:
     """Trajectories of the closed equations from every start of the problem.
 
     backend "numpy" or "cupy": LSODA (Adams and BDF, switching by stiffness) on blocks of trajectories; its error norm
     is the maximum over the block, so the tolerances hold for each of them. A block that fails is split until the
-    failing trajectory is alone. "numba": solvers.ensembles, compiled, for up to two components and modes.
+    failing trajectory is alone. "numba": solvers.ensembles, compiled, for up to sixteen components
+    and modes, on so many threads (default: all cores). By default numba where it can do the problem, else numpy; the
+    dataset says which.
+    samples: which starts, default all of them.
 
     stop_at_equilibrium: with "numba", leave a trajectory once it has come to rest at a stable equilibrium, and add
     `equilibrium` and `spectrum` of the last states (solvers.ensembles.rest).
@@ -108,18 +114,23 @@ def solve(
     if problem.flow.batch is not None:
         raise ProblemError(f"{problem.name}: flow.batch: is for `simulate` in this version; leave it out")
     module = systems.for_problem(problem, drop=drop)
+    if backend is None:
+        backend = "numba" if drop is None and ensembles.possible(problem) else "numpy"
     if backend == "numba":
         if drop is not None:
             raise BackendError("numba: cannot drop a term; allowed with --drop: numpy, cupy")
+        begin = starts(problem, samples)
+        options: dict[str, Any] = {"rtol": rtol, "atol": atol, "threads": threads, "progress": progress}
+        expect = batches.gaussian_softmax
         if stop_at_equilibrium:
-            found, at_end = ensembles.to_rest(problem, starts(problem), rtol=rtol, atol=atol, progress=progress)
-            return _dataset(problem, module, *found, backend, rtol, atol).assign(at_end)
-        s, m, theta, status = ensembles.paths(problem, starts(problem), rtol=rtol, atol=atol, progress=progress)
-        return _dataset(problem, module, s, m, theta, status, backend, rtol, atol)
+            found, at_end = ensembles.to_rest(problem, begin, **options)
+            return _dataset(problem, module, *found, backend, rtol, atol, expect).assign(at_end)
+        found = ensembles.paths(problem, begin, **options)
+        return _dataset(problem, module, *found, backend, rtol, atol, expect)
     if stop_at_equilibrium:
         raise BackendError(f"{backend}: does not stop at equilibria; allowed with --stop-at-equilibrium: numba")
     xp = backend_module(backend)
-    s, m, theta = starts(problem)
+    s, m, theta = starts(problem, samples)
     # A theory without one of its terms need not keep overlaps of vectors: it shall be seen as it is.
     space = Span.of(problem, s, m) if drop is None else None
     times, count = problem.time.times, len(s)
@@ -219,12 +230,13 @@ def _dataset(
     backend: str,
     rtol: float,
     atol: float,
+    softmax_of: Callable[..., tuple[Any, ...]] = gaussian_softmax,
 ) -> xr.Dataset:
     """Everything that follows from the states: weights, objective, mode masses, the error of the expectations."""
     errors: list[Array] = []
 
     def expect(mean: Array, cov: Array) -> tuple[Array, Array]:
-        softmax, logsumexp, error = gaussian_softmax(mean, cov, error=True)
+        softmax, logsumexp, error = softmax_of(mean, cov, error=True)
         errors.append(np.max(error, axis=-1))
         return softmax, logsumexp
 

@@ -1,4 +1,4 @@
-"""Results as labelled arrays: RUN.nc from the theory, SIM.nc from particles; written whole or not at all."""
+"""Results as labelled arrays: RUN.nc from the theory, SIM.nc from particles; written whole or not at all, reopened."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import json
 import os
 import platform
 import secrets
+import warnings
 from collections.abc import Sequence
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -16,9 +18,24 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from solvers.outcomes import MECHANISMS, outcomes
-from solvers.problem import Problem, ProblemError
+from solvers.problem import Problem
+from solvers.reopen import ResultError, ResultWarning, differences, open_store, problem_at
 
 Array = NDArray[np.float64]
+
+__all__ = [
+    "STATUS",
+    "OutputError",
+    "ResultError",
+    "ResultWarning",
+    "check_output",
+    "open",
+    "problem_of",
+    "run_dataset",
+    "simulation_dataset",
+    "write",
+    "write_bytes",
+]
 
 STATUS = {0: "reached the end", 1: "step limit", 2: "not finite"}
 
@@ -46,10 +63,6 @@ _REQUIRED = ("m", "s", "w", "v", "objective", "mode_mass", "collapsed", "aligned
 
 class OutputError(Exception):
     """An output that cannot be written; str() is the one-line message `file: what is wrong, what is needed`."""
-
-
-class ResultError(ValueError):
-    """A file that is not a result of this project; str() is a one-line message that names it."""
 
 
 def run_dataset(
@@ -180,15 +193,19 @@ def _dataset(
 
 def attributes(problem: Problem, backend: str, command: str) -> dict[str, Any]:
     """What every result says of its origin: problem, seed, backend, command, versions."""
-    packages = ["modecollapse", "numpy", "scipy", "xarray"]
-    versions = {"python": platform.python_version()} | {name: metadata.version(name) for name in packages}
     return {
         "problem": problem.text,
         "seed": problem.init.seed,
         "backend": backend,
         "command": command,
-        "versions": json.dumps(versions),
+        "versions": _versions(),
     }
+
+
+@cache
+def _versions() -> str:
+    packages = ["modecollapse", "numpy", "scipy", "xarray"]
+    return json.dumps({"python": platform.python_version()} | {name: metadata.version(name) for name in packages})
 
 
 def check_output(path: str | os.PathLike[str]) -> None:
@@ -239,10 +256,20 @@ def write_bytes(content: bytes | memoryview, path: str | os.PathLike[str]) -> No
 
 
 def open(path: str | os.PathLike[str], *, required: Sequence[str] = _REQUIRED) -> xr.Dataset:
-    """Read a RUN.nc or SIM.nc into memory, or another result that has the variables `required`.
+    """Read a RUN.nc, a SIM.nc or the store of a sweep into memory; problem_of gives the problem behind it.
 
+    required: variables that another kind of file has to have.
+
+    Warns  ResultWarning, with the difference, if this version of the code would not reproduce the result.
     Raises  ResultError if the file cannot be read or is not a result of this project.
     """
+    ds = open_store(Path(path)) if Path(path).is_dir() else _open_file(path, required)
+    if found := differences(ds):
+        warnings.warn(f"{path}: was made with {'; '.join(found)}", ResultWarning, stacklevel=2)
+    return ds
+
+
+def _open_file(path: str | os.PathLike[str], required: Sequence[str]) -> xr.Dataset:
     try:
         ds = xr.load_dataset(path, engine="h5netcdf")
     except FileNotFoundError:
@@ -256,14 +283,4 @@ def open(path: str | os.PathLike[str], *, required: Sequence[str] = _REQUIRED) -
     return ds
 
 
-def problem_of(ds: xr.Dataset) -> Problem:
-    """The problem that a result answers.
-
-    Raises  ResultError if the Dataset holds none that this version understands.
-    """
-    try:
-        return Problem.parse(str(ds.attrs["problem"]), name="problem of the result")
-    except KeyError:
-        raise ResultError("the dataset has no attribute problem; must be a result of `python -m solvers`") from None
-    except ProblemError as error:
-        raise ResultError(str(error)) from error
+problem_of = problem_at

@@ -170,7 +170,7 @@ def test_refusals(monkeypatch) -> None:
     with pytest.raises(NoEquilibrium, match="2 steps of Newton"):
         equilibrium(problem("[[1.0], [-0.4]]"), follow=0.0)
     with pytest.raises(BackendError, match="--stop-at-equilibrium: numba"):
-        solve(PAIR, stop_at_equilibrium=True)
+        solve(PAIR, backend="numpy", stop_at_equilibrium=True)
 
 
 def test_solve_reports_equilibria_and_their_spectrum() -> None:

@@ -96,9 +96,9 @@ class _Writer:
         return self.language.write("work", row, self.code(expr), op)
 
     def expect(self, node: Expect) -> str:
-        t, k, n = node.table.upper(), node.k, node.size
-        rows = f"R_MEAN_{t} + {k} * {n}, R_COV_{t}, R_{t} + {k} * {n}, R_LSE_{t} + {k}"
-        arguments = f"{n}, {rows}, R_SLOPE_{t} + {k} * SLOPES({n}), slopes"
+        t, n = node.table.upper(), node.size
+        rows = f"R_MEAN_{t}, R_COV_{t}, R_{t}, R_LSE_{t}, R_SLOPE_{t}"
+        arguments = f"{self.system.q.size}, {n}, {rows}, slopes"
         if node.fixed is None:
             return self.language.call("expect", f"work, {arguments}")
         return self.language.call("expect_fixed", f"work, p, {node.fixed}, {arguments}")
@@ -106,11 +106,9 @@ class _Writer:
     def expect_tangents(self) -> list[str]:
         out = []
         for name, node in self.program.laws.items():
-            t, n, k = name.upper(), node.size, self.program.k
-            rows = f"R_SLOPE_{t} + {k} * SLOPES({n}), R_{t} + {k} * {n}"
-            tangents = f"R_D_MEAN_{t} + {k} * {n}, R_D_COV_{t}, R_D_{t} + {k} * {n}, R_D_LSE_{t} + {k}"
-            call = self.language.call("expect_tangent", f"work, {n}, {rows}, {tangents}")
-            out += self.language.loop(str(k), str(self.system.q.size), [call])
+            t, n = name.upper(), node.size
+            rows = f"R_SLOPE_{t}, R_{t}, R_D_MEAN_{t}, R_D_COV_{t}, R_D_{t}, R_D_LSE_{t}"
+            out.append(self.language.call("expect_tangent", f"work, {self.system.q.size}, {n}, {rows}"))
         return out
 
     # --- parts ------------------------------------------------------------------------------------------------------
@@ -237,7 +235,14 @@ system: {hash}
 
 States y, N of them: x (K, R), coordinates of the mean vectors in a span of R directions, then theta (K).
 Parameters p: {parameters}; nu (L, R) in the same coordinates.
-`work` holds WORK + N rows. Needed in scope: {needs}."""
+`work` holds WORK + N rows. Needed in scope: {needs}.
+
+    expect(work, K, n, mean, cov, softmax, lse, slope, slopes)
+        E softmax and E logsumexp of n Gaussian logits, the last of them zero, under K components. All arguments after
+        n are rows of work: means (K, n) and one covariance (n, n) in; softmax (K, n) and logsumexp (K) out. With
+        slopes also what expect_tangent needs, (K, SLOPES(n)).
+    expect_tangent(work, K, n, slope, softmax, d_mean, d_cov, d_softmax, d_lse)
+        the change of both, (K, n) and (K), with that of the means, (K, n), and of the covariance, (n, n)."""
 
 
 def _render(system: ClosedSystem, name: str, title: str, language: Language, what: str, needs: str) -> str:
