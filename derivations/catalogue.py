@@ -1,9 +1,13 @@
-"""The catalogue: every module of this package that defines `system()`. A new derivation is one new file."""
+"""The catalogue: every module of this package that defines `system()`, or only `document()` on the systems of others.
+
+A new derivation is one new file.
+"""
 
 from __future__ import annotations
 
 import importlib
 import pkgutil
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from types import ModuleType
@@ -13,7 +17,7 @@ from theory import ClosedSystem
 from theory.correspondence import Correspondence
 from theory.samplers import ReducedChain
 
-__all__ = ["SOURCES", "Entry", "catalogue", "entry"]
+__all__ = ["SOURCES", "Entry", "catalogue", "documents", "entry"]
 
 #: Views that are solver source, and the suffix of their files under solvers/generated/.
 SOURCES = {"numpy": ".py", "numba": ".numba", "cuda": ".cu"}
@@ -48,15 +52,20 @@ class Entry:
         return self.system.emit(view)
 
 
-def catalogue() -> dict[str, Entry]:
-    """All entries by name."""
-    found = {}
+def _modules() -> Iterator[tuple[str, ModuleType]]:
     for info in pkgutil.iter_modules(derivations.__path__):
-        if info.name in ("__main__", "catalogue", "chain_document", "document", "files"):
-            continue
-        module = importlib.import_module(f"derivations.{info.name}")
-        found[info.name] = Entry(info.name, module)
-    return found
+        if info.name not in ("__main__", "catalogue", "chain_document", "document", "files"):
+            yield info.name, importlib.import_module(f"derivations.{info.name}")
+
+
+def catalogue() -> dict[str, Entry]:
+    """All closed systems by name."""
+    return {name: Entry(name, module) for name, module in _modules() if hasattr(module, "system")}
+
+
+def documents() -> dict[str, Callable[[], str]]:
+    """What renders each document that has no system of its own, by name."""
+    return {name: module.document for name, module in _modules() if hasattr(module, "document")}
 
 
 def entry(name: str) -> Entry:

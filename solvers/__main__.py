@@ -56,6 +56,10 @@ def solve(
     ] = None,
     rtol: Rtol = 1e-8,
     atol: Atol = 1e-10,
+    stop_at_equilibrium: Annotated[
+        bool,
+        typer.Option("--stop-at-equilibrium", help="Leave a trajectory where it rests; adds equilibrium and spectrum."),
+    ] = False,
     quiet: Quiet = False,
 ) -> None:
     """Integrate the closed equations from every start of a problem."""
@@ -67,7 +71,14 @@ def solve(
         from solvers.console import progress_bar
 
         with progress_bar("solving", quiet=quiet) as progress:
-            ds = flow.solve(problem, rtol=rtol, atol=atol, backend=backend, progress=progress)
+            ds = flow.solve(
+                problem,
+                rtol=rtol,
+                atol=atol,
+                backend=backend,
+                progress=progress,
+                stop_at_equilibrium=stop_at_equilibrium,
+            )
         results.write(ds, out)
         summarise(ds, out, quiet)
 
@@ -284,6 +295,8 @@ def summarise(ds: xr.Dataset, out: str, quiet: bool) -> None:
             last, error = ds["elbo"].values[status == 0, -1], ds["elbo_se"].values[status == 0, -1]
             spread = "" if len(last) == 1 else f", from {last.min():.4g} to {last.max():.4g} over samples"
             print(f"elbo at the end: {last.mean():.4f}, standard error of one sample {error.mean():.4f}{spread}")
+        if "equilibrium" in ds:
+            print(f"at rest   {int((ds['equilibrium'] == 1).sum())} of {len(status)}, on equilibria")
         if "quadrature_error" in ds and (status == 0).any():
             print(f"largest estimated error of an expectation: {float(ds['quadrature_error'].max()):.1e}")
     counts = [f"{(status == code).sum()} {text}" for code, text in STATUS.items() if code and (status == code).any()]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
+import xarray as xr
 from numpy.typing import NDArray
 
 from solvers import compiled, systems
@@ -14,9 +16,17 @@ from solvers.problem import Problem
 from solvers.span import Span
 from solvers.starts import Starts
 
-__all__ = ["parameters", "paths", "possible"]
+__all__ = ["parameters", "paths", "possible", "rest", "to_rest"]
+
+if TYPE_CHECKING:
+    from solvers.compiled import CompiledSystem
 
 Array = NDArray[np.float64]
+
+#: A state is at an equilibrium if that is closer than so many tolerances of the integrator in every coordinate.
+NEAR = 100.0
+#: Singular values below this, in units of the largest, belong to directions along which equilibria continue.
+RANK_CUT = 1e-10
 
 
 def possible(problem: Problem) -> bool:
@@ -39,6 +49,32 @@ def paths(
     the overlaps are those of these vectors. Rows that failed hold nan.
     Raises  BackendError for more than LARGEST components or modes.
     """
+    return _paths(problem, starts, rtol, atol, threads, progress, stop=False)[0]
+
+
+def to_rest(
+    problem: Problem,
+    starts: Starts,
+    *,
+    rtol: float,
+    atol: float,
+    threads: int | None = None,
+    progress: Callable[[float], None] | None = None,
+) -> tuple[tuple[Array, Array, Array, NDArray[np.int8]], dict[str, xr.Variable]]:
+    """The same, but trajectories are left once at rest at a stable equilibrium; and `rest` of the last states."""
+    found, (y, system, p) = _paths(problem, starts, rtol, atol, threads, progress, stop=True)
+    return found, rest(problem, y[:, -1], system, p, rtol=rtol, atol=atol)
+
+
+def _paths(
+    problem: Problem,
+    starts: Starts,
+    rtol: float,
+    atol: float,
+    threads: int | None,
+    progress: Callable[[float], None] | None,
+    stop: bool,
+) -> tuple[tuple[Array, Array, Array, NDArray[np.int8]], tuple[Array, CompiledSystem, Array]]:
     K, L = problem.family.components, len(problem.target.weights)
     if not possible(problem):
         raise BackendError(f"numba: {K} components and {L} modes; allowed: at most {LARGEST} of each, or numpy")
@@ -46,20 +82,55 @@ def paths(
     space = Span.of(problem, s, m)
     system = compiled.build(systems.read_compiled(problem), K, L, space.directions)
     y0 = np.concatenate([space.coordinates(s, m).reshape(len(s), -1), theta], axis=1)
+    p, times = parameters(problem, space), problem.time.times
     found = compiled.ensemble(
         system,
         y0,
-        parameters(problem, space),
-        problem.time.times,
+        p,
+        times,
         rtol=rtol,
         atol=atol,
         threads=threads,
+        stop_at_equilibrium=stop,
         progress=progress,
     )
     y = found.y
     y[found.status != 0] = np.nan
     x = y[..., : K * space.directions].reshape(*y.shape[:2], K, space.directions)
-    return *space.overlaps(x), y[..., K * space.directions :], found.status
+    return (*space.overlaps(x), y[..., K * space.directions :], found.status), (y, system, p)
+
+
+def rest(
+    problem: Problem, y: Array, system: CompiledSystem, p: Array, *, rtol: float, atol: float
+) -> dict[str, xr.Variable]:
+    """Which of n compiled states y (n, N) are at an equilibrium, and the spectrum there, as variables of RUN.nc.
+
+    Returns
+        equilibrium (sample; int8): 1 if Newton's method would move the state by less than NEAR tolerances, 0 if more,
+        -1 if the trajectory failed. spectrum (sample, direction): real parts of the eigenvalues of the Jacobian in
+        coordinates of the learned means in their span, and θ, largest first; zeros among them are rotations about the
+        modes and a constant in θ. nan where the state is at no equilibrium.
+    """
+    learn, K = problem.family.learn, problem.family.components
+    moving = np.repeat(["means" in learn, "weights" in learn], [system.size - K, K])
+    known = np.asarray(np.isfinite(y).all(-1))
+    y = y[known]
+    velocity, slope = system.derivatives(y, p)
+    velocity, slope = velocity[:, moving], slope[:, moving][:, :, moving]
+    newton = (np.linalg.pinv(slope, rcond=RANK_CUT) @ velocity[..., None])[..., 0]
+    tolerance = atol + rtol * np.abs(y[:, moving])
+    # Where the Jacobian is singular, nothing must move either.
+    near = (np.maximum(np.abs(newton), np.abs(velocity)) <= NEAR * tolerance).all(-1)
+    equilibrium = np.where(known, 0, -1).astype(np.int8)
+    equilibrium[np.flatnonzero(known)[near]] = 1
+    spectrum = np.full((len(known), int(moving.sum())), np.nan)
+    spectrum[equilibrium == 1] = -np.sort(-np.linalg.eigvals(slope[near]).real, axis=-1)
+    about = f"at an equilibrium, to {NEAR:g} tolerances, at the last time: 1 yes, 0 no, -1 unknown"
+    rates = "growth rates of small deviations from the equilibrium, largest first"
+    return {
+        "equilibrium": xr.Variable(("sample",), equilibrium, {"units": "1", "long_name": about}),
+        "spectrum": xr.Variable(("sample", "direction"), spectrum, {"units": "1", "long_name": rates}),
+    }
 
 
 def parameters(problem: Problem, space: Span) -> Array:

@@ -89,6 +89,7 @@ def solve(
     backend: str | None = None,
     progress: Progress | None = None,
     drop: str | None = None,
+    stop_at_equilibrium: bool = False,
     samples: range | None = None,
     threads: int | None = None,
 ) -> xr.Dataset:
@@ -101,6 +102,9 @@ def solve(
     dataset says which.
     samples: which starts, default all of them.
 
+    stop_at_equilibrium: with "numba", leave a trajectory once it has come to rest at a stable equilibrium, and add
+    `equilibrium` and `spectrum` of the last states (solvers.ensembles.rest).
+
     Returns
         The dataset of RUN.nc (solvers.results): m, s, w, v, objective (nats), mode_mass, outcomes, status, and
         quadrature_error, the estimated error of the expectations at the save points.
@@ -110,7 +114,11 @@ def solve(
     if problem.sampler is not None:
         from solvers.sampler.solve import solve as solve_sampler  # its start calls this function
 
-        return solve_sampler(problem, rtol=rtol, atol=atol, backend=backend, progress=progress, drop=drop)
+        if stop_at_equilibrium:
+            raise BackendError("--stop-at-equilibrium: is for flows; leave it out with a [sampler]")
+        return solve_sampler(
+            problem, rtol=rtol, atol=atol, backend=backend, progress=progress, drop=drop, samples=samples
+        )
     if problem.flow.batch is not None:
         raise ProblemError(f"{problem.name}: flow.batch: is for `simulate` in this version; leave it out")
     module = systems.for_problem(problem, drop=drop)
@@ -119,11 +127,16 @@ def solve(
     if backend == "numba":
         if drop is not None:
             raise BackendError("numba: cannot drop a term; allowed with --drop: numpy, cupy")
-        found = ensembles.paths(
-            problem, starts(problem, samples), rtol=rtol, atol=atol, threads=threads, progress=progress
-        )
-        s, m, theta, status = found
-        return _dataset(problem, module, s, m, theta, status, backend, rtol, atol, batches.gaussian_softmax)
+        begin = starts(problem, samples)
+        options: dict[str, Any] = {"rtol": rtol, "atol": atol, "threads": threads, "progress": progress}
+        expect = batches.gaussian_softmax
+        if stop_at_equilibrium:
+            found, at_end = ensembles.to_rest(problem, begin, **options)
+            return _dataset(problem, module, *found, backend, rtol, atol, expect).assign(at_end)
+        found = ensembles.paths(problem, begin, **options)
+        return _dataset(problem, module, *found, backend, rtol, atol, expect)
+    if stop_at_equilibrium:
+        raise BackendError(f"{backend}: does not stop at equilibria; allowed with --stop-at-equilibrium: numba")
     xp = backend_module(backend)
     s, m, theta = starts(problem, samples)
     # A theory without one of its terms need not keep overlaps of vectors: it shall be seen as it is.

@@ -7,6 +7,7 @@ import os
 import platform
 import secrets
 import warnings
+from collections.abc import Sequence
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -16,7 +17,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from solvers.outcomes import outcomes
+from solvers.outcomes import MECHANISMS, outcomes
 from solvers.problem import Problem
 from solvers.reopen import ResultError, ResultWarning, differences, open_store, problem_at
 
@@ -52,9 +53,12 @@ _OUTCOMES = {
     "collapsed": "some mode has less than half its mass at the last time: 1 yes, 0 no, -1 unknown",
     "aligned": "collapsed, and two components share a dominant mode: 1 yes, 0 no, -1 unknown",
     "vanished": "some weight is below 0.01 at the last time: 1 yes, 0 no, -1 unknown",
+    "mechanism": "how it collapsed: "
+    + ", ".join(f"{code} {text}" for code, text in MECHANISMS.items())
+    + ", -1 unknown",
     "status": "how the sample ended: " + ", ".join(f"{code} {text}" for code, text in STATUS.items()),
 }
-_REQUIRED = ("m", "s", "w", "v", "objective", "mode_mass", *_OUTCOMES)
+_REQUIRED = ("m", "s", "w", "v", "objective", "mode_mass", "collapsed", "aligned", "vanished", "status")
 
 
 class OutputError(Exception):
@@ -97,8 +101,8 @@ def run_dataset(
         "1",
         "estimated error of the expectations, / max(1, |value|)",
     )
-    attributes = _attributes(problem, backend, command) | {"system": system, "rtol": rtol, "atol": atol}
-    return _dataset(problem, fields, B, status, attributes)
+    attrs = attributes(problem, backend, command) | {"system": system, "rtol": rtol, "atol": atol}
+    return _dataset(problem, fields, B, status, attrs)
 
 
 def simulation_dataset(
@@ -141,10 +145,8 @@ def simulation_dataset(
     )
     for name, (dimensions, values, units, meaning) in errors.items():
         fields[f"{name}_se"] = (dimensions, values, units, f"standard error over replicas: {meaning}")
-    attributes = _attributes(problem, backend, command) | {"system": "none", "rtol": np.nan, "atol": np.nan}
-    return _dataset(
-        problem, fields, B, status, attributes | {"particles": particles, "replicas": replicas, "step": step}
-    )
+    attrs = attributes(problem, backend, command) | {"system": "none", "rtol": np.nan, "atol": np.nan}
+    return _dataset(problem, fields, B, status, attrs | {"particles": particles, "replicas": replicas, "step": step})
 
 
 _Field = tuple[tuple[str, ...], Array, str, str]
@@ -189,7 +191,8 @@ def _dataset(
     return xr.Dataset(variables, coords={"time": time}, attrs=attributes)
 
 
-def _attributes(problem: Problem, backend: str, command: str) -> dict[str, Any]:
+def attributes(problem: Problem, backend: str, command: str) -> dict[str, Any]:
+    """What every result says of its origin: problem, seed, backend, command, versions."""
     return {
         "problem": problem.text,
         "seed": problem.init.seed,
@@ -252,19 +255,21 @@ def write_bytes(content: bytes | memoryview, path: str | os.PathLike[str]) -> No
         raise
 
 
-def open(path: str | os.PathLike[str]) -> xr.Dataset:
+def open(path: str | os.PathLike[str], *, required: Sequence[str] = _REQUIRED) -> xr.Dataset:
     """Read a RUN.nc, a SIM.nc or the store of a sweep into memory; problem_of gives the problem behind it.
+
+    required: variables that another kind of file has to have.
 
     Warns  ResultWarning, with the difference, if this version of the code would not reproduce the result.
     Raises  ResultError if the file cannot be read or is not a result of this project.
     """
-    ds = open_store(Path(path)) if Path(path).is_dir() else _open_file(path)
+    ds = open_store(Path(path)) if Path(path).is_dir() else _open_file(path, required)
     if found := differences(ds):
         warnings.warn(f"{path}: was made with {'; '.join(found)}", ResultWarning, stacklevel=2)
     return ds
 
 
-def _open_file(path: str | os.PathLike[str]) -> xr.Dataset:
+def _open_file(path: str | os.PathLike[str], required: Sequence[str]) -> xr.Dataset:
     try:
         ds = xr.load_dataset(path, engine="h5netcdf")
     except FileNotFoundError:
@@ -272,7 +277,7 @@ def _open_file(path: str | os.PathLike[str]) -> xr.Dataset:
     except (OSError, ValueError, KeyError) as error:
         reason = " ".join(str(error).split())
         raise ResultError(f"{path}: cannot be read as NetCDF-4 ({reason}); must be a result file") from None
-    missing = [name for name in _REQUIRED if name not in ds] + [name for name in ("problem",) if name not in ds.attrs]
+    missing = [name for name in required if name not in ds] + [name for name in ("problem",) if name not in ds.attrs]
     if missing:
         raise ResultError(f"{path}: lacks {', '.join(missing)}; must be written by `python -m solvers`")
     return ds

@@ -58,8 +58,11 @@ def solve(
     backend: str | None = None,
     progress: Callable[[float], None] | None = None,
     drop: str | None = None,
+    samples: range | None = None,
 ) -> xr.Dataset:
     """Learn the prior of a problem by its sampler, from every start, and evaluate the sampler at the save times.
+
+    samples: which starts, default all of them; a start has the same paths whichever others are there.
 
     Returns
         The dataset of RUN.nc with objective = −elbo (the reverse KL on paths, since the target is normalised),
@@ -72,7 +75,7 @@ def solve(
         raise BackendError(f"{backend}: a sampler is not available on it in this version; allowed: numpy")
     options, times = problem.sampler, problem.time.times
     assert options is not None
-    s0, m0, theta0 = starts(problem)
+    s0, m0, theta0 = starts(problem, samples)
     count, (K, L) = len(s0), m0.shape[1:]
     if options.refine is not None:  # room for all components; those that are not there have weight 0 and overlaps nan
         K = options.refine.until
@@ -83,9 +86,9 @@ def solve(
     errors = {name: np.full((*shape, *out[name]), np.nan) for name in ("mode_mass", *QUANTITIES)}
     vanished = np.full(count, -1, dtype=np.int8)
     B, status = np.full((count, K, L), np.nan), np.zeros(count, dtype=np.int8)
-    for n in range(count):
+    for n, sample in enumerate(samples or range(count)):
         sampler = sampler_of(problem, s0[n], m0[n], theta0[n], problem.family.variances, drop)
-        found, status[n] = _learned(problem, sampler, n, max(rtol, FINEST_RTOL), max(atol, FINEST_ATOL))
+        found, status[n] = _learned(problem, sampler, sample, max(rtol, FINEST_RTOL), max(atol, FINEST_ATOL))
         for t, learned in enumerate(found if status[n] == 0 else []):
             prior, target = learned.mixtures["prior"], learned.mixtures["target"]
             there = slice(len(prior.log_w))
@@ -96,12 +99,14 @@ def solve(
             values["w"][n, t] = 0.0
             values["w"][n, t, there], values["v"][n, t, there] = prior.weights, np.exp(prior.log_var)
             # The same paths at every time, so that curves are smooth in it.
-            for name, (value, error) in evaluate(learned, options.paths, _generator(problem, n, _EVALUATION)).items():
+            for name, (value, error) in evaluate(
+                learned, options.paths, _generator(problem, sample, _EVALUATION)
+            ).items():
                 values[name][n, t], errors[name][n, t] = value, error
             if progress:
                 progress((n + (t + 1) / len(found)) / count)
         if status[n] == 0:
-            table = _by_component(found[-1], _generator(problem, n, _EVALUATION), options.paths)
+            table = _by_component(found[-1], _generator(problem, sample, _EVALUATION), options.paths)
             B[n], vanished[n] = (
                 np.pad(table, ((0, K - len(table)), (0, 0))),
                 bool(np.any(found[-1].mixtures["prior"].weights < VANISHED_BELOW)),

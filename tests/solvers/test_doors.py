@@ -119,7 +119,8 @@ def test_solve(work, folder):
         "vanished  0 of 4 (0.0%)",
         "largest estimated error of an expectation: 3.0e-13",
     ]
-    assert work.calls == [(64, {"rtol": 1e-8, "atol": 1e-10, "backend": None}, False)]
+    asked = {"rtol": 1e-8, "atol": 1e-10, "backend": None, "stop_at_equilibrium": False}
+    assert work.calls == [(64, asked, False)]
     assert results.problem_of(results.open("run.nc")).text == PROBLEM
 
 

@@ -81,7 +81,7 @@ DIMENSIONS = {
     "objective": ("sample", "time"),
     "mode_mass": ("sample", "time", "mode"),
 }
-OUTCOMES = ("collapsed", "aligned", "vanished", "status")
+OUTCOMES = ("collapsed", "aligned", "vanished", "mechanism", "status")
 
 
 def test_a_run_has_the_promised_variables_and_attributes():
