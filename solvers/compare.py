@@ -80,6 +80,13 @@ def compare(
         SimulationError for fewer than FEWEST_REPLICAS replicas, a step above half the smallest variance, or a problem
         that does not fit in memory; ProblemError; BackendError.
     """
+    if problem.sampler is not None:
+        from solvers.compare_sampler import compare_sampler
+
+        return compare_sampler(
+            problem, particles=particles, replicas=replicas, step=step, rtol=rtol, atol=atol, backend=backend,
+            drop=drop, progress=progress,
+        )  # fmt: skip
     if replicas < FEWEST_REPLICAS:
         raise SimulationError(f"replicas: is {replicas}; must be at least {FEWEST_REPLICAS} for a comparison")
     smallest = min(problem.family.variances.min(), problem.target.variances.min())
