@@ -150,8 +150,7 @@ class _Trial:
         four_h, two_h, h = (run.values for run in runs)
         best = {name: 2 * h[name] - two_h[name] for name in names}
         second = {
-            name: 2 * np.abs(((two_h[name] - four_h[name]) - 2 * (h[name] - two_h[name])).mean(0)) / 3
-            for name in names
+            name: 2 * np.abs(((two_h[name] - four_h[name]) - 2 * (h[name] - two_h[name])).mean(0)) / 3 for name in names
         }
         for name in _EVALUATED:  # nothing has been learned yet: the three are averages of the same number
             best[name][:, 0] = (four_h[name] + two_h[name] + h[name])[:, 0] / 3

@@ -16,11 +16,11 @@ from scipy.special import logsumexp, rel_entr, xlogy
 
 from solvers.arrays import BackendError
 from solvers.particles.engines import engine
-from solvers.particles.plan import Plan, SimulationError, threads
 from solvers.particles.estimate import Report
+from solvers.particles.plan import Plan, SimulationError, threads
 from solvers.particles.replicas import Progress, over_groups
 from solvers.particles.sampler_chain import Mixture, Model, Walk, walk
-from solvers.particles.sampler_learn import GRADIENT_BYTES, Learner, NotFinite, Normals, learn
+from solvers.particles.sampler_learn import GRADIENT_BYTES, Learner, Normals, NotFinite, learn
 from solvers.particles.streams import LARGEST_COUNT, normals, stream_keys
 from solvers.problem import Problem
 from solvers.results import sampler_variables, simulation_dataset
@@ -129,7 +129,7 @@ def replica_curves(
 
     def one(replica: int, report: Report) -> tuple[dict[str, Array], Array] | None:
         def key(*words: int) -> NDArray[np.uint64]:
-            return stream_keys(problem.init.seed, (*words, i), range(replica, replica + 1))[0]
+            return np.asarray(stream_keys(problem.init.seed, (*words, i), range(replica, replica + 1))[0])
 
         def generator(purpose: int) -> np.random.Generator:
             return np.random.Generator(np.random.Philox(key=key(purpose)))

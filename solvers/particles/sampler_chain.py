@@ -170,9 +170,7 @@ def walk(model: Model, noise: Noise, chosen: NDArray[np.intp], *, backward: bool
     return Walk(ends - ratio if backward else ends + ratio, target.responsibilities, data)
 
 
-def gradient(
-    model: Model, noise: Noise, chosen: NDArray[np.intp], weights: Array
-) -> tuple[Walk, dict[str, Bars]]:
+def gradient(model: Model, noise: Noise, chosen: NDArray[np.intp], weights: Array) -> tuple[Walk, dict[str, Bars]]:
     """Reverse mode through the chain: derivatives of Σ_i weights_i (−log W_i) at fixed noise and chosen components.
 
     Weights of a mixture are taken as independent numbers, and `weights` as constants.

@@ -262,11 +262,12 @@ def walk(
     block = max(4, min(MOST_PATHS, BLOCK_BYTES // (16 * width)))
     log_first, log_last, ratio, resp = np.empty(paths), np.empty(paths), np.empty(paths), np.empty((paths, modes))
     end = np.empty((paths if ends else 0, d))
-    arrays: tuple[Any, ...] = tuple(vars(tables).values())
+    compiled: Any = _walk
+    arrays = tuple(vars(tables).values())
     at_once = block * max(1, CALL_NORMALS // (block * width * (N + 1)))
     for begin in range(0, paths, at_once):
         s = slice(begin, begin + at_once)
-        _walk(
+        compiled(
             *arrays, model.eta, d, origin[s], spread[s], particles.start + begin, np.uint64(source), *key, block,
             int(backward), int(not backward), log_first[s], log_last[s], ratio[s], resp[s], offset, end[s],
             0 if backward else N,

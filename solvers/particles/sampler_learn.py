@@ -53,7 +53,8 @@ def path_gradient(model: Model, paths: int, normals: Normals) -> tuple[float, di
     K = len(w)
     chosen = np.arange(paths) % K
     counts = np.bincount(chosen, minlength=K)
-    losses, totals = np.zeros(K), [(name, tuple(0.0 for _ in Bars._fields)) for name in model.mixtures]
+    losses = np.zeros(K)
+    totals: list[tuple[str, tuple[Any, ...]]] = [(name, (0.0, 0.0, 0.0)) for name in model.mixtures]
     block = max(1, GRADIENT_BYTES // (16 * (model.steps + 1) * model.dimension))
     for first in range(0, paths, block):
         some = range(first, min(first + block, paths))
@@ -142,9 +143,7 @@ def euler(model: Model, moved: dict[str, Bars], step: float) -> Model:
     return replace(model, mixtures=mixtures)
 
 
-def addition(
-    model: Model, learner: Learner, refine: Any, normals: Normals, rng: np.random.Generator
-) -> Model | None:
+def addition(model: Model, learner: Learner, refine: Any, normals: Normals, rng: np.random.Generator) -> Model | None:
     """The model with one more prior component, at the candidate where log p − log φ is largest; None if not due."""
     prior, target = model.mixtures["prior"], model.mixtures["target"]
     x = candidates(model, refine, rng)
@@ -187,7 +186,7 @@ def candidates(model: Model, refine: Any, rng: np.random.Generator) -> Array:
     chosen = rng.choice(len(prior.variances), size=n, p=np.exp(log_softmax(prior.log_weights)))
     x = prior.means[chosen] + np.sqrt(prior.variances[chosen])[:, None] * rng.standard_normal((n, d))
     if refine.source != "mala":
-        return x
+        return np.asarray(x)
     eta = MALA_STEP * float(target.variances.min())
     here = target.at(x)
     for _ in range(MALA_STEPS):
@@ -198,4 +197,4 @@ def candidates(model: Model, refine: Any, rng: np.random.Generator) -> Array:
         ratio = there.log_density - here.log_density + (xi**2).sum(1) / 2 - (back**2).sum(1) / (4 * eta)
         x = np.where((np.log(rng.random(n)) < ratio)[:, None], new, x)
         here = target.at(x)
-    return x
+    return np.asarray(x)

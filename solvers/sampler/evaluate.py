@@ -18,6 +18,7 @@ __all__ = ["QUANTITIES", "evaluate"]
 Array = NDArray[np.float64]
 Estimate = tuple[float | Array, float | Array]
 
+
 def evaluate(sampler: Sampler, paths: int, rng: np.random.Generator) -> dict[str, Estimate]:
     """Estimates (value, standard error) of QUANTITIES and of mode_mass (L,), from `paths` paths each way.
 
