@@ -1,6 +1,6 @@
-"""The diffusion sampler of a problem simulated in all its dimensions, for independent replicas: the theory's opponent.
+"""The diffusion sampler of a problem simulated in all its dimensions: the theory's opponent.
 
-Each replica learns the prior from its own paths in R^d (sampler_learn.py) and evaluates the sampler, at every save time,
+Each replica learns the prior from its own paths in R^d (sampler_learn.py) and evaluates the sampler, at each save time,
 on paths of its own, with log-weights accumulated as one would in practice (sampler_chain.py, sampler_compiled.py).
 """
 
@@ -115,8 +115,8 @@ def replica_curves(
     backend: str = "numba",
     progress: Progress | None = None,
 ) -> Curves:
-    """All replicas of one start. Takes and raises as `simulate`; begin, i: the starts, and which; cuts: each step is cut
-    into so many, so that runs with cuts = 1, 2, 4 have steps in exactly these ratios, and random numbers of their own.
+    """All replicas of one start. Takes and raises as `simulate`; begin, i: the starts, and which; cuts: each step is
+    cut into so many, so that runs with cuts = 1, 2, 4 have steps in exactly these ratios and random numbers of their own.
     """
     options, times = problem.sampler, problem.time.times
     assert options is not None
@@ -202,7 +202,7 @@ def components(problem: Problem) -> int:
 
 
 def model_of(problem: Problem, mu: Array, nu: Array, log_weights: Array) -> Model:
-    """The sampler of a problem with prior means mu (K, d) and modes nu (L, d). A mixture control starts as the prior."""
+    """The sampler of a problem with prior means mu (K, d) and modes nu (L, d). A mixture control starts as it."""
     options = problem.sampler
     assert options is not None
     prior = Mixture(mu, np.array(problem.family.variances), np.array(log_weights))

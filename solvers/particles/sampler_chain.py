@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -140,7 +141,7 @@ class Model:
 
 @dataclass(frozen=True, eq=False)
 class Walk:
-    """log_weight (path,) = log W; modes (path, L): responsibilities of the target's modes at the data end; end (path, d)."""
+    """log_weight (path,) = log W; modes (path, L): target's responsibilities at end (path, d), the data end."""
 
     log_weight: Array
     modes: Array
@@ -158,7 +159,7 @@ def walk(model: Model, noise: Noise, chosen: NDArray[np.intp], *, backward: bool
     ratio, begin = np.zeros(len(x)), x
     times = range(N, -1, -1) if backward else range(N + 1)
     moves = 1 if backward else 0
-    for move, (n, after) in enumerate(zip(times[:-1], times[1:], strict=True)):
+    for move, (n, after) in enumerate(pairwise(times)):
         xi = noise(move + 1)
         new = x + eta * _drift(model, model.drifts(n)[moves], n, x) + np.sqrt(2 * eta) * xi
         back = x - new - eta * _drift(model, model.drifts(after)[1 - moves], after, new)

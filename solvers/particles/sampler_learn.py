@@ -33,9 +33,9 @@ class NotFinite(ArithmeticError):
 
 @dataclass(frozen=True)
 class Learner:
-    """What moves, and how. learn: name of a mixture -> any of means, weights, variances. weights: softmax or fisher-rao;
+    """What moves, and how. learn: mixture -> any of means, weights, variances. weights: softmax or fisher-rao;
     metric: euclidean or wasserstein. paths: behind each gradient. step: of Euler; each interval between save times or
-    additions is cut into the fewest equal steps not longer than this, and each of them into `cuts`. stop: called now and
+    additions is cut into the fewest equal steps not longer than this, each of them into `cuts`. stop: called now and
     then, may raise."""
 
     learn: dict[str, tuple[str, ...]]

@@ -196,7 +196,7 @@ def test_refused(options, message):
 def test_comparison_refused():
     with pytest.raises(SimulationError, match="replicas: is 8; must be at least 32"):
         compare(problem(), replicas=8)
-    with pytest.raises(ProblemError, match="sampler.steps: is 0, so that the prior learns by the gradient flow"):
+    with pytest.raises(ProblemError, match=r"sampler\.steps: is 0, so that the prior learns by the gradient flow"):
         compare(problem(learn=("means",), end=1.0, save=(1.0,), steps=0))
     with pytest.raises(BackendError, match="cupy"):
         simulate(problem(), particles=10, replicas=2, step=0.1, backend="cupy")
