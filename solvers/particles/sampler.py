@@ -116,7 +116,7 @@ def replica_curves(
     progress: Progress | None = None,
 ) -> Curves:
     """All replicas of one start. Takes and raises as `simulate`; begin, i: the starts, and which; cuts: each step is
-    cut into so many, so that runs with cuts = 1, 2, 4 have steps in exactly these ratios and random numbers of their own.
+    cut into so many: runs with cuts = 1, 2, 4 have steps in exactly these ratios, and random numbers of their own.
     """
     options, times = problem.sampler, problem.time.times
     assert options is not None
