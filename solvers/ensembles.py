@@ -1,4 +1,4 @@
-"""Problems as compiled ensembles: coordinates, parameters and paths of solvers.compiled (backend "numba")."""
+"""Problems as compiled ensembles, on the CPU (backend "numba") or a GPU ("cupy"): coordinates, parameters, paths."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from solvers import systems
-from solvers.arrays import BackendError
+from solvers.arrays import BackendError, backend_module
 from solvers.problem import Problem
 from solvers.span import Span
 from solvers.starts import Starts
@@ -19,27 +19,41 @@ Array = NDArray[np.float64]
 
 
 def paths(
-    problem: Problem, starts: Starts, *, rtol: float, atol: float, progress: Callable[[float], None] | None = None
+    problem: Problem,
+    starts: Starts,
+    *,
+    rtol: float,
+    atol: float,
+    backend: str = "numba",
+    progress: Callable[[float], None] | None = None,
 ) -> tuple[Array, Array, Array, NDArray[np.int8]]:
     """Trajectories from n starts at the T save times: s (n, T, K, K), m (n, T, K, L), theta (n, T, K), status (n,).
 
     What is integrated are coordinates of the mean vectors in their span with the modes, R ≤ K + rank(c) of them, and θ;
     the overlaps are those of these vectors. Rows that failed hold nan.
-    Raises  BackendError for more than two components or modes.
+    Raises  BackendError for more components or modes than the backend can do.
     """
-    from solvers import compiled
-    from solvers.integrate.expectations import LARGEST
-
     K, L = problem.family.components, len(problem.target.weights)
-    if max(K, L) > LARGEST:
-        raise BackendError(f"numba: {K} components and {L} modes; allowed: at most {LARGEST} of each, or numpy")
+    if backend == "cupy":
+        from solvers.cuda.source import LARGEST as most
+    else:
+        from solvers.integrate.expectations import LARGEST as most
+    if max(K, L) > most:
+        raise BackendError(f"{backend}: {K} components and {L} modes; allowed: at most {most} of each, or numpy")
     s, m, theta = starts
     space = Span.of(problem, s, m)
-    system = compiled.build(systems.read_compiled(problem), K, L, space.directions)
     y0 = np.concatenate([space.coordinates(s, m).reshape(len(s), -1), theta], axis=1)
-    found = compiled.ensemble(
-        system, y0, parameters(problem, space), problem.time.times, rtol=rtol, atol=atol, progress=progress
-    )
+    p, times = parameters(problem, space), problem.time.times
+    text, sizes = systems.read_compiled(problem, backend), (K, L, space.directions)
+    if backend == "cupy":
+        from solvers import cuda
+
+        gpu = cuda.build(backend_module(backend), text, *sizes)
+        found = cuda.ensemble(gpu, y0, p, times, rtol=rtol, atol=atol, progress=progress)
+    else:
+        from solvers import compiled
+
+        found = compiled.ensemble(compiled.build(text, *sizes), y0, p, times, rtol=rtol, atol=atol, progress=progress)
     y = found.y
     y[found.status != 0] = np.nan
     x = y[..., : K * space.directions].reshape(*y.shape[:2], K, space.directions)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.integrate import LSODA
 
 from solvers import ensembles, results, systems
-from solvers.arrays import BackendError, backend_module, to_numpy
+from solvers.arrays import BackendError, backend_module
 from solvers.expectations import gaussian_softmax
 from solvers.problem import Problem, ProblemError
 from solvers.span import Span
@@ -28,6 +28,8 @@ Progress = Callable[[float], None]
 #: Trajectories integrated together, as one block-diagonal system: large enough to vectorise, small enough that the
 #: step size, which is that of the most demanding one, suits the others.
 TOGETHER = 64
+#: Backends that integrate coordinates in the span by compiled code.
+COMPILED = ("numba", "cupy")
 MAX_STEPS = 200_000
 
 
@@ -65,15 +67,11 @@ class _States:
         return s, m, (y[..., self.size - K :] if self.weights else theta)
 
 
-def velocity(
-    problem: Problem, module: ModuleType, s: Any, m: Any, theta: Any, *, xp: Any = np
-) -> tuple[Array, Array, Array]:
+def velocity(problem: Problem, module: ModuleType, s: Array, m: Array, theta: Array) -> tuple[Array, Array, Array]:
     """ds/dt (..., K, K), dm/dt (..., K, L), dtheta/dt (..., K); zero for what the problem does not learn."""
     p = systems.parameters(problem)
-    p |= {name: xp.asarray(value) for name, value in p.items() if isinstance(value, np.ndarray)}
-    s, m, theta = (xp.asarray(a) for a in (s, m, theta))
     tables = module.tables(s, m, theta, **p, expect=gaussian_softmax)
-    ds, dm, dtheta = (to_numpy(a) for a in module.velocity(*tables, s, m, theta, p["c"], p["v"], p["u"]))
+    ds, dm, dtheta = module.velocity(*tables, s, m, theta, p["c"], p["v"], p["u"])
     learn = problem.family.learn
     # A system with a term dropped may be left with one number for all components.
     dtheta = np.broadcast_to(dtheta, theta.shape)
@@ -91,9 +89,10 @@ def solve(
 ) -> xr.Dataset:
     """Trajectories of the closed equations from every start of the problem.
 
-    backend "numpy" or "cupy": LSODA (Adams and BDF, switching by stiffness) on blocks of trajectories; its error norm
+    backend "numpy": LSODA (Adams and BDF, switching by stiffness) on blocks of trajectories; its error norm
     is the maximum over the block, so the tolerances hold for each of them. A block that fails is split until the
-    failing trajectory is alone. "numba": solvers.ensembles, compiled, for up to two components and modes.
+    failing trajectory is alone. "numba" and "cupy": solvers.ensembles, compiled for the CPU or an NVIDIA GPU; DOP853,
+    and Rodas5P where a trajectory turns stiff. numba: for up to two components and modes; cupy: up to sixteen.
 
     Returns
         The dataset of RUN.nc (solvers.results): m, s, w, v, objective (nats), mode_mass, outcomes, status, and
@@ -104,12 +103,14 @@ def solve(
     if problem.flow.batch is not None:
         raise ProblemError(f"{problem.name}: flow.batch: is for `simulate` in this version; leave it out")
     module = systems.for_problem(problem, drop=drop)
-    if backend == "numba":
+    if backend in COMPILED:
         if drop is not None:
-            raise BackendError("numba: cannot drop a term; allowed with --drop: numpy, cupy")
-        s, m, theta, status = ensembles.paths(problem, starts(problem), rtol=rtol, atol=atol, progress=progress)
+            raise BackendError(f"{backend}: cannot drop a term; allowed with --drop: numpy")
+        s, m, theta, status = ensembles.paths(
+            problem, starts(problem), rtol=rtol, atol=atol, backend=backend, progress=progress
+        )
         return _dataset(problem, module, s, m, theta, status, backend, rtol, atol)
-    xp = backend_module(backend)
+    backend_module(backend)  # refuses names that it does not know
     s, m, theta = starts(problem)
     # A theory without one of its terms need not keep overlaps of vectors: it shall be seen as it is.
     space = Span.of(problem, s, m) if drop is None else None
@@ -126,7 +127,7 @@ def solve(
             if progress:
                 progress((block.start + fraction * (block.stop - block.start)) / count)
 
-        integrator = _Integrator(problem, module, xp, rtol, atol, report, space)
+        integrator = _Integrator(problem, module, rtol, atol, report, space)
         paths, status[block] = integrator.run((s[block], m[block], theta[block]))
         out_s[block], out_m[block], out_theta[block] = paths
     return _dataset(problem, module, out_s, out_m, out_theta, status, backend, rtol, atol)
@@ -136,7 +137,6 @@ def solve(
 class _Integrator:
     problem: Problem
     module: ModuleType
-    xp: Any
     rtol: float
     atol: float
     report: Progress
@@ -179,7 +179,7 @@ class _Integrator:
 
         def rhs(_: float, flat: Array) -> Array:
             s, m, theta = self.overlaps(states, flat.reshape(count, size), start)
-            return np.asarray(states.pack(*velocity(self.problem, self.module, s, m, theta, xp=self.xp))).ravel()
+            return np.asarray(states.pack(*velocity(self.problem, self.module, s, m, theta))).ravel()
 
         # Blocks on the diagonal: a banded Jacobian, so its cost per trajectory does not grow with their number.
         band = size - 1 if count > 1 else None

@@ -37,14 +37,21 @@ MAX_NODES = 1 << 18
 POINTS, REPLICATES = 1 << 12, 8
 """Sobol points of one replicate, antipodes included, and the number of replicates."""
 
+RANK_CUT = 1e-14
+"""Variance of a direction, in units of max(1, largest), below which it is rounding."""
+LEVEL = 1.2
+"""Ratio of successive widths that steps are made for."""
+DIGITS = 27.0
+"""Aliasing errors are e^−DIGITS."""
+RADIUS = {0: 1.0, 1: 7.5, 2: 7.5, 3: 6.0}
+"""Grids in so many directions stop at |z| = radius ..."""
+REACH = 10.0
+"""... and no node of any rule lies beyond this."""
+
 _BLOCK = 1 << 17  # numbers in one temporary array
-_RANK_CUT = 1e-14  # variance of a direction, in units of max(1, largest), below which it is rounding
-_LEVEL = 1.2  # ratio of successive widths that steps are made for
-_DIGITS = 27.0  # aliasing e^{−27}
-_RADIUS = {0: 1.0, 1: 7.5, 2: 7.5, 3: 6.0}  # grids stop at |z| = radius
 _LATTICE_STEP = 0.36
-_FLOOR = 1e-13
-_T_QUANTILE = 3.5  # Student, REPLICATES − 1 degrees of freedom, two-sided 1 %
+FLOOR = 1e-13
+T_QUANTILE = 3.5  # Student, REPLICATES − 1 degrees of freedom, two-sided 1 %
 
 Points = tuple[NDArray[np.float64], NDArray[np.float64]]
 
@@ -76,7 +83,7 @@ def softmax_of_differences(mean: Any, cov: Any, *, error: bool) -> tuple[Any, An
             value, deviation = _integrate(xp, rule, mean[index], variances[source], axes[source], error)
             value[broken[source]] = np.nan
             values[index] = value
-            estimate[index] = (deviation / xp.maximum(1, xp.abs(value))).max(axis=-1) + _FLOOR
+            estimate[index] = (deviation / xp.maximum(1, xp.abs(value))).max(axis=-1) + FLOOR
     # Sums over 1e5 nodes leave 1e-14 between the weights' total and one.
     values[:, :-1] /= values[:, :-1].sum(axis=-1, keepdims=True)
     return values[:, :-1].reshape(*batch, size + 1), values[:, -1].reshape(batch), estimate.reshape(batch)
@@ -90,24 +97,24 @@ def _integrate(xp: Any, rule: list[int], mean: Any, variances: Any, axes: Any, e
     if rank > 3 or rank == 3 == size:
         factor = factor @ xp.swapaxes(axes, -1, -2)
     if rank > 3:
-        replicates = xp.stack([_average(xp, mean, factor, *_sobol(size, copy)) for copy in range(REPLICATES)])
-        return replicates.mean(axis=0), replicates.std(axis=0, ddof=1) * (_T_QUANTILE / np.sqrt(REPLICATES))
+        replicates = xp.stack([_average(xp, mean, factor, *sobol(size, copy)) for copy in range(REPLICATES)])
+        return replicates.mean(axis=0), replicates.std(axis=0, ddof=1) * (T_QUANTILE / np.sqrt(REPLICATES))
     factor = factor[:, :, size - rank :]
-    value = _average(xp, mean, factor, *_grid(rank, *levels, 0))
+    value = _average(xp, mean, factor, *grid(rank, *levels, 0))
     dropped = xp.maximum(variances[:, : size - rank], 0).sum(axis=-1)
     change = xp.zeros_like(value)
     for shift in range(1, 1 + min(rank, 2) * error):
-        change = xp.maximum(change, xp.abs(_average(xp, mean, factor, *_grid(rank, *levels, shift)) - value))
-    return value, change + _beyond(rank) + dropped[:, None]
+        change = xp.maximum(change, xp.abs(_average(xp, mean, factor, *grid(rank, *levels, shift)) - value))
+    return value, change + beyond(rank) + dropped[:, None]
 
 
 def _rules(variances: NDArray[np.float64], axes: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The distinct rules (rank, level, level) and, for every covariance, the number of its rule."""
-    rank = (variances > _RANK_CUT * np.maximum(1, variances[:, -1:])).sum(axis=-1)
+    rank = (variances > RANK_CUT * np.maximum(1, variances[:, -1:])).sum(axis=-1)
     roots = np.sqrt(np.maximum(variances, 0))[:, None, :] * axes
     top, low = np.maximum(roots.max(axis=1), 0), np.minimum(roots.min(axis=1), 0)
     width = (top - low)[:, :-3:-1]  # of the two largest columns
-    level = np.ceil(np.log(np.maximum(width, 0.4)) / np.log(_LEVEL)).astype(np.int64)
+    level = np.ceil(np.log(np.maximum(width, 0.4)) / np.log(LEVEL)).astype(np.int64)
     level[(np.arange(level.shape[1]) >= rank[:, None]) | (rank[:, None] > 2)] = 0
     rules, rule_of = np.unique(np.column_stack([rank, level]), axis=0, return_inverse=True)
     return rules, rule_of.ravel()
@@ -134,11 +141,11 @@ def _average(xp: Any, mean: Any, factor: Any, z: NDArray[np.float64], weight: ND
 
 
 @lru_cache(maxsize=32)
-def _grid(rank: int, first: int, second: int, shift: int) -> Points:
+def grid(rank: int, first: int, second: int, shift: int) -> Points:
     """Nodes and weights of a trapezoidal rule in `rank` directions; shift 1, 2 moves it by half a step two ways."""
     if rank == 0:
         return np.zeros((1, 0)), np.ones(1)
-    radius = _RADIUS[rank]
+    radius = RADIUS[rank]
     move = np.array([[0.0, 0.0, 0.0], [0.5, 0.5, 0.0], [0.5, 0.0, 0.5]])[shift, :rank]
     cells = (0.0, 0.5) if rank == 3 else (0.0,)
     steps = (
@@ -156,21 +163,21 @@ def _grid(rank: int, first: int, second: int, shift: int) -> Points:
 
 
 def _step(level: int) -> float:
-    """Largest step whose aliasing error is about e^{−_DIGITS} for a column of that width.
+    """Largest step whose aliasing error is about e^{−DIGITS} for a column of that width.
 
     Moving the line of integration up by c costs e^{−2πc/h} and gains the Gaussian's e^{c²/2}; poles stop it at π/width.
     """
-    c = min(np.pi / _LEVEL**level, np.sqrt(2 * _DIGITS))
-    return float(2 * np.pi * c / (_DIGITS + c * c / 2))
+    c = min(np.pi / LEVEL**level, np.sqrt(2 * DIGITS))
+    return float(2 * np.pi * c / (DIGITS + c * c / 2))
 
 
-def _beyond(rank: int) -> float:
+def beyond(rank: int) -> float:
     """Bound of what a grid leaves out beyond its radius: E |z| over there, for fields that grow like |z|."""
-    return float(3 * _RADIUS[rank] * gammaincc(rank / 2, _RADIUS[rank] ** 2 / 2)) if rank else 0.0
+    return float(3 * RADIUS[rank] * gammaincc(rank / 2, RADIUS[rank] ** 2 / 2)) if rank else 0.0
 
 
 @lru_cache(maxsize=256)
-def _sobol(size: int, copy: int) -> Points:
+def sobol(size: int, copy: int) -> Points:
     """One replicate: POINTS standard normal points of dimension `size`, mean zero and unit covariance exactly."""
     uniform = qmc.Sobol(size, scramble=True, rng=copy).random(POINTS // 2)
     z = ndtri(np.clip(uniform, 1e-12, 1 - 1e-12))

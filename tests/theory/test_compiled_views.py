@@ -50,7 +50,7 @@ def test_programs_hold_every_equation_once_and_no_sum_inside_an_assignment() -> 
             assert isinstance(statement, Expect)
             expectations.append(statement.table)
 
-    for statement in [*program.tables(), *program.velocity(), *program.observables()]:
+    for statement in [*program.fixed(), *program.tables(), *program.velocity(), *program.observables()]:
         visit(statement)
     assert sorted(expectations) == ["A", "B"]
     assert len(assigned) == len(set(assigned))

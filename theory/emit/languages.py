@@ -48,11 +48,12 @@ class Language:
             return [f"store({array}, {row}, {value})"]
         return ["store(", *indented([f"{array},", f"{row},", *rows]), ")"]
 
-    def loop(self, index: str, size: str, body: list[str], start: str = "0") -> list[str]:
-        """for index = start .. size − 1."""
+    def loop(self, index: str, size: str, body: list[str], *, unroll: bool = True) -> list[str]:
+        """for index = 0 .. size − 1. unroll: in C++, written out for small systems, so that rows become registers."""
         if self.python:
-            return [f"for {index} in range({size if start == '0' else f'{start}, {size}'}):", *indented(body)]
-        return [f"for (int {index} = {start}; {index} < {size}; ++{index}) {{", *indented(body), "}"]
+            return [f"for {index} in range({size}):", *indented(body)]
+        head = f"for (int {index} = 0; {index} < {size}; ++{index}) {{"
+        return ["UNROLL" if unroll else "ROLL", head, *indented(body), "}"]
 
     def half(self, value: str) -> str:
         """Half of an even integer."""
