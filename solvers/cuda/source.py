@@ -56,8 +56,9 @@ MANY = (
     ("double ", "atol"),
 )
 #: What an emitted text finds in scope.
-PROVIDED = {"DEVICE", "UNROLL", "ROLL", "Rows", "K", "L", "R", "SLOPES", "weights", "expect", "expect_fixed"}
-PROVIDED |= {"expect_tangent"}
+PROVIDED = frozenset(
+    "DEVICE UNROLL ROLL Rows K L R SLOPES weights expect expect_fixed expect_tangent".split()  # noqa: SIM905
+)
 _HERE = Path(__file__).parent
 _SPECIAL = Path(solvers.expectations.__file__).with_name("logistic_normal.h")
 
