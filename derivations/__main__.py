@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from derivations import files
-from derivations.catalogue import catalogue, entry
+from derivations.catalogue import catalogue, documents, entry
 
 View = StrEnum("View", ["latex", "text", "numpy", "numba", "cuda"])
 
@@ -28,21 +28,25 @@ def generate(
     quiet: Annotated[bool, typer.Option("--quiet", help="Print only differences and errors.")] = False,
 ) -> None:
     """Regenerate the derivations (documents, solver source, notation table), or verify them."""
-    entries = catalogue()
+    entries, others = catalogue(), documents()
     for name in names or []:
-        if name not in entries:
-            fail(f"no derivation {name!r}: allowed are {', '.join(entries)}")
+        if name not in {**entries, **others}:
+            fail(f"no derivation {name!r}: allowed are {', '.join({**entries, **others})}")
     chosen = {name: e for name, e in entries.items() if not names or name in names}
-    texts = files.expected(chosen)
+    written = {name: document for name, document in others.items() if not names or name in names}
+    texts = files.expected(chosen, written)
     if check:
         found = [*files.differences(texts)]
-        found += [f"{path.relative_to(files.ROOT)}: no derivation generates this file" for path in files.stray(entries)]
+        found += [
+            f"{path.relative_to(files.ROOT)}: no derivation generates this file"
+            for path in files.stray(entries, others)
+        ]
         for line in found:
             print(line, file=sys.stderr)
         if found:
             raise typer.Exit(1)
         if not quiet:
-            print(f"{len(texts)} generated files are what {len(chosen)} derivations generate")
+            print(f"{len(texts)} generated files are what {len(chosen) + len(written)} derivations generate")
         return
     for path, text in texts.items():
         path.parent.mkdir(exist_ok=True)
@@ -62,6 +66,8 @@ def show(
         found = entry(name)
     except KeyError as error:
         fail(error.args[0])
+    if view.value not in found.system.views:
+        fail(f"{name}: no view {view.value!r}: allowed are {', '.join(found.system.views)}")
     print(found.emit(view.value), end="")
 
 

@@ -1,18 +1,23 @@
-"""The catalogue: every module of this package that defines `system()`. A new derivation is one new file."""
+"""The catalogue: every module of this package that defines `system()`, or only `document()` on the systems of others.
+
+A new derivation is one new file.
+"""
 
 from __future__ import annotations
 
 import importlib
 import pkgutil
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from types import ModuleType
 
 import derivations
 from theory import ClosedSystem
-from theory.emit import VIEWS
+from theory.correspondence import Correspondence
+from theory.samplers import ReducedChain
 
-__all__ = ["SOURCES", "Entry", "catalogue", "entry"]
+__all__ = ["SOURCES", "Entry", "catalogue", "documents", "entry"]
 
 #: Views that are solver source, and the suffix of their files under solvers/generated/.
 SOURCES = {"numpy": ".py", "numba": ".numba", "cuda": ".cu"}
@@ -30,27 +35,37 @@ class Entry:
         return str(self.module.TITLE)
 
     @cached_property
-    def system(self) -> ClosedSystem:
+    def system(self) -> ClosedSystem | ReducedChain | Correspondence:
         result = self.module.system()
-        assert isinstance(result, ClosedSystem)
+        assert isinstance(result, ClosedSystem | ReducedChain | Correspondence)
         return result
+
+    @property
+    def sources(self) -> dict[str, str]:
+        """Views of this entry that are solver source, and the suffix of their files."""
+        return {view: suffix for view, suffix in SOURCES.items() if view in self.system.views}
 
     def emit(self, view: str) -> str:
         """The system in one view; source is headed by this entry's name and title."""
         if view in SOURCES:
-            return str(VIEWS[view](self.system, self.name, self.title))
+            return self.system.emit(view, self.name, self.title)
         return self.system.emit(view)
 
 
-def catalogue() -> dict[str, Entry]:
-    """All entries by name."""
-    found = {}
+def _modules() -> Iterator[tuple[str, ModuleType]]:
     for info in pkgutil.iter_modules(derivations.__path__):
-        if info.name in ("__main__", "catalogue", "document", "files"):
-            continue
-        module = importlib.import_module(f"derivations.{info.name}")
-        found[info.name] = Entry(info.name, module)
-    return found
+        if info.name not in ("__main__", "catalogue", "chain_document", "document", "files"):
+            yield info.name, importlib.import_module(f"derivations.{info.name}")
+
+
+def catalogue() -> dict[str, Entry]:
+    """All closed systems by name."""
+    return {name: Entry(name, module) for name, module in _modules() if hasattr(module, "system")}
+
+
+def documents() -> dict[str, Callable[[], str]]:
+    """What renders each document that has no system of its own, by name."""
+    return {name: module.document for name, module in _modules() if hasattr(module, "document")}
 
 
 def entry(name: str) -> Entry:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import groupby
 
 from sympy import Add, Expr
 
 from derivations.catalogue import Entry
+from theory import ClosedSystem
 from theory.derivation import Step
 from theory.emit.latex import latex
 from theory.expectations import LogitExpectation
 from theory.witness import Witness
 
-__all__ = ["render"]
+__all__ = ["render", "rules", "steps"]
 
 #: Terms a line of a displayed formula holds before it is broken.
 TERMS_PER_LINE = 4
@@ -21,6 +23,7 @@ TERMS_PER_LINE = 4
 def render(entry: Entry) -> str:
     """The Markdown document of one catalogue entry, stamped with the hash of its system."""
     system = entry.system
+    assert isinstance(system, ClosedSystem)
     title = entry.title[0].upper() + entry.title[1:]
     parts = [
         f"# {title}",
@@ -31,19 +34,19 @@ def render(entry: Entry) -> str:
         "$\\log w_j+\\log N(x;\\mu_j,vI)$, $\\mathrm{LSE}$ the log-sum-exp, and a last index $K$ or $L$ is the "
         "component that differences refer to.",
         "## Rules used",
-        _rules(system.steps),
+        rules(system.steps),
         "## Derivation",
         "Each step carries a numeric witness: both sides evaluated in $d=3$ with $K=3$, $L=2$ at a random point "
         "(tensor quadrature in $\\mathbb R^3$, derivatives by central differences), which the tests require to "
         f"agree to {_power(Witness.TOLERANCE)}. $U^{{(K)}}$ and $U^{{(L)}}$ are Gaussian logits, of the laws below.",
-        *_steps(system.steps),
+        *steps(system.steps),
         "## The closed system",
         "```math",
         system.emit("latex").strip(),
         "```",
         "The tables are expectations over Gaussian logits $U$, whatever $d$: two logits need one Gaussian direction, "
         "$K$ logits $K-1$. The last logit is identically zero.",
-        *_laws(entry),
+        *_laws(system),
         f"The same in code: [`solvers/generated/{entry.name}.py`](../../solvers/generated/{entry.name}.py).",
         "## Limits",
         entry.module.LIMITS.strip(),
@@ -55,26 +58,26 @@ def _power(x: float) -> str:
     return f"$10^{{{x:.0e}}}$".replace("1e-0", "-")
 
 
-def _rules(steps: tuple[Step, ...]) -> str:
-    seen = {step.rule.name: step.rule.statement for step in steps}
+def rules(chain: tuple[Step, ...]) -> str:
+    seen = {step.rule.name: step.rule.statement for step in chain}
     return "\n".join(f"- **{name}.** ${statement}$" for name, statement in seen.items())
 
 
-def _steps(steps: tuple[Step, ...]) -> list[str]:
+def steps(chain: tuple[Step, ...], latex: Callable[[Expr], str] = latex) -> list[str]:
     out = []
-    for of, group in groupby(steps, key=lambda step: step.of):
-        chain = list(group)
+    for of, group in groupby(chain, key=lambda step: step.of):
+        of_one = list(group)
         out.append(f"### ${of}$")
-        shown = _display(chain[0].before, equals=True)
-        out.append(_display(chain[0].before))
-        for step in chain:
-            before, shown = shown, _display(step.after, equals=True)
+        shown = _display(of_one[0].before, equals=True, latex=latex)
+        out.append(_display(of_one[0].before, latex=latex))
+        for step in of_one:
+            before, shown = shown, _display(step.after, equals=True, latex=latex)
             # A step inside the law of the logits U leaves the formula as it stands.
             out += [f"*{step.rule.name}*", shown if shown != before else "in the law of $U$, see below."]
     return out
 
 
-def _display(expr: Expr, equals: bool = False) -> str:
+def _display(expr: Expr, equals: bool = False, latex: Callable[[Expr], str] = latex) -> str:
     """A displayed formula, long sums broken over lines; the laws of Gaussian logits follow in words."""
     start = "={}&" if equals else "&"
     terms = sorted(Add.make_args(expr), key=lambda t: t.could_extract_minus_sign())
@@ -90,9 +93,9 @@ def _display(expr: Expr, equals: bool = False) -> str:
     return f"```math\n\\begin{{aligned}}\n{start}{body}\n\\end{{aligned}}\n```"
 
 
-def _laws(entry: Entry) -> list[str]:
+def _laws(system: ClosedSystem) -> list[str]:
     out = []
-    for table in entry.system.tables:
+    for table in system.tables:
         if isinstance(table.value, LogitExpectation):
             node = table.value
             (j,), (i, j2) = node.mean.variables, node.cov.variables

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
@@ -11,7 +12,7 @@ from typing import Any, Literal
 
 import xarray as xr
 
-from solvers import flow, results, systems
+from solvers import equilibria, flow, results, systems
 from solvers.particles.flow import simulate
 from solvers.problem import Problem
 
@@ -22,13 +23,14 @@ Progress = Callable[[float], None]
 
 @dataclass(frozen=True)
 class Stored:
-    """A result that a figure needs: `python -m solvers COMMAND problem` with these options.
+    """A result that a figure needs: `python -m solvers COMMAND problem` with these options, or a continuation.
 
-    problem: a file of figures/problems. options: keyword arguments of solvers.flow.solve, or of
-    solvers.particles.flow.simulate. quick: the options of the quick tier, where they differ.
+    problem: a file of figures/problems. options: keyword arguments of solvers.flow.solve, of
+    solvers.particles.flow.simulate, or of solvers.equilibria.continuation. quick: the options of the quick tier, where
+    they differ.
     """
 
-    command: Literal["solve", "simulate"]
+    command: Literal["solve", "simulate", "continuation"]
     problem: str
     options: Mapping[str, Any]
     quick: Mapping[str, Any] = field(default_factory=dict)
@@ -43,14 +45,16 @@ class Stored:
         It does if its problem, its options, its closed system or the version of our code differ.
         """
         try:
-            found = results.open(path)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", results.ResultWarning)  # judged below
+                found = self._open(path)
         except results.ResultError:
             return None
         problem = self._problem()
         wanted = {
             "problem": problem.text,
-            "command": f"python -m solvers {self.command}",
-            "system": systems.for_problem(problem).SYSTEM if self.command == "solve" else "none",
+            "command": equilibria.COMMAND if self.command == "continuation" else f"python -m solvers {self.command}",
+            "system": "none" if self.command == "simulate" else systems.for_problem(problem).SYSTEM,
             **self._options(quick),
         }
         version = json.loads(found.attrs.get("versions", "{}")).get("modecollapse")
@@ -63,9 +67,17 @@ class Stored:
         Raises  what the solvers raise: ProblemError, OutputError.
         """
         results.check_output(path)
-        run = flow.solve if self.command == "solve" else simulate
+        makers: dict[str, Callable[..., xr.Dataset]] = {
+            "solve": flow.solve,
+            "simulate": simulate,
+            "continuation": equilibria.continuation,
+        }
+        run = makers[self.command]
         results.write(run(self._problem(), **self._options(quick), progress=progress), path)
-        return results.open(path)
+        return self._open(path)
+
+    def _open(self, path: Path) -> xr.Dataset:
+        return equilibria.open_branches(path) if self.command == "continuation" else results.open(path)
 
     def _problem(self) -> Problem:
         return Problem.load(PROBLEMS / self.problem)

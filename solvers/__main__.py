@@ -1,9 +1,10 @@
-"""The door to the numbers: python -m solvers solve | simulate | compare."""
+"""The door to the numbers: python -m solvers solve | simulate | compare | sweep."""
 
 from __future__ import annotations
 
 import math
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -46,9 +47,19 @@ class OptionError(ValueError):
 def solve(
     problem_path: ProblemPath,
     out: Annotated[str, typer.Option(metavar="RUN.nc", help="The result, in NetCDF-4.", show_default=False)],
-    backend: Annotated[str, typer.Option(help="Where to compute: numpy, numba (CPU) or cupy (NVIDIA GPU).")] = "numpy",
+    backend: Annotated[
+        str | None,
+        typer.Option(
+            help="Where to compute: numba (compiled, CPU), numpy or cupy (NVIDIA GPU).",
+            show_default="numba up to 16 components and modes, else numpy",
+        ),
+    ] = None,
     rtol: Rtol = 1e-8,
     atol: Atol = 1e-10,
+    stop_at_equilibrium: Annotated[
+        bool,
+        typer.Option("--stop-at-equilibrium", help="Leave a trajectory where it rests; adds equilibrium and spectrum."),
+    ] = False,
     quiet: Quiet = False,
 ) -> None:
     """Integrate the closed equations from every start of a problem."""
@@ -60,7 +71,14 @@ def solve(
         from solvers.console import progress_bar
 
         with progress_bar("solving", quiet=quiet) as progress:
-            ds = flow.solve(problem, rtol=rtol, atol=atol, backend=backend, progress=progress)
+            ds = flow.solve(
+                problem,
+                rtol=rtol,
+                atol=atol,
+                backend=backend,
+                progress=progress,
+                stop_at_equilibrium=stop_at_equilibrium,
+            )
         results.write(ds, out)
         summarise(ds, out, quiet)
 
@@ -80,6 +98,7 @@ def simulate(
     """Simulate the gradient flow of a problem in all its dimensions, without the closed equations."""
     with one_message():
         problem = prepare(problem_path, out, backend, also=("numba",))
+        no_sampler(problem)
         batch = problem.flow.batch
         for option, given in (("--particles", particles), ("--step", step)):
             if batch and given is not None:
@@ -120,6 +139,7 @@ def compare(
         at_least("--rtol", rtol, SMALLEST_RTOL)
         above_zero("--atol", atol)
         problem = prepare(problem_path, out, backend, also=("numba",))
+        no_sampler(problem)
         from rich import print as show
 
         from solvers import results
@@ -145,13 +165,69 @@ def compare(
         raise typer.Exit(0 if report.agrees else 1)
 
 
+@app.command(epilog="Example: python -m solvers sweep figures/sweeps/phase_diagram.toml --out diagram.zarr")
+def sweep(
+    sweep_path: Annotated[str, typer.Argument(metavar="SWEEP.toml", help="The sweep file.", show_default=False)],
+    out: Annotated[str, typer.Option(metavar="DIR.zarr", help="The result, a Zarr store.", show_default=False)],
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a sweep that was interrupted.")] = False,
+    workers: Annotated[int | None, typer.Option(help="Processes; one a core by default.", show_default=False)] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Compute on the workers of this Dask scheduler.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Estimate time, memory and size; write nothing.")] = False,
+    backend: Annotated[str, typer.Option(help="auto (the fastest), numpy, numba or cupy.")] = "auto",
+    rtol: Rtol = 1e-8,
+    atol: Atol = 1e-10,
+    quiet: Quiet = False,
+) -> None:
+    """Solve a problem at every point of a grid. Interrupted at any moment, --resume continues."""
+    with one_message():
+        at_least("--rtol", rtol, SMALLEST_RTOL)
+        above_zero("--atol", atol)
+        if workers is not None:
+            at_least("--workers", workers, 1)
+        if workers is not None and scheduler is not None:
+            raise OptionError("--scheduler: given with --workers; must be one of them")
+        if backend not in ("auto", "numba"):
+            from solvers.arrays import backend_module
+
+            backend_module(backend, ("auto", "numba"))
+        from solvers.console import counting_bar
+        from solvers.sweeps.plan import Sweep
+        from solvers.sweeps.work import Options
+
+        plan, options = Sweep.load(sweep_path), Options(rtol, atol, backend)
+        if dry_run:
+            from solvers.sweeps.estimate import estimate
+
+            print(estimate(plan, workers=workers, options=options))
+            return
+        from solvers.sweeps import run
+
+        warnings.formatwarning = lambda message, *_, **__: f"{message}\n"  # one line, as errors
+        with counting_bar("sweeping", "starts", quiet=quiet) as progress:
+            done = run.run(
+                plan,
+                out,
+                resumed=resume,
+                workers=workers,
+                scheduler=scheduler,
+                options=options,
+                progress=progress,
+            )
+        if not quiet:
+            print(f"{out}: {done}")
+        if done.failed:
+            print(f"{out}: {done.failed} starts failed and are left out", file=sys.stderr)
+
+
 @contextmanager
 def one_message() -> Iterator[None]:
     """Bad input becomes one line on standard error and exit status 2; Ctrl-C becomes 130."""
     try:
         yield
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+    except KeyboardInterrupt as error:
+        print(str(error) or "interrupted", file=sys.stderr)
         raise typer.Exit(130) from None
     except MemoryError as error:
         print(f"not enough memory: {error}".rstrip(": "), file=sys.stderr)
@@ -161,15 +237,25 @@ def one_message() -> Iterator[None]:
         from solvers.particles.plan import SimulationError
         from solvers.problem import ProblemError
         from solvers.results import OutputError, ResultError
+        from solvers.sweeps.executors import SchedulerError, WorkerError
 
-        bad_input = OptionError | ProblemError | BackendError | SimulationError | OutputError | ResultError
+        bad_input = (
+            OptionError,
+            ProblemError,
+            BackendError,
+            SimulationError,
+            OutputError,
+            ResultError,
+            SchedulerError,
+            WorkerError,
+        )
         if not isinstance(error, bad_input):
             raise
         print(error, file=sys.stderr)
         raise typer.Exit(2) from None
 
 
-def prepare(problem_path: str, out: str | None, backend: str, also: tuple[str, ...] = ()) -> Problem:
+def prepare(problem_path: str, out: str | None, backend: str | None, also: tuple[str, ...] = ()) -> Problem:
     """The problem, once everything that can be refused before computing has been accepted."""
     from solvers.arrays import backend_module
     from solvers.problem import Problem
@@ -180,9 +266,17 @@ def prepare(problem_path: str, out: str | None, backend: str, also: tuple[str, .
         check_output(out)
         if Path(out).exists() and Path(out).samefile(problem_path):
             raise OptionError(f"--out: {out} is the problem file itself; must be another file")
-    if backend not in also:  # these say themselves what they cannot do, before anything is computed
+    # The others say themselves what they cannot do, before anything is computed.
+    if backend is not None and backend not in also:
         backend_module(backend, also)
     return problem
+
+
+def no_sampler(problem: Problem) -> None:
+    if problem.sampler is not None:
+        from solvers.problem import ProblemError
+
+        raise ProblemError(f"{problem.name}: sampler: only `solve` takes a sampler in this version; leave it out")
 
 
 def summarise(ds: xr.Dataset, out: str, quiet: bool) -> None:
@@ -197,6 +291,12 @@ def summarise(ds: xr.Dataset, out: str, quiet: bool) -> None:
         for name in ("collapsed", "aligned", "vanished"):
             known = ds[name].values[ds[name].values >= 0]
             print(f"{name:9} {known.sum()} of {len(known)}" + (f" ({known.mean():.1%})" if len(known) else ""))
+        if "elbo" in ds and (status == 0).any():
+            last, error = ds["elbo"].values[status == 0, -1], ds["elbo_se"].values[status == 0, -1]
+            spread = "" if len(last) == 1 else f", from {last.min():.4g} to {last.max():.4g} over samples"
+            print(f"elbo at the end: {last.mean():.4f}, standard error of one sample {error.mean():.4f}{spread}")
+        if "equilibrium" in ds:
+            print(f"at rest   {int((ds['equilibrium'] == 1).sum())} of {len(status)}, on equilibria")
         if "quadrature_error" in ds and (status == 0).any():
             print(f"largest estimated error of an expectation: {float(ds['quadrature_error'].max()):.1e}")
     counts = [f"{(status == code).sum()} {text}" for code, text in STATUS.items() if code and (status == code).any()]

@@ -17,29 +17,35 @@ import shutil
 import sys
 import tempfile
 from dataclasses import dataclass
+from functools import cache, lru_cache
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from solvers.integrate.ensemble import Paths, ensemble
+from solvers.integrate.nodes import LARGEST, nodes
 
-__all__ = ["CompiledSystem", "Paths", "build", "cache_folder", "ensemble"]
+__all__ = ["CompiledSystem", "Paths", "build", "cache_folder", "ensemble", "rules"]
 
 Array = NDArray[np.float64]
 
 _KERNELS = ("explicit", "rosenbrock", "pointwise")
 _PACKAGES = ("integrate", "expectations")  # whose files end up in the machine code
+_OPTIONS = """
+FLAGS = {"error_model": "numpy", "nogil": True}
+ENTRY = {**FLAGS, "cache": True}
+"""
 _HEADER = '''"""A closed system as the kernels see it; assembled by solvers.compiled."""
 
 from numba import njit
 
-from solvers.integrate.expectations import SLOPES, expect, expect_fixed, expect_tangent, log_softmax
+from solvers.integrate.expectations import log_softmax
+from solvers.integrate.{expectations} import SLOPES, expect, expect_fixed, expect_tangent
 from solvers.integrate.simd import W, fabs, larger, load, select, some, store
-
-FLAGS = {{"error_model": "numpy", "nogil": True}}
-ENTRY = {{**FLAGS, "cache": True}}
+{options}
 K, L, R = {components}, {modes}, {directions}
 
 
@@ -66,6 +72,7 @@ def _processor() -> str:
     return f"{platform.machine()} {binding.get_host_cpu_name()} {binding.get_host_cpu_features().flatten()}"
 
 
+@lru_cache(maxsize=64)
 def _digest(text: str) -> str:
     """Hash of all that decides the machine code: the text, our own files, versions, the processor."""
     here = Path(__file__).parent
@@ -80,7 +87,7 @@ def _digest(text: str) -> str:
     return digest.hexdigest()[:32]
 
 
-def _assemble(text: str, folder: Path, name: str) -> None:
+def _assemble(text: str, kernels: tuple[str, ...], folder: Path, name: str) -> None:
     """Write the package, whole or not at all; another process may be writing the same one."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     here = Path(__file__).parent / "integrate"
@@ -88,7 +95,7 @@ def _assemble(text: str, folder: Path, name: str) -> None:
     try:
         (temporary / "__init__.py").write_text("", encoding="utf-8")
         (temporary / "system.py").write_text(text, encoding="utf-8")
-        for kernel in _KERNELS:
+        for kernel in kernels:
             source = (here / f"{kernel}.py").read_text(encoding="utf-8")
             source = source.replace("from solvers.integrate.protocol import", f"from {name}.system import")
             (temporary / f"{kernel}.py").write_text(source, encoding="utf-8")
@@ -101,32 +108,52 @@ def _assemble(text: str, folder: Path, name: str) -> None:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _load(folder: Path, name: str) -> dict[str, ModuleType]:
+def _package(text: str, kernels: tuple[str, ...]) -> tuple[Path, dict[str, ModuleType]]:
+    """The package of a text and the kernels that import it, from the cache or new."""
+    digest = _digest(text)
+    name, folder = f"modecollapse_{digest}", cache_folder() / digest
+    if not folder.is_dir():
+        _assemble(text, kernels, folder, name)
     if name not in sys.modules:
         spec = importlib.util.spec_from_file_location(
             name, folder / "__init__.py", submodule_search_locations=[str(folder)]
         )
         assert spec is not None
         sys.modules[name] = importlib.util.module_from_spec(spec)
-    return {module: importlib.import_module(f"{name}.{module}") for module in ("system", *_KERNELS)}
+    return folder, {module: importlib.import_module(f"{name}.{module}") for module in ("system", *kernels)}
+
+
+@cache
+def rules() -> Any:
+    """The rules for three and more logits as a C function (ctypes), which compiled systems find by its name."""
+    from llvmlite import binding
+
+    from solvers.integrate.linked import SYMBOL
+
+    _, modules = _package(_OPTIONS, ("library",))
+    entry = modules["library"].entry
+    binding.add_symbol(SYMBOL, entry.address)
+    return entry.ctypes
 
 
 def build(text: str, components: int, modes: int, directions: int) -> CompiledSystem:
     """The compiled system of an emitted text (view "numba") for K components and L modes in a span of R directions.
 
-    Returns at once; machine code is made, or loaded from the cache, when a function of it is first needed.
+    Machine code is made, or loaded from the cache, when a function of it is first needed; the rules for three and more
+    logits, which all systems share, at once.
     Raises ValueError for more components or modes than the compiled expectations can do.
     """
-    from solvers.integrate.expectations import LARGEST
-
     if max(components, modes) > LARGEST:
         raise ValueError(f"{components} components, {modes} modes: compiled ensembles have at most {LARGEST} of each")
-    text = _HEADER.format(components=components, modes=modes, directions=directions) + text
-    digest = _digest(text)
-    name, folder = f"modecollapse_{digest}", cache_folder() / digest
-    if not folder.is_dir():
-        _assemble(text, folder, name)
-    return CompiledSystem(folder, _load(folder, name))
+    # Two logits do not wait for the compilation of the rules for many.
+    expectations = "many" if max(components, modes) > 2 else "expectations"
+    head = _HEADER.format(
+        components=components, modes=modes, directions=directions, expectations=expectations, options=_OPTIONS
+    )
+    if expectations == "many":
+        rules()
+    text = head + text
+    return CompiledSystem(*_package(text, _KERNELS))
 
 
 @dataclass(frozen=True)
@@ -149,8 +176,15 @@ class CompiledSystem:
         return raw[start : start + count * width].reshape(count, width)
 
     def work(self) -> Array:
-        """Scratch of the functions of the system."""
-        return self.rows(self.modules["system"].WORK + self.size)
+        """Scratch of the functions of the system, and after it the nodes of its expectations."""
+        system = self.modules["system"]
+        scratch = system.WORK + self.size
+        if max(system.K, system.L) < 3:
+            return self.rows(scratch)
+        points = nodes(system.K, system.L, width=system.W, first=scratch)
+        work = self.rows(scratch + len(points))
+        work[scratch:] = points
+        return work
 
     def checked(self, y: Array, p: Array) -> tuple[Array, Array]:
         """y and p as compiled code needs them. Raises ValueError if a shape does not fit: it would read elsewhere."""

@@ -5,17 +5,30 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import xarray as xr
 from numpy.typing import NDArray
 
-from solvers import systems
+from solvers import compiled, cuda, systems
 from solvers.arrays import BackendError, backend_module
+from solvers.integrate.nodes import LARGEST
 from solvers.problem import Problem
 from solvers.span import Span
 from solvers.starts import Starts
 
-__all__ = ["parameters", "paths"]
+__all__ = ["parameters", "paths", "possible", "rest", "to_rest"]
 
 Array = NDArray[np.float64]
+Overlaps = tuple[Array, Array, Array, NDArray[np.int8]]
+
+#: A state is at an equilibrium if that is closer than so many tolerances of the integrator in every coordinate.
+NEAR = 100.0
+#: Singular values below this, in units of the largest, belong to directions along which equilibria continue.
+RANK_CUT = 1e-10
+
+
+def possible(problem: Problem) -> bool:
+    """Whether `paths` can do the problem."""
+    return max(problem.family.components, len(problem.target.weights)) <= LARGEST
 
 
 def paths(
@@ -25,39 +38,109 @@ def paths(
     rtol: float,
     atol: float,
     backend: str = "numba",
+    threads: int | None = None,
     progress: Callable[[float], None] | None = None,
-) -> tuple[Array, Array, Array, NDArray[np.int8]]:
+) -> Overlaps:
     """Trajectories from n starts at the T save times: s (n, T, K, K), m (n, T, K, L), theta (n, T, K), status (n,).
 
     What is integrated are coordinates of the mean vectors in their span with the modes, R ≤ K + rank(c) of them, and θ;
-    the overlaps are those of these vectors. Rows that failed hold nan.
-    Raises  BackendError for more components or modes than the backend can do.
+    the overlaps are those of these vectors. Rows that failed hold nan. threads: of backend "numba".
+    Raises  BackendError for more than LARGEST components or modes.
     """
-    K, L = problem.family.components, len(problem.target.weights)
+    space, y0, p = _begin(problem, starts, backend)
+    times = problem.time.times
     if backend == "cupy":
-        from solvers.cuda.source import LARGEST as most
+        text = systems.read_compiled(problem, backend)
+        gpu = cuda.build(backend_module(backend), text, *_sizes(problem, space))
+        found = cuda.ensemble(gpu, y0, p, times, rtol=rtol, atol=atol, progress=progress)
     else:
-        from solvers.integrate.expectations import LARGEST as most
-    if max(K, L) > most:
-        raise BackendError(f"{backend}: {K} components and {L} modes; allowed: at most {most} of each, or numpy")
+        cpu = compiled.build(systems.read_compiled(problem), *_sizes(problem, space))
+        found = compiled.ensemble(cpu, y0, p, times, rtol=rtol, atol=atol, threads=threads, progress=progress)
+    return _overlaps(problem, space, found)
+
+
+def to_rest(
+    problem: Problem,
+    starts: Starts,
+    *,
+    rtol: float,
+    atol: float,
+    threads: int | None = None,
+    progress: Callable[[float], None] | None = None,
+) -> tuple[Overlaps, dict[str, xr.Variable]]:
+    """The same by numba, but trajectories are left once at rest at a stable equilibrium; `rest` of the last states."""
+    space, y0, p = _begin(problem, starts, "numba")
+    system = compiled.build(systems.read_compiled(problem), *_sizes(problem, space))
+    found = compiled.ensemble(
+        system,
+        y0,
+        p,
+        problem.time.times,
+        rtol=rtol,
+        atol=atol,
+        threads=threads,
+        stop_at_equilibrium=True,
+        progress=progress,
+    )
+    overlaps = _overlaps(problem, space, found)
+    return overlaps, rest(problem, found.y[:, -1], system, p, rtol=rtol, atol=atol)
+
+
+def _begin(problem: Problem, starts: Starts, backend: str) -> tuple[Span, Array, Array]:
+    """The span of the starts with the modes, states (n, N) in its coordinates, parameters."""
+    if not possible(problem):
+        K, L = problem.family.components, len(problem.target.weights)
+        raise BackendError(f"{backend}: {K} components and {L} modes; allowed: at most {LARGEST} of each, or numpy")
     s, m, theta = starts
     space = Span.of(problem, s, m)
     y0 = np.concatenate([space.coordinates(s, m).reshape(len(s), -1), theta], axis=1)
-    p, times = parameters(problem, space), problem.time.times
-    text, sizes = systems.read_compiled(problem, backend), (K, L, space.directions)
-    if backend == "cupy":
-        from solvers import cuda
+    return space, y0, parameters(problem, space)
 
-        gpu = cuda.build(backend_module(backend), text, *sizes)
-        found = cuda.ensemble(gpu, y0, p, times, rtol=rtol, atol=atol, progress=progress)
-    else:
-        from solvers import compiled
 
-        found = compiled.ensemble(compiled.build(text, *sizes), y0, p, times, rtol=rtol, atol=atol, progress=progress)
-    y = found.y
+def _sizes(problem: Problem, space: Span) -> tuple[int, int, int]:
+    """K, L and R, constants of the compilers."""
+    return problem.family.components, len(problem.target.weights), space.directions
+
+
+def _overlaps(problem: Problem, space: Span, found: compiled.Paths) -> Overlaps:
+    """The states of `paths`; those that failed become nan in `found` too."""
+    K, y = problem.family.components, found.y
     y[found.status != 0] = np.nan
     x = y[..., : K * space.directions].reshape(*y.shape[:2], K, space.directions)
-    return *space.overlaps(x), y[..., K * space.directions :], found.status
+    return (*space.overlaps(x), y[..., K * space.directions :], found.status)
+
+
+def rest(
+    problem: Problem, y: Array, system: compiled.CompiledSystem, p: Array, *, rtol: float, atol: float
+) -> dict[str, xr.Variable]:
+    """Which of n compiled states y (n, N) are at an equilibrium, and the spectrum there, as variables of RUN.nc.
+
+    Returns
+        equilibrium (sample; int8): 1 if Newton's method would move the state by less than NEAR tolerances, 0 if more,
+        -1 if the trajectory failed. spectrum (sample, direction): real parts of the eigenvalues of the Jacobian in
+        coordinates of the learned means in their span, and θ, largest first; zeros among them are rotations about the
+        modes and a constant in θ. nan where the state is at no equilibrium.
+    """
+    learn, K = problem.family.learn, problem.family.components
+    moving = np.repeat(["means" in learn, "weights" in learn], [system.size - K, K])
+    known = np.asarray(np.isfinite(y).all(-1))
+    y = y[known]
+    velocity, slope = system.derivatives(y, p)
+    velocity, slope = velocity[:, moving], slope[:, moving][:, :, moving]
+    newton = (np.linalg.pinv(slope, rcond=RANK_CUT) @ velocity[..., None])[..., 0]
+    tolerance = atol + rtol * np.abs(y[:, moving])
+    # Where the Jacobian is singular, nothing must move either.
+    near = (np.maximum(np.abs(newton), np.abs(velocity)) <= NEAR * tolerance).all(-1)
+    equilibrium = np.where(known, 0, -1).astype(np.int8)
+    equilibrium[np.flatnonzero(known)[near]] = 1
+    spectrum = np.full((len(known), int(moving.sum())), np.nan)
+    spectrum[equilibrium == 1] = -np.sort(-np.linalg.eigvals(slope[near]).real, axis=-1)
+    about = f"at an equilibrium, to {NEAR:g} tolerances, at the last time: 1 yes, 0 no, -1 unknown"
+    rates = "growth rates of small deviations from the equilibrium, largest first"
+    return {
+        "equilibrium": xr.Variable(("sample",), equilibrium, {"units": "1", "long_name": about}),
+        "spectrum": xr.Variable(("sample", "direction"), spectrum, {"units": "1", "long_name": rates}),
+    }
 
 
 def parameters(problem: Problem, space: Span) -> Array:

@@ -16,6 +16,7 @@ from scipy.integrate import LSODA
 from solvers import ensembles, results, systems
 from solvers.arrays import BackendError, backend_module
 from solvers.expectations import gaussian_softmax
+from solvers.integrate import batches
 from solvers.problem import Problem, ProblemError
 from solvers.span import Span
 from solvers.starts import starts
@@ -83,16 +84,23 @@ def solve(
     *,
     rtol: float = 1e-8,
     atol: float = 1e-10,
-    backend: str = "numpy",
+    backend: str | None = None,
     progress: Progress | None = None,
     drop: str | None = None,
+    stop_at_equilibrium: bool = False,
+    samples: range | None = None,
+    threads: int | None = None,
 ) -> xr.Dataset:
     """Trajectories of the closed equations from every start of the problem.
 
     backend "numpy": LSODA (Adams and BDF, switching by stiffness) on blocks of trajectories; its error norm
     is the maximum over the block, so the tolerances hold for each of them. A block that fails is split until the
-    failing trajectory is alone. "numba" and "cupy": solvers.ensembles, compiled for the CPU or an NVIDIA GPU; DOP853,
-    and Rodas5P where a trajectory turns stiff. numba: for up to two components and modes; cupy: up to sixteen.
+    failing trajectory is alone. "numba" and "cupy": solvers.ensembles, compiled for the CPU or an NVIDIA GPU, for up to
+    sixteen components and modes. By default numba where it can do the problem, else numpy; the dataset says which.
+    samples: which starts, default all of them. threads: of "numba", default all cores.
+
+    stop_at_equilibrium: with "numba", leave a trajectory once it has come to rest at a stable equilibrium, and add
+    `equilibrium` and `spectrum` of the last states (solvers.ensembles.rest).
 
     Returns
         The dataset of RUN.nc (solvers.results): m, s, w, v, objective (nats), mode_mass, outcomes, status, and
@@ -100,18 +108,34 @@ def solve(
     Raises
         BackendError, or TermError for an unknown `drop`.
     """
+    if problem.sampler is not None:
+        from solvers.sampler.solve import solve as solve_sampler  # its start calls this function
+
+        if stop_at_equilibrium:
+            raise BackendError("--stop-at-equilibrium: is for flows; leave it out with a [sampler]")
+        return solve_sampler(
+            problem, rtol=rtol, atol=atol, backend=backend, progress=progress, drop=drop, samples=samples
+        )
     if problem.flow.batch is not None:
         raise ProblemError(f"{problem.name}: flow.batch: is for `simulate` in this version; leave it out")
     module = systems.for_problem(problem, drop=drop)
+    if backend is None:
+        backend = "numba" if drop is None and ensembles.possible(problem) else "numpy"
+    if stop_at_equilibrium and backend != "numba":
+        raise BackendError(f"{backend}: does not stop at equilibria; allowed with --stop-at-equilibrium: numba")
     if backend in COMPILED:
         if drop is not None:
             raise BackendError(f"{backend}: cannot drop a term; allowed with --drop: numpy")
-        s, m, theta, status = ensembles.paths(
-            problem, starts(problem), rtol=rtol, atol=atol, backend=backend, progress=progress
-        )
-        return _dataset(problem, module, s, m, theta, status, backend, rtol, atol)
+        begin = starts(problem, samples)
+        options: dict[str, Any] = {"rtol": rtol, "atol": atol, "threads": threads, "progress": progress}
+        expect = batches.gaussian_softmax
+        if stop_at_equilibrium:
+            found, at_end = ensembles.to_rest(problem, begin, **options)
+            return _dataset(problem, module, *found, backend, rtol, atol, expect).assign(at_end)
+        found = ensembles.paths(problem, begin, backend=backend, **options)
+        return _dataset(problem, module, *found, backend, rtol, atol, expect)
     backend_module(backend)  # refuses names that it does not know
-    s, m, theta = starts(problem)
+    s, m, theta = starts(problem, samples)
     # A theory without one of its terms need not keep overlaps of vectors: it shall be seen as it is.
     space = Span.of(problem, s, m) if drop is None else None
     times, count = problem.time.times, len(s)
@@ -210,12 +234,13 @@ def _dataset(
     backend: str,
     rtol: float,
     atol: float,
+    softmax_of: Callable[..., tuple[Any, ...]] = gaussian_softmax,
 ) -> xr.Dataset:
     """Everything that follows from the states: weights, objective, mode masses, the error of the expectations."""
     errors: list[Array] = []
 
     def expect(mean: Array, cov: Array) -> tuple[Array, Array]:
-        softmax, logsumexp, error = gaussian_softmax(mean, cov, error=True)
+        softmax, logsumexp, error = softmax_of(mean, cov, error=True)
         errors.append(np.max(error, axis=-1))
         return softmax, logsumexp
 

@@ -14,19 +14,29 @@ DOMINANT_FROM = 0.9
 
 UNKNOWN = -1
 
+#: How a run collapsed.
+MECHANISMS = {
+    0: "not collapsed",
+    1: "mean alignment: components share a mode",
+    2: "vanishing weight",
+    3: "both",
+    4: "neither",
+}
+
 
 def outcomes(w: Array, mode_mass: Array, B: Array, pi: Array) -> dict[str, NDArray[np.int8]]:
     """The outcome of each of n runs, read off their last states.
 
     collapsed: some mode has less than half its mass, min_l π̂_l/π_l < ½. vanished: some w_k < 0.01. aligned: collapsed,
-    and two components of weight ≥ 0.01 have the same dominant mode (B_kl ≥ 0.9).
+    and two components of weight ≥ 0.01 have the same dominant mode (B_kl ≥ 0.9). mechanism: a key of MECHANISMS.
+    Means align with fixed and with learned weights; only with learned ones can a weight vanish.
 
     Takes
         w (n, T, K), of which the last time counts, or (n, K). mode_mass (n, L) = π̂ and B (n, K, L) = E_k[ρ_l], both at
         the last time. pi (L,): the masses π the modes have.
     Returns
-        {"collapsed", "aligned", "vanished"}, each (n,) int8: 1 yes, 0 no, and -1 unknown, where any of the numbers of a
-        run is not finite because the run failed.
+        {"collapsed", "aligned", "vanished", "mechanism"}, each (n,) int8: the first three 1 yes, 0 no; -1 unknown,
+        where any of the numbers of a run is not finite because the run failed.
     Source  section 5 of the theory.
     """
     w = w[:, -1] if w.ndim == 3 else w
@@ -36,7 +46,8 @@ def outcomes(w: Array, mode_mass: Array, B: Array, pi: Array) -> dict[str, NDArr
     vanished = (w < VANISHED_BELOW).any(-1)
     on_mode = (B >= DOMINANT_FROM) & (w >= VANISHED_BELOW)[..., None]
     aligned = collapsed & (on_mode.sum(-2) >= 2).any(-1)
-    answers = {"collapsed": collapsed, "aligned": aligned, "vanished": vanished}
+    mechanism = np.where(collapsed, np.where(aligned | vanished, aligned + 2 * vanished, 4), 0)
+    answers = {"collapsed": collapsed, "aligned": aligned, "vanished": vanished, "mechanism": mechanism}
     return {name: np.where(finite, answer, UNKNOWN).astype(np.int8) for name, answer in answers.items()}
 
 

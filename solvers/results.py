@@ -1,4 +1,4 @@
-"""Results as labelled arrays: RUN.nc from the theory, SIM.nc from particles; written whole or not at all."""
+"""Results as labelled arrays: RUN.nc from the theory, SIM.nc from particles; written whole or not at all, reopened."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import json
 import os
 import platform
 import secrets
+import warnings
+from collections.abc import Sequence
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -14,10 +17,25 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from solvers.outcomes import outcomes
-from solvers.problem import Problem, ProblemError
+from solvers.outcomes import MECHANISMS, outcomes
+from solvers.problem import Problem
+from solvers.reopen import ResultError, ResultWarning, differences, open_store, problem_at
 
 Array = NDArray[np.float64]
+
+__all__ = [
+    "STATUS",
+    "OutputError",
+    "ResultError",
+    "ResultWarning",
+    "check_output",
+    "open",
+    "problem_of",
+    "run_dataset",
+    "simulation_dataset",
+    "write",
+    "write_bytes",
+]
 
 STATUS = {0: "reached the end", 1: "step limit", 2: "not finite"}
 
@@ -35,17 +53,16 @@ _OUTCOMES = {
     "collapsed": "some mode has less than half its mass at the last time: 1 yes, 0 no, -1 unknown",
     "aligned": "collapsed, and two components share a dominant mode: 1 yes, 0 no, -1 unknown",
     "vanished": "some weight is below 0.01 at the last time: 1 yes, 0 no, -1 unknown",
+    "mechanism": "how it collapsed: "
+    + ", ".join(f"{code} {text}" for code, text in MECHANISMS.items())
+    + ", -1 unknown",
     "status": "how the sample ended: " + ", ".join(f"{code} {text}" for code, text in STATUS.items()),
 }
-_REQUIRED = ("m", "s", "w", "v", "objective", "mode_mass", *_OUTCOMES)
+_REQUIRED = ("m", "s", "w", "v", "objective", "mode_mass", "collapsed", "aligned", "vanished", "status")
 
 
 class OutputError(Exception):
     """An output that cannot be written; str() is the one-line message `file: what is wrong, what is needed`."""
-
-
-class ResultError(ValueError):
-    """A file that is not a result of this project; str() is a one-line message that names it."""
 
 
 def run_dataset(
@@ -84,8 +101,8 @@ def run_dataset(
         "1",
         "estimated error of the expectations, / max(1, |value|)",
     )
-    attributes = _attributes(problem, backend, command) | {"system": system, "rtol": rtol, "atol": atol}
-    return _dataset(problem, fields, B, status, attributes)
+    attrs = attributes(problem, backend, command) | {"system": system, "rtol": rtol, "atol": atol}
+    return _dataset(problem, fields, B, status, attrs)
 
 
 def simulation_dataset(
@@ -128,10 +145,8 @@ def simulation_dataset(
     )
     for name, (dimensions, values, units, meaning) in errors.items():
         fields[f"{name}_se"] = (dimensions, values, units, f"standard error over replicas: {meaning}")
-    attributes = _attributes(problem, backend, command) | {"system": "none", "rtol": np.nan, "atol": np.nan}
-    return _dataset(
-        problem, fields, B, status, attributes | {"particles": particles, "replicas": replicas, "step": step}
-    )
+    attrs = attributes(problem, backend, command) | {"system": "none", "rtol": np.nan, "atol": np.nan}
+    return _dataset(problem, fields, B, status, attrs | {"particles": particles, "replicas": replicas, "step": step})
 
 
 _Field = tuple[tuple[str, ...], Array, str, str]
@@ -176,16 +191,21 @@ def _dataset(
     return xr.Dataset(variables, coords={"time": time}, attrs=attributes)
 
 
-def _attributes(problem: Problem, backend: str, command: str) -> dict[str, Any]:
-    packages = ["modecollapse", "numpy", "scipy", "xarray"]
-    versions = {"python": platform.python_version()} | {name: metadata.version(name) for name in packages}
+def attributes(problem: Problem, backend: str, command: str) -> dict[str, Any]:
+    """What every result says of its origin: problem, seed, backend, command, versions."""
     return {
         "problem": problem.text,
         "seed": problem.init.seed,
         "backend": backend,
         "command": command,
-        "versions": json.dumps(versions),
+        "versions": _versions(),
     }
+
+
+@cache
+def _versions() -> str:
+    packages = ["modecollapse", "numpy", "scipy", "xarray"]
+    return json.dumps({"python": platform.python_version()} | {name: metadata.version(name) for name in packages})
 
 
 def check_output(path: str | os.PathLike[str]) -> None:
@@ -235,11 +255,21 @@ def write_bytes(content: bytes | memoryview, path: str | os.PathLike[str]) -> No
         raise
 
 
-def open(path: str | os.PathLike[str]) -> xr.Dataset:
-    """Read a RUN.nc or SIM.nc into memory.
+def open(path: str | os.PathLike[str], *, required: Sequence[str] = _REQUIRED) -> xr.Dataset:
+    """Read a RUN.nc, a SIM.nc or the store of a sweep into memory; problem_of gives the problem behind it.
 
+    required: variables that another kind of file has to have.
+
+    Warns  ResultWarning, with the difference, if this version of the code would not reproduce the result.
     Raises  ResultError if the file cannot be read or is not a result of this project.
     """
+    ds = open_store(Path(path)) if Path(path).is_dir() else _open_file(path, required)
+    if found := differences(ds):
+        warnings.warn(f"{path}: was made with {'; '.join(found)}", ResultWarning, stacklevel=2)
+    return ds
+
+
+def _open_file(path: str | os.PathLike[str], required: Sequence[str]) -> xr.Dataset:
     try:
         ds = xr.load_dataset(path, engine="h5netcdf")
     except FileNotFoundError:
@@ -247,20 +277,10 @@ def open(path: str | os.PathLike[str]) -> xr.Dataset:
     except (OSError, ValueError, KeyError) as error:
         reason = " ".join(str(error).split())
         raise ResultError(f"{path}: cannot be read as NetCDF-4 ({reason}); must be a result file") from None
-    missing = [name for name in _REQUIRED if name not in ds] + [name for name in ("problem",) if name not in ds.attrs]
+    missing = [name for name in required if name not in ds] + [name for name in ("problem",) if name not in ds.attrs]
     if missing:
         raise ResultError(f"{path}: lacks {', '.join(missing)}; must be written by `python -m solvers`")
     return ds
 
 
-def problem_of(ds: xr.Dataset) -> Problem:
-    """The problem that a result answers.
-
-    Raises  ResultError if the Dataset holds none that this version understands.
-    """
-    try:
-        return Problem.parse(str(ds.attrs["problem"]), name="problem of the result")
-    except KeyError:
-        raise ResultError("the dataset has no attribute problem; must be a result of `python -m solvers`") from None
-    except ProblemError as error:
-        raise ResultError(str(error)) from error
+problem_of = problem_at

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +16,9 @@ Array = NDArray[np.float64]
 
 # Philox streams are told apart by (key, counter); this counter keeps the starts clear of any other use of a seed.
 _STREAM = 0x737461727473
+
+# Along a sweep the same numbers are asked for again and again; sets of at most so many are kept.
+KEPT = 1 << 17
 
 
 class Starts(NamedTuple):
@@ -38,20 +42,17 @@ def starts(problem: Problem, indices: Iterable[int] | None = None) -> Starts:
         Starts with one row an index, on the host.
     Source  section 5 of the theory; Bartlett (1933).
     """
-    chosen = list(range(problem.init.samples) if indices is None else indices)
+    chosen = range(problem.init.samples) if indices is None else indices
+    chosen = chosen if isinstance(chosen, range) else tuple(chosen)
     if any(not 0 <= i < problem.init.samples for i in chosen):
-        raise IndexError(f"starts are 0 to {problem.init.samples - 1}, asked for {chosen}")
+        raise IndexError(f"starts are 0 to {problem.init.samples - 1}, asked for {list(chosen)}")
     init, vectors = problem.init, problem.target.vectors
     components = problem.family.components
     if init.scale is not None:
         factor, _ = span(vectors)
         rank = factor.shape[1]
-        inside = np.empty((len(chosen), components, rank))
-        outside = np.empty((len(chosen), components, min(components, problem.dimension - rank)))
-        for row, i in enumerate(chosen):
-            rng = np.random.Generator(np.random.Philox(key=[init.seed, i], counter=[0, 0, 0, _STREAM]))
-            inside[row] = rng.standard_normal((components, rank))
-            outside[row] = _wishart_factor(components, problem.dimension - rank, rng)
+        draw = _drawn if len(chosen) * components * (components + rank) > KEPT else _kept
+        inside, outside = draw(init.seed, components, rank, problem.dimension - rank, chosen)
         m = init.scale * (inside @ factor.T)
         s = init.scale**2 * (inside @ inside.mT + outside @ outside.mT)
         s = (s + s.mT) / 2
@@ -64,6 +65,20 @@ def starts(problem: Problem, indices: Iterable[int] | None = None) -> Starts:
             s, m = init.means @ init.means.T, init.means[:, :shared] @ vectors[:, :shared].T
         s, m = (np.repeat(overlap[None], len(chosen), axis=0) for overlap in (s, m))
     return Starts(s, m, np.tile(np.log(problem.family.weights), (len(chosen), 1)))
+
+
+def _drawn(seed: int, components: int, rank: int, degrees: int, chosen: Sequence[int]) -> tuple[Array, Array]:
+    """Z (n, K, rank), and X (n, K, ·) with X Xᵀ Wishart, for these starts: all that is random in them."""
+    inside = np.empty((len(chosen), components, rank))
+    outside = np.empty((len(chosen), components, min(components, degrees)))
+    for row, i in enumerate(chosen):
+        rng = np.random.Generator(np.random.Philox(key=[seed, i], counter=[0, 0, 0, _STREAM]))
+        inside[row] = rng.standard_normal((components, rank))
+        outside[row] = _wishart_factor(components, degrees, rng)
+    return inside, outside
+
+
+_kept = lru_cache(maxsize=32)(_drawn)
 
 
 def _wishart_factor(size: int, degrees: int, rng: np.random.Generator) -> Array:

@@ -77,20 +77,3 @@ DEVICE void expect_tangent(
     }
     TOGETHER;
 }
-
-DEVICE void expect(Rows work, int n, int mean, int cov, int softmax, int lse, int slope, bool slopes) {
-    expect(work, 1, n, mean, cov, softmax, lse, slope, slopes);
-}
-
-// The CPU has a table for each of these laws; here the general one serves all.
-DEVICE void expect_fixed(
-    Rows work, const double *, int, int n, int mean, int cov, int softmax, int lse, int slope, bool slopes
-) {
-    expect(work, 1, n, mean, cov, softmax, lse, slope, slopes);
-}
-
-DEVICE void expect_tangent(
-    Rows work, int n, int slope, int softmax, int d_mean, int d_cov, int d_softmax, int d_lse
-) {
-    expect_tangent(work, 1, n, slope, softmax, d_mean, d_cov, d_softmax, d_lse);
-}

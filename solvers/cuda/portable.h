@@ -11,7 +11,7 @@
 #ifdef __CUDACC__
 #define KERNEL extern "C" __global__ void __launch_bounds__(THREADS)
 #define CONSTANT static __constant__ const
-#define SHARED static __shared__
+#define SHARED __shared__
 #define BARRIER __syncthreads()
 #define ROLL _Pragma("unroll 1")
 #if SMALL // all in one piece, so that arrays become registers; else short code, of which little is in a hurry

@@ -15,14 +15,13 @@ from numpy.typing import NDArray
 
 import solvers.expectations
 from solvers.expectations import quadrature
+from solvers.integrate.nodes import LARGEST
 from solvers.integrate.tableaus import DOP853, RODAS5P
 
-__all__ = ["LARGEST", "MANY", "OPTIONS", "THREADS", "assemble", "missing"]
+__all__ = ["MANY", "OPTIONS", "THREADS", "assemble", "missing"]
 
 THREADS = 64
 """Threads of a block."""
-LARGEST = 16
-"""Components and modes that the kernels can do."""
 OPTIONS = ("--std=c++17", "--fmad=true", "--prec-div=true", "--prec-sqrt=true", "--ftz=false")
 """Options of NVRTC; what fmad means for the results is said in portable.h."""
 
@@ -83,7 +82,7 @@ def assemble(text: str, components: int, modes: int, directions: int) -> str:
             "struct Many {\n" + "".join(f"    {kind}{name};\n" for kind, name in MANY) + "};",
             _constants(),
             _read("control.h"),
-            *([] if small else [_rules(), _read("quadrature.h")]),
+            *([] if small else [_rules(), _read("rules.h"), _read("quadrature.h")]),
             *map(_read, ("expectations.h", "explicit.h", "linear.h", "rosenbrock.h")),
         ]
     )

@@ -7,18 +7,16 @@ DEVICE constexpr int SLOPES(int n) {
 }
 
 DEVICE void weights(Rows work);
-// For one component. `expect_fixed`: of a law whose covariance does not move, number `law` of those.
-DEVICE void expect(Rows work, int n, int mean, int cov, int softmax, int lse, int slope, bool slopes);
-DEVICE void expect_fixed(
-    Rows work, const double *p, int law, int n, int mean, int cov, int softmax, int lse, int slope, bool slopes
-);
-DEVICE void expect_tangent(
-    Rows work, int n, int slope, int softmax, int d_mean, int d_cov, int d_softmax, int d_lse
-);
-// For several, with means, results and slopes one after another and one covariance.
+// For `rows` components, with means, results and slopes one after another and one covariance. `expect_fixed`: of a law
+// whose covariance does not move, number `law` of those; the CPU has a table for each, here the general one serves all.
 DEVICE void expect(
     Rows work, int rows, int n, int mean, int cov, int softmax, int lse, int slope, bool slopes
 );
+DEVICE void expect_fixed(
+    Rows work, const double *, int, int rows, int n, int mean, int cov, int softmax, int lse, int slope, bool slopes
+) {
+    expect(work, rows, n, mean, cov, softmax, lse, slope, slopes);
+}
 DEVICE void expect_tangent(
     Rows work, int rows, int n, int slope, int softmax, int d_mean, int d_cov, int d_softmax, int d_lse
 );

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from solvers.compiled import CompiledSystem
 
-__all__ = ["METHODS", "Paths", "check", "ensemble"]
+__all__ = ["METHODS", "Paths", "check", "cores", "ensemble"]
 
 Array = NDArray[np.float64]
 Progress = Callable[[float], None]
@@ -80,7 +80,7 @@ def ensemble(
     count = len(y0)
     paths = np.empty((count, len(times), system.size))
     task = _Task(system, p, times, float(rtol), float(atol), method, max_steps, stop_at_equilibrium)
-    workers = threads or _cores()
+    workers = threads or cores()
     chunk = max(1, min(CHUNK, -(-count // (4 * workers))))
     starts = iter(range(0, count, chunk))
     parts = {-1: task.run(y0[:0], paths[:0])}
@@ -203,7 +203,7 @@ class _Task:
         return finite & ~grows & (distance <= 1), eigenvalues
 
 
-def _cores() -> int:
+def cores() -> int:
     """Cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 

@@ -2,7 +2,7 @@
 
 A lane holds one trajectory, with its own time, step and error. When it is through, by whatever end, the next of the
 queue takes the lane, so all lanes stay busy. No number of one lane enters another: results depend neither on the
-company in the lanes nor on their order. Idle lanes compute along with h = 0.
+company in the lanes nor on their order. Idle lanes hold nan: expensive expectations skip them.
 """
 
 from __future__ import annotations
@@ -72,6 +72,8 @@ def take(z: int, cursor: int, queue: Array, many: Any, lane: Array, slot: Array,
         if finite:
             return cursor
         leave(z, NOT_FINITE, many, lane, slot, y)
+    for j in range(y.shape[0]):
+        y[j, z] = np.nan
     return cursor
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from numba import njit
 
 from solvers.integrate.protocol import ENTRY, FLAGS, OUT, N, fixed, jacobian, observables, rhs
@@ -14,11 +15,11 @@ Array = Any
 
 @njit(**FLAGS)
 def fetch(first: int, states: Array, y: Array) -> int:
-    """States first, first + 1, ... into the lanes, the last one repeated; returns how many are new."""
+    """States first, first + 1, ... into the lanes, nan into those left over; returns how many there are."""
     count = min(W, len(states) - first)
     for z in range(W):
         for j in range(N):
-            y[j, z] = states[first + min(z, count - 1), j]
+            y[j, z] = states[first + z, j] if z < count else np.nan
     return count
 
 

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from figures import overlap_trajectories
 from figures import stored as stored_module
 from figures.__main__ import app
+from figures.catalogue import catalogue
 from figures.stored import Stored
 
 ROOT = Path(__file__).parents[2]
@@ -41,7 +42,7 @@ def call(*arguments):
 def test_list(folder):
     done = call("--list")
     assert done.exit_code == 0
-    assert done.stdout.startswith(f"{NAME}  Overlaps, weights, mode masses")
+    assert f"\n{NAME}  Overlaps, weights, mode masses" in "\n" + done.stdout
     assert list(folder.iterdir()) == []
 
 
@@ -53,7 +54,7 @@ def test_draws_stores_and_reuses(folder, monkeypatch):
     assert sorted(path.name for path in (folder / "outputs").iterdir()) == sorted(made)
     pictures = {name: (folder / "outputs" / name).read_bytes() for name in made}
     monkeypatch.setattr(Stored, "make", None)  # would fail if it were called
-    again = call("--quiet")
+    again = call(NAME, "--quiet")
     assert (again.exit_code, again.stdout, again.stderr) == (0, "", "")
     assert {name: (folder / "outputs" / name).read_bytes() for name in made} == pictures
 
@@ -68,7 +69,7 @@ def test_quick_and_another_folder(folder):
 def test_bad_input_is_one_message(folder):
     (folder / "file").write_text("")
     refused = {
-        ("overlaps",): f"overlaps: no such figure; allowed are {NAME}\n",
+        ("overlaps",): f"overlaps: no such figure; allowed are {', '.join(catalogue())}\n",
         (NAME, "--out", "file"): "--out: file: File exists; must be a folder, or the name of a new one\n",
     }
     for arguments, message in refused.items():

@@ -13,9 +13,9 @@ import pytest
 from typer.testing import CliRunner
 
 import solvers
-from solvers import results
+from solvers import results, systems
 from solvers.__main__ import app
-from solvers.console import progress_bar
+from solvers.console import counting_bar, progress_bar
 from solvers.particles.plan import SimulationError
 from solvers.problem import ProblemError
 
@@ -50,7 +50,7 @@ def answer(problem, status):
         B=np.full((n, 2, 2), 0.5),
         status=np.array(status),
         quadrature_error=np.full((n, T), 3e-13),
-        system="a1b2",
+        system=systems.for_problem(problem).SYSTEM,
         backend="numpy",
         rtol=1e-8,
         atol=1e-10,
@@ -119,7 +119,8 @@ def test_solve(work, folder):
         "vanished  0 of 4 (0.0%)",
         "largest estimated error of an expectation: 3.0e-13",
     ]
-    assert work.calls == [(64, {"rtol": 1e-8, "atol": 1e-10, "backend": "numpy"}, False)]
+    asked = {"rtol": 1e-8, "atol": 1e-10, "backend": None, "stop_at_equilibrium": False}
+    assert work.calls == [(64, asked, False)]
     assert results.problem_of(results.open("run.nc")).text == PROBLEM
 
 
@@ -227,10 +228,11 @@ def test_a_mistake_of_ours_is_not_called_bad_input(work, folder):
 
 
 def test_every_command_has_an_example():
-    for command in ("solve", "simulate", "compare"):
+    examples = dict.fromkeys(("solve", "simulate", "compare"), "problems/two_modes") | {"sweep": "sweeps/phase_diagram"}
+    for command, example in examples.items():
         done = call(command, "--help")
         assert done.exit_code == 0
-        assert f"Example: python -m solvers {command} figures/problems/two_modes.toml" in " ".join(done.stdout.split())
+        assert f"Example: python -m solvers {command} figures/{example}.toml" in " ".join(done.stdout.split())
 
 
 class Terminal:
@@ -264,6 +266,33 @@ def test_progress_is_shown_on_a_terminal_only(monkeypatch, capsys):
     assert "solving" in terminal.text
     assert "100%" in terminal.text
     assert capsys.readouterr() == ("", "")
+
+
+def test_a_sweep_shows_rate_and_time_left_on_a_terminal_only(monkeypatch, capsys):
+    with counting_bar("sweeping", "starts", quiet=False) as progress:
+        assert progress is None
+    monkeypatch.setattr(sys, "stderr", terminal := Terminal())
+    monkeypatch.setenv("TERM", "xterm")
+    with counting_bar("sweeping", "starts", quiet=False) as progress:
+        for done in (0, 500, 2000, 4000):
+            progress(done, 4000)
+    assert "sweeping" in terminal.text
+    assert "4000/4000" in terminal.text
+    assert "starts/s" in terminal.text
+    assert capsys.readouterr() == ("", "")
+
+
+def test_options_of_a_sweep_that_exclude_each_other(folder):
+    done = call("sweep", "two_modes.toml", "--out", "out.zarr", "--workers", 2, "--scheduler", "tcp://here:1")
+    assert (done.exit_code, done.stderr) == (2, "--scheduler: given with --workers; must be one of them\n")
+    done = call("sweep", "two_modes.toml", "--out", "out.zarr", "--workers", 0)
+    assert (done.exit_code, done.stderr) == (2, "--workers: is 0; must be a number >= 1\n")
+    done = call("sweep", "two_modes.toml", "--out", "out.zarr", "--backend", "tpu")
+    assert (done.exit_code, done.stderr) == (2, "tpu: unknown backend; allowed: numpy, cupy, auto, numba\n")
+    done = call("sweep", "two_modes.toml", "--out", "out.zarr")
+    assert (done.exit_code, done.stderr.count("\n")) == (2, 1)
+    assert done.stderr.startswith("two_modes.toml: dimension: unknown key")
+    assert left_in(folder) == ["two_modes.toml"]
 
 
 def process(*arguments, **options):

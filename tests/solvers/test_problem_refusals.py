@@ -233,7 +233,6 @@ REFUSED = [
         'flow.batch.sizes: unknown key; did you mean "size"?',
     ),
     ([("[time]", "[flow]\nbatch = 256\n[time]")], "flow.batch: is 256; must be a table"),
-    ([("[time]", "[sampler]\nmethod = 'dis'\n[time]")], "sampler: not available in this version; leave it out"),
 ]
 
 

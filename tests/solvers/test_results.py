@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from solvers import results
+from solvers import results, systems
 from solvers.problem import Problem
 from solvers.results import OutputError, ResultError
 
@@ -50,7 +50,7 @@ def run(status=(0, 0), **changes):
         "B": np.tile([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]], (n, 1, 1)),
         "status": np.array(status),
         "quadrature_error": np.full((n, TIMES), 1e-13),
-        "system": "a1b2",
+        "system": systems.for_problem(PROBLEM).SYSTEM,
         "backend": "numpy",
         "rtol": 1e-8,
         "atol": 1e-10,
@@ -81,7 +81,7 @@ DIMENSIONS = {
     "objective": ("sample", "time"),
     "mode_mass": ("sample", "time", "mode"),
 }
-OUTCOMES = ("collapsed", "aligned", "vanished", "status")
+OUTCOMES = ("collapsed", "aligned", "vanished", "mechanism", "status")
 
 
 def test_a_run_has_the_promised_variables_and_attributes():
@@ -101,7 +101,7 @@ def test_a_run_has_the_promised_variables_and_attributes():
     assert {"python", "modecollapse", "numpy", "scipy", "xarray"} == set(versions)
     assert ds.attrs == {
         "problem": PROBLEM.text,
-        "system": "a1b2",
+        "system": systems.for_problem(PROBLEM).SYSTEM,
         "backend": "numpy",
         "rtol": 1e-8,
         "atol": 1e-10,

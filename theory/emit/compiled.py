@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from sympy import Add, Expr, Indexed, Integer, Mul, Pow, Rational, Symbol
 
-from theory.emit.languages import CUDA, NUMBA, PARAMETERS, Language
+from theory.emit.languages import CUDA_ENSEMBLE, NUMBA, PARAMETERS, Language
 from theory.emit.loops import Assign, Expect, Loop, Program, Statement, logarithms
 from theory.emit.text import text
 
@@ -97,9 +97,9 @@ class _Writer:
         return self.language.write("work", row, self.code(expr), op)
 
     def expect(self, node: Expect) -> str:
-        t, k, n = node.table.upper(), node.k, node.size
-        rows = f"R_MEAN_{t} + {k} * {n}, R_COV_{t}, R_{t} + {k} * {n}, R_LSE_{t} + {k}"
-        arguments = f"{n}, {rows}, R_SLOPE_{t} + {k} * SLOPES({n}), slopes"
+        t, n = node.table.upper(), node.size
+        rows = f"R_MEAN_{t}, R_COV_{t}, R_{t}, R_LSE_{t}, R_SLOPE_{t}"
+        arguments = f"{self.system.q.size}, {n}, {rows}, slopes"
         if node.fixed is None:
             return self.language.call("expect", f"work, {arguments}")
         return self.language.call("expect_fixed", f"work, p, {node.fixed}, {arguments}")
@@ -107,11 +107,9 @@ class _Writer:
     def expect_tangents(self) -> list[str]:
         out = []
         for name, node in self.program.laws.items():
-            t, n, k = name.upper(), node.size, self.program.k
-            rows = f"R_SLOPE_{t} + {k} * SLOPES({n}), R_{t} + {k} * {n}"
-            tangents = f"R_D_MEAN_{t} + {k} * {n}, R_D_COV_{t}, R_D_{t} + {k} * {n}, R_D_LSE_{t} + {k}"
-            call = self.language.call("expect_tangent", f"work, {n}, {rows}, {tangents}")
-            out += self.language.loop(str(k), str(self.system.q.size), [call])
+            t, n = name.upper(), node.size
+            rows = f"R_SLOPE_{t}, R_{t}, R_D_MEAN_{t}, R_D_COV_{t}, R_D_{t}, R_D_LSE_{t}"
+            out.append(self.language.call("expect_tangent", f"work, {self.system.q.size}, {n}, {rows}"))
         return out
 
     # --- parts ------------------------------------------------------------------------------------------------------
@@ -241,7 +239,14 @@ system: {hash}
 
 States y, N of them: x (K, R), coordinates of the mean vectors in a span of R directions, then theta (K).
 Parameters p: {parameters}; nu (L, R) in the same coordinates.
-`work` holds WORK + N rows. Needed in scope: {needs}."""
+`work` holds WORK + N rows. Needed in scope: {needs}.
+
+    expect(work, K, n, mean, cov, softmax, lse, slope, slopes)
+        E softmax and E logsumexp of n Gaussian logits, the last of them zero, under K components. All arguments after
+        n are rows of work: means (K, n) and one covariance (n, n) in; softmax (K, n) and logsumexp (K) out. With
+        slopes also what expect_tangent needs, (K, SLOPES(n)).
+    expect_tangent(work, K, n, slope, softmax, d_mean, d_cov, d_softmax, d_lse)
+        the change of both, (K, n) and (K), with that of the means, (K, n), and of the covariance, (n, n)."""
 
 
 def _render(system: ClosedSystem, name: str, title: str, language: Language, what: str, needs: str) -> str:
@@ -271,4 +276,4 @@ def cuda(system: ClosedSystem, name: str = "system", title: str = "gradient flow
     """Text for CUDA C++ (and, with DEVICE empty, for a host compiler)."""
     # Rows: double*, or what is indexed alike.
     needs = "DEVICE, UNROLL, ROLL, Rows, K, L, R, SLOPES, weights, expect, expect_fixed, expect_tangent"
-    return _render(system, name, title, CUDA, "device functions for CUDA C++", needs)
+    return _render(system, name, title, CUDA_ENSEMBLE, "device functions for CUDA C++", needs)

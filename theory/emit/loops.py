@@ -39,13 +39,13 @@ class Assign:
 
 @dataclass(frozen=True)
 class Expect:
-    """Expectations under one component k: softmax → `table`[k, :], logsumexp → `lse`[k], from mean[k, :] and cov.
+    """Expectations under all components k at once: softmax → `table`[k, :], logsumexp → `lse`[k], of logits with means
+    mean[k, :] and the common covariance cov.
 
     fixed: the number of this law among those with a covariance that no state moves; None for the others.
     """
 
     table: str
-    k: Symbol
     size: Symbol
     fixed: int | None
 
@@ -169,9 +169,8 @@ class Program:
         """Overlaps, laws, expectations, scalar tables."""
         laws = [row for row in self.law_equations if not self._is_fixed(row[0])]
         numbers = {name: number for number, name in enumerate(self.fixed_laws)}
-        expectations = [Expect(name, self.k, node.size, numbers.get(name)) for name, node in self.laws.items()]
         out = self._nests([*self.overlap_equations, *laws])
-        out += [Loop(self.k, self.system.q.size, (node,)) for node in expectations]
+        out += [Expect(name, node.size, numbers.get(name)) for name, node in self.laws.items()]
         return out + self._nests(self.scalar_tables)
 
     def _is_fixed(self, target: Indexed) -> bool:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
+from functools import cache
 from pathlib import Path
+
+import pytest
 
 
 class CompileError(RuntimeError):
@@ -19,10 +22,15 @@ def library() -> Path | None:
     return max(found, default=None)
 
 
+@cache
 def compile_cuda(source: str, architecture: str, options: tuple[str, ...] = ()) -> tuple[bytes, str]:
-    """Machine code of a CUDA source for an architecture such as sm_90, and the log. Raises CompileError."""
+    """Machine code of a CUDA source for an architecture such as sm_90, and the log.
+
+    Raises CompileError; skips the test where the compiler is not installed.
+    """
     path = library()
-    assert path is not None
+    if path is None:
+        pytest.skip("nvidia-cuda-nvrtc is not installed: no CUDA source was compiled")
     nvrtc = ctypes.CDLL(str(path))
     program = ctypes.c_void_p()
     text = ctypes.c_char_p(source.encode())

@@ -1,0 +1,48 @@
+"""The rules for three and more logits behind C pointers: compiled once for all systems, and linked to them by name.
+
+solvers.compiled executes a copy of this file in the cache. As a part of every kernel of every system the rules would
+take ten seconds of compilation each time.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+from numba import cfunc, types
+
+from solvers.integrate.cubature import integrate
+from solvers.integrate.linked import ARGUMENTS
+from solvers.integrate.protocol import ENTRY
+from solvers.integrate.simd import W
+from solvers.integrate.sums import moment_rows
+
+carray: Any = numba.carray  # type: ignore[attr-defined]
+
+
+@cfunc(types.void(*ARGUMENTS), **ENTRY)
+def entry(
+    means: Any,
+    covs: Any,
+    count: int,
+    rows: int,
+    n: int,
+    points: Any,
+    length: int,
+    place: int,
+    values: Any,
+    moments: Any,
+    products: int,
+    errors: Any,
+    estimates: int,
+) -> None:
+    """`integrate` with arrays as pointers; products, estimates: 1 if there is room for moments, for errors."""
+    integrate(
+        carray(means, (count, rows, n - 1)),
+        carray(covs, (count, n - 1, n - 1)),
+        carray(points, (length, W)),
+        place,
+        carray(values, (count, rows, n + 1)),
+        carray(moments, (count, rows, moment_rows(n - 1) * products)),
+        carray(errors, (count, rows * estimates)),
+    )

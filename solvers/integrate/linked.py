@@ -1,0 +1,18 @@
+"""The name and the arguments of the machine code of library.py."""
+
+from numba import types
+
+__all__ = ["ARGUMENTS", "SYMBOL"]
+
+SYMBOL = "modecollapse_integrate"
+_REALS, _NUMBER = types.CPointer(types.float64), types.int64
+ARGUMENTS = (
+    _REALS,  # means
+    _REALS,  # covs
+    *[_NUMBER] * 3,  # count, rows, n
+    _REALS,  # points
+    *[_NUMBER] * 2,  # length, place
+    _REALS,  # values
+    *(_REALS, _NUMBER),  # moments, products
+    *(_REALS, _NUMBER),  # errors, estimates
+)

@@ -1,0 +1,68 @@
+"""Fixed nodes of the rules for three and more directions, as rows of vectors for compiled code. No numba here."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from solvers.expectations.quadrature import REPLICATES, grid, sobol
+
+__all__ = ["DIRECTORY", "LARGEST", "nodes"]
+
+Array = NDArray[np.float64]
+
+LARGEST = 16
+"""Logits that compiled expectations can do: components, and modes."""
+DIRECTORY = LARGEST
+"""The last rows, one for each number of differences of logits: [start row, number of vectors, ...].
+
+Row 3 is for the lattice, whatever the number of differences; rows 1 and 2, for the lattice shifted two ways.
+"""
+
+
+def nodes(*logits: int, width: int, first: int = 0, shifted: bool = False) -> Array:
+    """All nodes for expectations of so many logits, and the directory: (rows, width), to be appended to `first` rows.
+
+    A vector of the lattice is x, y, z ≥ 0 and the weight, of which each of the eight nodes (±x, ±y, ±z) has one part.
+    A vector of Sobol points is two points z, z'; their antipodes go with them. Replicates follow each other.
+    shifted: the lattice also in the two positions that error estimates compare it with.
+    """
+    sizes = {n - 1 for n in logits}
+    parts = {size: _points(size, width) for size in sizes if size > 3}
+    if any(size >= 3 for size in sizes):
+        parts |= {3: _lattice(0, width)} | ({1: _lattice(1, width), 2: _lattice(2, width)} if shifted else {})
+    directory = np.zeros((DIRECTORY, width))
+    for place, part in parts.items():
+        directory[place, :2] = first, part.shape[0]
+        first += part.shape[0] * part.shape[1]
+    rows = [part.reshape(-1, width) for part in parts.values()]
+    return np.concatenate([*rows, directory])
+
+
+@lru_cache(maxsize=4)
+def _lattice(shift: int, width: int) -> Array:
+    """(vectors, 4, width)."""
+    z, weight = grid(3, 0, 0, shift)
+    octant = (z > -1e-9).all(axis=1)
+    z, weight = z[octant], weight[octant]
+    on_plane = (z < 1e-9).sum(axis=1)  # a node on a plane is its own mirror image
+    return _vectors(np.column_stack([np.abs(z), weight / 2.0**on_plane]), width)
+
+
+@lru_cache(maxsize=16)
+def _points(size: int, width: int) -> Array:
+    """(vectors, 2 size, width)."""
+    halves = []
+    for copy in range(REPLICATES):
+        z, _ = sobol(size, copy)
+        halves.append(z[: len(z) // 2].reshape(-1, 2 * size))
+    return _vectors(np.concatenate(halves), width)
+
+
+def _vectors(rows: Array, width: int) -> Array:
+    """(m, c) as (⌈m / width⌉, c, width), padded with zeros."""
+    count = -(-len(rows) // width)
+    padded = np.pad(rows, ((0, count * width - len(rows)), (0, 0)))
+    return np.ascontiguousarray(padded.reshape(count, width, -1).swapaxes(1, 2))

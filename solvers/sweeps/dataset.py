@@ -1,0 +1,97 @@
+"""The dataset of a sweep: which variables it has, and how they follow from the journal."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from solvers.sweeps import moments
+
+__all__ = ["PROBABILITIES", "VIEW", "Layout", "summaries", "template"]
+
+Array = NDArray[np.float64]
+
+VIEW = 64  # points of the dataset that are written together, along each key
+PROBABILITIES = {
+    "collapsed": "probability that some mode has less than half its mass at the last time",
+    "aligned": "probability that besides two components share a dominant mode",
+    "vanished": "probability that some weight is below 0.01 at the last time",
+}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Points of the grid by key, how many of them make a unit of work, and how many parts their starts have.
+
+    coordinates: by key. block: points of a unit along each key. parts: of the starts of a point.
+    """
+
+    coordinates: dict[str, NDArray[Any]]
+    block: tuple[int, ...]
+    parts: int
+    quantities: tuple[str, ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(len(values) for values in self.coordinates.values())
+
+    @property
+    def units(self) -> int:
+        """How many units of work there are."""
+        return math.prod(-(-n // b) for n, b in zip(self.shape, self.block, strict=True)) * self.parts
+
+
+def summaries(sums: Array, quantities: tuple[str, ...]) -> dict[str, NDArray[Any]]:
+    """Variables of the dataset from the journal (*shape, parts, Q + 1, 3); points with parts missing are nan."""
+    total = moments.merged(sums)
+    out: dict[str, NDArray[Any]] = {}
+    for i, quantity in enumerate(quantities):
+        out[quantity] = moments.mean(total[..., i, :])
+        if quantity in PROBABILITIES:
+            out[f"{quantity}_low"], out[f"{quantity}_high"] = moments.wilson(total[..., i, :])
+        else:
+            out[f"{quantity}_se"] = moments.standard_error(total[..., i, :])
+    known = ~np.isnan(total[..., -1, moments.COUNT])
+    for name, column in (("samples", moments.COUNT), ("failed", moments.SUM)):
+        out[name] = np.where(known, total[..., -1, column], 0).astype(np.int64)
+    return out
+
+
+def template(layout: Layout, attributes: dict[str, Any]) -> xr.Dataset:
+    """The dataset before anything is known. Nothing but metadata is written of it."""
+    dims = tuple(layout.coordinates)
+    shape = (1,) * len(dims)
+    variables: dict[str, xr.Variable] = {}
+    for name, values in summaries(
+        np.full((*shape, 1, len(layout.quantities) + 1, 3), np.nan), layout.quantities
+    ).items():
+        blank = np.broadcast_to(values, layout.shape)
+        variables[name] = xr.Variable(dims, blank, {"units": _units(name), "long_name": _meaning(name)})
+        # Zarr leaves out chunks that hold nothing but the fill value.
+        fill = np.nan if blank.dtype == np.float64 else 0
+        variables[name].encoding = {"chunks": tuple(min(n, VIEW) for n in layout.shape), "fill_value": fill}
+    return xr.Dataset(
+        variables, coords={key: (key, values) for key, values in layout.coordinates.items()}, attrs=attributes
+    )
+
+
+def _units(name: str) -> str:
+    return "nat" if name in ("objective", "objective_se", "mode_mass_distance", "mode_mass_distance_se") else "1"
+
+
+def _meaning(name: str) -> str:
+    if name in ("samples", "failed"):
+        return {"samples": "starts solved, 0 where none yet", "failed": "of these, starts that failed"}[name]
+    if name in PROBABILITIES:
+        return PROBABILITIES[name]
+    base, _, suffix = name.rpartition("_")
+    if suffix in ("low", "high") and base in PROBABILITIES:
+        return (
+            f"{'lower' if suffix == 'low' else 'upper'} end of the {moments.CONFIDENCE:.0%} Wilson interval of {base}"
+        )
+    return f"standard error of {base}" if suffix == "se" else f"mean of {name} over samples, at the last time"

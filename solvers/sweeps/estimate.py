@@ -1,0 +1,142 @@
+"""What a sweep will cost, from a small pilot."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import t as student
+
+from solvers.problem import Problem
+from solvers.sweeps import executors
+from solvers.sweeps.dataset import VIEW, summaries
+from solvers.sweeps.plan import Sweep
+from solvers.sweeps.prepare import layout, prepare, refined
+from solvers.sweeps.refine import Rounds
+from solvers.sweeps.work import PIECE, Options, end_state
+
+__all__ = ["Estimate", "estimate"]
+
+PILOTS = 12
+BLOCK = 4096  # bytes that a file system takes for a file besides what is in it, at most
+LONG_ENOUGH = 0.2  # seconds; shorter timings are repeated with more starts
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """points, starts: of the whole grid, and of the first round of a refined one (else the same).
+
+    units, files: how the work is cut, files in the store. seconds: of one worker, the mean and its 95 % interval over
+    pilot points. workers. memory: bytes one worker had at most so far. store: bytes, at most.
+    """
+
+    points: int
+    starts: int
+    first_points: int
+    first_starts: int
+    units: int
+    files: int
+    seconds: tuple[float, float, float]
+    workers: int
+    memory: float
+    store: int
+
+    def __str__(self) -> str:
+        rate = self.starts / self.seconds[0]
+        mean, low, high = (_duration(s / self.workers) for s in self.seconds)
+        workers = "1 worker" if self.workers == 1 else f"{self.workers} workers"
+        lines = [
+            f"{self.points} points, {self.starts} starts, in {self.units} units of work",
+            f"time: about {mean} ({low} to {high}) on {workers}, at {rate:.3g} starts a second each",
+        ]
+        if self.first_points < self.points:
+            first = _duration(self.seconds[0] / self.workers * self.first_starts / self.starts)
+            lines.append(
+                f"refined: between {self.first_points} points ({first}), the first round, and all of them, "
+                "depending on the length of the contour"
+            )
+        lines.append(f"memory: {_bytes(self.memory)} a worker, whatever the number of points and starts")
+        lines.append(f"store: at most {_bytes(self.store)} in {self.files} files")
+        return "\n".join(lines)
+
+
+def estimate(sweep: Sweep, *, workers: int | None = None, options: Options | None = None) -> Estimate:
+    """Plan a sweep and time some of its starts, spread over the grid; nothing is written.
+
+    The interval is that of the mean over PILOTS points; what it leaves out is that workers may slow each other down,
+    by sharing memory or a core.
+    """
+    options = options or Options()
+    prepare(sweep, options)
+    # Multiples of the golden ratio spread over the grid in its order, whatever its shape.
+    chosen = sorted({int(i * 0.6180339887498949 % 1 * sweep.points) for i in range(PILOTS)})
+    costs = []
+    for flat in chosen:
+        index = tuple(int(i) for i in np.unravel_index(flat, sweep.shape))
+        costs.append(_seconds_a_start(sweep.problem(index), options))
+    mean = float(np.mean(costs))
+    if len(costs) > 1:
+        half = float(student.ppf(0.975, len(costs) - 1) * np.std(costs, ddof=1) / np.sqrt(len(costs)))
+    else:
+        half = 0.0
+    plan = layout(sweep)
+    views = math.prod(-(-n // VIEW) for n in plan.shape)
+    quantities = len(sweep.quantities)
+    variables = len(summaries(np.full((1, 1, quantities + 1, 3), np.nan), sweep.quantities))
+    files = plan.units + variables * (views + 1) + 2 * len(plan.shape) + 4
+    first_points, first_starts = sweep.points, sweep.starts
+    if sweep.refine is not None:
+        knots = Rounds(sweep.shape, refined(sweep), sweep.refine.levels).knots[0]
+        first_points = int(np.prod([len(k) for k in knots]))
+        first_starts = int(np.broadcast_to(sweep.samples, sweep.shape)[np.ix_(*knots)].sum())
+    return Estimate(
+        points=sweep.points,
+        starts=sweep.starts,
+        first_points=first_points,
+        first_starts=first_starts,
+        units=plan.units,
+        files=files,
+        seconds=(sweep.starts * mean, sweep.starts * max(mean - half, min(costs)), sweep.starts * (mean + half)),
+        workers=max(1, min(workers or executors.cores(), plan.units)),
+        memory=_peak_memory(),
+        store=sweep.points * (plan.parts * (quantities + 1) * 24 + variables * 8) + files * BLOCK,
+    )
+
+
+def _seconds_a_start(problem: Problem, options: Options) -> float:
+    count = min(16, problem.init.samples)
+    while True:
+        begun = time.perf_counter()
+        end_state(problem, range(count), options)
+        taken = time.perf_counter() - begun
+        if taken >= LONG_ENOUGH or count == min(problem.init.samples, PIECE):
+            return taken / count
+        count = min(4 * count, problem.init.samples, PIECE)
+
+
+def _peak_memory() -> float:
+    """Bytes this process had at most; nan where the system does not say."""
+    try:
+        import resource
+    except ImportError:
+        return float("nan")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return float(peak * (1 if sys.platform == "darwin" else 1024))
+
+
+def _duration(seconds: float) -> str:
+    for size, unit in ((86400.0, "days"), (3600.0, "h"), (60.0, "min")):
+        if seconds >= size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.1f} s"
+
+
+def _bytes(size: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if not size >= 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.3g} TB"

@@ -1,0 +1,94 @@
+"""Before a sweep begins: its closed systems, how it is cut into units, and where its numbers come from."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from dataclasses import asdict
+from typing import Any
+
+from solvers.problem import ProblemError
+from solvers.sweeps.dataset import Layout
+from solvers.sweeps.plan import Index, Sweep
+from solvers.sweeps.store import FORMAT
+from solvers.sweeps.work import PART, Options, end_state, kind, listed, versions
+
+__all__ = ["attributes_of", "identity", "layout", "prepare", "refined"]
+
+UNIT = 16384  # starts of a unit of several points ...
+FEWEST = 64  # ... unless that made fewer units than this
+
+
+def prepare(sweep: Sweep, options: Options) -> tuple[dict[str, Index], list[str]]:
+    """The systems of a sweep with a point where each is met, and the backends.
+
+    One start of every kind of problem is solved. Machine code is made on the way, once, before all workers would.
+    Raises  ProblemError if a quantity is not known, BackendError if the backend cannot solve a kind of problem.
+    """
+    ranges = []
+    for axis in sweep.axes:
+        floats = all(isinstance(value, float) for value in axis.values)
+        ranges.append(range(1 if floats else len(axis.values)))
+    first: dict[Any, Index] = {}
+    for index in itertools.islice(itertools.product(*ranges), 10_000):
+        first.setdefault(kind(sweep.problem(index)), index)
+    systems: dict[str, Index] = {}
+    backends = set()
+    for index in first.values():
+        problem = sweep.problem(index)
+        ds = end_state(problem, range(1), options)
+        for quantity in sweep.quantities:
+            if quantity not in ds:
+                raise ProblemError(f"{sweep.name}: output.quantities: {quantity}: not known; allowed: {listed(ds)}")
+        systems.setdefault(str(ds.attrs["system"]), index)
+        backends.add(str(ds.attrs["backend"]))
+    return systems, sorted(backends)
+
+
+def identity(sweep: Sweep, options: Options, systems: dict[str, Index]) -> dict[str, Any]:
+    """What decides the numbers of a sweep, by the name that messages use."""
+    content = {
+        "problem": sweep.base,
+        "grid": {axis.key: list(axis.values) for axis in sweep.axes},
+        "quantities": list(sweep.quantities),
+        "refine": asdict(sweep.refine) if sweep.refine else None,
+        **asdict(options),
+        "systems": sorted(systems),
+    }
+    return dict(json.loads(json.dumps(content, default=str)))
+
+
+def attributes_of(sweep: Sweep, systems: dict[str, Index], plan: dict[str, Any]) -> dict[str, Any]:
+    """Where the numbers come from. plan, grid, systems and versions are JSON, sweep and problem TOML."""
+    return {
+        "format": FORMAT,
+        "sweep": sweep.text,
+        "problem": sweep.base_text,
+        "grid": json.dumps({axis.key: list(axis.values) for axis in sweep.axes}, default=str),
+        "systems": json.dumps(systems),
+        "plan": json.dumps(plan),
+        "backend": ", ".join(plan["backend"]),
+        "rtol": plan["rtol"],
+        "atol": plan["atol"],
+        "seed": sweep.problem((0,) * len(sweep.shape)).init.seed,
+        "versions": versions(),
+        "command": "python -m solvers sweep",
+    }
+
+
+def layout(sweep: Sweep) -> Layout:
+    """How a sweep is cut into units: small enough to lose little by a kill, large enough to be worth a message."""
+    most = int(sweep.samples.max())
+    together = max(1, min(UNIT // max(most, 1), sweep.points // FEWEST))
+    block = [1] * len(sweep.shape)
+    if sweep.refine is None:  # which goes by points
+        for i in reversed(range(len(block))):
+            block[i] = min(sweep.shape[i], together)
+            together //= block[i]
+    coordinates = {axis.key: axis.coordinate for axis in sweep.axes}
+    return Layout(coordinates, tuple(block), -(-most // PART), sweep.quantities)
+
+
+def refined(sweep: Sweep) -> tuple[bool, ...]:
+    """Along which keys a refined sweep halves its cells: those with three numbers or more."""
+    return tuple(axis.numerical and len(axis.values) > 2 for axis in sweep.axes)

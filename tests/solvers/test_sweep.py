@@ -1,0 +1,307 @@
+"""Sweeps: the numbers are those of solve, whatever the workers and interruptions; one writer, and no foreign stores."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import warnings
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from solvers import results
+from solvers.flow import solve
+from solvers.problem import ProblemError
+from solvers.results import OutputError, ResultError
+from solvers.sweeps import work
+from solvers.sweeps.estimate import estimate
+from solvers.sweeps.moments import moments
+from solvers.sweeps.run import Interrupted, run
+from tests.solvers.sweep_cases import ROOT, SMALL, command, process, same_bits, sweep, swept
+
+JOURNAL = "journal/moments/c"
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A store that was never interrupted; not to be changed."""
+    folder = tmp_path_factory.mktemp("whole")
+    swept(folder)
+    return folder / "out.zarr"
+
+
+@pytest.fixture
+def copied(whole, tmp_path):
+    return shutil.copytree(whole, tmp_path / "copied.zarr")
+
+
+def test_points_are_means_over_the_samples_of_solve(whole) -> None:
+    ds = results.open(whole)
+    assert ds.sizes == {"target.separation": 4, "family.learn": 2}
+    assert ds["family.learn"].values.tolist() == ['["means"]', '["means", "weights"]']
+    np.testing.assert_array_equal(ds["target.separation"], [1.0, 2.0, 3.0, 4.0])
+    assert (ds.samples == 40).all()
+    assert (ds.failed == 0).all()
+    for point in (
+        {"target.separation": 3.0, "family.learn": '["means", "weights"]'},
+        {"target.separation": 1.0, "family.learn": '["means"]'},
+    ):
+        here = ds.sel(point)
+        problem = results.problem_of(here)
+        one = solve(problem, backend="numba")
+        assert problem.target.c[0, 0] == point["target.separation"] ** 2
+        for name in ("collapsed", "aligned", "vanished"):
+            assert here[name] == one[name].values.mean()
+            assert here[f"{name}_low"] <= here[name] <= here[f"{name}_high"]
+        # the same trajectories to the bit, so the same mean
+        assert here["objective"] == moments(one.objective.values[:, -1])[1] / 40
+        assert json.loads(ds.attrs["systems"]).keys() == {one.attrs["system"]}
+    assert ds.collapsed.sel({"target.separation": 4.0}).min() > 0
+    assert ds.attrs["seed"] == 0
+    assert ds.attrs["backend"] == "numba"
+    assert ds.attrs["sweep"] == SMALL
+    assert ds.objective.attrs["units"] == "nat"
+
+
+def test_other_workers_give_the_same_bits(whole, tmp_path) -> None:
+    run(sweep(), tmp_path / "two.zarr", workers=2)
+    assert same_bits(results.open(whole), results.open(tmp_path / "two.zarr"))
+    # control: another seed does not
+    assert not same_bits(results.open(whole), swept(tmp_path, SMALL, ("samples = 40", "samples = 40\nseed = 1")))
+
+
+def test_starts_in_parts_and_pieces(whole, tmp_path, monkeypatch) -> None:
+    """Many starts are summed in parts, computed in pieces; the pieces do not change a bit."""
+    monkeypatch.setattr(work, "PIECE", 7)
+    assert same_bits(results.open(whole), swept(tmp_path))
+    monkeypatch.setattr(work, "PART", 16)
+    monkeypatch.setattr("solvers.sweeps.prepare.PART", 16)
+    parts = swept(tmp_path, name="parts.zarr")
+    np.testing.assert_array_equal(parts.collapsed, results.open(whole).collapsed)
+    np.testing.assert_allclose(parts.objective, results.open(whole).objective, rtol=1e-13)
+    np.testing.assert_array_equal(parts.samples, 40)
+
+
+def test_systems_and_sample_counts_may_change_along_the_grid(tmp_path) -> None:
+    grid = '"flow.weights" = ["softmax", "fisher-rao"]\n"init.samples" = [3, 30]\n'
+    ds = swept(tmp_path, SMALL, ('"target.separation" = {start = 1.0, stop = 4.0, count = 4}\n', grid))
+    assert len(json.loads(ds.attrs["systems"])) == 2
+    np.testing.assert_array_equal(ds.samples.isel({"init.samples": 1}), 30)
+    two = ds.objective.isel({"init.samples": 1, "family.learn": 1})
+    assert two[0] != two[1]
+
+
+def test_failed_starts_are_counted_and_left_out(tmp_path, monkeypatch) -> None:
+    honest = work.flow.solve
+
+    def failing(problem, **options):
+        ds = honest(problem, **options)
+        ds["status"][:3] = 1
+        for name in ("collapsed", "aligned", "vanished"):
+            ds[name][:3] = -1
+        ds["objective"][:3] = np.nan
+        return ds
+
+    monkeypatch.setattr(work.flow, "solve", failing)
+    done = run(sweep(), tmp_path / "out.zarr", workers=1)
+    assert (done.failed, done.starts) == (24, 320)
+    ds = results.open(tmp_path / "out.zarr")
+    np.testing.assert_array_equal(ds.failed, 3)
+    assert np.isfinite(ds.objective).all()
+
+
+def test_interrupted_and_resumed_in_this_process(whole, tmp_path) -> None:
+    def interrupt(done, total):
+        if done >= 120:
+            raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted, match=r"3 of 8 points are done, continue with: .*sweep.toml --out .* --resume"):
+        run(sweep(), tmp_path / "out.zarr", workers=1, progress=interrupt)
+    half = results.open(tmp_path / "out.zarr")
+    assert int((half.samples > 0).sum()) == 3
+    assert np.isnan(half.collapsed.values[half.samples == 0]).all()
+    seen = []
+    run(sweep(), tmp_path / "out.zarr", workers=1, resumed=True, progress=lambda done, total: seen.append(done))
+    assert seen[0] == 120
+    assert same_bits(results.open(whole), results.open(tmp_path / "out.zarr"))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="sends POSIX signals")
+def test_killed_at_random_moments_and_resumed(whole, tmp_path) -> None:
+    """SIGKILL, wherever it hits: starting, writing, or after the end; workers end with their parent."""
+    (tmp_path / "sweep.toml").write_text(SMALL)
+    rng = np.random.default_rng(int(os.environ.get("SWEEP_KILL_SEED", "0")))
+    out = tmp_path / "out.zarr"
+    for _ in range(2):
+        resume = ["--resume"] if out.exists() else []
+        with subprocess.Popen(command(tmp_path / "sweep.toml", "--out", out, "--quiet", *resume), cwd=ROOT) as running:
+            try:
+                running.wait(rng.uniform(1.0, 3.0))
+            except subprocess.TimeoutExpired:
+                running.kill()
+    done = process(tmp_path / "sweep.toml", "--out", out, *(["--resume"] if out.exists() else []))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"{out}: 8 points, 320 starts\n"
+    assert same_bits(results.open(whole), results.open(out))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="sends POSIX signals")
+def test_ctrl_c_exits_130_and_says_how_to_go_on(tmp_path) -> None:
+    (tmp_path / "sweep.toml").write_text(SMALL.replace("samples = 40", "samples = 400000"))
+    out = tmp_path / "out.zarr"
+    script = (
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "from solvers.__main__ import app; app(sys.argv[1:])"
+    )
+    arguments = [
+        sys.executable,
+        "-c",
+        script,
+        "sweep",
+        str(tmp_path / "sweep.toml"),
+        "--out",
+        str(out),
+        "--workers",
+        "2",
+    ]
+    with subprocess.Popen(
+        arguments, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as running:
+        while not out.exists() and running.poll() is None:
+            time.sleep(0.05)
+        os.killpg(running.pid, signal.SIGINT)  # as a terminal does: to every process of the group
+        stdout, stderr = running.communicate(timeout=60)
+    assert (running.returncode, stdout) == (130, "")
+    assert stderr.startswith("interrupted; 0 of 8 points are done, continue with: python -m solvers sweep ")
+    assert stderr.endswith("--resume\n")
+    assert stderr.count("\n") == 1
+
+
+def test_two_writers_on_one_store_are_refused(copied) -> None:
+    from solvers.sweeps.dataset import Layout
+    from solvers.sweeps.store import Store
+
+    first = Store(copied, Layout({}, (), 1, ()))
+    first.take()
+    with pytest.raises(OutputError, match=f"is being written by process {os.getpid()} on .*; must have one writer"):
+        run(sweep(), copied, workers=1, resumed=True)
+    done = process_of(copied)
+    assert done.returncode == 2
+    assert f"is being written by process {os.getpid()}" in done.stderr
+    first.release()
+    run(sweep(), copied, workers=1, resumed=True)
+
+
+def process_of(store):
+    path = store.parent / "sweep.toml"
+    path.write_text(SMALL)
+    return process(path, "--out", store, "--resume")
+
+
+def test_an_existing_or_missing_store(copied, tmp_path) -> None:
+    with pytest.raises(OutputError, match="exists; must be a new name, or the store of this sweep with --resume"):
+        run(sweep(), copied, workers=1)
+    with pytest.raises(ResultError, match=r"none\.zarr: does not exist; must be the store of a sweep"):
+        run(sweep(), tmp_path / "none.zarr", workers=1, resumed=True)
+    with pytest.raises(OutputError, match=r"folder .*none does not exist"):
+        run(sweep(), tmp_path / "none" / "out.zarr", workers=1)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["copied.zarr"]
+
+
+CHANGES = {
+    "problem": ("dimension = 8", "dimension = 9"),
+    "grid": ("stop = 4.0", "stop = 5.0"),
+    "quantities": ("[grid]", '[output]\nquantities = ["collapsed"]\n[grid]'),
+    "refine": ("[grid]", "[refine]\n[grid]"),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_the_store_of_another_sweep_is_refused(copied, name) -> None:
+    before = (copied / "zarr.json").read_bytes()
+    with pytest.raises(ResultError, match=f"was begun with {name} = .*, here it is .*; must be the same sweep"):
+        run(sweep(SMALL, CHANGES[name]), copied, workers=1, resumed=True)
+    with pytest.raises(ResultError, match="was begun with rtol = 1e-08, here it is 1e-06"):
+        run(sweep(), copied, workers=1, resumed=True, options=work.Options(rtol=1e-6))
+    assert (copied / "zarr.json").read_bytes() == before
+
+
+def test_foreign_and_broken_stores_are_refused(copied, tmp_path) -> None:
+    (tmp_path / "empty").mkdir()
+    xr.Dataset({"x": 1.0}).to_zarr(tmp_path / "foreign.zarr", zarr_format=3, consolidated=False)
+    refused = {
+        "empty": "cannot be read as Zarr",
+        "foreign.zarr": "is not the store of a sweep; must be written by",
+    }
+    for name, message in refused.items():
+        with pytest.raises(ResultError, match=message):
+            run(sweep(), tmp_path / name, workers=1, resumed=True)
+        with pytest.raises(ResultError, match=message):
+            results.open(tmp_path / name)
+    (copied / "zarr.json").write_text("{")
+    with pytest.raises(ResultError, match="cannot be read as Zarr"):
+        run(sweep(), copied, workers=1, resumed=True)
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda b: b[: len(b) // 2], lambda b: b"", lambda b: b[:-3] + bytes([b[-3] ^ 1]) + b[-2:]]
+)
+def test_a_damaged_journal_is_refused_by_name_and_mended_by_deleting_the_file(whole, copied, damage) -> None:
+    victim = copied / JOURNAL / "2" / "1" / "0" / "0" / "0"
+    victim.write_bytes(damage(victim.read_bytes()))
+    with pytest.raises(ResultError, match=r"journal/moments/c/2/1/0/0/0 is damaged .* delete that file"):
+        run(sweep(), copied, workers=1, resumed=True)
+    victim.unlink()
+    run(sweep(), copied, workers=1, resumed=True)
+    assert same_bits(results.open(whole), results.open(copied))
+
+
+def test_resuming_with_other_versions_warns(copied) -> None:
+    path = copied / "zarr.json"
+    here = json.loads(path.read_text())
+    versions = json.loads(here["attributes"]["versions"]) | {"numpy": "1.0"}
+    here["attributes"]["versions"] = json.dumps(versions)
+    path.write_text(json.dumps(here))
+    with pytest.warns(results.ResultWarning, match=r"was begun with numpy 1\.0, here .*; last bits may differ"):
+        run(sweep(), copied, workers=1, resumed=True)
+
+
+def test_what_a_sweep_cannot_average_is_refused_before_anything_is_written(tmp_path) -> None:
+    with pytest.raises(ProblemError, match=r"output.quantities: entropy: not known; allowed: objective, .*collapsed"):
+        run(sweep(SMALL, ("[grid]", '[output]\nquantities = ["entropy"]\n[grid]')), tmp_path / "out.zarr")
+    (tmp_path / "sweep.toml").write_text(SMALL.replace("start = 1.0", "start = -1.0"))
+    done = process(tmp_path / "sweep.toml", "--out", tmp_path / "out.zarr")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "target.separation: is -1; must be a number >= 0" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "out.zarr").exists()
+
+
+def test_a_dry_run_plans_and_writes_nothing(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    plan = estimate(sweep(SMALL, ("[grid]", "[refine]\nlevels = 1\n[grid]")), workers=2)
+    assert (plan.points, plan.starts, plan.units, plan.workers) == (8, 320, 8, 2)
+    assert (plan.first_points, plan.first_starts) == (6, 240)  # separations 1, 3, 4
+    low, high = plan.seconds[1:]
+    assert 0 < low <= plan.seconds[0] <= high
+    text = str(plan)
+    assert "8 points, 320 starts, in 8 units of work" in text
+    assert "on 2 workers" in text
+    assert "refined: between 6 points" in text
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_dataset_follows_from_the_journal(copied) -> None:
+    """Written now and then, it may lag behind; resuming brings it up to date."""
+    shutil.rmtree(copied / "collapsed" / "c")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert np.isnan(results.open(copied).collapsed).all()
+        run(sweep(), copied, workers=1, resumed=True)
+        assert np.isfinite(results.open(copied).collapsed).all()
