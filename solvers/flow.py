@@ -19,7 +19,7 @@ from solvers.expectations import gaussian_softmax
 from solvers.integrate import batches
 from solvers.problem import Problem, ProblemError
 from solvers.span import Span
-from solvers.starts import starts
+from solvers.starts import Starts, starts
 
 __all__ = ["solve", "velocity"]
 
@@ -88,7 +88,9 @@ def solve(
     progress: Progress | None = None,
     drop: str | None = None,
     stop_at_equilibrium: bool = False,
+    system: ModuleType | None = None,
     samples: range | None = None,
+    begin: Starts | None = None,
     threads: int | None = None,
 ) -> xr.Dataset:
     """Trajectories of the closed equations from every start of the problem.
@@ -97,7 +99,9 @@ def solve(
     is the maximum over the block, so the tolerances hold for each of them. A block that fails is split until the
     failing trajectory is alone. "numba" and "cupy": solvers.ensembles, compiled for the CPU or an NVIDIA GPU, for up to
     sixteen components and modes. By default numba where it can do the problem, else numpy; the dataset says which.
-    samples: which starts, default all of them. threads: of "numba", default all cores.
+    samples: which starts, default all of them; begin: starts other than the problem's. threads: of "numba", default all
+    cores. drop: a term to leave out; system: closed equations to solve instead of the problem's own, from systems.load.
+    Both exclude compiled backends, which have their own text.
 
     stop_at_equilibrium: with "numba", leave a trajectory once it has come to rest at a stable equilibrium, and add
     `equilibrium` and `spectrum` of the last states (solvers.ensembles.rest).
@@ -118,15 +122,15 @@ def solve(
         )
     if problem.flow.batch is not None:
         raise ProblemError(f"{problem.name}: flow.batch: is for `simulate` in this version; leave it out")
-    module = systems.for_problem(problem, drop=drop)
+    module, own = system or systems.for_problem(problem, drop=drop), drop is None and system is None
     if backend is None:
-        backend = "numba" if drop is None and ensembles.possible(problem) else "numpy"
+        backend = "numba" if own and ensembles.possible(problem) else "numpy"
     if stop_at_equilibrium and backend != "numba":
         raise BackendError(f"{backend}: does not stop at equilibria; allowed with --stop-at-equilibrium: numba")
     if backend in COMPILED:
-        if drop is not None:
+        if not own:
             raise BackendError(f"{backend}: cannot drop a term; allowed with --drop: numpy")
-        begin = starts(problem, samples)
+        begin = begin or starts(problem, samples)
         options: dict[str, Any] = {"rtol": rtol, "atol": atol, "threads": threads, "progress": progress}
         expect = batches.gaussian_softmax
         if stop_at_equilibrium:
@@ -135,9 +139,9 @@ def solve(
         found = ensembles.paths(problem, begin, backend=backend, **options)
         return _dataset(problem, module, *found, backend, rtol, atol, expect)
     backend_module(backend)  # refuses names that it does not know
-    s, m, theta = starts(problem, samples)
+    s, m, theta = begin or starts(problem, samples)
     # A theory without one of its terms need not keep overlaps of vectors: it shall be seen as it is.
-    space = Span.of(problem, s, m) if drop is None else None
+    space = Span.of(problem, s, m) if own else None
     times, count = problem.time.times, len(s)
     out_s, out_m = (
         np.full((count, len(times), *s.shape[1:]), np.nan),
