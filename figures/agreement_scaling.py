@@ -82,7 +82,9 @@ def main(results: Mapping[str, xr.Dataset]) -> Figure:
     panels[0].set_ylabel("standard deviation of a run")
     panels[1].set_ylabel("|simulation − closed equations|")
     panels[2].set_ylabel("standard deviation, or bias")
-    for ax, label in zip(panels, ("particles $n$ a component and step", "Euler step $h$", "dimension $d$"), strict=True):
+    for ax, label in zip(
+        panels, ("particles $n$ a component and step", "Euler step $h$", "dimension $d$"), strict=True
+    ):
         ax.set(xscale="log", yscale="log", xlabel=label)
     panels[1].set_xticks(h, [f"{step:g}" for step in h])
     panels[1].minorticks_off()
@@ -106,10 +108,10 @@ def caption(results: Mapping[str, xr.Dataset]) -> str:
         return ", ".join(f"{entry} {rows[entry][0]:.3f} ± {rows[entry][1]:.3f}" for entry in ENTRIES)
 
     sentences = [
-        f"State at t = {problem.time.end:g} of the gradient flow of KL(q‖p), K = 2, L = 2, weights learned, from one start",
+        f"State at t = {problem.time.end:g} of the gradient flow of KL(q‖p), K = L = 2, weights learned, from one start",
         f"Points: {run['replicas']} replicas of the particle simulation; bars: one standard error",
-        f"(a) Standard deviation of a run against the particles, h = {run['at_step']:g}, d = {problem.dimension}; fitted "
-        f"exponents {told('particles')}",
+        f"(a) Standard deviation of a run against the particles, h = {run['at_step']:g}, d = {problem.dimension}; "
+        f"fitted exponents {told('particles')}",
         f"(b) Distance of the mean of all replicas from the closed equations against the Euler step, {run['many']} "
         f"particles; exponents at h → 0, fitted with a correction of second order, {told('step')}; dashed: a h, from "
         "the fit a h + b h²",
@@ -153,7 +155,7 @@ def _of_spread(found: xr.Dataset, spread: Array) -> Array:
 
 
 def _points(ax: Axes, x: Array, y: Array, error: Array, look: Mapping[str, Any], name: str) -> None:
-    filled = {} if look["marker"] == "x" else {"markerfacecolor": "white"}
+    filled: dict[str, Any] = {} if look["marker"] == "x" else {"markerfacecolor": "white"}
     ax.errorbar(
         x, y, error, fmt=look["marker"], color=look["color"], label=name, elinewidth=0.8, markeredgewidth=0.8, **filled
     )

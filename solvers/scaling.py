@@ -1,8 +1,8 @@
 """How the gap between theory and simulation shrinks: with particles, with the Euler step, and not with the dimension.
 
-One problem is simulated along three lines through one point (n particles, step h, dimension d). Of each entry of s, m and w
-at the last time a run gives the mean over replicas and their standard deviation; the closed equations give the value
-they should have. What is expected:
+One problem is simulated along three lines through one point (n particles, step h, dimension d). Of each entry of s, m
+and w at the last time a run gives the mean over replicas and their standard deviation; the closed equations give the
+value they should have. What is expected:
 
     standard deviation ∝ n^(−1/2)     bias = a h + b h² + O(h³)     neither depends on d, at fixed overlaps and v = u
 """
@@ -48,9 +48,9 @@ def scaling(
     """Mean and spread of the simulation's end, beside the theory's, along up to three lines; of the first start.
 
     Takes
-        particles, steps, dimensions: the points of each line; at_particles, at_step and the problem's own dimension: where
-        the lines stand still; many: particles on the line of steps, where the bias has to be seen; progress: called with
-        the fraction done, from 0 to 1.
+        particles, steps, dimensions: the points of each line; at_particles, at_step and the problem's own dimension:
+        where the lines stand still; many: particles on the line of steps, where the bias has to be seen; progress:
+        called with the fraction done, from 0 to 1.
     Returns
         line, particles, step, dimension (run); theory, mean, spread (run, entry): the theory's value, mean and standard
         deviation over replicas; entry: labels such as m[0,1].

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,8 @@ def calibration(result: dict[str, Any]) -> str:
         for level in map(str, LEVELS):
             count = found["verdict"][level]
             rows.append([part, "verdict", percent(float(level)), *_rate(count, total), "at most the level"])
+            count = found["no allowance"][level]
+            rows.append([part, "no allowance", percent(float(level)), *_rate(count, total), "at most the level"])
             entries = found["t test"][level]
             inside = [name for name, n in entries.items() if _covers(n, total, float(level))]
             low, high = min(entries.values()), max(entries.values())
@@ -87,8 +88,8 @@ def mutations(result: dict[str, Any]) -> str:
     for d in dimensions:
         heading += [f"d = {d}: {PARTS[0]}", PARTS[1], "verdict"]
     return (
-        f"{result['particles']} particles, 32 replicas, step {result['step']:g}; deviations in standard errors beyond what "
-        "is allowed, with the worst entry. The limit is about 7.5.\n\n" + table(heading, rows)
+        f"{result['particles']} particles, 32 replicas, step {result['step']:g}; deviations in standard errors beyond "
+        "what is allowed, with the worst entry. The limit is about 7.5.\n\n" + table(heading, rows)
     )
 
 
@@ -96,6 +97,8 @@ def outcomes(result: dict[str, Any]) -> str:
     """Counts of each outcome in theory and simulation, and of rows in which they differ."""
     rows = []
     for row in result["rows"]:
+        if not row["theory"] + row["simulation"]:
+            continue
         of = [
             f"{row[side]} ({percent(row[f'{side}_interval'][0])}–{percent(row[f'{side}_interval'][1])})"
             for side in ("theory", "simulation")
@@ -103,6 +106,7 @@ def outcomes(result: dict[str, Any]) -> str:
         rows.append(
             [
                 row["weights"],
+                row["scale"],
                 str(row["d"]),
                 row["outcome"],
                 *of,
@@ -115,6 +119,7 @@ def outcomes(result: dict[str, Any]) -> str:
         )
     heading = [
         "weights",
+        "scale",
         "d",
         "outcome",
         "theory",
@@ -127,8 +132,24 @@ def outcomes(result: dict[str, Any]) -> str:
     ]
     return (
         f"{result['samples']} starts, {result['particles']} particles, step {result['step']:g}; in brackets exact 95 % "
-        "intervals.\n\n" + table(heading, rows)
+        "intervals. Outcomes that never occur are left out.\n\n" + table(heading, rows)
     )
+
+
+def scaling(result: dict[str, Any]) -> str:
+    """The fitted exponents of the figure, from its reference numbers."""
+    numbers = result["numbers"]
+    expected = {"particles": "−1/2", "step": "1", "dimension": "0"}
+    of = {"particles": "standard deviation over particles", "step": "bias over the step"}
+    of["dimension"] = "standard deviation over d"
+    rows = [
+        [of[line], entry, f"{value:.3f} ± {width:.3f}", expected[line]]
+        for line, entries in numbers["exponents"].items()
+        for entry, (value, width) in entries.items()
+    ]
+    value, width = numbers["growth"]
+    rows.append(["bias over d at v ≠ u, coefficient of d", "s[0,0]", f"{value:.2e} ± {width:.1e}", "> 0"])
+    return table(["exponent of", "entry", "fitted, 95 %", "expected"], rows)
 
 
 TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
@@ -136,22 +157,24 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "power": power,
     "mutations": mutations,
     "outcomes": outcomes,
+    "scaling": scaling,
 }
+#: The scaling is a figure's, and so are its numbers.
+REFERENCE = Path(__file__).parents[1] / "figures" / "reference" / "agreement_scaling.json"
 
 
 def written(text: str, results: Path) -> str:
     """The document with every table made anew from the results that are there."""
     for name, made in TABLES.items():
-        path = results / f"{name}.json"
+        path = REFERENCE if name == "scaling" else results / f"{name}.json"
         if not path.exists():
             continue
         content = made(json.loads(path.read_text(encoding="utf-8")))
         begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
         if begin not in text or end not in text:
             raise ValueError(f"docs/verification.md lacks {begin} or {end}")
-        text = re.sub(
-            f"{re.escape(begin)}.*?{re.escape(end)}", lambda _: f"{begin}\n{content}\n{end}", text, flags=re.DOTALL
-        )
+        before, _, rest = text.partition(begin)
+        text = f"{before}{begin}\n{content}\n{end}{rest.partition(end)[2]}"
     return text
 
 
