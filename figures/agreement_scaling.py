@@ -108,7 +108,7 @@ def caption(results: Mapping[str, xr.Dataset]) -> str:
         return ", ".join(f"{entry} {rows[entry][0]:.3f} ± {rows[entry][1]:.3f}" for entry in ENTRIES)
 
     sentences = [
-        f"State at t = {problem.time.end:g} of the gradient flow of KL(q‖p), K = L = 2, weights learned, from one start",
+        f"State at t = {problem.time.end:g} of the gradient flow of KL(q‖p), K = L = 2, weights learned, one start",
         f"Points: {run['replicas']} replicas of the particle simulation; bars: one standard error",
         f"(a) Standard deviation of a run against the particles, h = {run['at_step']:g}, d = {problem.dimension}; "
         f"fitted exponents {told('particles')}",

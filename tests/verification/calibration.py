@@ -3,11 +3,11 @@
 *False alarms.* The true theory is compared with simulations of independent seeds. Three things are counted.
 
     verdict       a part is rejected, as `judge` does it but at a level of 5 % or 1 % instead of 1e-6. Bonferroni's
-                  correction and the allowances make this a bound: the rate must not exceed the level.
+                  correction and the allowances make this a bound: the rate must not exceed it.
     no allowance  the same with all allowances taken away: what Bonferroni alone leaves of the level, as the entries of
                   a part depend on each other.
-    t test        |mean − theory| beyond the t quantile of a single entry. Here the rate must be the level: this is where
-                  estimates that are biased, not normal or not independent would show.
+    t test        |mean − theory| beyond the t quantile of a single entry. Here the rate must be the level: this is
+                  where estimates that are biased, not normal or not independent would show.
 
 *Power.* One term of the theory is multiplied by 1 + ε, the wrong theory is solved, and compared at the level of the
 door, 1e-6 for each part: how often is it rejected?
