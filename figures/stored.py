@@ -27,7 +27,7 @@ _FUNCTIONS = {"continuation": equilibria.COMMAND, "scaling": scaling.COMMAND}
 
 @dataclass(frozen=True)
 class Stored:
-    """A result that a figure needs: `python -m solvers COMMAND problem`, a continuation or a scaling, with these options.
+    """A result that a figure needs: `python -m solvers COMMAND problem`, or a continuation or scaling, so.
 
     problem: a file of figures/problems. options: keyword arguments of solvers.flow.solve, of
     solvers.particles.flow.simulate, of solvers.equilibria.continuation, or of solvers.scaling.scaling. quick: the
@@ -63,7 +63,8 @@ class Stored:
         }
         version = json.loads(found.attrs.get("versions", "{}")).get("modecollapse")
         same_code = version == metadata.version("modecollapse")
-        return found if same_code and all(np.array_equal(np.asarray(found.attrs.get(key)), wanted[key]) for key in wanted) else None
+        same = all(np.array_equal(np.asarray(found.attrs.get(key)), wanted[key]) for key in wanted)
+        return found if same_code and same else None
 
     def make(self, path: Path, *, quick: bool, progress: Progress | None) -> xr.Dataset:
         """Compute it, store it whole or not at all, and read it back.

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import xarray as xr
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from figures import agreement_scaling as figure
@@ -26,15 +27,12 @@ def made_up(stored, quick=False):
     line, n, h, d = (np.array(column) for column in zip(*points, strict=True))
     bias = 1e-4 * d if "unequal" in stored.problem else 0.1 * h
     fields = {"theory": np.ones(len(points)), "mean": 1 + bias, "spread": 0.2 / np.sqrt(n)}
-    return results.measurement(
-        problem,
+    return xr.Dataset(
         {name: (("run", "entry"), np.repeat(values[:, None], len(LABELS), 1)) for name, values in fields.items()}
         | {"line": ("run", line), "particles": ("run", n), "step": ("run", h), "dimension": ("run", d)},
         {"entry": LABELS},
-        command="solvers.scaling.scaling",
-        backend="numba",
-        system="a1b2",
-        options={"replicas": 64, "at_particles": 64, "at_step": 0.1, **options},
+        results.attributes(problem, "numba", "solvers.scaling.scaling")
+        | {"system": "a1b2", "replicas": 64, "at_particles": 64, "at_step": 0.1, **options},
     )
 
 

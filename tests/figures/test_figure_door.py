@@ -8,7 +8,7 @@ import pytest
 from figure_results import TINY
 from typer.testing import CliRunner
 
-from figures import catalogue, overlap_trajectories
+from figures import overlap_trajectories
 from figures import stored as stored_module
 from figures.__main__ import app
 from figures.catalogue import catalogue
@@ -30,7 +30,6 @@ def folder(tmp_path, monkeypatch):
         "simulation": Stored("simulate", "tiny.toml", tiny, quick=tiny | {"particles": 4}),
     }
     monkeypatch.setattr(overlap_trajectories, "RESULTS", asked)
-    monkeypatch.setattr(catalogue, "catalogue", lambda: {NAME: overlap_trajectories})
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     return tmp_path / "here"

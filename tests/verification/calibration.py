@@ -1,11 +1,9 @@
 """How often the comparison is wrong: false alarms under the truth, and power against a term that is off by a little.
 
-*False alarms.* The true theory is compared with simulations of independent seeds. Three things are counted.
+*False alarms.* The true theory is compared with simulations of independent seeds. Two things are counted.
 
     verdict       a part is rejected, as `judge` does it but at a level of 5 % or 1 % instead of 1e-6. Bonferroni's
                   correction and the allowances make this a bound: the rate must not exceed it.
-    no allowance  the same with all allowances taken away: what Bonferroni alone leaves of the level, as the entries of
-                  a part depend on each other.
     t test        |mean − theory| beyond the t quantile of a single entry. Here the rate must be the level: this is
                   where estimates that are biased, not normal or not independent would show.
 
@@ -70,14 +68,11 @@ def interval(count: int, total: int, confidence: float = 0.99) -> list[float]:
 def false_alarms(one: Trial, seeds: Iterable[int]) -> dict[str, Any]:
     """Rejections of the truth: by part, of the verdict and of each entry at the last time, at each of LEVELS."""
     verdicts: dict[str, list[list[bool]]] = {part: [] for part in PARTS}
-    bare: dict[str, list[list[bool]]] = {part: [] for part in PARTS}
     single: dict[str, list[NDArray[np.float64]]] = {part: [] for part in PARTS}
     labels: dict[str, list[str]] = {}
     for seed in seeds:
         for part, found in families(replace(one, problem=seeded(one.problem, seed))).items():
             verdicts[part].append([not judge(part, found, level).agrees for level in LEVELS])
-            strict = [replace(family, allowance=0 * family.allowance, draws=np.inf) for family in found]
-            bare[part].append([not judge(part, strict, level).agrees for level in LEVELS])
             single[part].append(p_values(found[-1]))
             labels[part] = list(found[-1].labels)
     result: dict[str, Any] = {}
@@ -86,7 +81,6 @@ def false_alarms(one: Trial, seeds: Iterable[int]) -> dict[str, Any]:
         result[part] = {
             "repetitions": len(p),
             "verdict": {str(level): int(n) for level, n in zip(LEVELS, np.sum(verdicts[part], 0), strict=True)},
-            "no allowance": {str(level): int(n) for level, n in zip(LEVELS, np.sum(bare[part], 0), strict=True)},
             "t test": {
                 str(level): dict(zip(labels[part], map(int, (p < level).sum(0)), strict=True)) for level in LEVELS
             },

@@ -27,8 +27,6 @@ def calibration(result: dict[str, Any]) -> str:
         for level in map(str, LEVELS):
             count = found["verdict"][level]
             rows.append([part, "verdict", percent(float(level)), *_rate(count, total), "at most the level"])
-            count = found["no allowance"][level]
-            rows.append([part, "no allowance", percent(float(level)), *_rate(count, total), "at most the level"])
             entries = found["t test"][level]
             inside = [name for name, n in entries.items() if _covers(n, total, float(level))]
             low, high = min(entries.values()), max(entries.values())
