@@ -17,6 +17,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,7 @@ from solvers.report import Report
 from solvers.results import STATUS
 from solvers.starts import starts, vectors
 
-__all__ = ["Report", "compare"]
+__all__ = ["Report", "Trial", "compare"]
 
 Array = NDArray[np.float64]
 Progress = Callable[[float], None]
@@ -61,6 +62,7 @@ def compare(
     atol: float = 1e-10,
     backend: str = "numba",
     drop: str | None = None,
+    system: ModuleType | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """Compare the closed equations of a problem with its simulation, for its first STARTS starts.
@@ -72,8 +74,8 @@ def compare(
 
     Takes
         particles, replicas, step, backend: of the simulation; rtol, atol: of the integrator of the theory; drop: a term
-        of the closed equations to leave out, so that the comparison can be seen to reject; progress: called with the
-        fraction done, from 0 to 1.
+        of the closed equations to leave out, so that the comparison can be seen to reject; system: closed equations
+        to judge instead of the problem's own; progress: called with the fraction done, from 0 to 1.
     Returns
         Report; its `agrees` is the verdict.
     Raises
@@ -98,8 +100,9 @@ def compare(
     plan(problem, particles=particles, replicas=replicas, step=2 * step, backend=backend)
     count = min(problem.init.samples, STARTS)
     compared = replace(problem, init=replace(problem.init, samples=count))
-    theory = flow.solve(compared, rtol=rtol, atol=atol, drop=drop)
-    trial = _Trial(compared, systems.for_problem(problem, drop=drop), theory, particles, replicas, step, rtol, backend)
+    theory = flow.solve(compared, rtol=rtol, atol=atol, drop=drop, system=system)
+    module = system or systems.for_problem(problem, drop=drop)
+    trial = Trial(compared, module, theory, particles, replicas, step, rtol, backend)
     points: list[Family] = []
     paths: list[Family] = []
     broken: list[str] = []
@@ -112,7 +115,8 @@ def compare(
             continue
         for at in np.unique(np.linspace(0, theory.sizes["time"] - 1, POINTS).round().astype(int)):
             points.append(trial.point(i, int(at)))
-        followed, cut_short = trial.path(i, progress and partial(_between, progress, i / count, (i + 1) / count))
+        runs = trial.runs(i, progress and partial(_between, progress, i / count, (i + 1) / count))
+        followed, cut_short = trial.path(i, runs)
         paths += followed
         notes += cut_short
     named = {"right-hand side": points, "trajectory": paths}
@@ -138,8 +142,8 @@ def compare(
 
 
 @dataclass(frozen=True)
-class _Trial:
-    """A theory, its solution, and how its problem is simulated."""
+class Trial:
+    """A theory, its solution, and how its problem is simulated; another seed of the problem is an independent trial."""
 
     problem: Problem
     module: Any
@@ -183,8 +187,8 @@ class _Trial:
         }
         return _family(i, float(row["time"]), particles * self.replicas, quantities)
 
-    def path(self, i: int, progress: Progress | None) -> tuple[list[Family], list[str]]:
-        """The trajectory from start i, at each save time after the start; and a note if it was cut short."""
+    def runs(self, i: int, progress: Progress | None = None) -> tuple[Path, Path, Path]:
+        """The simulation from start i with steps 2h, h and h/2; nothing of the theory enters."""
         begin = starts(self.problem, [i])
         mu, _ = vectors(begin.s[0], begin.m[0], self.problem)
         coarse, middle, fine = (
@@ -202,6 +206,11 @@ class _Trial:
             )
             for refine in (1, 2, 4)
         )
+        return coarse, middle, fine
+
+    def path(self, i: int, runs: tuple[Path, Path, Path]) -> tuple[list[Family], list[str]]:
+        """The trajectory from start i against its `runs`, at each save time after the start; a note if cut short."""
+        coarse, middle, fine = runs
         # Particles drawn while the fastest direction relaxes: a rare event unseen in that time would have moved the
         # means by no more than its probability times their scale.
         draws = self.particles * self.replicas * max(1.0, 1 / (self.step * self.rate))

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from scipy.integrate import LSODA
 
 from solvers import ensembles, results, systems
-from solvers.arrays import BackendError, backend_module, to_numpy
+from solvers.arrays import BackendError, backend_module
 from solvers.expectations import gaussian_softmax
 from solvers.integrate import batches
 from solvers.problem import Problem, ProblemError
 from solvers.span import Span
-from solvers.starts import starts
+from solvers.starts import Starts, starts
 
 __all__ = ["solve", "velocity"]
 
@@ -29,6 +29,8 @@ Progress = Callable[[float], None]
 #: Trajectories integrated together, as one block-diagonal system: large enough to vectorise, small enough that the
 #: step size, which is that of the most demanding one, suits the others.
 TOGETHER = 64
+#: Backends that integrate coordinates in the span by compiled code.
+COMPILED = ("numba", "cupy")
 MAX_STEPS = 200_000
 
 
@@ -66,15 +68,11 @@ class _States:
         return s, m, (y[..., self.size - K :] if self.weights else theta)
 
 
-def velocity(
-    problem: Problem, module: ModuleType, s: Any, m: Any, theta: Any, *, xp: Any = np
-) -> tuple[Array, Array, Array]:
+def velocity(problem: Problem, module: ModuleType, s: Array, m: Array, theta: Array) -> tuple[Array, Array, Array]:
     """ds/dt (..., K, K), dm/dt (..., K, L), dtheta/dt (..., K); zero for what the problem does not learn."""
     p = systems.parameters(problem)
-    p |= {name: xp.asarray(value) for name, value in p.items() if isinstance(value, np.ndarray)}
-    s, m, theta = (xp.asarray(a) for a in (s, m, theta))
     tables = module.tables(s, m, theta, **p, expect=gaussian_softmax)
-    ds, dm, dtheta = (to_numpy(a) for a in module.velocity(*tables, s, m, theta, p["c"], p["v"], p["u"]))
+    ds, dm, dtheta = module.velocity(*tables, s, m, theta, p["c"], p["v"], p["u"])
     learn = problem.family.learn
     # A system with a term dropped may be left with one number for all components.
     dtheta = np.broadcast_to(dtheta, theta.shape)
@@ -90,17 +88,20 @@ def solve(
     progress: Progress | None = None,
     drop: str | None = None,
     stop_at_equilibrium: bool = False,
+    system: ModuleType | None = None,
     samples: range | None = None,
+    begin: Starts | None = None,
     threads: int | None = None,
 ) -> xr.Dataset:
     """Trajectories of the closed equations from every start of the problem.
 
-    backend "numpy" or "cupy": LSODA (Adams and BDF, switching by stiffness) on blocks of trajectories; its error norm
+    backend "numpy": LSODA (Adams and BDF, switching by stiffness) on blocks of trajectories; its error norm
     is the maximum over the block, so the tolerances hold for each of them. A block that fails is split until the
-    failing trajectory is alone. "numba": solvers.ensembles, compiled, for up to sixteen components
-    and modes, on so many threads (default: all cores). By default numba where it can do the problem, else numpy; the
-    dataset says which.
-    samples: which starts, default all of them.
+    failing trajectory is alone. "numba" and "cupy": solvers.ensembles, compiled for the CPU or an NVIDIA GPU, for up to
+    sixteen components and modes. By default numba where it can do the problem, else numpy; the dataset says which.
+    samples: which starts, default all of them; begin: starts other than the problem's. threads: of "numba", default all
+    cores. drop: a term to leave out; system: closed equations to solve instead of the problem's own, from systems.load.
+    Both exclude compiled backends, which have their own text.
 
     stop_at_equilibrium: with "numba", leave a trajectory once it has come to rest at a stable equilibrium, and add
     `equilibrium` and `spectrum` of the last states (solvers.ensembles.rest).
@@ -121,26 +122,26 @@ def solve(
         )
     if problem.flow.batch is not None:
         raise ProblemError(f"{problem.name}: flow.batch: is for `simulate` in this version; leave it out")
-    module = systems.for_problem(problem, drop=drop)
+    module, own = system or systems.for_problem(problem, drop=drop), drop is None and system is None
     if backend is None:
-        backend = "numba" if drop is None and ensembles.possible(problem) else "numpy"
-    if backend == "numba":
-        if drop is not None:
-            raise BackendError("numba: cannot drop a term; allowed with --drop: numpy, cupy")
-        begin = starts(problem, samples)
+        backend = "numba" if own and ensembles.possible(problem) else "numpy"
+    if stop_at_equilibrium and backend != "numba":
+        raise BackendError(f"{backend}: does not stop at equilibria; allowed with --stop-at-equilibrium: numba")
+    if backend in COMPILED:
+        if not own:
+            raise BackendError(f"{backend}: cannot drop a term; allowed with --drop: numpy")
+        begin = begin or starts(problem, samples)
         options: dict[str, Any] = {"rtol": rtol, "atol": atol, "threads": threads, "progress": progress}
         expect = batches.gaussian_softmax
         if stop_at_equilibrium:
             found, at_end = ensembles.to_rest(problem, begin, **options)
             return _dataset(problem, module, *found, backend, rtol, atol, expect).assign(at_end)
-        found = ensembles.paths(problem, begin, **options)
+        found = ensembles.paths(problem, begin, backend=backend, **options)
         return _dataset(problem, module, *found, backend, rtol, atol, expect)
-    if stop_at_equilibrium:
-        raise BackendError(f"{backend}: does not stop at equilibria; allowed with --stop-at-equilibrium: numba")
-    xp = backend_module(backend)
-    s, m, theta = starts(problem, samples)
+    backend_module(backend)  # refuses names that it does not know
+    s, m, theta = begin or starts(problem, samples)
     # A theory without one of its terms need not keep overlaps of vectors: it shall be seen as it is.
-    space = Span.of(problem, s, m) if drop is None else None
+    space = Span.of(problem, s, m) if own else None
     times, count = problem.time.times, len(s)
     out_s, out_m = (
         np.full((count, len(times), *s.shape[1:]), np.nan),
@@ -154,7 +155,7 @@ def solve(
             if progress:
                 progress((block.start + fraction * (block.stop - block.start)) / count)
 
-        integrator = _Integrator(problem, module, xp, rtol, atol, report, space)
+        integrator = _Integrator(problem, module, rtol, atol, report, space)
         paths, status[block] = integrator.run((s[block], m[block], theta[block]))
         out_s[block], out_m[block], out_theta[block] = paths
     return _dataset(problem, module, out_s, out_m, out_theta, status, backend, rtol, atol)
@@ -164,7 +165,6 @@ def solve(
 class _Integrator:
     problem: Problem
     module: ModuleType
-    xp: Any
     rtol: float
     atol: float
     report: Progress
@@ -207,7 +207,7 @@ class _Integrator:
 
         def rhs(_: float, flat: Array) -> Array:
             s, m, theta = self.overlaps(states, flat.reshape(count, size), start)
-            return np.asarray(states.pack(*velocity(self.problem, self.module, s, m, theta, xp=self.xp))).ravel()
+            return np.asarray(states.pack(*velocity(self.problem, self.module, s, m, theta))).ravel()
 
         # Blocks on the diagonal: a banded Jacobian, so its cost per trajectory does not grow with their number.
         band = size - 1 if count > 1 else None
