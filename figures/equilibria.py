@@ -18,7 +18,7 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from figures.files import in_style
-from figures.stored import Stored
+from figures.stored import Continuation, Stored
 from solvers.results import ResultError
 
 Array = NDArray[np.float64]
@@ -26,9 +26,9 @@ Array = NDArray[np.float64]
 _ALONG = {"key": "target.separation", "low": 1.0, "high": 4.0, "step": 0.05}
 
 RESULTS: Mapping[str, Stored] = {
-    "centre": Stored("continuation", "equilibria_centre.toml", _ALONG | {"follow": 0.0, "branches": 3}),
-    "pair": Stored("continuation", "equilibria_pair.toml", _ALONG | {"follow": 1000.0, "branches": 1}),
-    "recovered": Stored("continuation", "equilibria_recovered.toml", _ALONG | {"follow": 0.0, "branches": 1}),
+    "centre": Continuation("equilibria_centre.toml", _ALONG | {"follow": 0.0, "branches": 3}),
+    "pair": Continuation("equilibria_pair.toml", _ALONG | {"follow": 1000.0, "branches": 1}),
+    "recovered": Continuation("equilibria_recovered.toml", _ALONG | {"follow": 0.0, "branches": 1}),
 }
 
 NAMES = {

@@ -21,16 +21,15 @@ from numpy.typing import NDArray
 from scipy.stats import t as student
 
 from figures.files import in_style
-from figures.stored import Stored
+from figures.stored import Simulate, Solve, Stored
 from solvers.problem import Problem
 from solvers.results import ResultError, problem_of
 
 Array = NDArray[np.float64]
 
 RESULTS: Mapping[str, Stored] = {
-    "theory": Stored("solve", "overlap_trajectories.toml", {"rtol": 1e-8, "atol": 1e-10}),
-    "simulation": Stored(
-        "simulate",
+    "theory": Solve("overlap_trajectories.toml", {"rtol": 1e-8, "atol": 1e-10}),
+    "simulation": Simulate(
         "overlap_trajectories.toml",
         {"particles": 64, "replicas": 32, "step": 0.01},
         quick={"particles": 64, "replicas": 32, "step": 0.025},

@@ -1,47 +1,60 @@
-"""The stored results behind a figure: which they are, and making those that are missing or stale."""
+"""The stored results behind a figure: which they are, and making those that are missing or stale.
+
+A kind of result is a class here: a problem solved, simulated or continued; either of the first two along a grid; a
+sweep; a benchmark. Each has a full tier and may have a quick one, which is stored beside it.
+"""
 
 from __future__ import annotations
 
+import itertools
 import json
+import shutil
+import tomllib
 import warnings
-from collections.abc import Callable, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar
 
 import numpy as np
+import tomli_w
 import xarray as xr
 
-from solvers import equilibria, flow, results, scaling, systems
+from solvers import equilibria, flow, reopen, results, systems
 from solvers.particles.flow import simulate
 from solvers.problem import Problem
+from solvers.sampler.model import chain_module
+from solvers.sweeps import plan, store
+from solvers.sweeps.run import run as run_sweep
 
 PROBLEMS = Path(__file__).parent / "problems"
+SWEEPS = Path(__file__).parent / "sweeps"
+BENCHMARKS = Path(__file__).parents[1] / "tests" / "benchmarks" / "results"
 
 Progress = Callable[[float], None]
-
-#: What results that no command makes say they were made by.
-_FUNCTIONS = {"continuation": equilibria.COMMAND, "scaling": scaling.COMMAND}
+Table = Mapping[str, Any]
 
 
-@dataclass(frozen=True)
-class Stored:
-    """A result that a figure needs: `python -m solvers COMMAND problem`, or a continuation or scaling, so.
+class Stored(ABC):
+    """A result that a figure needs, in a full and a quick tier."""
 
-    problem: a file of figures/problems. options: keyword arguments of solvers.flow.solve, of
-    solvers.particles.flow.simulate, of solvers.equilibria.continuation, or of solvers.scaling.scaling. quick: the
-    options of the quick tier, where they differ.
-    """
+    suffix: ClassVar[str] = ".nc"
 
-    command: Literal["solve", "simulate", "continuation", "scaling"]
-    problem: str
-    options: Mapping[str, Any]
-    quick: Mapping[str, Any] = field(default_factory=dict)
+    @property
+    @abstractmethod
+    def command(self) -> str:
+        """What makes it, for the progress bar."""
+
+    @property
+    @abstractmethod
+    def tiers(self) -> bool:
+        """Whether the quick tier is another result than the full one."""
 
     def path(self, folder: Path, label: str, *, quick: bool) -> Path:
-        """Where it is stored: LABEL.nc, or LABEL.quick.nc where the quick tier has options of its own."""
-        return folder / f"{label}{'.quick' if quick and self.quick else ''}.nc"
+        """Where it is stored: LABEL.nc, or LABEL.quick.nc where the quick tier is another result."""
+        return folder / f"{label}{'.quick' if quick and self.tiers else ''}{self.suffix}"
 
     def load(self, path: Path, *, quick: bool) -> xr.Dataset | None:
         """The result at a path; None if there is none, or if it answers another question.
@@ -51,46 +64,280 @@ class Stored:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", results.ResultWarning)  # judged below
-                found = self._open(path)
+                found = self.read(path)
         except results.ResultError:
             return None
-        problem = self._problem()
-        wanted = {
-            "problem": problem.text,
-            "command": _FUNCTIONS.get(self.command, f"python -m solvers {self.command}"),
-            "system": "none" if self.command == "simulate" else systems.for_problem(problem).SYSTEM,
-            **self._options(quick),
-        }
+        wanted = self.wanted(quick)
         version = json.loads(found.attrs.get("versions", "{}")).get("modecollapse")
         same_code = version == metadata.version("modecollapse")
-        same = all(np.array_equal(np.asarray(found.attrs.get(key)), wanted[key]) for key in wanted)
-        return found if same_code and same else None
+        return found if same_code and all(found.attrs.get(key) == wanted[key] for key in wanted) else None
 
+    @abstractmethod
     def make(self, path: Path, *, quick: bool, progress: Progress | None) -> xr.Dataset:
         """Compute it, store it whole or not at all, and read it back.
 
-        Raises  what the solvers raise: ProblemError, OutputError.
+        Raises  what the solvers raise: ProblemError, OutputError, ResultError.
         """
+
+    def read(self, path: Path) -> xr.Dataset:
+        """The result at a path, whatever it is of. Raises ResultError if there is none."""
+        return results.open(path)
+
+    @abstractmethod
+    def wanted(self, quick: bool) -> Table:
+        """The attributes that say which question a result answers."""
+
+
+@dataclass(frozen=True)
+class Run(Stored):
+    """One problem and one computation of it, in a NetCDF file.
+
+    problem: a file of figures/problems. options: keyword arguments of `compute`. quick: those of the quick tier, where
+    they differ.
+    """
+
+    problem: str
+    options: Table = field(default_factory=dict)
+    quick: Table = field(default_factory=dict)
+
+    compute: ClassVar[Callable[..., xr.Dataset]]
+
+    @property
+    def tiers(self) -> bool:
+        return bool(self.quick)
+
+    def wanted(self, quick: bool) -> Table:
+        problem = self.load_problem()
+        return {"problem": problem.text, **self.origin(problem), **self.chosen(quick)}
+
+    def make(self, path: Path, *, quick: bool, progress: Progress | None) -> xr.Dataset:
         results.check_output(path)
-        makers: dict[str, Callable[..., xr.Dataset]] = {
-            "solve": flow.solve,
-            "simulate": simulate,
-            "continuation": equilibria.continuation,
-            "scaling": scaling.scaling,
-        }
-        run = makers[self.command]
-        results.write(run(self._problem(), **self._options(quick), progress=progress), path)
-        return self._open(path)
+        results.write(type(self).compute(self.load_problem(), **self.chosen(quick), progress=progress), path)
+        return self.read(path)
 
-    def _open(self, path: Path) -> xr.Dataset:
-        opened: dict[str, Callable[[Path], xr.Dataset]] = {
-            "continuation": equilibria.open_branches,
-            "scaling": scaling.open_scaling,
-        }
-        return opened.get(self.command, results.open)(path)
+    def origin(self, problem: Problem) -> Table:
+        """The attributes that say how it was computed."""
+        return {"command": f"python -m solvers {self.command}", "system": _system(problem)}
 
-    def _problem(self) -> Problem:
+    def load_problem(self) -> Problem:
         return Problem.load(PROBLEMS / self.problem)
 
-    def _options(self, quick: bool) -> Mapping[str, Any]:
+    def chosen(self, quick: bool) -> Table:
+        """The options of a tier."""
         return (quick and self.quick) or self.options
+
+
+@dataclass(frozen=True)
+class Solve(Run):
+    """`python -m solvers solve`; options: those of solvers.flow.solve."""
+
+    command = "solve"
+    compute = staticmethod(flow.solve)
+
+
+@dataclass(frozen=True)
+class Simulate(Run):
+    """`python -m solvers simulate`; options: those of solvers.particles.flow.simulate."""
+
+    command = "simulate"
+    compute = staticmethod(simulate)
+
+    def origin(self, problem: Problem) -> Table:
+        return {"command": "python -m solvers simulate", "system": "none"}
+
+
+@dataclass(frozen=True)
+class Continuation(Run):
+    """Branches of equilibria; options: those of solvers.equilibria.continuation."""
+
+    command = "continuation"
+    compute = staticmethod(equilibria.continuation)
+
+    def origin(self, problem: Problem) -> Table:
+        return {"command": equilibria.COMMAND, "system": systems.for_problem(problem).SYSTEM}
+
+    def read(self, path: Path) -> xr.Dataset:
+        return equilibria.open_branches(path)
+
+
+@dataclass(frozen=True)
+class Along(Stored):
+    """A problem solved or simulated at every point of a product grid, samples kept, in one NetCDF file.
+
+    For what a sweep does not do: simulations, and curves in time.
+
+    of: what is done at a point. grid, quick: dotted keys of the problem, each with a list of values, which becomes a
+    dimension of the result, or with one value, which does not; quick is that of the quick tier. keep: variables.
+    """
+
+    of: Solve | Simulate
+    grid: Table
+    quick: Table
+    keep: Sequence[str] = ("collapsed", "status")
+
+    @property
+    def command(self) -> str:
+        return self.of.command
+
+    @property
+    def tiers(self) -> bool:
+        return True
+
+    def wanted(self, quick: bool) -> Table:
+        problem, grid = self._asked(quick)
+        base = Problem.parse(problem, self.of.problem)
+        return {
+            "problem": problem,
+            "grid": json.dumps(grid),
+            "keep": json.dumps(list(self.keep)),
+            **self.of.origin(base),
+            **self.of.chosen(quick),
+        }
+
+    def make(self, path: Path, *, quick: bool, progress: Progress | None) -> xr.Dataset:
+        results.check_output(path)
+        text, grid = self._asked(quick)
+        points = list(itertools.product(*grid.values()))
+        found = []
+        for i, values in enumerate(points):
+            at = plan.at(tomllib.loads(text), dict(zip(grid, values, strict=True)))
+            part = progress and (lambda done, i=i: progress((i + done) / len(points)))
+            problem = Problem.parse(at, self.of.problem)
+            found.append(type(self.of).compute(problem, **self.of.chosen(quick), progress=part))
+        shape = tuple(map(len, grid.values()))
+        variables = {}
+        for name in self.keep:
+            values = np.stack([ds[name].values for ds in found])
+            values = values.reshape(*shape, *values.shape[1:])
+            variables[name] = xr.Variable((*grid, *found[0][name].dims), values, found[0][name].attrs)
+        coordinates = {key: plan.Axis(key, tuple(values)).coordinate for key, values in grid.items()}
+        if any("time" in variable.dims for variable in variables.values()):
+            coordinates["time"] = found[0]["time"].values
+        asked = self.wanted(quick)
+        results.write(xr.Dataset(variables, coordinates, found[0].attrs | asked), path)
+        return self.read(path)
+
+    def read(self, path: Path) -> xr.Dataset:
+        return results.open(path, required=self.keep)
+
+    def _asked(self, quick: bool) -> tuple[str, dict[str, list[Any]]]:
+        """TOML of the problem with the keys of one value, and the keys of several."""
+        asked = self.quick if quick else self.grid
+        single = {key: value for key, value in asked.items() if not isinstance(value, list)}
+        several = {key: value for key, value in asked.items() if isinstance(value, list)}
+        return plan.at(tomllib.loads(self.of.load_problem().text), single), several
+
+
+@dataclass(frozen=True)
+class Swept(Stored):
+    """`python -m solvers sweep`. file: of figures/sweeps. quick: what the quick tier changes in it, table in table."""
+
+    file: str
+    quick: Table = field(default_factory=dict)
+
+    suffix = ".zarr"
+    command = "sweep"
+
+    @property
+    def tiers(self) -> bool:
+        return bool(self.quick)
+
+    def load(self, path: Path, *, quick: bool) -> xr.Dataset | None:
+        """As for any result; None too if it was interrupted, or is refined, which only resuming it can tell."""
+        found = super().load(path, quick=quick)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", results.ResultWarning)
+            whole = found is not None and bool((found["samples"] > 0).all()) and not reopen.differences(found)
+        return found if whole else None
+
+    def make(self, path: Path, *, quick: bool, progress: Progress | None) -> xr.Dataset:
+        """As for any result; an interrupted sweep goes on, the store of another one makes way."""
+        sweep = self._sweep(quick)
+        resumed = path.exists()
+        if resumed:
+            try:
+                if store.attributes_of(path).get("sweep") != sweep.text or reopen.differences(reopen.open_store(path)):
+                    shutil.rmtree(path)  # the store of a sweep, by its attributes
+                    resumed = False
+            except results.ResultError as error:
+                raise results.OutputError(f"{error}; is in the way: remove it, or choose another --out") from error
+        share = progress and (lambda done, total: progress(done / max(total, 1)))
+        run_sweep(sweep, path, resumed=resumed, progress=share)
+        return self.read(path)
+
+    def wanted(self, quick: bool) -> Table:
+        return {"sweep": self._sweep(quick).text}
+
+    def _sweep(self, quick: bool) -> plan.Sweep:
+        path = SWEEPS / self.file
+        if not (quick and self.quick):
+            return plan.Sweep.load(path)
+        changed = _merged(tomllib.loads(path.read_text(encoding="utf-8")), self.quick)
+        return plan.Sweep.parse(tomli_w.dumps(changed), self.file, SWEEPS)
+
+
+@dataclass(frozen=True)
+class Benchmark(Stored):
+    """A result of `make bench`, committed as tests/benchmarks/results/FILE. table: which list of rows in it.
+
+    As a dataset: one variable a number of a row, numbers in a table of it named TABLE_NAME; dimension row.
+    """
+
+    file: str
+    table: str
+
+    command = "make bench"
+    tiers = False
+
+    def path(self, folder: Path, label: str, *, quick: bool) -> Path:
+        return BENCHMARKS / self.file
+
+    def load(self, path: Path, *, quick: bool) -> xr.Dataset | None:
+        """None if there is none. A benchmark of an earlier version is one too: its figure says when it was run."""
+        try:
+            return self.read(path)
+        except results.ResultError:
+            return None
+
+    def make(self, path: Path, *, quick: bool, progress: Progress | None) -> xr.Dataset:
+        """Benchmarks are run by hand. Raises ResultError that says how."""
+        raise results.ResultError(f"{path}: is not there, or lacks {self.table}; must be written by `make bench`")
+
+    def read(self, path: Path) -> xr.Dataset:
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            rows = [_flat(row) for row in content[self.table]]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise results.ResultError(f"{path}: {error}; must be written by `make bench`") from None
+        names = [name for name in rows[0] if all(name in row for row in rows)] if rows else []
+        variables = {name: ("row", np.array([row[name] for row in rows])) for name in names}
+        about = {key: value if isinstance(value, str) else json.dumps(value) for key, value in content.items()}
+        kept = ("date", "machine", "versions", "problem", "error")
+        return xr.Dataset(variables, attrs={"command": self.command} | {key: about[key] for key in kept})
+
+    def wanted(self, quick: bool) -> Table:
+        return {}
+
+
+def _system(problem: Problem) -> str:
+    return str((systems.for_problem(problem) if problem.sampler is None else chain_module(None)).SYSTEM)
+
+
+def _merged(table: Table, changes: Table) -> dict[str, Any]:
+    """A table with the values of another in their places, table in table."""
+    out = dict(table)
+    for key, value in changes.items():
+        both = isinstance(value, Mapping) and isinstance(out.get(key), Mapping)
+        out[key] = _merged(out[key], value) if both else value
+    return out
+
+
+def _flat(row: Table) -> dict[str, Any]:
+    """Numbers and strings of a row; of tables in it, too."""
+    out: dict[str, Any] = {}
+    for key, value in row.items():
+        if isinstance(value, Mapping):
+            out |= {f"{key}_{name}": inner for name, inner in _flat(value).items()}
+        elif isinstance(value, str | int | float):
+            out[key] = value
+    return out

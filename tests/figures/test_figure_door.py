@@ -12,7 +12,7 @@ from figures import overlap_trajectories
 from figures import stored as stored_module
 from figures.__main__ import app
 from figures.catalogue import catalogue
-from figures.stored import Stored
+from figures.stored import Run, Simulate, Solve
 
 ROOT = Path(__file__).parents[2]
 NAME = "overlap_trajectories"
@@ -26,8 +26,8 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.setattr(stored_module, "PROBLEMS", tmp_path / "problems")
     tiny = {"particles": 8, "replicas": 4, "step": 0.25}
     asked = {
-        "theory": Stored("solve", "tiny.toml", {}),
-        "simulation": Stored("simulate", "tiny.toml", tiny, quick=tiny | {"particles": 4}),
+        "theory": Solve("tiny.toml", {}),
+        "simulation": Simulate("tiny.toml", tiny, quick=tiny | {"particles": 4}),
     }
     monkeypatch.setattr(overlap_trajectories, "RESULTS", asked)
     (tmp_path / "here").mkdir()
@@ -53,7 +53,7 @@ def test_draws_stores_and_reuses(folder, monkeypatch):
     assert done.stdout.split() == [f"outputs/{name}" for name in made]
     assert sorted(path.name for path in (folder / "outputs").iterdir()) == sorted(made)
     pictures = {name: (folder / "outputs" / name).read_bytes() for name in made}
-    monkeypatch.setattr(Stored, "make", None)  # would fail if it were called
+    monkeypatch.setattr(Run, "make", None)  # would fail if it were called
     again = call(NAME, "--quiet")
     assert (again.exit_code, again.stdout, again.stderr) == (0, "", "")
     assert {name: (folder / "outputs" / name).read_bytes() for name in made} == pictures

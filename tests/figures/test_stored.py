@@ -4,12 +4,11 @@ import pytest
 from figure_results import TINY
 
 from figures import stored as module
-from figures.stored import Stored
+from figures.stored import Simulate, Solve
 from solvers import results
 
-SOLVE = Stored("solve", "tiny.toml", {"rtol": 1e-6, "atol": 1e-8})
-SIMULATE = Stored(
-    "simulate",
+SOLVE = Solve("tiny.toml", {"rtol": 1e-6, "atol": 1e-8})
+SIMULATE = Simulate(
     "tiny.toml",
     {"particles": 8, "replicas": 4, "step": 0.25},
     quick={"particles": 4, "replicas": 3, "step": 0.25},
