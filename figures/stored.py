@@ -14,6 +14,7 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any, ClassVar
@@ -93,12 +94,13 @@ class Run(Stored):
     """One problem and one computation of it, in a NetCDF file.
 
     problem: a file of figures/problems. options: keyword arguments of `compute`. quick: those of the quick tier, where
-    they differ.
+    they differ. changes: dotted keys of the problem and their values, where they are not those of the file.
     """
 
     problem: str
     options: Table = field(default_factory=dict)
     quick: Table = field(default_factory=dict)
+    changes: Table = field(default_factory=dict)
 
     compute: ClassVar[Callable[..., xr.Dataset]]
 
@@ -120,7 +122,11 @@ class Run(Stored):
         return {"command": f"python -m solvers {self.command}", "system": _system(problem)}
 
     def load_problem(self) -> Problem:
-        return Problem.load(PROBLEMS / self.problem)
+        """The problem of the file, with the changes."""
+        problem = Problem.load(PROBLEMS / self.problem)
+        if not self.changes:
+            return problem
+        return Problem.parse(plan.at(tomllib.loads(problem.text), dict(self.changes)), self.problem)
 
     def chosen(self, quick: bool) -> Table:
         """The options of a tier."""
@@ -166,13 +172,13 @@ class Along(Stored):
 
     For what a sweep does not do: simulations, and curves in time.
 
-    of: what is done at a point. grid, quick: dotted keys of the problem, each with a list of values, which becomes a
-    dimension of the result, or with one value, which does not; quick is that of the quick tier. keep: variables.
+    of: what is done at a point. grid: dotted keys of the problem and their values, each a dimension of the result.
+    quick: the grid of the quick tier. keep: variables of the result.
     """
 
     of: Solve | Simulate
-    grid: Table
-    quick: Table
+    grid: Mapping[str, Sequence[Any]]
+    quick: Mapping[str, Sequence[Any]]
     keep: Sequence[str] = ("collapsed", "status")
 
     @property
@@ -184,26 +190,18 @@ class Along(Stored):
         return True
 
     def wanted(self, quick: bool) -> Table:
-        problem, grid = self._asked(quick)
-        base = Problem.parse(problem, self.of.problem)
-        return {
-            "problem": problem,
-            "grid": json.dumps(grid),
-            "keep": json.dumps(list(self.keep)),
-            **self.of.origin(base),
-            **self.of.chosen(quick),
-        }
+        grid = json.dumps(self.quick if quick else self.grid)
+        return {**self.of.wanted(quick), "grid": grid, "keep": json.dumps(self.keep)}
 
     def make(self, path: Path, *, quick: bool, progress: Progress | None) -> xr.Dataset:
         results.check_output(path)
-        text, grid = self._asked(quick)
+        grid, base = self.quick if quick else self.grid, tomllib.loads(self.of.load_problem().text)
         points = list(itertools.product(*grid.values()))
         found = []
         for i, values in enumerate(points):
-            at = plan.at(tomllib.loads(text), dict(zip(grid, values, strict=True)))
-            part = progress and (lambda done, i=i: progress((i + done) / len(points)))
-            problem = Problem.parse(at, self.of.problem)
-            found.append(type(self.of).compute(problem, **self.of.chosen(quick), progress=part))
+            problem = Problem.parse(plan.at(base, dict(zip(grid, values, strict=True))), self.of.problem)
+            share = progress and partial(_part_of, progress, i, len(points))
+            found.append(type(self.of).compute(problem, **self.of.chosen(quick), progress=share))
         shape = tuple(map(len, grid.values()))
         variables = {}
         for name in self.keep:
@@ -213,19 +211,12 @@ class Along(Stored):
         coordinates = {key: plan.Axis(key, tuple(values)).coordinate for key, values in grid.items()}
         if any("time" in variable.dims for variable in variables.values()):
             coordinates["time"] = found[0]["time"].values
-        asked = self.wanted(quick)
-        results.write(xr.Dataset(variables, coordinates, found[0].attrs | asked), path)
+        attributes = found[0].attrs | dict(self.wanted(quick))
+        results.write(xr.Dataset(variables, coordinates, attributes), path)
         return self.read(path)
 
     def read(self, path: Path) -> xr.Dataset:
         return results.open(path, required=self.keep)
-
-    def _asked(self, quick: bool) -> tuple[str, dict[str, list[Any]]]:
-        """TOML of the problem with the keys of one value, and the keys of several."""
-        asked = self.quick if quick else self.grid
-        single = {key: value for key, value in asked.items() if not isinstance(value, list)}
-        several = {key: value for key, value in asked.items() if isinstance(value, list)}
-        return plan.at(tomllib.loads(self.of.load_problem().text), single), several
 
 
 @dataclass(frozen=True)
@@ -317,6 +308,10 @@ class Benchmark(Stored):
 
     def wanted(self, quick: bool) -> Table:
         return {}
+
+
+def _part_of(progress: Progress, i: int, count: int, done: float) -> None:
+    progress((i + done) / count)
 
 
 def _system(problem: Problem) -> str:

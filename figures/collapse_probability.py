@@ -1,0 +1,176 @@
+"""How often two components lose a mode: against the separation for d = 4 ... 10⁶, and from small starts.
+
+Lines are sweeps of the closed equations, points are particles in R^d from the same starts. Dotted are the powers of
+the scale that the two growth rates at the centre predict.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from figures.drawing import (
+    COLLAPSE_LABEL,
+    GUIDE,
+    INTERVAL,
+    R_LABEL,
+    SCALE_LABEL,
+    frequency,
+    letters,
+    listed,
+    looks,
+    points,
+    shades,
+    simulated,
+    with_interval,
+)
+from figures.files import in_style
+from figures.stored import Along, Continuation, Simulate, Stored, Swept
+from solvers.results import ResultError, problem_of
+
+_BOTH = {"family.learn": [["means"], ["means", "weights"]]}
+
+RESULTS: Mapping[str, Stored] = {
+    "theory": Swept(
+        "collapse_probability.toml",
+        quick={
+            "problem": {"init": {"samples": 400}},
+            "grid": {"target.separation": {"count": 21}, "dimension": [4, 16, 64, 1024, 1000000]},
+        },
+    ),
+    "simulation": Along(
+        Simulate("collapse_simulation.toml", {"particles": 32, "replicas": 2, "step": 0.05}),
+        grid=_BOTH | {"dimension": [16, 64, 1024], "target.separation": [2.0, 2.5, 3.0, 4.0, 5.0, 6.0]},
+        quick=_BOTH | {"dimension": [64], "target.separation": [2.5, 3.5, 5.0]},
+    ),
+    "small": Swept(
+        "small_starts.toml",
+        quick={
+            "problem": {"init": {"samples": 2000}},
+            "grid": {"init.scale": {"start": 0.001, "stop": 1.0, "count": 10}},
+        },
+    ),
+    "rates": Continuation(
+        "equilibria_centre.toml",
+        {"key": "target.separation", "low": 2.0, "high": 4.5, "step": 0.1, "follow": 0.0, "branches": 1},
+    ),
+}
+
+KINDS = {'["means"]': "weights fixed", '["means", "weights"]': "weights learned"}
+R, D, LEARN, SCALE = "target.separation", "dimension", "family.learn", "init.scale"
+
+
+def exponents(results: Mapping[str, xr.Dataset]) -> dict[float, float]:
+    """By separation: the power of the scale with which collapse becomes rare.
+
+    The difference of the means grows at the largest rate λ₁ at the centre, their sum at λ₂. A start collapses where the
+    sum has become large before the difference has, a share σ₀^{λ₁/λ₂ − 1} of small starts.
+    """
+    branch = results["rates"].isel(branch=0)
+    count = int(branch["points"])
+    along, rate = branch["parameter"].values[:count], branch["eigenvalue"].values[:count, :2]
+    order = np.argsort(along)
+    first, second = (np.interp(results["small"][R].values, along[order], rate[order, i]) for i in (0, 1))
+    return {float(r): float(a / b - 1) for r, a, b in zip(results["small"][R].values, first, second, strict=True)}
+
+
+@in_style
+def main(results: Mapping[str, xr.Dataset]) -> Figure:
+    """Draw P against R with weights fixed and learned, and P against the scale of the starts.
+
+    Takes  theory, small: sweeps; simulation: simulations at some of their points; rates: a continuation at the centre.
+    Raises  ResultError if a result lacks a key.
+    """
+    theory, simulation, small = _checked(results)
+    figure = Figure(figsize=(7.0, 2.9), layout="constrained")
+    panels = figure.subplots(1, 3)
+    dimensions = theory[D].values.tolist()
+    colors = dict(zip(dimensions, shades(len(dimensions)), strict=True))
+    for ax, (learn, name) in zip(panels, KINDS.items(), strict=False):
+        for d in dimensions:
+            with_interval(ax, theory[R], theory.sel({D: d, LEARN: learn}), color=colors[d])
+        for d, marker in zip(simulation[D].values.tolist(), "so^D", strict=False):
+            style = {"color": colors.get(d, "black"), "marker": marker}
+            points(ax, simulation[R].values, simulation.sel({D: d, LEARN: learn}), **style)
+        ax.set(title=name, ylim=(-0.03, 1.03), xlim=(theory[R].values[0], theory[R].values[-1]))
+        ax.set_xlabel("half distance of modes $R$ (mode widths)")
+    panels[0].set_ylabel(COLLAPSE_LABEL)
+    last, scale = panels[2], small[SCALE].values
+    powers = exponents(results)
+    for look, (r, power) in zip(looks(len(powers)), powers.items(), strict=True):
+        at = small.sel({R: r})
+        marker = {"marker": look["marker"], "markersize": 2.6}
+        with_interval(last, small[SCALE], at, color=look["color"], label=f"$R={r:g}$", **marker)
+        some = np.flatnonzero(at["collapsed"].values > 0)[:1]
+        reach = scale <= 0.12
+        if len(some):  # through the middle of the small starts
+            i = int(np.flatnonzero(reach)[len(np.flatnonzero(reach)) // 2])
+            last.plot(scale[reach], at["collapsed"].values[i] * (scale[reach] / scale[i]) ** power, **GUIDE)
+    last.set(xscale="log", yscale="log", title="small starts, weights fixed", xlabel=SCALE_LABEL)
+    last.set_ylim(bottom=max(0.3 * np.nanmin(small["collapsed"].where(small["collapsed"] > 0)), 1e-5), top=1.0)
+    last.set_xlim(scale[0], scale[-1])
+    last.legend(loc="lower right")
+    letters(panels)
+    handles = [Line2D([], [], color=colors[d], marker="", label=f"$d={_power(d)}$") for d in dimensions]
+    for d, marker in zip(simulation[D].values.tolist(), "so^D", strict=False):
+        handles.append(simulated(marker=marker, color=colors.get(d, "black"), label=f"simulation, $d={_power(d)}$"))
+    handles.append(Line2D([], [], **GUIDE, label=r"$P\propto\sigma_0^{\lambda_1/\lambda_2-1}$"))
+    figure.legend(handles=handles, loc="outside upper center", ncols=5 if len(handles) > 8 else 4)
+    return figure
+
+
+def caption(results: Mapping[str, xr.Dataset]) -> str:
+    """What is drawn and how it was made, in one paragraph of plain text."""
+    theory, simulation, small = _checked(results)
+    start = problem_of(theory).init
+    run = simulation.attrs
+    found = "; ".join(f"{power:.4f} at R = {r:g}" for r, power in exponents(results).items())
+    sentences = [
+        "Probability that gradient flow of KL(q‖p) leaves one of two equal modes at ±R with less than half its mass; two "
+        f"components, means drawn from N(0, σ₀² I)",
+        f"(a, b) Closed equations, σ₀ = {start.scale:g}, {int(theory['samples'].max())} starts a point, the same along R",
+        f"Open symbols: {simulation.sizes['sample']} starts simulated in d dimensions to t = "
+        f"{problem_of(simulation).time.end:g}, {run['replicas']} replicas each with {run['particles']} fresh particles a "
+        f"component at each step of {run['step']:g}; near a basin boundary their noise decides",
+        f"(c) d = {problem_of(small).dimension}, {int(small['samples'].max())} starts a point; dotted: powers of σ₀ from "
+        f"the growth rates of difference and sum of the means at the centre, {found}; only their heights are fitted",
+        f"Bands and bars: {INTERVAL}",
+    ]
+    return " ".join(f"{sentence}." for sentence in sentences)
+
+
+def numbers(results: Mapping[str, xr.Dataset]) -> dict[str, Any]:
+    """Probabilities by panel, simulated ones beside, and the predicted and fitted powers."""
+    theory, simulation, small = _checked(results)
+    out: dict[str, Any] = {"R": theory[R].values.tolist(), "dimension": theory[D].values.tolist()}
+    for learn, name in KINDS.items():
+        at = theory["collapsed"].sel({LEARN: learn}).transpose(D, R)
+        share, low, high = frequency(simulation.sel({LEARN: learn}))
+        out[name] = {"theory": at.values.tolist(), "simulation": share.tolist(), "low": low.tolist(), "high": high.tolist()}
+    out["simulated"] = {"R": simulation[R].values.tolist(), "dimension": simulation[D].values.tolist()}
+    out["small"] = {"scale": small[SCALE].values.tolist(), "exponents": list(exponents(results).values())}
+    out["small"]["theory"] = small["collapsed"].transpose(R, SCALE).values.tolist()
+    return out
+
+
+def _power(d: int) -> str:
+    """A dimension; of large ones, their power of ten or two."""
+    if d >= 10000:
+        for base in (10, 2):
+            power = round(np.log(d) / np.log(base))
+            if base**power == d:
+                return f"{base}^{{{power}}}"
+    return str(d)
+
+
+def _checked(results: Mapping[str, xr.Dataset]) -> tuple[xr.Dataset, xr.Dataset, xr.Dataset]:
+    keys = {"theory": (R, D, LEARN), "simulation": (R, D, LEARN), "small": (R, SCALE)}
+    for role, needed in keys.items():
+        if missing := [key for key in needed if key not in results[role].dims]:
+            raise ResultError(f"{role}: must have the key {missing[0]} on its grid")
+    return results["theory"], results["simulation"], results["small"]

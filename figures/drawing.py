@@ -1,0 +1,78 @@
+"""What several figures draw in the same way: letters of panels, colours of an ordered key, probabilities with intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from numpy.typing import NDArray
+
+from solvers.sweeps import moments
+
+Array = NDArray[np.float64]
+
+R_LABEL = "half the distance between the modes $R$ (mode widths)"
+SCALE_LABEL = r"scale of the starts $\sigma_0$ (mode widths)"
+COLLAPSE_LABEL = "probability of collapse $P$"
+INTERVAL = "95 % Wilson interval"
+#: Light to dark in greyscale too, and made for the colour-blind.
+MAP = "cividis"
+GUIDE: dict[str, Any] = {"color": "0.35", "linewidth": 0.8, "linestyle": (0, (1, 1.5)), "marker": ""}
+POINT: dict[str, Any] = {"markerfacecolor": "white", "markeredgewidth": 0.8, "elinewidth": 0.8, "zorder": 3}
+
+
+def letters(panels: Iterable[Axes]) -> None:
+    """Write (a), (b), ... above the left corners of panels."""
+    for number, ax in enumerate(panels):
+        ax.annotate(f"({chr(ord('a') + number)})", (0, 1), (1, 3), "axes fraction", "offset points")
+
+
+def shades(count: int) -> list[Any]:
+    """Colours of an ordered key, the first the darkest; the lightest of the map are left out, lest they fade on white."""
+    return [matplotlib.colormaps[MAP](0.82 * i / max(count - 1, 1)) for i in range(count)]
+
+
+def looks(count: int) -> list[dict[str, Any]]:
+    """Colour and marker of the first curves of the style."""
+    cycle = list(matplotlib.rcParams["axes.prop_cycle"])
+    return [dict(cycle[i % len(cycle)]) for i in range(count)]
+
+
+def with_interval(ax: Axes, at: xr.DataArray, ds: xr.Dataset, name: str = "collapsed", **style: Any) -> None:
+    """A line through the probabilities of a sweep, in the band of their intervals."""
+    band = ds[f"{name}_low"].values, ds[f"{name}_high"].values
+    ax.fill_between(at.values, *band, color=style.get("color"), alpha=0.22, linewidth=0)
+    ax.plot(at.values, ds[name].values, **{"marker": "", **style})
+
+
+def frequency(ds: xr.Dataset, name: str = "collapsed") -> tuple[Array, Array, Array]:
+    """Share of the samples with an outcome, and the ends of its interval; samples that failed are left out."""
+    values = np.moveaxis(ds[name].values.astype(float), ds[name].get_axis_num("sample"), -1)
+    found = np.empty((3, *values.shape[:-1]))
+    for index in np.ndindex(values.shape[:-1]):
+        sums = moments.moments(values[index][values[index] >= 0])
+        found[(0, *index)] = moments.mean(sums)
+        found[(slice(1, None), *index)] = moments.wilson(sums)
+    return found[0], found[1], found[2]
+
+
+def points(ax: Axes, at: Array, ds: xr.Dataset, *, name: str = "collapsed", **style: Any) -> None:
+    """The share of simulated starts with an outcome, and its interval."""
+    share, low, high = frequency(ds, name)
+    errors = np.maximum([share - low, high - share], 0.0)
+    ax.errorbar(at, share, errors, **{"linestyle": "", **POINT, **style})
+
+
+def simulated(**style: Any) -> Line2D:
+    """A point of a simulation, for a legend."""
+    return Line2D([], [], linestyle="", **{"color": "black", "markerfacecolor": "white", "marker": "o", **style})
+
+
+def listed(values: Sequence[Any]) -> str:
+    """Values in a sentence."""
+    return ", ".join(f"{value:g}" for value in values)
