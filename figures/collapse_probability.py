@@ -6,6 +6,7 @@ the scale that the two growth rates at the centre predict.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,7 +23,6 @@ from figures.drawing import (
     SCALE_LABEL,
     frequency,
     letters,
-    listed,
     looks,
     points,
     shades,
@@ -62,6 +62,7 @@ RESULTS: Mapping[str, Stored] = {
 }
 
 KINDS = {'["means"]': "weights fixed", '["means", "weights"]': "weights learned"}
+DASHES: tuple[Any, ...] = ("-", (0, (4, 1.2)), (0, (1, 1)), "-.", (0, (6, 1, 1, 1, 1, 1)), "-")
 R, D, LEARN, SCALE = "target.separation", "dimension", "family.learn", "init.scale"
 
 
@@ -91,14 +92,15 @@ def main(results: Mapping[str, xr.Dataset]) -> Figure:
     panels = figure.subplots(1, 3)
     dimensions = theory[D].values.tolist()
     colors = dict(zip(dimensions, shades(len(dimensions)), strict=True))
+    dashes = dict(zip(dimensions, itertools.cycle(DASHES), strict=False))
     for ax, (learn, name) in zip(panels, KINDS.items(), strict=False):
         for d in dimensions:
-            with_interval(ax, theory[R], theory.sel({D: d, LEARN: learn}), color=colors[d])
+            with_interval(ax, theory[R], theory.sel({D: d, LEARN: learn}), color=colors[d], linestyle=dashes[d])
         for d, marker in zip(simulation[D].values.tolist(), "so^D", strict=False):
             style = {"color": colors.get(d, "black"), "marker": marker}
             points(ax, simulation[R].values, simulation.sel({D: d, LEARN: learn}), **style)
         ax.set(title=name, ylim=(-0.03, 1.03), xlim=(theory[R].values[0], theory[R].values[-1]))
-        ax.set_xlabel("half distance of modes $R$ (mode widths)")
+        ax.set_xlabel(R_LABEL)
     panels[0].set_ylabel(COLLAPSE_LABEL)
     last, scale = panels[2], small[SCALE].values
     powers = exponents(results)
@@ -116,7 +118,7 @@ def main(results: Mapping[str, xr.Dataset]) -> Figure:
     last.set_xlim(scale[0], scale[-1])
     last.legend(loc="lower right")
     letters(panels)
-    handles = [Line2D([], [], color=colors[d], marker="", label=f"$d={_power(d)}$") for d in dimensions]
+    handles = [Line2D([], [], color=colors[d], linestyle=dashes[d], marker="", label=f"$d={_power(d)}$") for d in dimensions]
     for d, marker in zip(simulation[D].values.tolist(), "so^D", strict=False):
         handles.append(simulated(marker=marker, color=colors.get(d, "black"), label=f"simulation, $d={_power(d)}$"))
     handles.append(Line2D([], [], **GUIDE, label=r"$P\propto\sigma_0^{\lambda_1/\lambda_2-1}$"))
@@ -132,7 +134,7 @@ def caption(results: Mapping[str, xr.Dataset]) -> str:
     found = "; ".join(f"{power:.4f} at R = {r:g}" for r, power in exponents(results).items())
     sentences = [
         "Probability that gradient flow of KL(q‖p) leaves one of two equal modes at ±R with less than half its mass; two "
-        f"components, means drawn from N(0, σ₀² I)",
+        "components, means drawn from N(0, σ₀² I)",
         f"(a, b) Closed equations, σ₀ = {start.scale:g}, {int(theory['samples'].max())} starts a point, the same along R",
         f"Open symbols: {simulation.sizes['sample']} starts simulated in d dimensions to t = "
         f"{problem_of(simulation).time.end:g}, {run['replicas']} replicas each with {run['particles']} fresh particles a "

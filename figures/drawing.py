@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import matplotlib
@@ -16,7 +16,7 @@ from solvers.sweeps import moments
 
 Array = NDArray[np.float64]
 
-R_LABEL = "half the distance between the modes $R$ (mode widths)"
+R_LABEL = "half distance of modes $R$ (mode widths)"
 SCALE_LABEL = r"scale of the starts $\sigma_0$ (mode widths)"
 COLLAPSE_LABEL = "probability of collapse $P$"
 INTERVAL = "95 % Wilson interval"
@@ -72,7 +72,3 @@ def simulated(**style: Any) -> Line2D:
     """A point of a simulation, for a legend."""
     return Line2D([], [], linestyle="", **{"color": "black", "markerfacecolor": "white", "marker": "o", **style})
 
-
-def listed(values: Sequence[Any]) -> str:
-    """Values in a sentence."""
-    return ", ".join(f"{value:g}" for value in values)

@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
-from figures.drawing import MAP, SCALE_LABEL, frequency, letters
+from figures.drawing import MAP, R_LABEL, SCALE_LABEL, frequency, letters
 from figures.files import in_style
 from figures.stored import Along, Simulate, Stored, Swept
 from solvers.results import ResultError, problem_of
@@ -64,7 +64,7 @@ def main(results: Mapping[str, xr.Dataset]) -> Figure:
         share = frequency(simulation.transpose(SCALE, R, ...), name)[0]
         at = np.meshgrid(simulation[R].values, simulation[SCALE].values)
         ax.scatter(*at, c=share, s=34, cmap=MAP, vmin=0, vmax=1, edgecolors="white", linewidths=0.9, zorder=3)
-        ax.set(title=title, yscale="log", xlabel="half distance of modes $R$ (mode widths)")
+        ax.set(title=title, yscale="log", xlabel=R_LABEL)
         # The half cells beyond the outermost points are no results.
         ax.set(xlim=(r[0], r[-1]), ylim=(scale[0], scale[-1]))
     panels[0].set_ylabel(SCALE_LABEL)

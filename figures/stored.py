@@ -29,6 +29,7 @@ from solvers.problem import Problem
 from solvers.sampler.model import chain_module
 from solvers.sweeps import plan, store
 from solvers.sweeps.run import run as run_sweep
+from solvers.sweeps.work import Options
 
 PROBLEMS = Path(__file__).parent / "problems"
 SWEEPS = Path(__file__).parent / "sweeps"
@@ -221,10 +222,16 @@ class Along(Stored):
 
 @dataclass(frozen=True)
 class Swept(Stored):
-    """`python -m solvers sweep`. file: of figures/sweeps. quick: what the quick tier changes in it, table in table."""
+    """`python -m solvers sweep`.
+
+    file: of figures/sweeps. changes: to the sweep, table in table, where it is not that of the file. quick: further ones
+    of the quick tier. options: of solvers.sweeps.work.Options.
+    """
 
     file: str
     quick: Table = field(default_factory=dict)
+    changes: Table = field(default_factory=dict)
+    options: Table = field(default_factory=dict)
 
     suffix = ".zarr"
     command = "sweep"
@@ -247,23 +254,26 @@ class Swept(Stored):
         resumed = path.exists()
         if resumed:
             try:
-                if store.attributes_of(path).get("sweep") != sweep.text or reopen.differences(reopen.open_store(path)):
+                attributes, wanted = store.attributes_of(path), self.wanted(quick)
+                other = any(attributes.get(key) != wanted[key] for key in wanted)
+                if other or reopen.differences(reopen.open_store(path)):
                     shutil.rmtree(path)  # the store of a sweep, by its attributes
                     resumed = False
             except results.ResultError as error:
                 raise results.OutputError(f"{error}; is in the way: remove it, or choose another --out") from error
         share = progress and (lambda done, total: progress(done / max(total, 1)))
-        run_sweep(sweep, path, resumed=resumed, progress=share)
+        run_sweep(sweep, path, resumed=resumed, options=Options(**self.options), progress=share)
         return self.read(path)
 
     def wanted(self, quick: bool) -> Table:
-        return {"sweep": self._sweep(quick).text}
+        return {"sweep": self._sweep(quick).text, "rtol": Options().rtol, "atol": Options().atol, **self.options}
 
     def _sweep(self, quick: bool) -> plan.Sweep:
         path = SWEEPS / self.file
-        if not (quick and self.quick):
+        changes = _merged(self.changes, self.quick) if quick else self.changes
+        if not changes:
             return plan.Sweep.load(path)
-        changed = _merged(tomllib.loads(path.read_text(encoding="utf-8")), self.quick)
+        changed = _merged(tomllib.loads(path.read_text(encoding="utf-8")), changes)
         return plan.Sweep.parse(tomli_w.dumps(changed), self.file, SWEEPS)
 
 
