@@ -39,19 +39,23 @@ RESULTS: Mapping[str, Stored] = {
     "theory": Swept(
         "collapse_probability.toml",
         quick={
-            "problem": {"init": {"samples": 400}},
+            "problem": {"init": {"samples": 200}},
             "grid": {"target.separation": {"count": 21}, "dimension": [4, 16, 64, 1024, 1000000]},
         },
     ),
     "simulation": Along(
-        Simulate("collapse_simulation.toml", {"particles": 32, "replicas": 2, "step": 0.05}),
+        Simulate(
+            "collapse_simulation.toml",
+            {"particles": 32, "replicas": 2, "step": 0.05},
+            quick={"particles": 32, "replicas": 2, "step": 0.1},
+        ),
         grid=_BOTH | {"dimension": [16, 64, 1024], "target.separation": [2.0, 2.5, 3.0, 4.0, 5.0, 6.0]},
         quick=_BOTH | {"dimension": [64], "target.separation": [2.5, 3.5, 5.0]},
     ),
     "small": Swept(
         "small_starts.toml",
         quick={
-            "problem": {"init": {"samples": 2000}},
+            "problem": {"init": {"samples": 1000}},
             "grid": {"init.scale": {"start": 0.001, "stop": 1.0, "count": 10}},
         },
     ),

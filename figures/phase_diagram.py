@@ -29,6 +29,7 @@ RESULTS: Mapping[str, Stored] = {
         Simulate(
             "collapse_simulation.toml",
             {"particles": 32, "replicas": 2, "step": 0.05},
+            quick={"particles": 32, "replicas": 2, "step": 0.1},
             changes={"family.learn": ["means", "weights"]},
         ),
         grid={"target.separation": [1.8, 2.5, 3.5, 4.5, 5.5], "init.scale": [0.018, 0.056, 0.18, 0.56]},

@@ -1,0 +1,143 @@
+"""When the learned prior of a diffusion sampler loses a mode: separation R against horizon T, and all of it at R exp(-T).
+
+With the exact control, learning the prior is the flow of the closed equations for the noised target, whose separation is
+R exp(-T). Colours and lines are that flow, points are priors learned through the chain of the sampler.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from figures.drawing import COLLAPSE_LABEL, GUIDE, INTERVAL, MAP, POINT, R_LABEL, letters, looks, with_interval
+from figures.files import in_style
+from figures.stored import Continuation, Stored, Swept
+from solvers.results import ResultError, problem_of
+
+_TWO = {"problem": {"family": {"components": 2}}}
+_COARSE = {"problem": {"sampler": {"steps": 8}}}
+_LOOSE = {"rtol": 1e-2, "atol": 1e-3}  # the gradient is that of a hundred paths
+
+RESULTS: Mapping[str, Stored] = {
+    "one": Swept(
+        "sampler_phase.toml",
+        quick=_COARSE | {"grid": {"target.separation": {"count": 4}, "sampler.horizon": [0.2, 0.5, 0.8]}},
+        options=_LOOSE,
+    ),
+    "two": Swept(
+        "sampler_phase.toml",
+        changes={
+            "problem": {"family": {"components": 2}, "init": {"samples": 24}},
+            "grid": {"target.separation": {"start": 2.5, "stop": 6.0, "count": 8}, "sampler.horizon": [0.1, 0.3, 0.6]},
+        },
+        quick={
+            "problem": {"init": {"samples": 6}, **_COARSE["problem"]},
+            "grid": {"target.separation": {"count": 2}, "sampler.horizon": [0.1, 0.3]},
+        },
+        options=_LOOSE,
+    ),
+    "flow_one": Swept("sampler_phase_closed.toml"),
+    "flow_two": Swept("sampler_phase_closed.toml", changes=_TWO),
+    "critical": Continuation(
+        "one_component.toml",
+        {"key": "target.separation", "low": 1.0, "high": 2.0, "step": 0.05, "follow": 0.0, "branches": 1},
+        changes={"init": {"means": [[0.0]]}},
+    ),
+}
+
+R, T = "target.separation", "sampler.horizon"
+PITCHFORK = 2
+
+
+def critical(results: Mapping[str, xr.Dataset]) -> float:
+    """R_c: the separation from which on one component does not stay between the modes."""
+    kinds = results["critical"]["kind"].values
+    found = results["critical"]["parameter"].values[kinds == PITCHFORK]
+    if not len(found):
+        raise ResultError("critical: must have a pitchfork")
+    return float(found[0])
+
+
+@in_style
+def main(results: Mapping[str, xr.Dataset]) -> Figure:
+    """Draw the plane of horizon and separation for one component, and P against R exp(-T) for two.
+
+    Takes  one, two: sweeps of samplers in R and T; flow_one, flow_two: sweeps of the flow in R; critical: a
+        continuation of one component at the centre in R.
+    Raises  ResultError if there is no pitchfork on it.
+    """
+    one, two = results["one"].transpose(R, T), results["two"].transpose(R, T)
+    flow, pair, r_c = results["flow_one"], results["flow_two"], critical(results)
+    figure = Figure(figsize=(7.0, 2.9), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    t = np.linspace(0.0, float(one[T].max()) + 0.15, 200)
+    r = np.linspace(float(one[R].min()) - 0.25, float(one[R].max()) + 0.25, 200)
+    known = flow["mode_mass_distance"].values / np.log(2)
+    field = np.interp(r[:, None] * np.exp(-t), flow[R].values, known)
+    colours: dict[str, Any] = {"cmap": MAP, "vmin": 0, "vmax": 1}
+    image = left.pcolormesh(t, r, field, shading="nearest", rasterized=True, **colours)
+    left.plot(t, r_c * np.exp(t), color="white", linestyle="--", marker="")
+    at = np.meshgrid(one[T].values, one[R].values)
+    share = one["mode_mass_distance"].values / np.log(2)
+    left.scatter(*at, c=share, s=26, edgecolors="white", linewidths=0.9, zorder=3, **colours)
+    left.set(xlim=(t[0], t[-1]), ylim=(r[0], r[-1]), xlabel="horizon of the sampler $T$ (OU time)", ylabel=R_LABEL)
+    left.set_title("prior of one Gaussian")
+    left.annotate("$R\\,e^{-T}=R_c$", (0.6, r_c * np.exp(0.6)), (8, -12), textcoords="offset points", color="white")
+    figure.colorbar(image, ax=left, label=r"$\mathrm{KL}(\hat\pi\Vert\pi)\,/\log 2$", pad=0.02)
+    with_interval(right, pair[R], pair, color="black")
+    handles = [Line2D([], [], color="black", marker="", label="closed equations at $R\\,e^{-T}$")]
+    for look, horizon in zip(looks(two.sizes[T]), two[T].values, strict=True):
+        ds = two.sel({T: horizon})
+        errors = [ds["collapsed"] - ds["collapsed_low"], ds["collapsed_high"] - ds["collapsed"]]
+        style = {"color": look["color"], "fmt": look["marker"], "label": f"sampler, $T={horizon:g}$"}
+        handles.append(
+            right.errorbar(two[R].values * np.exp(-horizon), ds["collapsed"], np.maximum(errors, 0), **style, **POINT)
+        )
+    right.axvline(r_c, **GUIDE)
+    right.set(xlabel="noised half distance $R\\,e^{-T}$ (mode widths)", ylabel=COLLAPSE_LABEL, ylim=(-0.03, 1.03))
+    right.set_xlim(left=0.5, right=6.0)
+    right.set_title("prior of two Gaussians")
+    right.legend(handles=handles, loc="upper right")
+    right.annotate("$R_c$", (r_c, 0.62), (3, 0), textcoords="offset points", color="0.35")
+    letters((left, right))
+    return figure
+
+
+def caption(results: Mapping[str, xr.Dataset]) -> str:
+    """What is drawn and how it was made, in one paragraph of plain text."""
+    problem, two = problem_of(results["one"]), results["two"]
+    options = problem.sampler
+    assert options is not None
+    sentences = [
+        f"Diffusion sampler (DIS, exact control, N = {options.steps} steps, horizon T, d = {problem.dimension}) that "
+        f"learns the means of its prior from N(0, {problem.init.scale:g}² I) to learning time {problem.time.end:g}; two "
+        "equal modes at ±R",
+        "(a) One Gaussian: KL of the mode masses of the samples to those of the target, 1 where one mode has all. "
+        f"Colours: the flow of the closed equations at R exp(−T). Circles: learned through the chain from "
+        f"{options.paths} paths, whose finite steps bias it where T and R are large. Dashed: R exp(−T) = R_c = {critical(results):.6g}",
+        "(b) Two Gaussians of equal weight: probability that a mode has less than half its mass. Line: closed equations "
+        f"at R exp(−T), {int(results['flow_two']['samples'].max())} starts. Points: learned through the chain, "
+        f"{int(two['samples'].max())} starts each. Dotted: R_c",
+        f"Band and bars: {INTERVAL}",
+    ]
+    return " ".join(f"{sentence}." for sentence in sentences)
+
+
+def numbers(results: Mapping[str, xr.Dataset]) -> dict[str, Any]:
+    """R_c; of one Gaussian the distance of mode masses in nats, of two the probability: chain, and flow at R exp(-T)."""
+    out: dict[str, Any] = {"critical": critical(results)}
+    for role, name in {"one": "mode_mass_distance", "two": "collapsed"}.items():
+        ds, flow = results[role].transpose(R, T), results[f"flow_{role}"]
+        noised = ds[R].values[:, None] * np.exp(-ds[T].values)
+        out[role] = {
+            "R": ds[R].values.tolist(),
+            "T": ds[T].values.tolist(),
+            "sampler": ds[name].values.tolist(),
+            "flow": np.interp(noised, flow[R].values, flow[name].values).tolist(),
+        }
+    return out
