@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 
 from figures.files import in_style
-from figures.stored import Stored
+from figures.stored import Scaling, Stored
 from solvers.results import problem_of
 from solvers.scaling import exponent, line_of, series
 
@@ -28,14 +28,12 @@ _PARTICLES, _STEPS = [16, 64, 256, 1024, 4096], [0.4, 0.2, 0.1, 0.05, 0.025]
 _QUICK: dict[str, Any] = {"particles": _PARTICLES[:4], "steps": _STEPS, "dimensions": _DIMENSIONS[:5], "many": 2048}
 
 RESULTS: Mapping[str, Stored] = {
-    "equal": Stored(
-        "scaling",
+    "equal": Scaling(
         "agreement_scaling.toml",
         {"particles": _PARTICLES, "steps": _STEPS, "dimensions": _DIMENSIONS, "many": 16384},
         quick=_QUICK,
     ),
-    "unequal": Stored(
-        "scaling",
+    "unequal": Scaling(
         "agreement_scaling_unequal.toml",
         {"dimensions": _DIMENSIONS},
         quick={"dimensions": _DIMENSIONS[:5]},

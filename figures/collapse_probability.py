@@ -65,6 +65,7 @@ RESULTS: Mapping[str, Stored] = {
     ),
 }
 
+SMALL = 0.12  # scales up to which the power is drawn
 KINDS = {'["means"]': "weights fixed", '["means", "weights"]': "weights learned"}
 DASHES: tuple[Any, ...] = ("-", (0, (4, 1.2)), (0, (1, 1)), "-.", (0, (6, 1, 1, 1, 1, 1)), "-")
 R, D, LEARN, SCALE = "target.separation", "dimension", "family.learn", "init.scale"
@@ -110,19 +111,19 @@ def main(results: Mapping[str, xr.Dataset]) -> Figure:
     powers = exponents(results)
     for look, (r, power) in zip(looks(len(powers)), powers.items(), strict=True):
         at = small.sel({R: r})
-        marker = {"marker": look["marker"], "markersize": 2.6}
-        with_interval(last, small[SCALE], at, color=look["color"], label=f"$R={r:g}$", **marker)
-        some = np.flatnonzero(at["collapsed"].values > 0)[:1]
-        reach = scale <= 0.12
-        if len(some):  # through the middle of the small starts
-            i = int(np.flatnonzero(reach)[len(np.flatnonzero(reach)) // 2])
-            last.plot(scale[reach], at["collapsed"].values[i] * (scale[reach] / scale[i]) ** power, **GUIDE)
+        with_interval(last, small[SCALE], at, label=f"$R={r:g}$", markersize=2.6, **look)
+        # A power through the middle of the small starts.
+        reach = np.flatnonzero(scale <= SMALL)
+        middle = reach[len(reach) // 2]
+        last.plot(scale[reach], at["collapsed"].values[middle] * (scale[reach] / scale[middle]) ** power, **GUIDE)
     last.set(xscale="log", yscale="log", title="small starts, weights fixed", xlabel=SCALE_LABEL)
     last.set_ylim(bottom=max(0.3 * np.nanmin(small["collapsed"].where(small["collapsed"] > 0)), 1e-5), top=1.0)
     last.set_xlim(scale[0], scale[-1])
     last.legend(loc="lower right")
     letters(panels)
-    handles = [Line2D([], [], color=colors[d], linestyle=dashes[d], marker="", label=f"$d={_power(d)}$") for d in dimensions]
+    handles = [
+        Line2D([], [], color=colors[d], linestyle=dashes[d], marker="", label=f"$d={_power(d)}$") for d in dimensions
+    ]
     for d, marker in zip(simulation[D].values.tolist(), "so^D", strict=False):
         handles.append(simulated(marker=marker, color=colors.get(d, "black"), label=f"simulation, $d={_power(d)}$"))
     handles.append(Line2D([], [], **GUIDE, label=r"$P\propto\sigma_0^{\lambda_1/\lambda_2-1}$"))
@@ -137,13 +138,17 @@ def caption(results: Mapping[str, xr.Dataset]) -> str:
     run = simulation.attrs
     found = "; ".join(f"{power:.4f} at R = {r:g}" for r, power in exponents(results).items())
     sentences = [
-        "Probability that gradient flow of KL(q‖p) leaves one of two equal modes at ±R with less than half its mass; two "
+        "Probability that gradient flow of KL(q‖p) leaves one of two equal modes at ±R with less than half "
+        "its mass; two "
         "components, means drawn from N(0, σ₀² I)",
-        f"(a, b) Closed equations, σ₀ = {start.scale:g}, {int(theory['samples'].max())} starts a point, the same along R",
+        f"(a, b) Closed equations, σ₀ = {start.scale:g}, {int(theory['samples'].max())} starts a point, the "
+        "same along R",
         f"Open symbols: {simulation.sizes['sample']} starts simulated in d dimensions to t = "
-        f"{problem_of(simulation).time.end:g}, {run['replicas']} replicas each with {run['particles']} fresh particles a "
+        f"{problem_of(simulation).time.end:g}, {run['replicas']} replicas each with {run['particles']} fresh "
+        "particles a "
         f"component at each step of {run['step']:g}; near a basin boundary their noise decides",
-        f"(c) d = {problem_of(small).dimension}, {int(small['samples'].max())} starts a point; dotted: powers of σ₀ from "
+        f"(c) d = {problem_of(small).dimension}, {int(small['samples'].max())} starts a point; dotted: powers "
+        "of σ₀ from "
         f"the growth rates of difference and sum of the means at the centre, {found}; only their heights are fitted",
         f"Bands and bars: {INTERVAL}",
     ]
@@ -157,7 +162,12 @@ def numbers(results: Mapping[str, xr.Dataset]) -> dict[str, Any]:
     for learn, name in KINDS.items():
         at = theory["collapsed"].sel({LEARN: learn}).transpose(D, R)
         share, low, high = frequency(simulation.sel({LEARN: learn}))
-        out[name] = {"theory": at.values.tolist(), "simulation": share.tolist(), "low": low.tolist(), "high": high.tolist()}
+        out[name] = {
+            "theory": at.values.tolist(),
+            "simulation": share.tolist(),
+            "low": low.tolist(),
+            "high": high.tolist(),
+        }
     out["simulated"] = {"R": simulation[R].values.tolist(), "dimension": simulation[D].values.tolist()}
     out["small"] = {"scale": small[SCALE].values.tolist(), "exponents": list(exponents(results).values())}
     out["small"]["theory"] = small["collapsed"].transpose(R, SCALE).values.tolist()

@@ -1,4 +1,4 @@
-"""What several figures draw in the same way: letters of panels, colours of an ordered key, probabilities with intervals."""
+"""What several figures draw in the same way: letters of panels, ordered colours, probabilities with intervals."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def letters(panels: Iterable[Axes]) -> None:
 
 
 def shades(count: int) -> list[Any]:
-    """Colours of an ordered key, the first the darkest; the lightest of the map are left out, lest they fade on white."""
+    """Colours of an ordered key, darkest first; the lightest are left out, lest they fade on white."""
     return [matplotlib.colormaps[MAP](0.82 * i / max(count - 1, 1)) for i in range(count)]
 
 
@@ -71,4 +71,3 @@ def points(ax: Axes, at: Array, ds: xr.Dataset, *, name: str = "collapsed", **st
 def simulated(**style: Any) -> Line2D:
     """A point of a simulation, for a legend."""
     return Line2D([], [], linestyle="", **{"color": "black", "markerfacecolor": "white", "marker": "o", **style})
-

@@ -81,12 +81,15 @@ def caption(results: Mapping[str, xr.Dataset]) -> str:
     sentences = [
         f"Gradient flow of KL(q‖p) in d = {problem.dimension}, two equal modes at ±R, two components, means drawn from "
         "N(0, σ₀² I), weights learned",
-        f"Colours: probabilities over {int(theory['samples'].max())} starts at each of {theory['samples'].size} points, "
+        f"Colours: probabilities over {int(theory['samples'].max())} starts at each of "
+        f"{theory['samples'].size} points, "
         f"from the closed equations at t = {problem.time.end:g}, the same random numbers at all points",
-        "(a) Some mode has less than half its mass. (b) So it does, and both components of weight ≥ 0.01 are at one mode. "
+        "(a) Some mode has less than half its mass. (b) So it does, and both components of weight ≥ 0.01 are "
+        "at one mode. "
         "(c) A weight is below 0.01",
         f"Circles: the same of {simulation.sizes['sample']} starts simulated in {problem.dimension} dimensions to t = "
-        f"{problem_of(simulation).time.end:g}, {run['replicas']} replicas each with {run['particles']} fresh particles a "
+        f"{problem_of(simulation).time.end:g}, {run['replicas']} replicas each with {run['particles']} fresh "
+        "particles a "
         f"component at each step of {run['step']:g}; one share has a standard error of up to "
         f"{0.5 / np.sqrt(simulation.sizes['sample']):.2g}",
     ]

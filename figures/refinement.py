@@ -54,7 +54,9 @@ def main(results: Mapping[str, xr.Dataset]) -> Figure:
         ds, color = results[role], look["color"]
         dash = ("--", "-.", "-")[number]
         for i, curve in enumerate(distance(ds)):
-            left.plot(ds["time"], curve, color=color, linestyle=dash, marker="", linewidth=1.0, label=label if not i else None)
+            left.plot(
+                ds["time"], curve, color=color, linestyle=dash, marker="", linewidth=1.0, label=label if not i else None
+            )
         masses = -np.sort(-ds["mode_mass"].values[:, -1], axis=-1)
         ranks = np.arange(masses.shape[1]) + 1
         for i, row in enumerate(masses):
@@ -70,16 +72,25 @@ def main(results: Mapping[str, xr.Dataset]) -> Figure:
     assert options.refine is not None
     added = options.refine.every * np.arange(1, options.refine.until)
     top = left.get_ylim()[1]
-    left.plot(added, np.full(len(added), top), color="black", linestyle="", marker="v", clip_on=False, label="component added")
+    left.plot(
+        added, np.full(len(added), top), color="black", linestyle="", marker="v", clip_on=False, label="component added"
+    )
     left.set(xlabel="time of learning $t$ (dimensionless)", ylabel=r"$\mathrm{KL}(\hat\pi\Vert\pi)$ (nats)")
     left.set(xlim=(0, float(results["growing"]["time"].values[-1])), ylim=(0, top))
     right.axhline(float(pi[0]), **GUIDE)
     right.axhline(COLLAPSED_BELOW * float(pi[0]), **GUIDE)
     right.set_yscale("symlog", linthresh=0.01)
-    right.set(xlabel="modes by mass", ylabel=r"mass $\hat\pi_l$ at the end", xticks=range(1, len(pi) + 1), ylim=(-0.001, 1.2))
+    right.set(
+        xlabel="modes by mass", ylabel=r"mass $\hat\pi_l$ at the end", xticks=range(1, len(pi) + 1), ylim=(-0.001, 1.2)
+    )
     right.annotate(r"$\pi_l$", (1, float(pi[0])), (4, 0), ("axes fraction", "data"), "offset points", va="center")
     right.annotate(
-        r"$\pi_l/2$", (1, COLLAPSED_BELOW * float(pi[0])), (4, 0), ("axes fraction", "data"), "offset points", va="center"
+        r"$\pi_l/2$",
+        (1, COLLAPSED_BELOW * float(pi[0])),
+        (4, 0),
+        ("axes fraction", "data"),
+        "offset points",
+        va="center",
     )
     letters((left, right))
     figure.legend(*left.get_legend_handles_labels(), loc="outside upper center", ncols=4)
@@ -95,11 +106,13 @@ def caption(results: Mapping[str, xr.Dataset]) -> str:
     assert options.refine is not None
     lost = {role: int((results[role]["collapsed"].values == 1).sum()) for role in LABELS}
     sentences = [
-        f"Prior of a sampler without steps (log weights of the prior itself), learned by the reverse KL with means and "
-        f"weights, d = {problem.dimension}; target: six equal modes on a ring of radius {problem.target.c[0, 0] ** 0.5:g}; "
+        "Prior of a sampler without steps (log weights of the prior itself), learned by the reverse KL with means and "
+        f"weights, d = {problem.dimension}; target: six equal modes on a ring of radius "
+        f"{problem.target.c[0, 0] ** 0.5:g}; "
         f"{growing.sizes['sample']} starts",
         "(a) KL of the mode masses to those of the target, a line a start. Growing: every "
-        f"{options.refine.every:g} units of time a component of weight {options.refine.weight:g} where log p − log φ is "
+        f"{options.refine.every:g} units of time a component of weight {options.refine.weight:g} where log p "
+        "− log φ is "
         f"largest among {options.refine.candidates} points of short MALA chains; the first one has variance "
         f"{problem.family.variances[0]:g}, the others 1",
         "(b) Mode masses at the end, largest first",

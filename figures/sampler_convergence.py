@@ -1,4 +1,4 @@
-"""What finitely many steps cost a diffusion sampler: ELBO gap and effective sample size against N, one or two components.
+"""What finitely many steps cost a diffusion sampler: ELBO gap and effective sample size against N, for K = 1 and 2.
 
 The prior is one Gaussian between the modes, or one at each noised mode. For many steps the gap falls as 1/N to the
 objective of the closed equations at R exp(-T), which is drawn dotted.
@@ -105,11 +105,14 @@ def caption(results: Mapping[str, xr.Dataset]) -> str:
     assert options is not None
     sentences = [
         f"Diffusion sampler (DIS, OU reference, exact control) in d = {problem.dimension}, two equal modes at ±{R:g}, "
-        "horizon T, N steps; prior φ of unit width: one Gaussian at the origin (K = 1) or one at each noised mode (K = 2)",
-        "(a) log Z − ELBO. Dotted: KL(φ‖p_T), the objective of the closed equations at R exp(−T); it is 0 for K = 2 at the "
+        "horizon T, N steps; prior φ of unit width: one Gaussian at the origin (K = 1) or one at each noised "
+        "mode (K = 2)",
+        "(a) log Z − ELBO. Dotted: KL(φ‖p_T), the objective of the closed equations at R exp(−T); it is 0 for "
+        "K = 2 at the "
         "noised modes. Grey: slope −1",
         "(b) Reverse effective sample size as a fraction",
-        f"Bars: two standard errors from {options.paths} paths of the reduced chain, often smaller than the symbol; the "
+        f"Bars: two standard errors from {options.paths} paths of the reduced chain, often smaller than the "
+        "symbol; the "
         "directions orthogonal to the modes in closed form",
     ]
     return " ".join(f"{sentence}." for sentence in sentences)

@@ -1,7 +1,7 @@
-"""When the learned prior of a diffusion sampler loses a mode: separation R against horizon T, and all of it at R exp(-T).
+"""When the learned prior of a diffusion sampler loses a mode: separation R against horizon T, all of it at R exp(-T).
 
-With the exact control, learning the prior is the flow of the closed equations for the noised target, whose separation is
-R exp(-T). Colours and lines are that flow, points are priors learned through the chain of the sampler.
+With the exact control, learning the prior is the flow of the closed equations for the noised target, whose separation
+is R exp(-T). Colours and lines are that flow, points are priors learned through the chain of the sampler.
 """
 
 from __future__ import annotations
@@ -115,12 +115,15 @@ def caption(results: Mapping[str, xr.Dataset]) -> str:
     assert options is not None
     sentences = [
         f"Diffusion sampler (DIS, exact control, N = {options.steps} steps, horizon T, d = {problem.dimension}) that "
-        f"learns the means of its prior from N(0, {problem.init.scale:g}² I) to learning time {problem.time.end:g}; two "
+        f"learns the means of its prior from N(0, {problem.init.scale:g}² I) to learning time "
+        f"{problem.time.end:g}; two "
         "equal modes at ±R",
         "(a) One Gaussian: KL of the mode masses of the samples to those of the target, 1 where one mode has all. "
         f"Colours: the flow of the closed equations at R exp(−T). Circles: learned through the chain from "
-        f"{options.paths} paths, whose finite steps bias it where T and R are large. Dashed: R exp(−T) = R_c = {critical(results):.6g}",
-        "(b) Two Gaussians of equal weight: probability that a mode has less than half its mass. Line: closed equations "
+        f"{options.paths} paths, whose finite steps bias it where T and R are large. Dashed: R exp(−T) = R_c "
+        f"= {critical(results):.6g}",
+        "(b) Two Gaussians of equal weight: probability that a mode has less than half its mass. Line: closed "
+        "equations "
         f"at R exp(−T), {int(results['flow_two']['samples'].max())} starts. Points: learned through the chain, "
         f"{int(two['samples'].max())} starts each. Dotted: R_c",
         f"Band and bars: {INTERVAL}",
@@ -129,7 +132,7 @@ def caption(results: Mapping[str, xr.Dataset]) -> str:
 
 
 def numbers(results: Mapping[str, xr.Dataset]) -> dict[str, Any]:
-    """R_c; of one Gaussian the distance of mode masses in nats, of two the probability: chain, and flow at R exp(-T)."""
+    """R_c; distance of mode masses (nats) of one Gaussian, probability of two: chain, and flow at R exp(-T)."""
     out: dict[str, Any] = {"critical": critical(results)}
     for role, name in {"one": "mode_mass_distance", "two": "collapsed"}.items():
         ds, flow = results[role].transpose(R, T), results[f"flow_{role}"]

@@ -23,7 +23,7 @@ import numpy as np
 import tomli_w
 import xarray as xr
 
-from solvers import equilibria, flow, reopen, results, systems
+from solvers import equilibria, flow, reopen, results, scaling, systems
 from solvers.particles.flow import simulate
 from solvers.problem import Problem
 from solvers.sampler.model import chain_module
@@ -72,7 +72,8 @@ class Stored(ABC):
         wanted = self.wanted(quick)
         version = json.loads(found.attrs.get("versions", "{}")).get("modecollapse")
         same_code = version == metadata.version("modecollapse")
-        return found if same_code and all(found.attrs.get(key) == wanted[key] for key in wanted) else None
+        same = all(np.array_equal(np.asarray(found.attrs.get(key)), wanted[key]) for key in wanted)
+        return found if same_code and same else None
 
     @abstractmethod
     def make(self, path: Path, *, quick: bool, progress: Progress | None) -> xr.Dataset:
@@ -168,6 +169,20 @@ class Continuation(Run):
 
 
 @dataclass(frozen=True)
+class Scaling(Run):
+    """How theory and simulation approach each other; options: those of solvers.scaling.scaling."""
+
+    command = "scaling"
+    compute = staticmethod(scaling.scaling)
+
+    def origin(self, problem: Problem) -> Table:
+        return {"command": scaling.COMMAND, "system": systems.for_problem(problem).SYSTEM}
+
+    def read(self, path: Path) -> xr.Dataset:
+        return scaling.open_scaling(path)
+
+
+@dataclass(frozen=True)
 class Along(Stored):
     """A problem solved or simulated at every point of a product grid, samples kept, in one NetCDF file.
 
@@ -206,9 +221,9 @@ class Along(Stored):
         shape = tuple(map(len, grid.values()))
         variables = {}
         for name in self.keep:
-            values = np.stack([ds[name].values for ds in found])
-            values = values.reshape(*shape, *values.shape[1:])
-            variables[name] = xr.Variable((*grid, *found[0][name].dims), values, found[0][name].attrs)
+            every = np.stack([ds[name].values for ds in found])
+            every = every.reshape(*shape, *every.shape[1:])
+            variables[name] = xr.Variable((*grid, *found[0][name].dims), every, found[0][name].attrs)
         coordinates = {key: plan.Axis(key, tuple(values)).coordinate for key, values in grid.items()}
         if any("time" in variable.dims for variable in variables.values()):
             coordinates["time"] = found[0]["time"].values
@@ -224,8 +239,8 @@ class Along(Stored):
 class Swept(Stored):
     """`python -m solvers sweep`.
 
-    file: of figures/sweeps. changes: to the sweep, table in table, where it is not that of the file. quick: further ones
-    of the quick tier. options: of solvers.sweeps.work.Options.
+    file: of figures/sweeps. changes: to the sweep, table in table, where it is not that of the file. quick: further
+    ones of the quick tier. options: of solvers.sweeps.work.Options.
     """
 
     file: str
@@ -261,7 +276,7 @@ class Swept(Stored):
                     resumed = False
             except results.ResultError as error:
                 raise results.OutputError(f"{error}; is in the way: remove it, or choose another --out") from error
-        share = progress and (lambda done, total: progress(done / max(total, 1)))
+        share = progress and partial(_share_of, progress)
         run_sweep(sweep, path, resumed=resumed, options=Options(**self.options), progress=share)
         return self.read(path)
 
@@ -322,6 +337,10 @@ class Benchmark(Stored):
 
 def _part_of(progress: Progress, i: int, count: int, done: float) -> None:
     progress((i + done) / count)
+
+
+def _share_of(progress: Progress, done: int, total: int) -> None:
+    progress(done / max(total, 1))
 
 
 def _system(problem: Problem) -> str:

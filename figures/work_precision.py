@@ -39,7 +39,7 @@ def main(results: Mapping[str, xr.Dataset]) -> Figure:
     figure = Figure(figsize=(7.0, 3.1), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
     dashes = ["-", "--", "-.", ":", (0, (4, 1, 1, 1, 1, 1)), (0, (1, 1))]
-    cycle = looks(5) + [{"color": "0.45", "marker": "x"}]
+    cycle = [*looks(5), {"color": "0.45", "marker": "x"}]
     for ax, (error, title) in zip(panels, ERRORS.items(), strict=True):
         for look, dash, (name, ds) in zip(cycle, dashes, found.items(), strict=False):
             # The first is ours: drawn heavier, for it is what one looks for.
@@ -62,11 +62,13 @@ def caption(results: Mapping[str, xr.Dataset]) -> str:
     machine, versions = json.loads(ds.attrs["machine"]), json.loads(ds.attrs["versions"])
     peers = ", ".join(f"{name} {versions[name]}" for name in ("scipy", "diffrax", "heyoka") if name in versions)
     sentences = [
-        "Wall time a trajectory against achieved error, K = L = 2, R = 2.5, d = 64, weights learned, t ≤ 50, many random "
+        "Wall time a trajectory against achieved error, K = L = 2, R = 2.5, d = 64, weights learned, t ≤ 50, "
+        "many random "
         f"starts at once, on {int(ds['cores'].max())} cores ({machine.get('processor', 'unknown processor')}, "
         f"{machine.get('vectors', 'unknown')} vectors), measured {ds.attrs['date'][:10]}",
         "Error: largest over six states and all save times of a trajectory, against a reference of 1e-12",
-        "A point is one setting of tolerance and, of the peers, quadrature rule, chosen together. Compilation is not in it; "
+        "A point is one setting of tolerance and, of the peers, quadrature rule, chosen together. Compilation "
+        "is not in it; "
         "of two ways of writing the diffrax solution the faster one is drawn",
         f"Versions: modecollapse {versions['modecollapse']}, {peers}",
     ]

@@ -1,9 +1,14 @@
 """Results made up for the tests of figures: the shapes and attributes of solved ones, at no cost."""
 
-import numpy as np
+import json
 
+import numpy as np
+import xarray as xr
+
+from figures.stored import Swept
 from solvers import results
 from solvers.problem import Problem
+from solvers.sweeps.plan import Axis
 
 TINY = """
 dimension = 3
@@ -63,3 +68,33 @@ def made_up(problem: Problem, *, collapsed=(0, 1, 0), status=None, replicas=32, 
         step=0.05,
     )
     return {"theory": theory, "simulation": simulation}
+
+
+def stand_in(kind, *, share=0.3):
+    """A result of the quick tier of `kind`, Swept or Along, with numbers of no meaning: sizes, keys and attributes."""
+    if isinstance(kind, Swept):
+        sweep = kind._sweep(True)
+        coordinates = {axis.key: axis.coordinate for axis in sweep.axes}
+        along = np.linspace(0.0, 2 * share, sweep.points).reshape(sweep.shape)
+        variables = {"samples": np.full(sweep.shape, 10)}
+        for name in sweep.quantities:
+            variables |= {
+                name: along,
+                f"{name}_low": along * 0.8,
+                f"{name}_high": along * 1.1,
+                f"{name}_se": along * 0.1,
+            }
+        attrs = {"problem": sweep.base_text, "grid": json.dumps({axis.key: list(axis.values) for axis in sweep.axes})}
+        return xr.Dataset({name: (tuple(coordinates), v) for name, v in variables.items()}, coordinates, attrs)
+    coordinates = {key: Axis(key, tuple(values)).coordinate for key, values in kind.quick.items()}
+    shape = tuple(map(len, coordinates.values()))
+    variables = {}
+    for name in kind.keep:
+        if name in ("collapsed", "aligned", "vanished", "status"):
+            samples = 1 if "elbo" in kind.keep else 10
+            values = np.broadcast_to(np.arange(samples) < samples * share, (*shape, samples)).astype(np.int8)
+            variables[name] = ((*coordinates, "sample"), values)
+        else:
+            values = np.linspace(share, 2 * share, int(np.prod(shape))).reshape(*shape, 1, 1)
+            variables[name] = ((*coordinates, "sample", "time"), -values if name == "elbo" else values)
+    return xr.Dataset(variables, coordinates, {**kind.wanted(True)})

@@ -1,10 +1,12 @@
 """Stored results: reused only if they answer the same question."""
 
+import shutil
+
 import pytest
 from figure_results import TINY
 
 from figures import stored as module
-from figures.stored import Simulate, Solve
+from figures.stored import Along, Benchmark, Simulate, Solve, Swept
 from solvers import results
 
 SOLVE = Solve("tiny.toml", {"rtol": 1e-6, "atol": 1e-8})
@@ -74,3 +76,66 @@ def test_what_is_not_a_result_is_made_anew(tmp_path):
     path = tmp_path / "a.nc"
     path.write_text("not NetCDF")
     assert SOLVE.load(path, quick=False) is None
+
+
+ALONG = Along(SIMULATE, grid={"target.separation": [1.0, 2.0], "dimension": [3]}, quick={"dimension": [4]})
+
+
+def test_a_grid_of_simulations(tmp_path):
+    path = ALONG.path(tmp_path, "a", quick=False)
+    steps = []
+    made = ALONG.make(path, quick=False, progress=steps.append)
+    assert steps[-1] == 1.0
+    assert made["collapsed"].dims == ("target.separation", "dimension", "sample")
+    assert ALONG.load(path, quick=False).identical(made)
+    assert ALONG.load(path, quick=True) is None
+    assert results.problem_of(made.sel({"target.separation": 1.0, "dimension": 3})).target.c[0, 0] == 1.0
+    other = Along(SIMULATE, grid={"target.separation": [1.0, 3.0], "dimension": [3]}, quick={})
+    assert other.load(path, quick=False) is None
+    alone = Simulate("tiny.toml", SIMULATE.options, changes={"target.separation": 1.0})
+    one = alone.make(tmp_path / "b.nc", quick=False, progress=None)
+    assert (one["collapsed"].values == made["collapsed"].values[0, 0]).all()
+
+
+SWEEP = """
+base = "../problems/tiny.toml"
+[grid]
+"target.separation" = [1.0, 2.0]
+"""
+
+
+def test_a_sweep_is_made_resumed_and_makes_way(tmp_path, monkeypatch):
+    (tmp_path / "sweeps").mkdir()
+    (tmp_path / "sweeps" / "tiny.toml").write_text(SWEEP)
+    monkeypatch.setattr(module, "SWEEPS", tmp_path / "sweeps")
+    kind = Swept("tiny.toml", quick={"grid": {"target.separation": [3.0]}})
+    full, quick = (kind.path(tmp_path, "a", quick=q) for q in (False, True))
+    assert (full.name, quick.name) == ("a.zarr", "a.quick.zarr")
+    steps = []
+    made = kind.make(full, quick=False, progress=steps.append)
+    assert steps[-1] == 1.0
+    assert kind.load(full, quick=False).identical(made)
+    assert kind.load(full, quick=True) is None
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", None)  # going on with what is there removes nothing
+        assert kind.make(full, quick=False, progress=None).equals(made)
+    changed = kind.make(full, quick=True, progress=None)  # the store of another sweep
+    assert changed["target.separation"].values.tolist() == [3.0]
+    (tmp_path / "b.zarr").mkdir()
+    (tmp_path / "b.zarr" / "mine").write_text("kept")
+    with pytest.raises(results.OutputError, match="is in the way"):
+        kind.make(tmp_path / "b.zarr", quick=False, progress=None)
+    assert (tmp_path / "b.zarr" / "mine").read_text() == "kept"
+
+
+def test_a_benchmark_is_read_and_never_made(tmp_path, monkeypatch):
+    kind = Benchmark("cpu.json", "work_precision")
+    assert {"name", "wall", "error_max"} <= set(kind.load(kind.path(tmp_path, "a", quick=True), quick=True))
+    monkeypatch.setattr(module, "BENCHMARKS", tmp_path)
+    path = kind.path(tmp_path, "a", quick=False)
+    for content in (None, "{", "[]", "{}"):
+        if content is not None:
+            path.write_text(content)
+        assert kind.load(path, quick=False) is None
+        with pytest.raises(results.ResultError, match="`make bench`"):
+            kind.make(path, quick=False, progress=None)
