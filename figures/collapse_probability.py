@@ -30,10 +30,12 @@ from figures.drawing import (
     with_interval,
 )
 from figures.files import in_style
-from figures.stored import Along, Continuation, Simulate, Stored, Swept
+from figures.stored import Along, Continuation, Simulate, Solve, Stored, Swept
 from solvers.results import ResultError, problem_of
 
 _BOTH = {"family.learn": [["means"], ["means", "weights"]]}
+_FULL = _BOTH | {"dimension": [16, 64, 1024], "target.separation": [2.0, 2.5, 3.0, 4.0, 5.0, 6.0]}
+_QUICK = _BOTH | {"dimension": [64], "target.separation": [2.5, 3.5, 5.0]}
 
 RESULTS: Mapping[str, Stored] = {
     "theory": Swept(
@@ -43,14 +45,15 @@ RESULTS: Mapping[str, Stored] = {
             "grid": {"target.separation": {"count": 21}, "dimension": [4, 16, 64, 1024, 1000000]},
         },
     ),
+    "same": Along(Solve("collapse_simulation.toml"), grid=_FULL, quick=_QUICK),
     "simulation": Along(
         Simulate(
             "collapse_simulation.toml",
             {"particles": 32, "replicas": 2, "step": 0.05},
             quick={"particles": 32, "replicas": 2, "step": 0.1},
         ),
-        grid=_BOTH | {"dimension": [16, 64, 1024], "target.separation": [2.0, 2.5, 3.0, 4.0, 5.0, 6.0]},
-        quick=_BOTH | {"dimension": [64], "target.separation": [2.5, 3.5, 5.0]},
+        grid=_FULL,
+        quick=_QUICK,
     ),
     "small": Swept(
         "small_starts.toml",
@@ -89,7 +92,8 @@ def exponents(results: Mapping[str, xr.Dataset]) -> dict[float, float]:
 def main(results: Mapping[str, xr.Dataset]) -> Figure:
     """Draw P against R with weights fixed and learned, and P against the scale of the starts.
 
-    Takes  theory, small: sweeps; simulation: simulations at some of their points; rates: a continuation at the centre.
+    Takes  theory, small: sweeps; simulation: simulations at some of their points; same: the closed equations from
+        their starts and to their time; rates: a continuation at the centre.
     Raises  ResultError if a result lacks a key.
     """
     theory, simulation, small = _checked(results)
@@ -104,6 +108,8 @@ def main(results: Mapping[str, xr.Dataset]) -> Figure:
         for d, marker in zip(simulation[D].values.tolist(), "so^D", strict=False):
             style = {"color": colors.get(d, "black"), "marker": marker}
             points(ax, simulation[R].values, simulation.sel({D: d, LEARN: learn}), **style)
+            same = frequency(results["same"].sel({D: d, LEARN: learn}))[0]
+            ax.plot(simulation[R].values, same, color=style["color"], linestyle="", marker="x", zorder=4)
         ax.set(title=name, ylim=(-0.03, 1.03), xlim=(theory[R].values[0], theory[R].values[-1]))
         ax.set_xlabel(R_LABEL)
     panels[0].set_ylabel(COLLAPSE_LABEL)
@@ -112,10 +118,13 @@ def main(results: Mapping[str, xr.Dataset]) -> Figure:
     for look, (r, power) in zip(looks(len(powers)), powers.items(), strict=True):
         at = small.sel({R: r})
         with_interval(last, small[SCALE], at, label=f"$R={r:g}$", markersize=2.6, **look)
-        # A power through the middle of the small starts.
-        reach = np.flatnonzero(scale <= SMALL)
-        middle = reach[len(reach) // 2]
-        last.plot(scale[reach], at["collapsed"].values[middle] * (scale[reach] / scale[middle]) ** power, **GUIDE)
+        # At the height that fits the small starts best, each with the weight of its count.
+        reach = scale <= SMALL
+        share = at["collapsed"].values[reach]
+        known = share > 0
+        if known.any():
+            height = np.average(np.log(share[known] / scale[reach][known] ** power), weights=share[known])
+            last.plot(scale[reach], np.exp(height) * scale[reach] ** power, **GUIDE)
     last.set(xscale="log", yscale="log", title="small starts, weights fixed", xlabel=SCALE_LABEL)
     last.set_ylim(bottom=max(0.3 * np.nanmin(small["collapsed"].where(small["collapsed"] > 0)), 1e-5), top=1.0)
     last.set_xlim(scale[0], scale[-1])
@@ -126,8 +135,11 @@ def main(results: Mapping[str, xr.Dataset]) -> Figure:
     ]
     for d, marker in zip(simulation[D].values.tolist(), "so^D", strict=False):
         handles.append(simulated(marker=marker, color=colors.get(d, "black"), label=f"simulation, $d={_power(d)}$"))
+    handles.append(
+        Line2D([], [], color="0.2", linestyle="", marker="x", label="closed equations, same starts and time")
+    )
     handles.append(Line2D([], [], **GUIDE, label=r"$P\propto\sigma_0^{\lambda_1/\lambda_2-1}$"))
-    figure.legend(handles=handles, loc="outside upper center", ncols=5 if len(handles) > 8 else 4)
+    figure.legend(handles=handles, loc="outside upper center", ncols=4 if len(handles) > 8 else 3)
     return figure
 
 
@@ -146,7 +158,8 @@ def caption(results: Mapping[str, xr.Dataset]) -> str:
         f"Open symbols: {simulation.sizes['sample']} starts simulated in d dimensions to t = "
         f"{problem_of(simulation).time.end:g}, {run['replicas']} replicas each with {run['particles']} fresh "
         "particles a "
-        f"component at each step of {run['step']:g}; near a basin boundary their noise decides",
+        f"component at each step of {run['step']:g}; near a basin boundary their noise decides. Crosses: the "
+        "closed equations from these starts at that time; some starts recover later",
         f"(c) d = {problem_of(small).dimension}, {int(small['samples'].max())} starts a point; dotted: powers "
         "of σ₀ from "
         f"the growth rates of difference and sum of the means at the centre, {found}; only their heights are fitted",
@@ -164,6 +177,7 @@ def numbers(results: Mapping[str, xr.Dataset]) -> dict[str, Any]:
         share, low, high = frequency(simulation.sel({LEARN: learn}))
         out[name] = {
             "theory": at.values.tolist(),
+            "same": frequency(results["same"].sel({LEARN: learn}))[0].tolist(),
             "simulation": share.tolist(),
             "low": low.tolist(),
             "high": high.tolist(),
@@ -185,7 +199,7 @@ def _power(d: int) -> str:
 
 
 def _checked(results: Mapping[str, xr.Dataset]) -> tuple[xr.Dataset, xr.Dataset, xr.Dataset]:
-    keys = {"theory": (R, D, LEARN), "simulation": (R, D, LEARN), "small": (R, SCALE)}
+    keys = {"theory": (R, D, LEARN), "same": (R, D, LEARN), "simulation": (R, D, LEARN), "small": (R, SCALE)}
     for role, needed in keys.items():
         if missing := [key for key in needed if key not in results[role].dims]:
             raise ResultError(f"{role}: must have the key {missing[0]} on its grid")

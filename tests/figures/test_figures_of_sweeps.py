@@ -141,6 +141,15 @@ def test_probabilities_of_the_reference() -> None:
         assert abs(again(kind, at, name) - known[name]["theory"][i][j]) < 3.5 / 200
 
 
+def test_simulations_of_the_references_agree_with_the_closed_equations() -> None:
+    """Shares of 100 starts, within six standard errors of their difference; the noise of 32 particles decides some."""
+    known = reference(collapse_probability)
+    for name in collapse_probability.KINDS.values():
+        same, simulation = np.array(known[name]["same"]), np.array(known[name]["simulation"])
+        error = np.sqrt((same * (1 - same) + simulation * (1 - simulation) + 0.01) / 100)
+        assert np.all(np.abs(same - simulation) < 6 * error)
+
+
 def test_powers_of_small_starts() -> None:
     """Section 6 of the theory, R = 3: 0.77310. Probabilities fall as they say, within the errors of 1,000 starts."""
     small = reference(collapse_probability)["small"]
