@@ -117,6 +117,7 @@ def main(results: Mapping[str, xr.Dataset]) -> Figure:
     powers = exponents(results)
     for look, (r, power) in zip(looks(len(powers)), powers.items(), strict=True):
         at = small.sel({R: r})
+        at["collapsed"] = at["collapsed"].where(at["collapsed"] > 0)  # 0 is nowhere on a logarithmic axis
         with_interval(last, small[SCALE], at, label=f"$R={r:g}$", markersize=2.6, **look)
         # At the height that fits the small starts best, each with the weight of its count.
         reach = scale <= SMALL
