@@ -30,10 +30,11 @@ from figures.drawing import (
     with_interval,
 )
 from figures.files import in_style
-from figures.stored import Along, Continuation, Simulate, Solve, Stored, Swept
+from figures.stored import Along, Continuation, Simulate, Solve, Stored
+from figures.stores import Swept
 from solvers.results import ResultError, problem_of
 
-_BOTH = {"family.learn": [["means"], ["means", "weights"]]}
+_BOTH: dict[str, list[Any]] = {"family.learn": [["means"], ["means", "weights"]]}
 _FULL = _BOTH | {"dimension": [16, 64, 1024], "target.separation": [2.0, 2.5, 3.0, 4.0, 5.0, 6.0]}
 _QUICK = _BOTH | {"dimension": [64], "target.separation": [2.5, 3.5, 5.0]}
 

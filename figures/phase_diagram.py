@@ -14,7 +14,8 @@ from matplotlib.figure import Figure
 
 from figures.drawing import MAP, R_LABEL, SCALE_LABEL, frequency, letters
 from figures.files import in_style
-from figures.stored import Along, Simulate, Stored, Swept
+from figures.stored import Along, Simulate, Stored
+from figures.stores import Swept
 from solvers.results import ResultError, problem_of
 
 RESULTS: Mapping[str, Stored] = {

@@ -16,7 +16,8 @@ from matplotlib.lines import Line2D
 
 from figures.drawing import COLLAPSE_LABEL, GUIDE, INTERVAL, MAP, POINT, R_LABEL, letters, looks, with_interval
 from figures.files import in_style
-from figures.stored import Continuation, Stored, Swept
+from figures.stored import Continuation, Stored
+from figures.stores import Swept
 from solvers.results import ResultError, problem_of
 
 _TWO = {"problem": {"family": {"components": 2}}}

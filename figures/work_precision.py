@@ -13,7 +13,8 @@ from matplotlib.ticker import LogLocator, NullFormatter
 
 from figures.drawing import letters, looks
 from figures.files import in_style
-from figures.stored import Benchmark, Stored
+from figures.stored import Stored
+from figures.stores import Benchmark
 
 RESULTS: Mapping[str, Stored] = {"benchmark": Benchmark("cpu.json", "work_precision")}
 

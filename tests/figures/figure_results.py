@@ -5,7 +5,7 @@ import json
 import numpy as np
 import xarray as xr
 
-from figures.stored import Swept
+from figures.stores import Swept
 from solvers import results
 from solvers.problem import Problem
 from solvers.sweeps.plan import Axis

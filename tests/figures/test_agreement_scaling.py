@@ -9,7 +9,7 @@ import xarray as xr
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from figures import agreement_scaling as figure
-from figures.stored import PROBLEMS, Stored
+from figures.stored import PROBLEMS, Scaling
 from solvers import results
 from solvers.problem import Problem
 
@@ -79,10 +79,10 @@ def test_caption_says_what_is_drawn(made):
 
 
 def test_a_scaling_is_stored_and_known_again(tmp_path):
-    small = Stored("scaling", "agreement_scaling.toml", {"steps": [0.5, 0.25], "many": 4, "replicas": 2})
+    small = Scaling("agreement_scaling.toml", {"steps": [0.5, 0.25], "many": 4, "replicas": 2})
     path = tmp_path / "a.nc"
     made = small.make(path, quick=False, progress=None)
     assert made.attrs["command"] == "solvers.scaling.scaling"
     assert small.load(path, quick=False).identical(made)
-    other = Stored("scaling", "agreement_scaling.toml", {"steps": [0.5, 0.1], "many": 4, "replicas": 2})
+    other = Scaling("agreement_scaling.toml", {"steps": [0.5, 0.1], "many": 4, "replicas": 2})
     assert other.load(path, quick=False) is None

@@ -17,7 +17,8 @@ from figure_results import stand_in
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from figures import collapse_probability, phase_diagram, refinement, sampler_convergence, sampler_phase, work_precision
-from figures.stored import BENCHMARKS, Along, Benchmark, Solve, Swept
+from figures.stored import Along, Solve
+from figures.stores import BENCHMARKS, Benchmark, Swept
 from solvers import flow
 from solvers.results import ResultError, problem_of
 

@@ -6,7 +6,9 @@ import pytest
 from figure_results import TINY
 
 from figures import stored as module
-from figures.stored import Along, Benchmark, Simulate, Solve, Swept
+from figures import stores
+from figures.stored import Along, Simulate, Solve
+from figures.stores import Benchmark, Swept
 from solvers import results
 
 SOLVE = Solve("tiny.toml", {"rtol": 1e-6, "atol": 1e-8})
@@ -107,7 +109,7 @@ base = "../problems/tiny.toml"
 def test_a_sweep_is_made_resumed_and_makes_way(tmp_path, monkeypatch):
     (tmp_path / "sweeps").mkdir()
     (tmp_path / "sweeps" / "tiny.toml").write_text(SWEEP)
-    monkeypatch.setattr(module, "SWEEPS", tmp_path / "sweeps")
+    monkeypatch.setattr(stores, "SWEEPS", tmp_path / "sweeps")
     kind = Swept("tiny.toml", quick={"grid": {"target.separation": [3.0]}})
     full, quick = (kind.path(tmp_path, "a", quick=q) for q in (False, True))
     assert (full.name, quick.name) == ("a.zarr", "a.quick.zarr")
@@ -131,7 +133,7 @@ def test_a_sweep_is_made_resumed_and_makes_way(tmp_path, monkeypatch):
 def test_a_benchmark_is_read_and_never_made(tmp_path, monkeypatch):
     kind = Benchmark("cpu.json", "work_precision")
     assert {"name", "wall", "error_max"} <= set(kind.load(kind.path(tmp_path, "a", quick=True), quick=True))
-    monkeypatch.setattr(module, "BENCHMARKS", tmp_path)
+    monkeypatch.setattr(stores, "BENCHMARKS", tmp_path)
     path = kind.path(tmp_path, "a", quick=False)
     for content in (None, "{", "[]", "{}"):
         if content is not None:
