@@ -20,7 +20,6 @@ from pydantic_core import PydanticCustomError
 LARGEST_INTEGER = 2**53  # integers up to here are exact as float64
 # Far beyond what can be computed, so that a slip of the keyboard is refused instead of filling the memory.
 MOST_COMPONENTS, MOST_SAMPLES, MOST_TIMES = 10**4, 10**9, 10**7
-LARGEST_BATCH = 2**32 - 1  # particles are counted in one word of a random number's counter
 
 
 class ProblemError(ValueError):
@@ -163,10 +162,14 @@ def _learn(value: object) -> list[str]:
     return [name for name in ("means", "weights") if name in value]
 
 
-def _temperature(value: object) -> float:
-    if not (_is_number(value) and value == 1):
-        raise _refuse(f"is {show(value)}; not available in this version, allowed: 1.0")
-    return 1.0
+def _temperature(value: object) -> float | tuple[float, float]:
+    allowed = "a number > 0, or a schedule such as {start = 4.0, rate = 0.05} with start > 0 and rate >= 0"
+    if isinstance(value, dict):
+        start, rate = value.get("start", 0), value.get("rate", -1)
+        if len(value) != 2 or not (_is_number(start) and _is_number(rate) and start > 0 <= rate):
+            raise _refuse(f"is {show(value)}; must be {allowed}")
+        return float(start), float(rate)
+    return _number(allowed, lambda x: x > 0)(value)
 
 
 def _unavailable(value: object) -> None:
@@ -201,6 +204,7 @@ _Weights = Annotated[list[float], BeforeValidator(_weights)]
 _Variances = Annotated[float | list[float], BeforeValidator(_variances)]
 _Rows = Annotated[list[list[float]], BeforeValidator(_rows)]
 _Gram = Annotated[list[list[float]], BeforeValidator(_gram)]
+_Positive = Annotated[float, BeforeValidator(_number("a number > 0", lambda x: x > 0))]
 _NonNegative = Annotated[float, BeforeValidator(_number("a number >= 0", lambda x: x >= 0))]
 
 
@@ -225,17 +229,15 @@ class FamilySection(_Section):
 
 
 class BatchSection(_Section):
-    size: Annotated[int, BeforeValidator(_integer(1, LARGEST_BATCH))] = Field(description="an integer >= 1")
-    step: Annotated[float, BeforeValidator(_number("a number > 0", lambda x: x > 0))] = Field(
-        description="a number > 0"
-    )
+    size: Annotated[int, BeforeValidator(_integer(1, 2**32 - 1))] = Field(description="an integer >= 1")
+    step: _Positive = Field(description="a number > 0")
 
 
 class FlowSection(_Section):
-    objective: Annotated[str, BeforeValidator(_choice(("reverse-kl",), ("forward-kl",)))] = "reverse-kl"
+    objective: Annotated[str, BeforeValidator(_choice(("reverse-kl", "forward-kl")))] = "reverse-kl"
     weights: Annotated[str, BeforeValidator(_choice(("softmax", "fisher-rao")))] = "softmax"
-    metric: Annotated[str, BeforeValidator(_choice(("euclidean",), ("wasserstein",)))] = "euclidean"
-    temperature: Annotated[float, BeforeValidator(_temperature)] = 1.0
+    metric: Annotated[str, BeforeValidator(_choice(("euclidean", "wasserstein")))] = "euclidean"
+    temperature: Annotated[float | tuple[float, float], BeforeValidator(_temperature)] = 1.0
     batch: BatchSection | None = None
 
 

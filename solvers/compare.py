@@ -26,10 +26,9 @@ from numpy.typing import NDArray
 from solvers import flow, systems
 from solvers._gram import span
 from solvers.agreement import Entry, Family, Part, judge
-from solvers.expectations import gaussian_softmax
 from solvers.particles.plan import SimulationError, plan
 from solvers.particles.replicas import Path, replicas_path, velocities
-from solvers.problem import Problem
+from solvers.problem import Problem, ProblemError
 from solvers.report import Report
 from solvers.results import STATUS
 from solvers.starts import starts, vectors
@@ -80,6 +79,8 @@ def compare(
         SimulationError for fewer than FEWEST_REPLICAS replicas, a step above half the smallest variance, or a problem
         that does not fit in memory; ProblemError; BackendError.
     """
+    if problem.flow.batch is not None:
+        raise ProblemError(f"{problem.name}: flow.batch: is for `solve` and `simulate` in this version; leave it out")
     if replicas < FEWEST_REPLICAS:
         raise SimulationError(f"replicas: is {replicas}; must be at least {FEWEST_REPLICAS} for a comparison")
     smallest = min(problem.family.variances.min(), problem.target.variances.min())
@@ -150,8 +151,9 @@ class _Trial:
         mu, nu = vectors(*_nearest(row["s"].values, row["m"].values, self.problem), self.problem)
         # The overlaps of these very vectors, so that the errors of the integrator are no part of the comparison.
         s, m, theta = mu @ mu.T, mu @ nu.T, np.log(np.maximum(w, np.finfo(float).tiny))
-        _, B, F = self.module.tables(s, m, theta, **systems.parameters(self.problem), expect=gaussian_softmax)
-        ds, dm, dtheta = flow.velocity(self.problem, self.module, s, m, theta)
+        time = float(row["time"])
+        values = systems.evaluate(self.problem, self.module, s, m, theta, time=time)
+        ds, dm, dtheta = flow.velocity(self.problem, self.module, s, m, theta, time=time)
         particles = POINT_PARTICLES * self.particles
         found = velocities(
             self.problem,
@@ -160,6 +162,7 @@ class _Trial:
             particles=particles,
             replicas=self.replicas,
             key=(i, at),
+            time=time,
             backend=self.backend,
         )
         half = found.dmu @ mu.T
@@ -171,10 +174,10 @@ class _Trial:
             "ds/dt": (ds, half + half.transpose(0, 2, 1), fast, fast * precision),
             "dm/dt": (dm, found.dmu @ nu.T, fast, fast * precision),
             "dw/dt": (dw, found_dw, field, length * precision),
-            "objective": (self.module.objective(F, theta), found.objective, field, length * precision),
-            "mode_mass": (self.module.mode_mass(B, theta), found.mode_mass, 1.0, precision),
+            "objective": (systems.call(self.module.objective, values), found.objective, field, length * precision),
+            "mode_mass": (systems.call(self.module.mode_mass, values), found.mode_mass, 1.0, precision),
         }
-        return _family(i, float(row["time"]), particles * self.replicas, quantities)
+        return _family(i, time, particles * self.replicas, quantities)
 
     def path(self, i: int, progress: Progress | None) -> tuple[list[Family], list[str]]:
         """The trajectory from start i, at each save time after the start; and a note if it was cut short."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from solvers import compiled, systems
 from solvers.arrays import BackendError
 from solvers.integrate.nodes import LARGEST
-from solvers.problem import Problem
+from solvers.problem import Problem, Schedule
 from solvers.span import Span
 from solvers.starts import Starts
 
@@ -45,9 +45,9 @@ def paths(
 ) -> tuple[Array, Array, Array, NDArray[np.int8]]:
     """Trajectories from n starts at the T save times: s (n, T, K, K), m (n, T, K, L), theta (n, T, K), status (n,).
 
-    What is integrated are coordinates of the mean vectors in their span with the modes, R ≤ K + rank(c) of them, and θ;
-    the overlaps are those of these vectors. Rows that failed hold nan.
-    Raises  BackendError for more than LARGEST components or modes.
+    What is integrated are coordinates of the mean vectors in their span with the modes, R ≤ K + rank(c) of them, θ and,
+    where the target is tempered, β; the overlaps are those of these vectors. Rows that failed hold nan.
+    Raises  BackendError for more than LARGEST components or modes, and for equations with expectations of pairs.
     """
     return _paths(problem, starts, rtol, atol, threads, progress, stop=False)[0]
 
@@ -81,7 +81,8 @@ def _paths(
     s, m, theta = starts
     space = Span.of(problem, s, m)
     system = compiled.build(systems.read_compiled(problem), K, L, space.directions)
-    y0 = np.concatenate([space.coordinates(s, m).reshape(len(s), -1), theta], axis=1)
+    driven = [np.full((len(s), 1), problem.flow.beta(0.0))] if problem.flow.temperature != 1 else []
+    y0 = np.concatenate([space.coordinates(s, m).reshape(len(s), -1), theta, *driven], axis=1)
     p, times = parameters(problem, space), problem.time.times
     found = compiled.ensemble(
         system,
@@ -97,7 +98,7 @@ def _paths(
     y = found.y
     y[found.status != 0] = np.nan
     x = y[..., : K * space.directions].reshape(*y.shape[:2], K, space.directions)
-    return (*space.overlaps(x), y[..., K * space.directions :], found.status), (y, system, p)
+    return (*space.overlaps(x), y[..., K * space.directions : K * space.directions + K], found.status), (y, system, p)
 
 
 def rest(
@@ -138,4 +139,7 @@ def parameters(problem: Problem, space: Span) -> Array:
     p = systems.parameters(problem)
     learn = problem.family.learn
     scalars = [p["v"], p["u"], p["d"], np.log(p["v"]), np.log(p["u"]), "means" in learn, "weights" in learn]
+    temperature = problem.flow.temperature
+    if temperature != 1:
+        scalars.append(temperature.rate if isinstance(temperature, Schedule) else 0.0)
     return np.concatenate([space.target().ravel(), p["c"].ravel(), p["log_pi"], np.array(scalars, dtype=float)])
