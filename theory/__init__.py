@@ -7,7 +7,19 @@ system = close(gradient_flow(ReverseKL(mixture(), target()), weights="softmax"))
 from theory.closure import NotClosed, close
 from theory.flows import gradient_flow
 from theory.mixtures import Mixture, mixture, target
-from theory.objectives import ReverseKL
+from theory.objectives import BETA, ForwardKL, Objective, ReverseKL
 from theory.system import ClosedSystem
 
-__all__ = ["ClosedSystem", "Mixture", "NotClosed", "ReverseKL", "close", "gradient_flow", "mixture", "target"]
+__all__ = [
+    "BETA",
+    "ClosedSystem",
+    "ForwardKL",
+    "Mixture",
+    "NotClosed",
+    "Objective",
+    "ReverseKL",
+    "close",
+    "gradient_flow",
+    "mixture",
+    "target",
+]

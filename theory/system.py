@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 
-from sympy import Expr, IndexedBase, Matrix, Symbol
+from sympy import Expr, IndexedBase, KroneckerDelta, Matrix, Symbol
 
 from theory.concrete import ConcreteSystem
 from theory.derivation import Step
@@ -14,12 +14,15 @@ from theory.expectations import Expectation
 from theory.mixtures import Mixture
 from theory.sums import substitute
 
-__all__ = ["ClosedSystem", "Table"]
+__all__ = ["SIZE", "STEP", "ClosedSystem", "Table"]
+
+#: Learning rate of stochastic gradient descent, and fresh samples of each component at each of its steps.
+STEP, SIZE = Symbol("step", positive=True), Symbol("size", positive=True)
 
 
 @dataclass(frozen=True)
 class Table:
-    """One expectation for every value of its indices: A_kj, B_kl or F_k.
+    """One expectation for every value of its indices: A_kj, B_kl, F_k, …; the first index is the component.
 
     source: the expectation over R^d it stands for. value: the same over Gaussian logits, in overlaps and weights.
     """
@@ -40,17 +43,22 @@ class ClosedSystem:
 
     velocity: μ̇_k, a combination of mean vectors. gamma: Γ_ki = μ̇_k·μ_i, so that ds/dt = Γ + Γᵀ.
     equations: right-hand sides of m_kl and, if weights are learned, θ_k. observables: objective (nats) and mode_mass
-    (π̂_l). steps: how all of it was derived.
+    (π̂_l). steps: how all of it was derived. driven: parameters that may follow a schedule, and their dX/dt.
+    noise: empty, or V_ki = μ̇_k·μ̇_i (in terms of Γ and ṁ, here called gamma and dm) and S_k, the variance of one
+    sample's gradient: stochastic gradient descent adds step·(V + diag(S)/size) to ds/dt.
     """
 
     q: Mixture
     p: Mixture
     weights: str
+    metric: str
     objective: str
     tables: tuple[Table, ...]
     velocity: Expr
     gamma: Expr
     equations: dict[str, Expr]
+    noise: dict[str, Expr]
+    driven: dict[str, Expr]
     observables: dict[str, Expr]
     steps: tuple[Step, ...]
 
@@ -65,7 +73,13 @@ class ClosedSystem:
         k, i = self.q.indices(3)[0], self.q.indices(3)[2]
         dummy = Symbol("_", integer=True, positive=True)
         transposed = substitute(substitute(substitute(self.gamma, k, dummy), i, k), dummy, i)
-        return {"s": self.gamma + transposed, **self.equations}
+        second = self.noise["V"] + KroneckerDelta(k, i) * self.noise["S"] / SIZE if self.noise else 0
+        return {"s": self.gamma + transposed + STEP * second, **self.equations}
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """Names of the parameters beyond those of q and p: beta, step, size, where the equations have them."""
+        return (*self.driven, *(("step", "size") if self.noise else ()))
 
     @cached_property
     def hash(self) -> str:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from scipy.special import log_softmax, logsumexp
 from sympy import Add, Expr, Function, Indexed, Integer, KroneckerDelta, Mul, Pow, Symbol
 
-from theory.expectations import Expectation, Gradient, LogitExpectation, LogSumExp, Softmax
+from theory.expectations import Expectation, Gradient, LogitExpectation, LogSumExp, PairExpectation, Softmax
 from theory.mixtures import LogDensity, Mixture, Responsibility
 from theory.sums import LETTERS, Sigma
 from theory.vectors import Dot, Image, Mean, Point, is_vector
@@ -59,9 +59,10 @@ class Witness:
         rng = np.random.default_rng(seed)
         factor = rng.normal(size=(d, d))
         return cls(
-            means={"mu": 0.5 * rng.normal(size=(K, d)), "nu": 0.5 * rng.normal(size=(L, d))},
+            # dmu: any vectors, for identities that hold whatever the velocities of the means are.
+            means={name: 0.5 * rng.normal(size=(n, d)) for name, n in (("mu", K), ("nu", L), ("dmu", K))},
             weights={"w": rng.dirichlet(4 * np.ones(K)), "pi": rng.dirichlet(4 * np.ones(L))},
-            symbols={"v": 0.8, "u": 1.3, "d": d, "K": K, "L": L},
+            symbols={"v": 0.8, "u": 1.3, "beta": 0.6, "step": 0.3, "size": 5.0, "d": d, "K": K, "L": L},
             operators={"S": np.eye(d) / 1.3 + 0.05 * (factor + factor.T)},
         )
 
@@ -82,6 +83,8 @@ class Witness:
             "s": gram[:K, :K],
             "m": gram[:K, K:],
             "c": gram[K:, K:],
+            "gamma": self.means["dmu"] @ self.means["mu"].T,
+            "dm": self.means["dmu"] @ self.means["nu"].T,
         }
         if name == "Gplus":
             return np.asarray(np.linalg.pinv(gram, rcond=1e-10))
@@ -155,6 +158,27 @@ def _logit_expectation(node: LogitExpectation, at: Witness) -> Array:
     return np.asarray(weight.T @ np.exp(log_softmax(u, axis=1)))[:, [_index(node.entry, at)]]
 
 
+def _pair_expectation(node: PairExpectation, at: Witness) -> Array:
+    """E of the product of two softmax of jointly Gaussian logits, over the directions that they have together."""
+    parts = (node.first, node.second)
+    sizes = [int(at.symbols[str(part.size)]) for part in parts]
+    labels = [[Integer(n + 1) for n in range(size)] for size in sizes]
+
+    def block(f: Any, rows: list[Integer], columns: list[Integer]) -> Array:
+        return np.array([[evaluate(f(n, h), at).item() for h in columns] for n in rows])
+
+    mean = np.array([evaluate(p.mean(n), at).item() for p, of in zip(parts, labels, strict=True) for n in of])
+    cross = block(node.cross, *labels)
+    own = [block(p.cov, of, of) for p, of in zip(parts, labels, strict=True)]
+    values, vectors = np.linalg.eigh(np.block([[own[0], cross], [cross.T, own[1]]]))
+    moving = values > 1e-12 * values[-1]
+    z, weight = _gauss(int(moving.sum()), at.NODES + 16)
+    u = mean + z @ (vectors[:, moving] * np.sqrt(values[moving])).T
+    first, second = (np.exp(log_softmax(part, axis=1)) for part in (u[:, : sizes[0]], u[:, sizes[0] :]))
+    entries = [_index(part.entry, at) for part in parts]
+    return np.asarray(weight.T @ (first[:, [entries[0]]] * second[:, [entries[1]]]))
+
+
 def evaluate(expr: Expr, at: Witness) -> Array:
     """Value of an expression at a point: scalars (n, 1), vectors (n, d), with n points x or n = 1."""
     value: Any
@@ -195,6 +219,8 @@ def evaluate(expr: Expr, at: Witness) -> Array:
         return np.asarray(np.exp(log_softmax(stacked, axis=1))[:, [_index(expr.args[2], at)]])
     if isinstance(expr, LogitExpectation):
         return _logit_expectation(expr, at)
+    if isinstance(expr, PairExpectation):
+        return _pair_expectation(expr, at)
     if isinstance(expr, Dot):
         return np.asarray(np.sum(evaluate(expr.args[0], at) * evaluate(expr.args[1], at), axis=1, keepdims=True))
     if isinstance(expr, Image):

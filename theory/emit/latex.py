@@ -19,11 +19,13 @@ if TYPE_CHECKING:
 __all__ = ["latex", "render"]
 
 GREEK = {"pi", "mu", "nu", "theta", "rho", "Gamma"}
+#: Overlaps of velocities are printed as such.
+VELOCITIES = {"gamma": "Gamma", "dm": r"\dot m"}
 
 
 class _Printer(LatexPrinter):  # type: ignore[misc]
     def _print_Indexed(self, expr: Any) -> str:
-        name = str(expr.base)
+        name = VELOCITIES.get(str(expr.base), str(expr.base))
         subscript = "".join(self._print(i) for i in expr.indices)
         return f"{chr(92) + name if name in GREEK else name}_{{{subscript}}}"
 
@@ -81,9 +83,15 @@ def render(system: ClosedSystem) -> str:
     for table in system.tables:
         rows.append(rf"{table.name}_{{{''.join(map(str, table.indices))}}} &= {latex(table.source)}")
     rows.append(rf"\Gamma_{{{k}{i}}} &= {latex(system.gamma)}")
-    rows.append(rf"\dot s_{{{k}{i}}} &= \Gamma_{{{k}{i}}} + \Gamma_{{{i}{k}}}")
+    ds = rf"\dot s_{{{k}{i}}} &= \Gamma_{{{k}{i}}} + \Gamma_{{{i}{k}}}"
+    if system.noise:
+        ds += rf" + \eta\left(V_{{{k}{i}}} + \delta_{{{k}{i}}} \frac{{S_{{{k}}}}}{{N}}\right)"
+        rows.append(rf"V_{{{k}{i}}} &= {latex(system.noise['V'])}")
+        rows.append(rf"S_{{{k}}} &= {latex(system.noise['S'])}")
+    rows.append(ds)
     left = {"m": rf"\dot m_{{{k}{l}}}", "theta": rf"\dot\theta_{{{k}}}"}
     rows += [f"{left[name]} &= {latex(rhs)}" for name, rhs in system.equations.items()]
+    rows += [rf"\dot\{name} &= {latex(rhs)}" for name, rhs in system.driven.items()]
     rows.append(rf"D &= {latex(system.observables['objective'])}")
     rows.append(rf"\hat\pi_{{{l}}} &= {latex(system.observables['mode_mass'])}")
     return "\\begin{aligned}\n" + " \\\\\n".join(rows) + "\n\\end{aligned}\n"

@@ -11,7 +11,7 @@ from theory.rules.linear import linearity
 from theory.rules.rule import Rule, bottom_up
 from theory.vectors import POINT, Dot, Image, Mean, is_vector
 
-__all__ = ["STEIN", "projection"]
+__all__ = ["STEIN", "STEIN_FIELDS", "projection"]
 
 
 def _linear_in_x(factor: Expr) -> Expr | None:
@@ -70,6 +70,19 @@ def stein(expr: Expr) -> Expr:
         expr = new
 
 
+def stein_fields(expr: Expr) -> Expr:
+    """E_k[x r] = mean_k E_k[r] + v E_k[∇r], once, for fields with responsibilities; ∇r stays to be opened."""
+
+    def linear(f: Expr) -> bool:
+        return any(factor == POINT or _linear_in_x(factor) is not None for factor in Mul.make_args(f))
+
+    def rewrite(node: Expectation) -> Expr:
+        f = node.integrand
+        return _stein_once(node) if f.atoms(Responsibility) and linear(f) else node
+
+    return linearity(bottom_up(expr, rewrite, Expectation))
+
+
 def projection(expr: Expr, span: tuple[Mean, ...]) -> Expr:
     """E_k[f x] for f a function of the fields x·v_a, v_a the vectors of `span`: Σ_ab v_a (G⁺)_ab E_k[f (x·v_b)].
 
@@ -94,3 +107,4 @@ def projection(expr: Expr, span: tuple[Mean, ...]) -> Expr:
 
 
 STEIN = Rule("Stein", r"E_k[xf]=\mu_kE_k[f]+v\,E_k[\nabla f]", stein)
+STEIN_FIELDS = Rule("Stein for responsibilities", r"E_k[x\,r]=\mu_kE_k[r]+v\,E_k[\nabla r]", stein_fields)
