@@ -20,6 +20,7 @@ from pydantic_core import PydanticCustomError
 LARGEST_INTEGER = 2**53  # integers up to here are exact as float64
 # Far beyond what can be computed, so that a slip of the keyboard is refused instead of filling the memory.
 MOST_COMPONENTS, MOST_SAMPLES, MOST_TIMES = 10**4, 10**9, 10**7
+LARGEST_BATCH = 2**32 - 1  # particles are counted in one word of a random number's counter
 
 
 class ProblemError(ValueError):
@@ -162,10 +163,20 @@ def _learn(value: object) -> list[str]:
     return [name for name in ("means", "weights") if name in value]
 
 
-def _temperature(value: object) -> float:
-    if not (_is_number(value) and value == 1):
-        raise _refuse(f"is {show(value)}; not available in this version, allowed: 1.0")
-    return 1.0
+def _temperature(value: object) -> float | tuple[float, float]:
+    positive = _number("a number > 0, or a schedule {start = 4.0, rate = 0.05}", lambda x: x > 0)
+    if not isinstance(value, dict):
+        return positive(value)
+    keys = ("start", "rate")
+    for key in value:
+        if key not in keys:
+            raise _refuse(f"has an unknown key {show(key)}; {suggestion(key, keys)}")
+    for key in keys:
+        if key not in value:
+            raise _refuse(f"is {show(value)}; must have start and rate")
+        if not _is_number(value[key]) or not (value[key] > 0 if key == "start" else value[key] >= 0):
+            raise _refuse(f"has {key} = {show(value[key])}; must be a number {'> 0' if key == 'start' else '>= 0'}")
+    return float(value["start"]), float(value["rate"])
 
 
 def _unavailable(value: object) -> None:
@@ -223,12 +234,19 @@ class FamilySection(_Section):
     learn: Annotated[list[str], BeforeValidator(_learn)] = ["means"]
 
 
+class BatchSection(_Section):
+    size: Annotated[int, BeforeValidator(_integer(1, LARGEST_BATCH))] = Field(description="an integer >= 1")
+    step: Annotated[float, BeforeValidator(_number("a number > 0", lambda x: x > 0))] = Field(
+        description="a number > 0"
+    )
+
+
 class FlowSection(_Section):
-    objective: Annotated[str, BeforeValidator(_choice(("reverse-kl",), ("forward-kl",)))] = "reverse-kl"
+    objective: Annotated[str, BeforeValidator(_choice(("reverse-kl", "forward-kl")))] = "reverse-kl"
     weights: Annotated[str, BeforeValidator(_choice(("softmax", "fisher-rao")))] = "softmax"
-    metric: Annotated[str, BeforeValidator(_choice(("euclidean",), ("wasserstein",)))] = "euclidean"
-    temperature: Annotated[float, BeforeValidator(_temperature)] = 1.0
-    batch: Annotated[None, BeforeValidator(_unavailable)] = None
+    metric: Annotated[str, BeforeValidator(_choice(("euclidean", "wasserstein")))] = "euclidean"
+    temperature: Annotated[float | tuple[float, float], BeforeValidator(_temperature)] = 1.0
+    batch: BatchSection | None = None
 
 
 class StartOverlaps(_Section):
@@ -269,6 +287,7 @@ _SECTIONS: dict[tuple[str, ...], type[BaseModel]] = {
     ("target",): TargetSection,
     ("family",): FamilySection,
     ("flow",): FlowSection,
+    ("flow", "batch"): BatchSection,
     ("init",): InitSection,
     ("init", "overlaps"): StartOverlaps,
     ("time",): TimeSection,

@@ -26,7 +26,6 @@ from numpy.typing import NDArray
 from solvers import flow, systems
 from solvers._gram import span
 from solvers.agreement import Entry, Family, Part, judge
-from solvers.expectations import gaussian_softmax
 from solvers.particles.plan import SimulationError, plan
 from solvers.particles.replicas import Path, replicas_path, velocities
 from solvers.problem import Problem
@@ -150,8 +149,9 @@ class _Trial:
         mu, nu = vectors(*_nearest(row["s"].values, row["m"].values, self.problem), self.problem)
         # The overlaps of these very vectors, so that the errors of the integrator are no part of the comparison.
         s, m, theta = mu @ mu.T, mu @ nu.T, np.log(np.maximum(w, np.finfo(float).tiny))
-        _, B, F = self.module.tables(s, m, theta, **systems.parameters(self.problem), expect=gaussian_softmax)
-        ds, dm, dtheta = flow.velocity(self.problem, self.module, s, m, theta)
+        time = float(row["time"])
+        values = systems.evaluate(self.problem, self.module, s, m, theta, time=time)
+        ds, dm, dtheta = flow.velocity(self.problem, self.module, s, m, theta, time=time)
         particles = POINT_PARTICLES * self.particles
         found = velocities(
             self.problem,
@@ -171,10 +171,10 @@ class _Trial:
             "ds/dt": (ds, half + half.transpose(0, 2, 1), fast, fast * precision),
             "dm/dt": (dm, found.dmu @ nu.T, fast, fast * precision),
             "dw/dt": (dw, found_dw, field, length * precision),
-            "objective": (self.module.objective(F, theta), found.objective, field, length * precision),
-            "mode_mass": (self.module.mode_mass(B, theta), found.mode_mass, 1.0, precision),
+            "objective": (systems.call(self.module.objective, values), found.objective, field, length * precision),
+            "mode_mass": (systems.call(self.module.mode_mass, values), found.mode_mass, 1.0, precision),
         }
-        return _family(i, float(row["time"]), particles * self.replicas, quantities)
+        return _family(i, time, particles * self.replicas, quantities)
 
     def path(self, i: int, progress: Progress | None) -> tuple[list[Family], list[str]]:
         """The trajectory from start i, at each save time after the start; and a note if it was cut short."""

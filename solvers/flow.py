@@ -66,17 +66,17 @@ class _States:
 
 
 def velocity(
-    problem: Problem, module: ModuleType, s: Any, m: Any, theta: Any, *, xp: Any = np
+    problem: Problem, module: ModuleType, s: Any, m: Any, theta: Any, *, time: float = 0.0, xp: Any = np
 ) -> tuple[Array, Array, Array]:
-    """ds/dt (..., K, K), dm/dt (..., K, L), dtheta/dt (..., K); zero for what the problem does not learn."""
-    p = systems.parameters(problem)
-    p |= {name: xp.asarray(value) for name, value in p.items() if isinstance(value, np.ndarray)}
-    s, m, theta = (xp.asarray(a) for a in (s, m, theta))
-    tables = module.tables(s, m, theta, **p, expect=gaussian_softmax)
-    ds, dm, dtheta = (to_numpy(a) for a in module.velocity(*tables, s, m, theta, p["c"], p["v"], p["u"]))
+    """ds/dt (..., K, K), dm/dt (..., K, L), dtheta/dt (..., K); zero for what the problem does not learn.
+
+    With flow.batch: their mean change by one step, divided by the step.
+    """
+    values = systems.evaluate(problem, module, s, m, theta, time=time, xp=xp)
+    ds, dm, dtheta = (to_numpy(a) for a in systems.call(module.velocity, values))
     learn = problem.family.learn
     # A system with a term dropped may be left with one number for all components.
-    dtheta = np.broadcast_to(dtheta, theta.shape)
+    dtheta = np.broadcast_to(dtheta, values["theta"].shape)
     return ds * ("means" in learn), dm * ("means" in learn), dtheta * ("weights" in learn)
 
 
@@ -94,12 +94,14 @@ def solve(
     backend "numpy" or "cupy": LSODA (Adams and BDF, switching by stiffness) on blocks of trajectories; its error norm
     is the maximum over the block, so the tolerances hold for each of them. A block that fails is split until the
     failing trajectory is alone. "numba": solvers.ensembles, compiled, for up to two components and modes.
+    With flow.batch the equations are those of the steps of stochastic gradient descent, and are iterated as such; a
+    save time stands for the step nearest to it.
 
     Returns
         The dataset of RUN.nc (solvers.results): m, s, w, v, objective (nats), mode_mass, outcomes, status, and
         quadrature_error, the estimated error of the expectations at the save points.
     Raises
-        BackendError, or TermError for an unknown `drop`.
+        BackendError; ProblemError if no equations are derived for the flow; TermError for an unknown `drop`.
     """
     module = systems.for_problem(problem, drop=drop)
     if backend == "numba":
@@ -109,8 +111,9 @@ def solve(
         return _dataset(problem, module, s, m, theta, status, backend, rtol, atol)
     xp = backend_module(backend)
     s, m, theta = starts(problem)
-    # A theory without one of its terms need not keep overlaps of vectors: it shall be seen as it is.
-    space = Span.of(problem, s, m) if drop is None else None
+    # A theory without one of its terms need not keep overlaps of vectors: it shall be seen as it is. And the noise of
+    # finite batches adds directions.
+    space = Span.of(problem, s, m) if drop is None and problem.flow.batch is None else None
     times, count = problem.time.times, len(s)
     out_s, out_m = (
         np.full((count, len(times), *s.shape[1:]), np.nan),
@@ -175,10 +178,13 @@ class _Integrator:
         if saved == len(times):
             return out, 0
 
-        def rhs(_: float, flat: Array) -> Array:
+        def rhs(time: float, flat: Array) -> Array:
             s, m, theta = self.overlaps(states, flat.reshape(count, size), start)
-            return np.asarray(states.pack(*velocity(self.problem, self.module, s, m, theta, xp=self.xp))).ravel()
+            moved = velocity(self.problem, self.module, s, m, theta, time=time, xp=self.xp)
+            return np.asarray(states.pack(*moved)).ravel()
 
+        if self.problem.flow.batch is not None:
+            return self.descend(rhs, y0, out)
         # Blocks on the diagonal: a banded Jacobian, so its cost per trajectory does not grow with their number.
         band = size - 1 if count > 1 else None
         solver = LSODA(rhs, 0.0, y0.ravel(), times[-1], rtol=self.rtol, atol=self.atol, lband=band, uband=band)
@@ -196,6 +202,22 @@ class _Integrator:
             if step % 16 == 0:
                 self.report(solver.t / times[-1])
         return out, 1
+
+
+    def descend(self, rhs: Callable[[float, Array], Array], y: Array, out: Array) -> tuple[Array, int]:
+        """The same by steps of the learning rate; `out` (n, T, size) holds nan."""
+        assert self.problem.flow.batch is not None
+        step = self.problem.flow.batch.step
+        nearest = np.rint(self.problem.time.times / step).astype(int)
+        for n in range(nearest[-1] + 1):
+            out[:, nearest == n] = y[:, None]
+            if n < nearest[-1]:
+                y = y + step * rhs(n * step, y.ravel()).reshape(y.shape)
+                if not np.all(np.isfinite(y)):
+                    return out, 2
+            if n % 64 == 0:
+                self.report(n / max(int(nearest[-1]), 1))
+        return out, 0
 
 
 def _dataset(
@@ -221,12 +243,18 @@ def _dataset(
     shape = (*theta.shape[:2],)
     objective, mode_mass = np.full(shape, np.nan), np.full((*shape, m.shape[-1]), np.nan)
     quadrature_error, B = np.full(shape, np.nan), np.full((len(s), *m.shape[2:]), np.nan)
-    if good.any():
-        _, table, F = module.tables(s[good], m[good], theta[good], **systems.parameters(problem), expect=expect)
-        objective[good] = module.objective(F, theta[good])
-        mode_mass[good] = module.mode_mass(table, theta[good])
-        quadrature_error[good] = np.maximum(*errors)
-        B[good] = table[:, -1]
+    times = problem.time.times
+    # At constant temperature all save times together, else one after the other.
+    together = [np.s_[:]] if problem.flow.beta(0.0) == problem.flow.beta(times[-1]) else [np.s_[[n]] for n in range(len(times))]
+    for at in together if good.any() else []:
+        errors.clear()
+        here = np.ix_(good, np.arange(len(times))[at])
+        states = (s[here], m[here], theta[here])
+        values = systems.evaluate(problem, module, *states, time=float(times[at][-1]), expect=expect)
+        objective[here] = systems.call(module.objective, values)
+        mode_mass[here] = systems.call(module.mode_mass, values)
+        quadrature_error[here] = np.max(np.broadcast_arrays(*errors), axis=0)
+        B[good] = values["B"][:, -1]
     return results.run_dataset(
         problem,
         m=m,

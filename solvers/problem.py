@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ from solvers._problem_schema import (
     show,
 )
 
-__all__ = ["Family", "Flow", "Init", "Overlaps", "Problem", "ProblemError", "Target", "Time"]
+__all__ = ["Batch", "Family", "Flow", "Init", "Overlaps", "Problem", "ProblemError", "Schedule", "Target", "Time"]
 
 Array = NDArray[np.float64]
 
@@ -55,13 +56,40 @@ class Family:
 
 
 @dataclass(frozen=True)
+class Batch:
+    """Descent by steps: `size` fresh samples of each component behind each of them, `step` the learning rate."""
+
+    size: int
+    step: float
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A temperature that decays to 1: T(t) = 1 + (start − 1) e^(−rate t)."""
+
+    start: float
+    rate: float
+
+
+@dataclass(frozen=True)
 class Flow:
-    """objective: "reverse-kl". weights: "softmax" or "fisher-rao". metric: "euclidean". temperature: 1."""
+    """objective: "reverse-kl" or "forward-kl". weights: "softmax" or "fisher-rao". metric: "euclidean" or "wasserstein".
+
+    temperature: T of the target p^(1/T), constant or a schedule. batch: None for the flow itself, in continuous time
+    and without noise.
+    """
 
     objective: str
     weights: str
     metric: str
-    temperature: float
+    temperature: float | Schedule
+    batch: Batch | None = None
+
+    def beta(self, time: float) -> float:
+        """Inverse temperature."""
+        if isinstance(self.temperature, Schedule):
+            return 1 / (1 + (self.temperature.start - 1) * math.exp(-self.temperature.rate * time))
+        return 1 / self.temperature
 
 
 @dataclass(frozen=True, eq=False)
@@ -272,7 +300,10 @@ class _Builder:
 
 
 def _flow(section: FlowSection) -> Flow:
-    return Flow(section.objective, section.weights, section.metric, section.temperature)
+    batch = None if section.batch is None else Batch(section.batch.size, section.batch.step)
+    given = section.temperature
+    temperature = Schedule(*given) if isinstance(given, tuple) else given
+    return Flow(section.objective, section.weights, section.metric, temperature, batch)
 
 
 def _fixed(array: Array) -> Array:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import re
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -10,18 +14,30 @@ from typing import Any
 
 import numpy as np
 
+from solvers.expectations import gaussian_softmax
 from solvers.problem import Problem, ProblemError
 
-__all__ = ["TermError", "for_problem", "load", "parameters", "read", "read_compiled", "terms"]
+__all__ = [
+    "Kind",
+    "TermError",
+    "call",
+    "derived",
+    "evaluate",
+    "for_problem",
+    "load",
+    "parameters",
+    "read",
+    "read_compiled",
+    "terms",
+]
 
 GENERATED = Path(__file__).parent / "generated"
 
-#: (objective, metric, weights) of a problem file → generated module.
-SYSTEMS = {
-    ("reverse-kl", "euclidean", "softmax"): "reverse_kl_flow",
-    ("reverse-kl", "euclidean", "fisher-rao"): "reverse_kl_fisher_rao",
-}
+#: Parameters that every system has.
+PLAIN = ("c", "log_pi", "v", "u", "d")
 
+#: What a generated module says of itself, read without executing it.
+_HEADER = re.compile(r'^(OBJECTIVE|METRIC|WEIGHTS|PARAMETERS) = (.+)$', re.MULTILINE)
 _TERM = re.compile(r"^.*# term (\S+)$", re.MULTILINE)
 
 
@@ -39,9 +55,41 @@ def read_compiled(problem: Problem) -> str:
     return (GENERATED / f"{_name(problem)}.numba").read_text(encoding="utf-8")
 
 
+@dataclass(frozen=True)
+class Kind:
+    """What a system is derived for; extra: its parameters beyond those of q and p (beta; step and size of batches)."""
+
+    objective: str
+    metric: str
+    weights: str
+    extra: frozenset[str]
+
+    def __str__(self) -> str:
+        words = [f"objective {self.objective}", f"metric {self.metric}", f"weights {self.weights}"]
+        words += ["temperature"] if "beta" in self.extra else []
+        return ", ".join([*words, *(["batch"] if "step" in self.extra else [])])
+
+
+@cache
+def derived() -> dict[Kind, str]:
+    """Every generated system by its kind. A new derivation is found here by itself."""
+    found = {}
+    for path in sorted(GENERATED.glob("*.py")):
+        header = {key: ast.literal_eval(value) for key, value in _HEADER.findall(path.read_text(encoding="utf-8"))}
+        if header:
+            extra = frozenset(header["PARAMETERS"]) - frozenset(PLAIN)
+            found[Kind(header["OBJECTIVE"], header["METRIC"], header["WEIGHTS"], extra)] = path.stem
+    return found
+
+
 def _name(problem: Problem) -> str:
     flow = problem.flow
-    return SYSTEMS[flow.objective, flow.metric, flow.weights]
+    extra = {"beta", "step", "size"} if flow.batch else {"beta"} if flow.temperature != 1 else set()
+    kind = Kind(flow.objective, flow.metric, flow.weights, frozenset(extra))
+    if kind not in derived():
+        known = sorted(str(other) for other in derived() if (other.objective == kind.objective))
+        raise ProblemError(f"{problem.name}: flow: no equations are derived for {kind}; allowed: {'; '.join(known)}")
+    return derived()[kind]
 
 
 def terms(source: str) -> tuple[str, ...]:
@@ -74,20 +122,45 @@ def _execute(source: str, drop: str | None) -> ModuleType:
 def for_problem(problem: Problem, *, drop: str | None = None) -> ModuleType:
     """The generated system behind a problem, whole or without one term.
 
-    It defines, on numpy or cupy arrays with any leading batch axes:
-        tables(s, m, theta, c, log_pi, v, u, d, expect) -> A (..., K, K), B (..., K, L), F (..., K)
-        velocity(A, B, F, s, m, theta, c, v, u) -> ds, dm, dtheta
-        objective(F, theta) -> (...)    mode_mass(B, theta) -> (..., L)
+    It defines, on numpy or cupy arrays with any leading batch axes, functions to be called by `call`:
+        tables(s, m, theta, ..., expect) -> the expectation tables TABLES, for example A (..., K, K)
+        velocity(...) -> ds, dm, dtheta    objective(...) -> (...)    mode_mass(...) -> (..., L)
+    Raises  ProblemError if no equations are derived for the problem's [flow]; TermError.
     """
     return load(read(_name(problem)), drop=drop)
 
 
-def parameters(problem: Problem) -> dict[str, Any]:
-    """c (L, L), log_pi (L,), v, u, d of a problem, as the generated functions take them."""
-    return {
+def parameters(problem: Problem, time: float = 0.0) -> dict[str, Any]:
+    """c (L, L), log_pi (L,), v, u, d of a problem, and beta, step, size where its equations have them."""
+    flow = problem.flow
+    plain = {
         "c": np.asarray(problem.target.c),
         "log_pi": np.log(problem.target.weights),
         "v": float(problem.family.variances[0]),
         "u": float(problem.target.variances[0]),
         "d": problem.dimension,
     }
+    beta = {"beta": flow.beta(time)} if flow.batch or flow.temperature != 1 else {}
+    return plain | beta | ({"step": flow.batch.step, "size": flow.batch.size} if flow.batch else {})
+
+
+def evaluate(
+    problem: Problem,
+    module: ModuleType,
+    s: Any,
+    m: Any,
+    theta: Any,
+    *,
+    time: float = 0.0,
+    expect: Callable[..., Any] = gaussian_softmax,
+    xp: Any = np,
+) -> dict[str, Any]:
+    """Everything that the functions of a system take, by name: states, parameters and, evaluated here, its tables."""
+    given = {name: xp.asarray(x) if isinstance(x, np.ndarray) else x for name, x in parameters(problem, time).items()}
+    values = {"s": xp.asarray(s), "m": xp.asarray(m), "theta": xp.asarray(theta), "expect": expect, **given}
+    return values | dict(zip(module.TABLES, call(module.tables, values), strict=True))
+
+
+def call(function: Callable[..., Any], values: dict[str, Any]) -> Any:
+    """A function of a generated system, with the arguments that it names."""
+    return function(**{name: values[name] for name in inspect.signature(function).parameters})

@@ -9,7 +9,8 @@ from theory.derivation import Derivation
 from theory.expectations import Expectation
 from theory.flows import Velocities
 from theory.mixtures import LogDensity, Mixture, Responsibility
-from theory.objectives import BETA, Objective, annealing
+from theory.objectives import Objective, annealing
+from theory.parameters import BETA
 from theory.rules import Rule, bottom_up
 from theory.sums import substitute
 from theory.system import ClosedSystem, Table
@@ -105,7 +106,7 @@ def close(velocities: Velocities) -> ClosedSystem:
         velocity=factor_terms(_use_tables(velocities.mean, tables, objective)),
         gamma=factor_terms(named["gamma"]),
         equations={name: factor_terms(named[name]) for name in equations if name != "gamma"},
-        noise={name: factor_terms(named[name]) for name in noise},
+        noise={name: factor_terms(named[name]) if name == "V" else named[name] for name in noise},
         driven=driven,
         observables={name: named[name] for name in observables},
         steps=tuple(derivation.steps),
@@ -113,18 +114,17 @@ def close(velocities: Velocities) -> ClosedSystem:
 
 
 def _noise(velocities: Velocities, derivation: Derivation) -> dict[str, Expr]:
-    """The second moment of one step of stochastic gradient descent, E[ĝ_k·ĝ_i], over the step's square.
+    """The second moment of one step of stochastic gradient descent, E[ĝ_k·ĝ_i], ĝ_k an estimate of μ̇_k.
 
-    ĝ_k is a mean over `size` fresh samples of component k: E[ĝ_k·ĝ_i] = μ̇_k·μ̇_i + δ_ki (E|ĝ|² − |μ̇_k|²)/size.
+    ĝ_k is a mean over `size` fresh samples of component k: E[ĝ_k·ĝ_i] = μ̇_k·μ̇_i + δ_ki H_k/size.
     """
     q = velocities.objective.q
     k, i = q.indices(3)[0], q.indices(3)[2]
     other = substitute(velocities.mean, k, i)
     product = derivation.run(r"\dot\mu_k\cdot\dot\mu_i", Dot(Mean("dmu", k), other), (PRODUCTS,))
     square = derivation.run("E_k|g|^2", velocities.square, (GRAM, rules.ORDER_OF_SUMS))
-    scatter = expand((velocities.mobility * q.weight(k)) ** 2 * square)
-    own = IndexedBase("V", real=True)[k, k]
-    return {"V": product, "S": expand(scatter - own)}
+    Q, V = (IndexedBase(name, real=True) for name in "QV")
+    return {"V": product, "Q": square, "H": (velocities.mobility * q.weight(k)) ** 2 * Q[k] - V[k, k]}
 
 
 def _pattern(node: Expectation) -> tuple[Pattern, tuple[Expr, ...]] | None:

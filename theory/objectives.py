@@ -9,15 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sympy import Expr, S, Symbol, diff, exp, factor, solve, sympify
+from sympy import Expr, S, Symbol, diff, exp, expand, simplify, solve, sympify
 
 from theory.expectations import Expectation
 from theory.mixtures import LogDensity, Mixture, Responsibility
+from theory.parameters import BETA, RATE
 
-__all__ = ["BETA", "RATE", "ForwardKL", "Objective", "ReverseKL", "WeightedSum", "annealing"]
-
-#: Inverse temperature, and the rate at which a schedule brings it to 1.
-BETA, RATE = Symbol("beta", positive=True), Symbol("rate", real=True)
+__all__ = ["ForwardKL", "Objective", "ReverseKL", "WeightedSum", "annealing"]
 
 Term = tuple[Expr, Mixture, Expr]
 
@@ -114,4 +112,4 @@ def annealing() -> Expr:
     t, start = Symbol("t", real=True), Symbol("T0", positive=True)
     beta = 1 / (1 + (start - 1) * exp(-RATE * t))
     (solution,) = solve(beta - BETA, start)
-    return factor(diff(beta, t).subs(start, solution).simplify())
+    return expand(simplify(diff(beta, t).subs(start, solution)))

@@ -12,12 +12,10 @@ from theory.concrete import ConcreteSystem
 from theory.derivation import Step
 from theory.expectations import Expectation
 from theory.mixtures import Mixture
+from theory.parameters import SIZE, STEP
 from theory.sums import substitute
 
-__all__ = ["SIZE", "STEP", "ClosedSystem", "Table"]
-
-#: Learning rate of stochastic gradient descent, and fresh samples of each component at each of its steps.
-STEP, SIZE = Symbol("step", positive=True), Symbol("size", positive=True)
+__all__ = ["ClosedSystem", "Table"]
 
 
 @dataclass(frozen=True)
@@ -44,8 +42,8 @@ class ClosedSystem:
     velocity: μ̇_k, a combination of mean vectors. gamma: Γ_ki = μ̇_k·μ_i, so that ds/dt = Γ + Γᵀ.
     equations: right-hand sides of m_kl and, if weights are learned, θ_k. observables: objective (nats) and mode_mass
     (π̂_l). steps: how all of it was derived. driven: parameters that may follow a schedule, and their dX/dt.
-    noise: empty, or V_ki = μ̇_k·μ̇_i (in terms of Γ and ṁ, here called gamma and dm) and S_k, the variance of one
-    sample's gradient: stochastic gradient descent adds step·(V + diag(S)/size) to ds/dt.
+    noise: empty, or V_ki = μ̇_k·μ̇_i (in terms of Γ and ṁ, here called gamma and dm), Q_k = E_k|g|² and, with these,
+    H_k, the variance of μ̇_k by one sample: stochastic gradient descent adds step·(V + diag(H)/size) to ds/dt.
     """
 
     q: Mixture
@@ -73,7 +71,7 @@ class ClosedSystem:
         k, i = self.q.indices(3)[0], self.q.indices(3)[2]
         dummy = Symbol("_", integer=True, positive=True)
         transposed = substitute(substitute(substitute(self.gamma, k, dummy), i, k), dummy, i)
-        second = self.noise["V"] + KroneckerDelta(k, i) * self.noise["S"] / SIZE if self.noise else 0
+        second = self.noise["V"] + KroneckerDelta(k, i) * self.noise["H"] / SIZE if self.noise else 0
         return {"s": self.gamma + transposed + STEP * second, **self.equations}
 
     @property

@@ -64,6 +64,7 @@ class Witness:
             weights={"w": rng.dirichlet(4 * np.ones(K)), "pi": rng.dirichlet(4 * np.ones(L))},
             symbols={"v": 0.8, "u": 1.3, "beta": 0.6, "step": 0.3, "size": 5.0, "d": d, "K": K, "L": L},
             operators={"S": np.eye(d) / 1.3 + 0.05 * (factor + factor.T)},
+            x=0.5 * rng.normal(size=(1, d)),  # for fields outside of expectations
         )
 
     def gram(self) -> Array:

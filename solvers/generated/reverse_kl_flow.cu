@@ -327,9 +327,9 @@ DEVICE void jacobian(const double* y, const double* p, double* jac, double* work
 // out = objective, mode masses, table B at y.
 DEVICE void observables(const double* y, const double* p, double* out, double* work) {
     tables(y, p, work, false);
-    work[R_D + 1 - 1] = 0.0;
+    work[R_D] = 0.0;
     for (int k = 0; k < K; ++k) {
-        work[R_D + 1 - 1] += work[R_F + k] * work[R_W + k];
+        work[R_D] += work[R_F + k] * work[R_W + k];
     }
     for (int l = 0; l < L; ++l) {
         work[R_MODE_MASS + l] = 0.0;

@@ -7,13 +7,14 @@ lane is a thread. K, L and R are constants of the compiler.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from sympy import Add, Expr, Indexed, Integer, Mul, Pow, Rational, Symbol
+from sympy import Add, Expr, Indexed, Integer, Mul, Pow, Symbol
 
 from theory.emit.languages import CUDA, NUMBA, PARAMETERS, Language
-from theory.emit.loops import Assign, Expect, Loop, Program, Statement, logarithms
-from theory.emit.text import text
+from theory.emit.loops import Assign, Expect, Loop, Pair, Program, State, Statement, logarithms
+from theory.emit.text import describe, text
 
 if TYPE_CHECKING:
     from theory.system import ClosedSystem
@@ -30,6 +31,11 @@ Y, DY, P, WORK, JAC, OUT = (
 class _Writer:
     def __init__(self, system: ClosedSystem, language: Language) -> None:
         self.system, self.language, self.program = system, language, Program(system)
+        program = self.program
+        equations = [*program.velocity_equations, *program.observable_equations, *program.scalar_tables]
+        weighted = any(str(x.base) == "pi" for _, e in equations for x in logarithms(e).atoms(Indexed))
+        self.parameters = PARAMETERS | ({"pi": "L"} if weighted else {}) | ({"rate": "1"} if system.driven else {})
+        self.parameters |= {"step": "1", "size": "1"} if system.noise else {}
 
     # --- expressions ------------------------------------------------------------------------------------------------
 
@@ -38,14 +44,14 @@ class _Writer:
         shape = self.program.shapes[str(node.base)]
         offset = ""
         for index, size in zip(node.indices, shape, strict=True):
-            at = f"{index} - 1" if index == size else ("0" if index == Integer(1) else str(index))
+            at = "0" if index == Integer(1) else f"{index} - 1" if index == size else str(index)
             start = f"({offset})" if " " in offset else offset
             offset = f"{start} * {size} + {at}" if start else at
         return offset
 
     def value(self, node: Indexed) -> str:
         base, offset = str(node.base), self.offset(node)
-        if base in PARAMETERS:
+        if base in self.parameters:
             return f"p[P_{base.upper()} + {offset}]"
         return self.language.read("work", self.language.row(base, offset))
 
@@ -65,13 +71,16 @@ class _Writer:
             return f"({self.code(expr)})"
         if isinstance(expr, Indexed):
             return self.value(expr)
-        if isinstance(expr, Rational):
+        if expr.is_number:
             return repr(float(expr))
         if isinstance(expr, Symbol):
             return str(expr)
         if isinstance(expr, Pow) and isinstance(expr.base, Symbol) and isinstance(expr.exp, Integer):
             name = f"inv_{expr.base}" if expr.exp < 0 else str(expr.base)
             return " * ".join([name] * abs(int(expr.exp)))
+        if isinstance(expr, Pow) and isinstance(expr.base, Indexed) and isinstance(expr.exp, Integer):
+            product = " * ".join([self.value(expr.base)] * abs(int(expr.exp)))
+            return product if expr.exp > 0 else f"(1.0 / ({product}))"
         raise TypeError(f"no compiled code for {type(expr).__name__}: {expr}")
 
     # --- statements -------------------------------------------------------------------------------------------------
@@ -84,6 +93,8 @@ class _Writer:
                 out += self.language.loop(str(statement.index), str(statement.size), body)
             elif isinstance(statement, Expect):
                 out.append(self.expect(statement))
+            elif isinstance(statement, Pair):
+                out.append(self.pair(statement))
             else:
                 out += self.assign(statement)
         return out
@@ -103,34 +114,50 @@ class _Writer:
             return self.language.call("expect", f"work, {arguments}")
         return self.language.call("expect_fixed", f"work, p, {node.fixed}, {arguments}")
 
+    def pair(self, node: Pair, tangent: bool = False) -> str:
+        k, sizes = node.k, node.sizes
+        means = [f"MEAN_{t.upper()} + {k} * {n}" for t, n in zip((node.first, node.second), sizes, strict=True)]
+        covs = [f"COV_{t.upper()}" for t in (node.first, node.second)]
+        rows = [means[0], covs[0], means[1], covs[1], node.cross.upper()]
+        result = f"{node.table.upper()} + {k} * {sizes[0]} * {sizes[1]}"
+        arguments = [*(f"R_{row}" for row in rows), *(f"R_D_{row}" for row in rows if tangent)]
+        arguments.append(f"R_D_{result}" if tangent else f"R_{result}")
+        name = "expect_pair_tangent" if tangent else "expect_pair"
+        return self.language.call(name, f"work, {sizes[0]}, {sizes[1]}, {', '.join(arguments)}")
+
     def expect_tangents(self) -> list[str]:
         out = []
         for name, node in self.program.laws.items():
-            t, n, k = name.upper(), node.size, self.program.k
+            t, n = name.upper(), node.size
+            k, count = self.program.under[name]
             rows = f"R_SLOPE_{t} + {k} * SLOPES({n}), R_{t} + {k} * {n}"
             tangents = f"R_D_MEAN_{t} + {k} * {n}, R_D_COV_{t}, R_D_{t} + {k} * {n}, R_D_LSE_{t} + {k}"
             call = self.language.call("expect_tangent", f"work, {n}, {rows}, {tangents}")
-            out += self.language.loop(str(k), str(self.system.q.size), [call])
+            out += self.language.loop(str(k), str(count), [call])
+        for name in self.program.pairs:
+            k, count = self.program.under[name]
+            out += self.language.loop(str(k), str(count), [self.pair(self.program.pair(name), tangent=True)])
         return out
 
     # --- parts ------------------------------------------------------------------------------------------------------
 
     def constants(self) -> str:
         lines, previous = [], "0"
-        for name, shape in PARAMETERS.items():
+        for name, shape in self.parameters.items():
             lines.append(self.language.constant(f"P_{name.upper()}", previous))
             previous = f"P_{name.upper()} + {shape}"
         lines.append(self.language.constant("PARAMETERS", previous))
         previous = "0"
         shapes = {name: " * ".join(map(str, shape)) for name, shape in self.program.shapes.items()}
-        shapes |= {f"slope_{t}": f"{self.system.q.size} * SLOPES({node.size})" for t, node in self.program.laws.items()}
+        for table, node in self.program.laws.items():
+            shapes[f"slope_{table}"] = f"{self.program.under[table][1]} * SLOPES({node.size})"
         for name, size in shapes.items():
-            if name in PARAMETERS:
+            if name in self.parameters or name == "pi":
                 continue
             lines.append(self.language.constant(f"R_{name.upper()}", previous))
             previous = f"R_{name.upper()} + {size}"
         lines.append(self.language.constant("WORK", previous))
-        lines.append(self.language.constant("N", "K * R + K"))
+        lines.append(self.language.constant("N", " + ".join(state.size for state in self.program.states)))
         lines.append(self.language.constant("OUT", "1 + L + K * L"))
         if self.language.python:
             laws = (f"(R_COV_{name.upper()}, {self.program.laws[name].size})" for name in self.program.fixed_laws)
@@ -139,32 +166,40 @@ class _Writer:
 
     def scalars(self) -> list[str]:
         language = self.language
-        out = [language.local(name, f"p[P_{name.upper()}]") for name in ("v", "u", "d", "log_v", "log_u")]
-        return out + [language.local(f"inv_{name}", f"1.0 / {name}") for name in ("v", "u")]
+        extra = [name for name in ("rate", "step", "size") if name in self.parameters]
+        out = [language.local(name, f"p[P_{name.upper()}]") for name in ("v", "u", "d", "log_v", "log_u", *extra)]
+        inverse = ["v", "u", *(name for name in extra if name == "size")]
+        return out + [language.local(f"inv_{name}", f"1.0 / {name}") for name in inverse]
+
+    def copies(self, body: Callable[[State, str], list[str]]) -> list[str]:
+        """body(state, position in the packed vector) for each number k of each state."""
+        out, start = [], ""
+        for state in self.program.states:
+            position = f"{start} + k" if start else "k"
+            out += self.language.loop("k", state.size, body(state, position))
+            start = f"{start} + {state.size}" if start else state.size
+        return out
 
     def unpack(self, prefix: str, source: str, start: str = "") -> list[str]:
-        """Copy the packed states x, theta into rows."""
+        """Copy the packed states into rows."""
         language = self.language
 
-        def copy(name: str, position: str) -> list[str]:
-            row = language.row(f"{prefix}{name}", "k")
+        def copy(state: State, position: str) -> list[str]:
+            row = language.row(f"{prefix}{state.name}", "k")
             return language.write("work", row, language.read(source, start + position))
 
-        return [*language.loop("k", "K * R", copy("x", "k")), *language.loop("k", "K", copy("theta", "K * R + k"))]
+        return self.copies(copy)
 
     def pack(self, prefix: str, target: str, column: str = "") -> list[str]:
         """Velocities from rows to packed states; what is not learned does not move."""
         language = self.language
 
-        def copy(name: str, position: str, learn: str) -> list[str]:
+        def copy(state: State, position: str) -> list[str]:
             row = f"({position}) * N + {column}" if column else position
-            velocity = language.read("work", language.row(f"{prefix}v_{name}", "k"))
-            return language.write(target, row, f"p[{learn}] * {velocity}")
+            velocity = language.read("work", language.row(f"{prefix}v_{state.name}", "k"))
+            return language.write(target, row, f"p[{state.learn}] * {velocity}" if state.learn else velocity)
 
-        return [
-            *language.loop("k", "K * R", copy("x", "k", "P_LEARN_MEANS")),
-            *language.loop("k", "K", copy("theta", "K * R + k", "P_LEARN_WEIGHTS")),
-        ]
+        return self.copies(copy)
 
     def functions(self) -> list[str]:
         language, program = self.language, self.program
@@ -230,12 +265,21 @@ class _Writer:
         return language.function("observables", [Y, P, OUT, WORK], body, "out = objective, mode masses, table B at y.")
 
 
+#: States, as the header lists them.
+MEANING = {
+    "x": "x (K, R), coordinates of the mean vectors in a span of R directions,",
+    "s": "s (K, K), overlaps,",
+    "m": "m (K, L), overlaps,",
+    "theta": "theta (K)",
+    "beta": "beta, inverse temperature",
+}
+
 HEADER = """Closed equations of the {title}: compiled {what}.
 
 Generated by `python -m derivations`; do not edit. The derivation is derivations/documents/{name}.md.
 system: {hash}
 
-States y, N of them: x (K, R), coordinates of the mean vectors in a span of R directions, then theta (K).
+States y, N of them: {states}.
 Parameters p: {parameters}; nu (L, R) in the same coordinates.
 `work` holds WORK + N rows. Needed in scope: {needs}."""
 
@@ -243,7 +287,13 @@ Parameters p: {parameters}; nu (L, R) in the same coordinates.
 def _render(system: ClosedSystem, name: str, title: str, language: Language, what: str, needs: str) -> str:
     writer = _Writer(system, language)
     header = HEADER.format(
-        title=title, what=what, name=name, hash=system.hash, parameters=", ".join(PARAMETERS), needs=needs
+        title=title,
+        what=what,
+        name=name,
+        hash=system.hash,
+        states=" then ".join(MEANING[state.name] for state in writer.program.states),
+        parameters=", ".join(writer.parameters),
+        needs=f"{needs}, expect_pair, expect_pair_tangent" if writer.program.pairs else needs,
     )
     head = [f"{language.comment} {line}".rstrip() for line in header.splitlines()]
     equations = [f"{language.comment}   {line}".rstrip() for line in text_of(system)]
@@ -253,8 +303,11 @@ def _render(system: ClosedSystem, name: str, title: str, language: Language, wha
 
 def text_of(system: ClosedSystem) -> list[str]:
     """The equations as comment lines."""
+    if system.noise:
+        return [line.strip() for line in describe(system).split("equations")[1].split("observables")[0].splitlines()[1:-1]]
     lines = [f"dmu_k/dt = {text(system.velocity)}"]
-    return lines + [f"dtheta_k/dt = {text(rhs)}" for name, rhs in system.equations.items() if name == "theta"]
+    lines += [f"dtheta_k/dt = {text(rhs)}" for name, rhs in system.equations.items() if name == "theta"]
+    return lines + [f"d{name}/dt = {text(rhs)}" for name, rhs in system.driven.items()]
 
 
 def numba(system: ClosedSystem, name: str = "system", title: str = "gradient flow") -> str:

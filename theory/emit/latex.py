@@ -10,6 +10,7 @@ from sympy.printing.precedence import PRECEDENCE
 
 from theory.expectations import Expectation
 from theory.mixtures import Responsibility
+from theory.parameters import RATE, SIZE, STEP
 from theory.sums import Sigma
 from theory.vectors import Dot, Vector
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["latex", "render"]
 
 GREEK = {"pi", "mu", "nu", "theta", "rho", "Gamma"}
+#: Parameters that code spells out.
+NAMES = {RATE: r"\lambda", STEP: r"\eta", SIZE: "N"}
 #: Overlaps of velocities are printed as such.
 VELOCITIES = {"gamma": "Gamma", "dm": r"\dot m"}
 
@@ -72,7 +75,8 @@ def _rank(factor: Expr) -> int:
 
 def latex(expr: Expr) -> str:
     """LaTeX of any expression of the engine."""
-    return str(_Printer({"fold_short_frac": False, "mul_symbol": None, "ln_notation": False}).doprint(expr))
+    settings = {"fold_short_frac": False, "mul_symbol": None, "ln_notation": False, "symbol_names": NAMES}
+    return str(_Printer(settings).doprint(expr))
 
 
 def render(system: ClosedSystem) -> str:
@@ -85,9 +89,9 @@ def render(system: ClosedSystem) -> str:
     rows.append(rf"\Gamma_{{{k}{i}}} &= {latex(system.gamma)}")
     ds = rf"\dot s_{{{k}{i}}} &= \Gamma_{{{k}{i}}} + \Gamma_{{{i}{k}}}"
     if system.noise:
-        ds += rf" + \eta\left(V_{{{k}{i}}} + \delta_{{{k}{i}}} \frac{{S_{{{k}}}}}{{N}}\right)"
+        ds += rf" + \eta\left(V_{{{k}{i}}} + \delta_{{{k}{i}}} \frac{{H_{{{k}}}}}{{N}}\right)"
         rows.append(rf"V_{{{k}{i}}} &= {latex(system.noise['V'])}")
-        rows.append(rf"S_{{{k}}} &= {latex(system.noise['S'])}")
+        rows += [rf"{name}_{{{k}}} &= {latex(system.noise[name])}" for name in "QH"]
     rows.append(ds)
     left = {"m": rf"\dot m_{{{k}{l}}}", "theta": rf"\dot\theta_{{{k}}}"}
     rows += [f"{left[name]} &= {latex(rhs)}" for name, rhs in system.equations.items()]

@@ -169,14 +169,13 @@ class _Writer:
             f"    # V_ki = (dμ_k/dt)·(dμ_i/dt) = {text(noise['V'])}",
             *self.equation("V", noise["V"], (k, i)),
             "    V_diag = xp.diagonal(V, axis1=-2, axis2=-1)",
-            "    # S_k = w_k² E_k|g|² − V_kk, the variance of the slope in μ_k by one sample"
-            if self.system.metric == "euclidean"
-            else "    # S_k = E_k|g|² − V_kk, the variance of the velocity of μ_k by one sample",
-            *self.equation("S", noise["S"], (k,)),
+            "    # Q_k = E_k|g|², g the gradient at one sample of component k; H_k the variance of dμ_k/dt by one sample",
+            *self.equation("Q", noise["Q"], (k,)),
+            f"    H = {self.printer.print(noise['H'], (k,))}",
             "    ds = (",
             "        + gamma + gamma.mT",
             "        + step * V  # term ds.step",
-            "        + step / size * S[..., None] * xp.eye(s.shape[-1])  # term ds.noise",
+            "        + step / size * H[..., None] * xp.eye(s.shape[-1])  # term ds.noise",
             "    )",
         ]
 
@@ -214,7 +213,7 @@ class _Writer:
 
 def _uses(body: list[str], name: str) -> bool:
     """Whether the code, comments aside, uses that name."""
-    return bool(re.search(rf"\b{name}(_diag)?\b", re.sub(r"#.*", "", "\n".join(body))))
+    return bool(re.search(rf"(?<!\.)\b{name}(_diag)?\b", re.sub(r"#.*", "", "\n".join(body))))
 
 
 def _prelude(body: list[str], like: str = "s") -> list[str]:
@@ -224,7 +223,7 @@ def _prelude(body: list[str], like: str = "s") -> list[str]:
     if re.search(r"\blog_w\b", code):
         lines.append("    log_w = log_weights(theta)")
     for name, value in (("w", "log_weights(theta)"), ("pi", "log_pi")):
-        if re.search(rf"\b{name}\b", code):
+        if re.search(rf"(?<!\.)\b{name}\b", code):
             lines.append(f"    {name} = xp.exp({value})")
     defined = set(re.findall(r"^    (\w+)_diag =", code, re.MULTILINE))
     for array in sorted(set(re.findall(r"\b(\w+)_diag\b", code)) - defined):

@@ -38,8 +38,9 @@ def describe(system: ClosedSystem) -> str:
     lines += ["", "equations", f"  Γ[{k},{i}] = {text(system.gamma)}"]
     ds = f"  ds[{k},{i}]/dt = Γ[{k},{i}] + Γ[{i},{k}]"
     if system.noise:
-        ds += f" + step*(V[{k},{i}] + δ[{k},{i}]*S[{k}]/size)"
-        lines += [f"  V[{k},{i}] = {text(system.noise['V'])}", f"  S[{k}] = {text(system.noise['S'])}"]
+        ds += f" + step*(V[{k},{i}] + δ[{k},{i}]*H[{k}]/size)"
+        lines.append(f"  V[{k},{i}] = {text(system.noise['V'])}")
+        lines += [f"  {name}[{k}] = {text(system.noise[name])}" for name in "QH"]
     lines.append(ds)
     subscripts = {"m": f"[{k},{l}]", "theta": f"[{k}]"}
     lines += [f"  d{name}{subscripts[name]}/dt = {text(rhs)}" for name, rhs in system.equations.items()]
