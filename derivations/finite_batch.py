@@ -1,19 +1,20 @@
-"""Stochastic gradient descent on the (tempered) reverse KL: what steps and finite batches add to the closed equations."""
+"""Stochastic gradient descent on the (tempered) reverse KL: what steps and finite batches add to the equations."""
 
 from theory import BETA, ClosedSystem, ReverseKL, close, gradient_flow, mixture, target
 
 TITLE = "reverse-KL stochastic gradient descent of a Gaussian mixture, finite batches"
 
 STATEMENT = r"""
-One step of length $\eta$ moves $\mu_k$ by $\eta\hat g_k$, the mean of minus the gradient $g=\nabla(\log q-\beta\log p)$ over $N$
-fresh samples of component $k$, times the mobility of $\mu_k$ and $w_k$. Overlaps are quadratic in the means, so they change
-by $\eta$ times the drift of the [tempered flow](tempered.md) and by
+One step of length $\eta$ moves $\mu_k$ by $\eta\hat g_k$: minus the mean of the gradient $g=\nabla(\log q-\beta\log p)$
+over $N$ fresh samples of component $k$, times $w_k$ and the mobility of $\mu_k$. Overlaps are quadratic in the means,
+so they change by $\eta$ times the drift of the tempered flow ([tempered](tempered.md)) and by
 
 $$\eta^2\,E[\hat g_k\cdot\hat g_i]=\eta^2\Big(\dot\mu_k\cdot\dot\mu_i+\delta_{ki}\,\frac{H_k}{N}\Big),\qquad
 H_k\propto E_k|g|^2-|E_kg|^2,$$
 
-which closes by the same rules: $E_k|g|^2$ needs second moments of responsibilities, within $q$, within $p$ and between both.
-$\dot s$ below is the mean change of $s$ by one step, divided by $\eta$; so are $\dot m$, $\dot\theta$, which have no term of that order.
+which closes by the same rules: $Q_k=E_k|g|^2$ needs second moments of responsibilities, within $q$, within $p$ and
+between both. Below, $\dot s$ is the mean change of $s$ by one step, divided by $\eta$, and
+$V_{ki}=\dot\mu_k\cdot\dot\mu_i$; $\dot m$ and $\dot\theta$ have no term of that order.
 """
 
 LIMITS = r"""

@@ -20,7 +20,6 @@ from pydantic_core import PydanticCustomError
 LARGEST_INTEGER = 2**53  # integers up to here are exact as float64
 # Far beyond what can be computed, so that a slip of the keyboard is refused instead of filling the memory.
 MOST_COMPONENTS, MOST_SAMPLES, MOST_TIMES = 10**4, 10**9, 10**7
-LARGEST_BATCH = 2**32 - 1  # particles are counted in one word of a random number's counter
 
 
 class ProblemError(ValueError):
@@ -164,19 +163,13 @@ def _learn(value: object) -> list[str]:
 
 
 def _temperature(value: object) -> float | tuple[float, float]:
-    positive = _number("a number > 0, or a schedule {start = 4.0, rate = 0.05}", lambda x: x > 0)
-    if not isinstance(value, dict):
-        return positive(value)
-    keys = ("start", "rate")
-    for key in value:
-        if key not in keys:
-            raise _refuse(f"has an unknown key {show(key)}; {suggestion(key, keys)}")
-    for key in keys:
-        if key not in value:
-            raise _refuse(f"is {show(value)}; must have start and rate")
-        if not _is_number(value[key]) or not (value[key] > 0 if key == "start" else value[key] >= 0):
-            raise _refuse(f"has {key} = {show(value[key])}; must be a number {'> 0' if key == 'start' else '>= 0'}")
-    return float(value["start"]), float(value["rate"])
+    allowed = "a number > 0, or a schedule such as {start = 4.0, rate = 0.05} with start > 0 and rate >= 0"
+    if isinstance(value, dict):
+        start, rate = value.get("start", 0), value.get("rate", -1)
+        if len(value) != 2 or not (_is_number(start) and _is_number(rate) and start > 0 <= rate):
+            raise _refuse(f"is {show(value)}; must be {allowed}")
+        return float(start), float(rate)
+    return _number(allowed, lambda x: x > 0)(value)
 
 
 def _unavailable(value: object) -> None:
@@ -211,6 +204,7 @@ _Weights = Annotated[list[float], BeforeValidator(_weights)]
 _Variances = Annotated[float | list[float], BeforeValidator(_variances)]
 _Rows = Annotated[list[list[float]], BeforeValidator(_rows)]
 _Gram = Annotated[list[list[float]], BeforeValidator(_gram)]
+_Positive = Annotated[float, BeforeValidator(_number("a number > 0", lambda x: x > 0))]
 _NonNegative = Annotated[float, BeforeValidator(_number("a number >= 0", lambda x: x >= 0))]
 
 
@@ -235,10 +229,8 @@ class FamilySection(_Section):
 
 
 class BatchSection(_Section):
-    size: Annotated[int, BeforeValidator(_integer(1, LARGEST_BATCH))] = Field(description="an integer >= 1")
-    step: Annotated[float, BeforeValidator(_number("a number > 0", lambda x: x > 0))] = Field(
-        description="a number > 0"
-    )
+    size: Annotated[int, BeforeValidator(_integer(1, 2**32 - 1))] = Field(description="an integer >= 1")
+    step: _Positive = Field(description="a number > 0")
 
 
 class FlowSection(_Section):

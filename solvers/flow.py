@@ -203,7 +203,6 @@ class _Integrator:
                 self.report(solver.t / times[-1])
         return out, 1
 
-
     def descend(self, rhs: Callable[[float, Array], Array], y: Array, out: Array) -> tuple[Array, int]:
         """The same by steps of the learning rate; `out` (n, T, size) holds nan."""
         assert self.problem.flow.batch is not None
@@ -245,12 +244,12 @@ def _dataset(
     quadrature_error, B = np.full(shape, np.nan), np.full((len(s), *m.shape[2:]), np.nan)
     times = problem.time.times
     # At constant temperature all save times together, else one after the other.
-    together = [np.s_[:]] if problem.flow.beta(0.0) == problem.flow.beta(times[-1]) else [np.s_[[n]] for n in range(len(times))]
-    for at in together if good.any() else []:
+    steady = problem.flow.beta(0.0) == problem.flow.beta(times[-1])
+    for at in ([np.arange(len(times))] if steady else np.arange(len(times))[:, None]) if good.any() else []:
         errors.clear()
-        here = np.ix_(good, np.arange(len(times))[at])
-        states = (s[here], m[here], theta[here])
-        values = systems.evaluate(problem, module, *states, time=float(times[at][-1]), expect=expect)
+        here = np.ix_(good, at)
+        time = float(times[at[-1]])
+        values = systems.evaluate(problem, module, s[here], m[here], theta[here], time=time, expect=expect)
         objective[here] = systems.call(module.objective, values)
         mode_mass[here] = systems.call(module.mode_mass, values)
         quadrature_error[here] = np.max(np.broadcast_arrays(*errors), axis=0)

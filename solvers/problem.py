@@ -73,7 +73,7 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Flow:
-    """objective: "reverse-kl" or "forward-kl". weights: "softmax" or "fisher-rao". metric: "euclidean" or "wasserstein".
+    """objective: "reverse-kl", "forward-kl". weights: "softmax", "fisher-rao". metric: "euclidean", "wasserstein".
 
     temperature: T of the target p^(1/T), constant or a schedule. batch: None for the flow itself, in continuous time
     and without noise.

@@ -37,7 +37,7 @@ GENERATED = Path(__file__).parent / "generated"
 PLAIN = ("c", "log_pi", "v", "u", "d")
 
 #: What a generated module says of itself, read without executing it.
-_HEADER = re.compile(r'^(OBJECTIVE|METRIC|WEIGHTS|PARAMETERS) = (.+)$', re.MULTILINE)
+_HEADER = re.compile(r"^(OBJECTIVE|METRIC|WEIGHTS|PARAMETERS) = (.+)$", re.MULTILINE)
 _TERM = re.compile(r"^.*# term (\S+)$", re.MULTILINE)
 
 

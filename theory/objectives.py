@@ -1,7 +1,7 @@
 """Objectives as data: sums of expectations of log-densities under the family or the target.
 
-An objective is a list of terms (coefficient, mixture, integrand), each Σ_a weight_a E_a[integrand] over the components of
-that mixture. Flows, tables and emitted code follow from the terms alone, so a new objective is a new list.
+An objective is a list of terms (coefficient, mixture, integrand), each Σ_a weight_a E_a[integrand] over the components
+of that mixture. Flows, tables and emitted code follow from the terms alone, so a new objective is a new list.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ def log_weights(theta):
 
 
 def pair(expect, mean, cov, other_mean, other_cov, cross):
-    """E softmax_j(U) softmax_i(V) for jointly Gaussian logits, cross = Cov(U, V): a softmax over pairs, of U_j + V_i."""
+    """E softmax_j(U) softmax_i(V) for jointly Gaussian logits, cross = Cov(U, V): one softmax, of all U_j + V_i."""
     n, h = mean.shape[-1], other_mean.shape[-1]
     both = mean[..., :, None] + other_mean[..., None, :]
     spread = (
@@ -112,7 +112,7 @@ def velocity(A, B, AA, AB, BB, F, s, m, theta, c, v, u, d, beta, step, size):
         - beta * gamma / u
     )
     V_diag = xp.diagonal(V, axis1=-2, axis2=-1)
-    # Q_k = E_k|g|², g the gradient at one sample of component k; H_k the variance of dμ_k/dt by one sample
+    # Q_k = E_k|g|², g the gradient at a sample of component k; H_k the variance of dμ_k/dt by one sample
     Q = (
         + 2 * beta * xp.sum(A * s_diag[..., None, :], axis=-1) / (u * v)
         + 2 * beta * xp.sum(A * s, axis=-1) / (u * v)

@@ -27,7 +27,7 @@ def log_weights(theta):
 
 
 def pair(expect, mean, cov, other_mean, other_cov, cross):
-    """E softmax_j(U) softmax_i(V) for jointly Gaussian logits, cross = Cov(U, V): a softmax over pairs, of U_j + V_i."""
+    """E softmax_j(U) softmax_i(V) for jointly Gaussian logits, cross = Cov(U, V): one softmax, of all U_j + V_i."""
     n, h = mean.shape[-1], other_mean.shape[-1]
     both = mean[..., :, None] + other_mean[..., None, :]
     spread = (

@@ -304,7 +304,9 @@ def _render(system: ClosedSystem, name: str, title: str, language: Language, wha
 def text_of(system: ClosedSystem) -> list[str]:
     """The equations as comment lines."""
     if system.noise:
-        return [line.strip() for line in describe(system).split("equations")[1].split("observables")[0].splitlines()[1:-1]]
+        return [
+            line.strip() for line in describe(system).split("equations")[1].split("observables")[0].splitlines()[1:-1]
+        ]
     lines = [f"dmu_k/dt = {text(system.velocity)}"]
     lines += [f"dtheta_k/dt = {text(rhs)}" for name, rhs in system.equations.items() if name == "theta"]
     return lines + [f"d{name}/dt = {text(rhs)}" for name, rhs in system.driven.items()]

@@ -1,9 +1,9 @@
 """A closed system as loops over its indices: the common ground of compiled CPU lanes and CUDA.
 
 The states are coordinates x_k ∈ R^R of the mean vectors in their span with those of the target, and θ: the same flow as
-that of the overlaps s = x xᵀ, m = x νᵀ, which rounding then cannot make overlaps of no vectors at all. A temperature that
-follows a schedule is one state more, β. Finite batches move overlaps in a way in which no vectors move; there the
-states are s and m themselves.
+that of the overlaps s = x xᵀ, m = x νᵀ, which rounding then cannot make overlaps of no vectors at all. A temperature
+that follows a schedule is one state more, β. Finite batches move overlaps in a way in which no vectors move; there
+the states are s and m themselves.
 
 Every array is a run of rows of one scratch array, every equation a nest of loops over free indices with inner loops for
 sums; languages differ only in how they print a nest. Nothing is unrolled here: K and L are constants of the compiler.
@@ -55,7 +55,7 @@ class Expect:
 
 @dataclass(frozen=True)
 class Pair:
-    """E softmax_j(U) softmax_i(V) → `table`[k, j, i]; laws of U, V those of tables first, second; Cov(U, V) in cross."""
+    """E softmax_j(U) softmax_i(V) → `table`[k, j, i]; U and V have the laws of tables first, second, and cross."""
 
     table: str
     k: Symbol
@@ -159,7 +159,7 @@ class Program:
 
     @cached_property
     def law_equations(self) -> list[tuple[Indexed, Expr]]:
-        """mean_X[k, j] and cov_X[i, j] of the logits behind every table X, and cross_Y[i, j] between those of a pair."""
+        """mean_X[k, j] and cov_X[i, j] of the logits behind every table X; cross_Y[i, j] between those of a pair."""
         out = []
         for name, node in self.laws.items():
             (j,), (i, j2) = node.mean.variables, node.cov.variables

@@ -75,7 +75,7 @@ MEANING = {
 
 PAIRS = '''
 def pair(expect, mean, cov, other_mean, other_cov, cross):
-    """E softmax_j(U) softmax_i(V) for jointly Gaussian logits, cross = Cov(U, V): a softmax over pairs, of U_j + V_i."""
+    """E softmax_j(U) softmax_i(V) for jointly Gaussian logits, cross = Cov(U, V): one softmax, of all U_j + V_i."""
     n, h = mean.shape[-1], other_mean.shape[-1]
     both = mean[..., :, None] + other_mean[..., None, :]
     spread = (
@@ -169,7 +169,7 @@ class _Writer:
             f"    # V_ki = (dμ_k/dt)·(dμ_i/dt) = {text(noise['V'])}",
             *self.equation("V", noise["V"], (k, i)),
             "    V_diag = xp.diagonal(V, axis1=-2, axis2=-1)",
-            "    # Q_k = E_k|g|², g the gradient at one sample of component k; H_k the variance of dμ_k/dt by one sample",
+            "    # Q_k = E_k|g|², g the gradient at a sample of component k; H_k the variance of dμ_k/dt by one sample",
             *self.equation("Q", noise["Q"], (k,)),
             f"    H = {self.printer.print(noise['H'], (k,))}",
             "    ds = (",

@@ -68,10 +68,10 @@ def gaussian_law(expr: Expr) -> Expr:
         fields = [f for f in factors if isinstance(f, Softmax)]
         if len(factors) == 1 and isinstance(factors[0], LogSumExp):
             fields = factors
-        laws = [_law(node, f) for f in fields]
-        if len(fields) != len(factors) or None in laws or len(laws) > 2:
+        laws = [law for f in fields if (law := _law(node, f))]
+        if len(laws) != len(factors) or len(laws) > 2:
             return node  # close() names what is missing
-        return laws[0] if len(laws) == 1 else PairExpectation(*laws, _cross(node, *fields))
+        return laws[0] if len(laws) == 1 else PairExpectation(laws[0], laws[1], _cross(node, *fields))
 
     return bottom_up(expr, rewrite, Expectation)
 
@@ -96,7 +96,10 @@ def _law(node: Expectation, f: LogSumExp | Softmax) -> LogitExpectation | None:
     mean = logits_of.xreplace({POINT: mixture.mean(node.component)})
     cov = mixture.variance * Dot(substitute(gradient, j, i), substitute(gradient, j, j_free))
     kind = "logsumexp" if isinstance(f, LogSumExp) else "softmax"
-    return LogitExpectation(kind, Lambda(j_free, expand(mean)), Lambda((i, j_free), expand(cov)), size, *entry)
+    law: LogitExpectation = LogitExpectation(
+        kind, Lambda(j_free, expand(mean)), Lambda((i, j_free), expand(cov)), size, *entry
+    )
+    return law
 
 
 def _cross(node: Expectation, f: Softmax, g: Softmax) -> Lambda:
