@@ -7,12 +7,13 @@ system = close(gradient_flow(ReverseKL(mixture(), target()), weights="softmax"))
 from theory.closure import NotClosed, close
 from theory.flows import gradient_flow
 from theory.mixtures import Mixture, mixture, target
-from theory.objectives import ForwardKL, Objective, ReverseKL
+from theory.objectives import AlphaDivergence, ForwardKL, Objective, ReverseKL
 from theory.parameters import BETA
 from theory.system import ClosedSystem
 
 __all__ = [
     "BETA",
+    "AlphaDivergence",
     "ClosedSystem",
     "ForwardKL",
     "Mixture",

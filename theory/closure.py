@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from sympy import Expr, IndexedBase, Integer, Mul, Pow, Symbol, expand, factor_terms
+import re
+
+from sympy import Expr, IndexedBase, Integer, Mul, Pow, Symbol, exp, expand, factor_terms, powsimp
 
 from theory import rules
 from theory.derivation import Derivation
@@ -80,7 +82,9 @@ def close(velocities: Velocities) -> ClosedSystem:
     run = derivation.run
     value, mode_mass = (rules.linearity(e) for e in (objective.value(), objective.mode_mass()))
     used = [velocities.mean, velocities.theta, velocities.square, value, mode_mass]
-    tables = _tables(objective, [rules.linearity(e) for e in used if e is not None], derivation)
+    used = [rules.linearity(e) for e in used if e is not None]
+    _refuse_other_fields(used)
+    tables = _tables(objective, used, derivation)
     gamma = run(r"\dot\mu_k\cdot\mu_i", Dot(velocities.mean, q.mean(i)), (GRAM,))
     dm = run(r"\dot m_{kl}", Dot(velocities.mean, p.mean(l)), (GRAM,))
     equations = {"gamma": gamma, "m": dm}
@@ -185,14 +189,28 @@ def _use_tables(expr: Expr, tables: list[Table], objective: Objective) -> Expr:
             return node if table is None else table.symbol[known[1]]
         energy = expand(objective.integrand(node.mixture))
         densities = sorted(energy.atoms(LogDensity), key=lambda f: (f.args[0] != node.mixture, str(f)))
-        if densities and node.integrand == densities[0]:
-            share = energy.coeff(densities[0])
+        share = energy.coeff(densities[0]) if densities else 0
+        if share != 0 and node.integrand == densities[0]:
             symbol = by_name[FREE_ENERGIES[node.mixture.name]].symbol
             rest = rules.linearity(Expectation(node.mixture, node.component, energy - share * densities[0]))
             return (symbol[node.component] - rest) / share
         return node
 
     return expand(rules.linearity(bottom_up(rules.linearity(expr), rewrite, Expectation)))
+
+
+def _refuse_other_fields(expressions: list[Expr]) -> None:
+    """Raise NotClosed for expectations of fields that no table is for, whatever their law."""
+    nodes = {node for expr in expressions for node in expr.atoms(Expectation)}
+    other = {node for node in nodes if node.integrand.atoms(exp)}
+    if other:
+        # Indices apart, each once: E[r·…] stands for E_k[r_j·…] of all k and j.
+        names = {re.sub(r"_[a-z]\b", "", str(node.func(*node.args[:2], powsimp(node.integrand)))) for node in other}
+        raise NotClosed(
+            sorted(names, key=lambda name: (len(name), name)),
+            "By rotation invariance these are functions of the states, but expectations of other functions of the logits "
+            "than log-sum-exp and products of two softmax, in all directions of q and p together: no table is for them.",
+        )
 
 
 def _refuse_open(expressions: list[Expr]) -> None:
@@ -202,9 +220,6 @@ def _refuse_open(expressions: list[Expr]) -> None:
     advice = (
         "The time derivatives of these bring in higher powers of the operator; give p a scalar variance to close the "
         "system."
-        if dots
-        else "These are functions of the states, by rotation invariance, but expectations of other functions of the "
-        "logits than log-sum-exp and products of two softmax; the closed equations have no tables for them."
     )
     if dots or open_:
         raise NotClosed(sorted(dots | open_), advice)

@@ -15,7 +15,7 @@ from theory.expectations import Expectation
 from theory.mixtures import LogDensity, Mixture, Responsibility
 from theory.parameters import BETA, RATE
 
-__all__ = ["ForwardKL", "Objective", "ReverseKL", "WeightedSum", "annealing"]
+__all__ = ["AlphaDivergence", "ForwardKL", "Objective", "ReverseKL", "WeightedSum", "annealing"]
 
 Term = tuple[Expr, Mixture, Expr]
 
@@ -90,6 +90,25 @@ class ForwardKL(Objective):
     @property
     def terms(self) -> tuple[Term, ...]:
         return ((S.One, self.p, LogDensity(self.p) - LogDensity(self.q)),)
+
+
+@dataclass(frozen=True)
+class AlphaDivergence(Objective):
+    """(∫ q^α p^{1−α} − 1)/(α(α − 1)) = (Σ_k w_k E_k[(q/p)^{α−1}] − 1)/(α(α − 1)), α ≠ 0, 1; without its constant.
+
+    Rényi's divergence of that order, log ∫ q^α p^{1−α}/(α − 1), is an increasing function of it: the same flow lines.
+    """
+
+    alpha: Expr = S.Half
+
+    @property
+    def name(self) -> str:
+        return f"alpha-divergence {self.alpha}"
+
+    @property
+    def terms(self) -> tuple[Term, ...]:
+        ratio = LogDensity(self.q) - LogDensity(self.p)
+        return ((1 / (self.alpha * (self.alpha - 1)), self.q, exp((self.alpha - 1) * ratio)),)
 
 
 @dataclass(frozen=True)

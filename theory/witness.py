@@ -239,7 +239,7 @@ def evaluate(expr: Expr, at: Witness) -> Array:
     elif isinstance(expr, Symbol):
         value = _symbol(expr, at)
     elif isinstance(expr, Function):
-        value = {"log": np.log, "exp": np.exp}[type(expr).__name__](evaluate(expr.args[0], at).item())
+        return np.asarray({"log": np.log, "exp": np.exp}[type(expr).__name__](evaluate(expr.args[0], at)))
     elif isinstance(expr, Expr) and expr.is_number:
         value = float(expr)
     else:

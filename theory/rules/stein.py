@@ -78,7 +78,7 @@ def stein_fields(expr: Expr) -> Expr:
 
     def rewrite(node: Expectation) -> Expr:
         f = node.integrand
-        return _stein_once(node) if f.atoms(Responsibility) and linear(f) else node
+        return _stein_once(node) if f.atoms(Responsibility) and not f.atoms(LogDensity) and linear(f) else node
 
     return linearity(bottom_up(expr, rewrite, Expectation))
 
