@@ -208,8 +208,9 @@ def _refuse_other_fields(expressions: list[Expr]) -> None:
         names = {re.sub(r"_[a-z]\b", "", str(node.func(*node.args[:2], powsimp(node.integrand)))) for node in other}
         raise NotClosed(
             sorted(names, key=lambda name: (len(name), name)),
-            "By rotation invariance these are functions of the states, but expectations of other functions of the logits "
-            "than log-sum-exp and products of two softmax, in all directions of q and p together: no table is for them.",
+            "By rotation invariance these are functions of the states, but expectations of other functions of the "
+            "logits than log-sum-exp and products of two softmax, in all directions of q and p together: no table is "
+            "for them.",
         )
 
 

@@ -108,8 +108,8 @@ def check_rows(monkeypatch, spoil, status):
     assert 0 < doomed.sum() < 6
     real = systems.for_problem(given)
 
-    def velocity(A, B, F, s, m, *rest):
-        ds, dm, dtheta = real.velocity(A, B, F, s, m, *rest)
+    def velocity(A, B, F, s, m, theta, c, v, u):
+        ds, dm, dtheta = real.velocity(A, B, F, s, m, theta, c, v, u)
         return ds, np.where(m[..., :1, :1] > 4, spoil(dm, m), dm), dtheta
 
     broken = SimpleNamespace(**vars(real) | {"velocity": velocity})

@@ -202,27 +202,31 @@ REFUSED = [
         'family.learn: one entry is "variances"; not available in this version, allowed: "means", "weights"',
     ),
     (
-        [("[time]", "[flow]\nobjective = 'forward-kl'\n[time]")],
-        'flow.objective: is "forward-kl"; not available in this version, allowed: "reverse-kl"',
+        [("[time]", "[flow]\nobjective = 'jeffreys'\n[time]")],
+        'flow.objective: is "jeffreys"; allowed: "reverse-kl", "forward-kl"',
     ),
-    (
-        [("[time]", "[flow]\nmetric = 'wasserstein'\n[time]")],
-        'flow.metric: is "wasserstein"; not available in this version, allowed: "euclidean"',
-    ),
-    ([("[time]", "[flow]\nmetric = 'l2'\n[time]")], 'flow.metric: is "l2"; allowed: "euclidean"'),
+    ([("[time]", "[flow]\nmetric = 'l2'\n[time]")], 'flow.metric: is "l2"; allowed: "euclidean", "wasserstein"'),
     ([("[time]", "[flow]\nweights = 1\n[time]")], 'flow.weights: is 1; allowed: "softmax", "fisher-rao"'),
     (
-        [("[time]", "[flow]\ntemperature = 2.0\n[time]")],
-        "flow.temperature: is 2; not available in this version, allowed: 1.0",
+        [("[time]", "[flow]\ntemperature = 0.0\n[time]")],
+        "flow.temperature: is 0; must be a number > 0, or a schedule such as {start = 4.0, rate = 0.05} with ",
     ),
     (
-        [("[time]", "[flow]\ntemperature = {start = 4.0, rate = 0.05}\n[time]")],
-        "flow.temperature: is {start = 4, rate = 0.05}; not available in this version, allowed: 1.0",
+        [("[time]", "[flow]\ntemperature = {start = 4.0, rat = 0.05}\n[time]")],
+        "flow.temperature: is {start = 4, rat = 0.05}; must be a number > 0, or a schedule such as ",
     ),
     (
-        [("[time]", "[flow]\nbatch = {size = 256, step = 0.01}\n[time]")],
-        "flow.batch: not available in this version; leave it out",
+        [("[time]", "[flow]\ntemperature = {start = 4.0, rate = -1}\n[time]")],
+        "flow.temperature: is {start = 4, rate = -1}; must be a number > 0, or a schedule such as ",
     ),
+    (
+        [("[time]", "[flow]\nbatch = {size = 256, stp = 0.01}\n[time]")],
+        'flow.batch.stp: unknown key; did you mean "step"?',
+    ),
+    ([("[time]", "[flow]\nbatch = {size = 256}\n[time]")], "flow.batch.step: missing; must be a number > 0"),
+    ([("[time]", "[flow]\nbatch = {size = 0, step = 0.01}\n[time]")], "flow.batch.size: is 0; must be an integer >= 1"),
+    ([("[time]", "[flow]\nbatch = {size = 4, step = 0.0}\n[time]")], "flow.batch.step: is 0; must be a number > 0"),
+    ([("[time]", "[flow]\nbatch = 4\n[time]")], "flow.batch: is 4; must be a table"),
     ([("[time]", "[sampler]\nmethod = 'dis'\n[time]")], "sampler: not available in this version; leave it out"),
 ]
 
