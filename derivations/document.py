@@ -8,7 +8,7 @@ from sympy import Add, Expr
 
 from derivations.catalogue import Entry
 from theory.derivation import Step
-from theory.emit.latex import latex
+from theory.emit.latex import latex, symbol
 from theory.expectations import LogitExpectation, PairExpectation
 from theory.witness import Witness
 
@@ -93,7 +93,7 @@ def _display(expr: Expr, equals: bool = False) -> str:
 def _laws(entry: Entry) -> list[str]:
     out = []
     for table in entry.system.tables:
-        label, value = f"${table.name}_{{{''.join(map(str, table.indices))}}}$", table.value
+        label, value = f"${symbol(table.name)}_{{{''.join(map(str, table.indices))}}}$", table.value
         if isinstance(value, LogitExpectation):
             (j,), (i, j2) = value.mean.variables, value.cov.variables
             u = f"U^{{({value.size})}}"

@@ -173,7 +173,8 @@ def _tables(objective: Objective, used: list[Expr], derivation: Derivation) -> l
         sources[FREE_ENERGIES[mixture.name], (component,)] = Expectation(mixture, component, energy)
     tables = []
     for (name, indices_), source in sources.items():
-        label = f"{name}_{{{''.join(map(str, indices_))}}}"
+        symbol = name if len(name) == 1 else rf"\mathit{{{name}}}"
+        label = f"{symbol}_{{{''.join(map(str, indices_))}}}"
         tables.append(Table(name, indices_, source, derivation.run(label, source, (*REDUCTION, GRAM))))
     return tables
 

@@ -34,8 +34,15 @@ NOTATION = (
     Notation(r"r_j(x),\ \rho_l(x)", "", "responsibilities of q's components, of p's modes, at x", r"$(0,1)$"),
     Notation(r"A_{kj}=E_k[r_j]", "A", "mean responsibility of component j under component k", r"$(0,1)$"),
     Notation(r"B_{kl}=E_k[\rho_l]", "B", "mean responsibility of mode l under component k", r"$(0,1)$"),
-    Notation(r"F_k=E_k[\log q-\log p]", "F", "free energy of component k", "nats"),
-    Notation(r"D=\sum_k w_kF_k", "objective", "KL(q‖p), the objective", r"nats, $\ge 0$"),
+    Notation(r"F_k=E_k[\log q-\beta\log p]", "F", "free energy of component k", "nats"),
+    Notation(r"D=\sum_k w_kF_k", "objective", "KL(q‖p) at β = 1, the objective", r"nats, $\ge 0$"),
+    Notation(r"\beta=1/T", "beta", "inverse temperature: the target is $p^\beta$", r"$>0$"),
+    Notation(r"E_l[\cdot]", "", r"expectation over $x\sim N(\nu_l, uI)$, for the forward KL", ""),
+    Notation(
+        r"P_{lk}=E_l[r_k],\ PP_{lkj}=E_l[r_kr_j]", "P, PP", "the same under mode l; products by two letters", r"$(0,1)$"
+    ),
+    Notation(r"G_l=E_l[\log p-\log q]", "G", "share of mode l in KL(p‖q)", "nats"),
+    Notation(r"\eta,\ N", "step, size", "learning rate and samples of each component a step, finite batches", r"$>0$"),
     Notation(r"\Gamma_{ki}=\dot\mu_k\cdot\mu_i", "gamma", r"half of $\dot s=\Gamma+\Gamma^T$", ""),
     Notation(r"\hat\pi_l=\sum_k w_kB_{kl}", "mode_mass", "mass of q on mode l", r"$(0,1)$, sums to 1"),
     Notation(r"R=|\nu|", "separation", r"two modes at $\pm\nu$: half their distance", "units of the mode width"),

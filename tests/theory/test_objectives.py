@@ -180,7 +180,7 @@ def test_every_step_has_a_good_witness(name: str) -> None:
     others = {"finite_batch": TEMPERED, "forward_kl_fisher_rao": FORWARD}
     known |= {(step.before, step.after) for step in others[name].steps} if name in others else set()
     steps = [step for step in entry(name).system.steps if (step.before, step.after) not in known]
-    assert len(steps) > 5
+    assert len(steps) >= 5
     assert max(step.witness for step in steps) < Witness.TOLERANCE
 
 

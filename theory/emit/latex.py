@@ -17,7 +17,7 @@ from theory.vectors import Dot, Vector
 if TYPE_CHECKING:
     from theory.system import ClosedSystem
 
-__all__ = ["latex", "render"]
+__all__ = ["latex", "render", "symbol"]
 
 GREEK = {"pi", "mu", "nu", "theta", "rho", "Gamma"}
 #: Parameters that code spells out.
@@ -26,11 +26,15 @@ NAMES = {RATE: r"\lambda", STEP: r"\eta", SIZE: "N"}
 VELOCITIES = {"gamma": "Gamma", "dm": r"\dot m"}
 
 
+def symbol(name: str) -> str:
+    """An array's name in LaTeX: Greek letters, and tables of two letters as one symbol."""
+    return f"\\{name}" if name in GREEK else rf"\mathit{{{name}}}" if name.isalpha() and len(name) > 1 else name
+
+
 class _Printer(LatexPrinter):  # type: ignore[misc]
     def _print_Indexed(self, expr: Any) -> str:
         name = VELOCITIES.get(str(expr.base), str(expr.base))
-        subscript = "".join(self._print(i) for i in expr.indices)
-        return f"{chr(92) + name if name in GREEK else name}_{{{subscript}}}"
+        return f"{symbol(name)}_{{{''.join(self._print(i) for i in expr.indices)}}}"
 
     def _print_Mul(self, expr: Any) -> str:
         """Numbers, weights, expectations, vectors, brackets, sums: the order one writes them in."""
@@ -79,19 +83,28 @@ def latex(expr: Expr) -> str:
     return str(_Printer(settings).doprint(expr))
 
 
+def _broken(expr: Expr, terms: int = 5) -> str:
+    """A long sum over several lines of an aligned block."""
+    parts = sorted(Add.make_args(expr), key=lambda t: (t.could_extract_minus_sign(), str(t)))
+    codes = [latex(t) for t in parts]
+    signed = [codes[0], *(c if c.startswith("-") else f"+ {c}" for c in codes[1:])]
+    lines = [" ".join(signed[n : n + terms]) for n in range(0, len(signed), terms)]
+    return " \\\\\n&\\quad ".join(lines)
+
+
 def render(system: ClosedSystem) -> str:
     """The tables, equations and observables as one aligned block."""
     k, i = system.q.indices(3)[0], system.q.indices(3)[2]
     (l,) = system.p.indices(1)
     rows = []
     for table in system.tables:
-        rows.append(rf"{table.name}_{{{''.join(map(str, table.indices))}}} &= {latex(table.source)}")
+        rows.append(rf"{symbol(table.name)}_{{{''.join(map(str, table.indices))}}} &= {latex(table.source)}")
     rows.append(rf"\Gamma_{{{k}{i}}} &= {latex(system.gamma)}")
     ds = rf"\dot s_{{{k}{i}}} &= \Gamma_{{{k}{i}}} + \Gamma_{{{i}{k}}}"
     if system.noise:
         ds += rf" + \eta\left(V_{{{k}{i}}} + \delta_{{{k}{i}}} \frac{{H_{{{k}}}}}{{N}}\right)"
         rows.append(rf"V_{{{k}{i}}} &= {latex(system.noise['V'])}")
-        rows += [rf"{name}_{{{k}}} &= {latex(system.noise[name])}" for name in "QH"]
+        rows += [rf"{name}_{{{k}}} &= {_broken(system.noise[name])}" for name in "QH"]
     rows.append(ds)
     left = {"m": rf"\dot m_{{{k}{l}}}", "theta": rf"\dot\theta_{{{k}}}"}
     rows += [f"{left[name]} &= {latex(rhs)}" for name, rhs in system.equations.items()]
