@@ -5,7 +5,7 @@
 //
 // States y, N of them: s (K, K), overlaps, then m (K, L), overlaps, then theta (K) then beta, inverse temperature.
 // Parameters p: nu, c, log_pi, v, u, d, log_v, log_u, learn_means, learn_weights, rate, step, size; nu (L, R) in the same coordinates.
-// `work` holds WORK + N rows. Needed in scope: DEVICE, K, L, R, SLOPES, weights, expect, expect_tangent, expect_pair, expect_pair_tangent.
+// `work` holds WORK + N rows. Needed in scope: DEVICE, K, L, R, SLOPES, weights, expect, expect_fixed, expect_tangent, expect_pair, expect_pair_tangent.
 //
 //   Γ[k,i] = beta*(Σ_l B[k, l]*m[i, l])/u + s[i, k]/v - beta*s[i, k]/u - Σ_j A[k, j]*s[i, j]/v
 //   V[k,i] = beta*(Σ_l B[i, l]*dm[k, l])/u + gamma[k, i]/v - beta*gamma[k, i]/u - Σ_j A[i, j]*gamma[k, j]/v
@@ -96,6 +96,30 @@ constexpr int N = K * K + K * L + K + 1;
 constexpr int OUT = 1 + L + K * L;
 
 
+// What depends on parameters only, into `work`: to be called before any other function uses it.
+DEVICE void fixed(const double* p, double* work) {
+    const double v = p[P_V];
+    const double u = p[P_U];
+    const double d = p[P_D];
+    const double log_v = p[P_LOG_V];
+    const double log_u = p[P_LOG_U];
+    const double rate = p[P_RATE];
+    const double step = p[P_STEP];
+    const double size = p[P_SIZE];
+    const double inv_v = 1.0 / v;
+    const double inv_u = 1.0 / u;
+    const double inv_size = 1.0 / size;
+    for (int o = 0; o < L; ++o) {
+        for (int n = 0; n < L; ++n) {
+            work[R_COV_B + o * L + n] = (
+                p[P_C + (L - 1) * L + L - 1] * inv_u * inv_u * v + p[P_C + n * L + o] * inv_u * inv_u * v
+                - p[P_C + (L - 1) * L + n] * inv_u * inv_u * v - p[P_C + (L - 1) * L + o] * inv_u * inv_u * v
+            );
+        }
+    }
+}
+
+
 // Weights and expectation tables at y; with slopes, also what the Jacobian needs of them.
 DEVICE void tables(const double* y, const double* p, double* work, bool slopes) {
     for (int k = 0; k < K * K; ++k) {
@@ -146,14 +170,6 @@ DEVICE void tables(const double* y, const double* p, double* work, bool slopes) 
             );
         }
     }
-    for (int o = 0; o < L; ++o) {
-        for (int n = 0; n < L; ++n) {
-            work[R_COV_B + o * L + n] = (
-                p[P_C + (L - 1) * L + L - 1] * inv_u * inv_u * v + p[P_C + n * L + o] * inv_u * inv_u * v
-                - p[P_C + (L - 1) * L + n] * inv_u * inv_u * v - p[P_C + (L - 1) * L + o] * inv_u * inv_u * v
-            );
-        }
-    }
     for (int i = 0; i < K; ++i) {
         for (int n = 0; n < L; ++n) {
             work[R_CROSS_AB + i * L + n] = (
@@ -166,7 +182,7 @@ DEVICE void tables(const double* y, const double* p, double* work, bool slopes) 
         expect(work, K, R_MEAN_A + k * K, R_COV_A, R_A + k * K, R_LSE_A + k, R_SLOPE_A + k * SLOPES(K), slopes);
     }
     for (int k = 0; k < K; ++k) {
-        expect(work, L, R_MEAN_B + k * L, R_COV_B, R_B + k * L, R_LSE_B + k, R_SLOPE_B + k * SLOPES(L), slopes);
+        expect_fixed(work, p, 0, L, R_MEAN_B + k * L, R_COV_B, R_B + k * L, R_LSE_B + k, R_SLOPE_B + k * SLOPES(L), slopes);
     }
     for (int k = 0; k < K; ++k) {
         expect_pair(work, K, K, R_MEAN_A + k * K, R_COV_A, R_MEAN_A + k * K, R_COV_A, R_COV_A, R_AA + k * K * K);

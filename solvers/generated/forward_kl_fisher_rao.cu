@@ -5,7 +5,7 @@
 //
 // States y, N of them: x (K, R), coordinates of the mean vectors in a span of R directions, then theta (K).
 // Parameters p: nu, c, log_pi, v, u, d, log_v, log_u, learn_means, learn_weights, pi; nu (L, R) in the same coordinates.
-// `work` holds WORK + N rows. Needed in scope: DEVICE, K, L, R, SLOPES, weights, expect, expect_tangent, expect_pair, expect_pair_tangent.
+// `work` holds WORK + N rows. Needed in scope: DEVICE, K, L, R, SLOPES, weights, expect, expect_fixed, expect_tangent, expect_pair, expect_pair_tangent.
 //
 //   dmu_k/dt = (u*mu_k*(Σ_l P[l, k]*pi[l])/v + Σ_l P[l, k]*pi[l]*nu_l - u*Σ_l pi[l]*(Σ_j PP[l, j, k]*mu_j)/v - mu_k*Σ_l P[l, k]*pi[l])/v
 //   dtheta_k/dt = (Σ_l P[l, k]*pi[l])/w[k] - 1
@@ -77,6 +77,34 @@ constexpr int N = K * R + K;
 constexpr int OUT = 1 + L + K * L;
 
 
+// What depends on parameters only, into `work`: to be called before any other function uses it.
+DEVICE void fixed(const double* p, double* work) {
+    const double v = p[P_V];
+    const double u = p[P_U];
+    const double d = p[P_D];
+    const double log_v = p[P_LOG_V];
+    const double log_u = p[P_LOG_U];
+    const double inv_v = 1.0 / v;
+    const double inv_u = 1.0 / u;
+    for (int o = 0; o < L; ++o) {
+        for (int n = 0; n < L; ++n) {
+            work[R_COV_B + o * L + n] = (
+                p[P_C + (L - 1) * L + L - 1] * inv_u * inv_u * v + p[P_C + n * L + o] * inv_u * inv_u * v
+                - p[P_C + (L - 1) * L + n] * inv_u * inv_u * v - p[P_C + (L - 1) * L + o] * inv_u * inv_u * v
+            );
+        }
+    }
+    for (int e = 0; e < L; ++e) {
+        for (int o = 0; o < L; ++o) {
+            work[R_COV_O + e * L + o] = (
+                inv_u * p[P_C + (L - 1) * L + L - 1] + inv_u * p[P_C + e * L + o] - inv_u * p[P_C + (L - 1) * L + e]
+                - inv_u * p[P_C + (L - 1) * L + o]
+            );
+        }
+    }
+}
+
+
 // Weights and expectation tables at y; with slopes, also what the Jacobian needs of them.
 DEVICE void tables(const double* y, const double* p, double* work, bool slopes) {
     for (int k = 0; k < K * R; ++k) {
@@ -117,14 +145,6 @@ DEVICE void tables(const double* y, const double* p, double* work, bool slopes) 
             );
         }
     }
-    for (int o = 0; o < L; ++o) {
-        for (int n = 0; n < L; ++n) {
-            work[R_COV_B + o * L + n] = (
-                p[P_C + (L - 1) * L + L - 1] * inv_u * inv_u * v + p[P_C + n * L + o] * inv_u * inv_u * v
-                - p[P_C + (L - 1) * L + n] * inv_u * inv_u * v - p[P_C + (L - 1) * L + o] * inv_u * inv_u * v
-            );
-        }
-    }
     for (int l = 0; l < L; ++l) {
         for (int j = 0; j < K; ++j) {
             work[R_MEAN_P + l * K + j] = (
@@ -149,22 +169,14 @@ DEVICE void tables(const double* y, const double* p, double* work, bool slopes) 
             );
         }
     }
-    for (int e = 0; e < L; ++e) {
-        for (int o = 0; o < L; ++o) {
-            work[R_COV_O + e * L + o] = (
-                inv_u * p[P_C + (L - 1) * L + L - 1] + inv_u * p[P_C + e * L + o] - inv_u * p[P_C + (L - 1) * L + e]
-                - inv_u * p[P_C + (L - 1) * L + o]
-            );
-        }
-    }
     for (int k = 0; k < K; ++k) {
-        expect(work, L, R_MEAN_B + k * L, R_COV_B, R_B + k * L, R_LSE_B + k, R_SLOPE_B + k * SLOPES(L), slopes);
+        expect_fixed(work, p, 0, L, R_MEAN_B + k * L, R_COV_B, R_B + k * L, R_LSE_B + k, R_SLOPE_B + k * SLOPES(L), slopes);
     }
     for (int l = 0; l < L; ++l) {
         expect(work, K, R_MEAN_P + l * K, R_COV_P, R_P + l * K, R_LSE_P + l, R_SLOPE_P + l * SLOPES(K), slopes);
     }
     for (int l = 0; l < L; ++l) {
-        expect(work, L, R_MEAN_O + l * L, R_COV_O, R_O + l * L, R_LSE_O + l, R_SLOPE_O + l * SLOPES(L), slopes);
+        expect_fixed(work, p, 1, L, R_MEAN_O + l * L, R_COV_O, R_O + l * L, R_LSE_O + l, R_SLOPE_O + l * SLOPES(L), slopes);
     }
     for (int l = 0; l < L; ++l) {
         expect_pair(work, K, K, R_MEAN_P + l * K, R_COV_P, R_MEAN_P + l * K, R_COV_P, R_COV_P, R_PP + l * K * K);
