@@ -6,7 +6,8 @@ import pytest
 from sympy import IndexedBase, Symbol, expand, log
 
 from theory import ReverseKL, close, gradient_flow, mixture, target
-from theory.emit.loops import Assign, Expect, Loop, Program, Statement
+from theory.emit.loops import Program
+from theory.emit.statements import Assign, Expect, Loop, Statement
 from theory.linearise import tangent
 from theory.sums import Sigma, index
 
@@ -50,7 +51,7 @@ def test_programs_hold_every_equation_once_and_no_sum_inside_an_assignment() -> 
             assert isinstance(statement, Expect)
             expectations.append(statement.table)
 
-    for statement in [*program.tables(), *program.velocity(), *program.observables()]:
+    for statement in [*program.fixed(), *program.tables(), *program.velocity(), *program.observables()]:
         visit(statement)
     assert sorted(expectations) == ["A", "B"]
     assert len(assigned) == len(set(assigned))

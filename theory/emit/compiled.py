@@ -14,7 +14,8 @@ from sympy import Add, Expr, Indexed, Integer, Mul, Pow, Symbol
 
 from theory.emit.heading import HEADER, MEANING, equations
 from theory.emit.languages import CUDA, NUMBA, PARAMETERS, Language
-from theory.emit.loops import Assign, Expect, Loop, Pair, Program, State, Statement, logarithms
+from theory.emit.loops import Program, logarithms
+from theory.emit.statements import Assign, Expect, Loop, Pair, State, Statement
 
 if TYPE_CHECKING:
     from theory.system import ClosedSystem

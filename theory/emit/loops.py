@@ -28,7 +28,7 @@ from theory.vectors import Mean
 if TYPE_CHECKING:
     from theory.system import ClosedSystem
 
-__all__ = ["Assign", "Expect", "Loop", "Pair", "Program", "State"]
+__all__ = ["Program", "array", "logarithms"]
 
 
 def array(name: str) -> IndexedBase:
