@@ -82,7 +82,7 @@ def catalogue() -> dict[str, Entry]:
     """All entries by name."""
     found = {}
     for info in pkgutil.iter_modules(derivations.__path__):
-        if info.name in ("__main__", "catalogue", "document", "files"):
+        if info.name in ("__main__", "catalogue", "document", "files", "widths"):
             continue
         module = importlib.import_module(f"derivations.{info.name}")
         for flow in getattr(module, "FLOWS", [None]):
