@@ -13,7 +13,8 @@ from sympy import Expr, Indexed, IndexedBase, Integer, Pow, Symbol
 
 from theory.emit.compiled import DY, OUT, WORK, P, Writer, Y
 from theory.emit.languages import Language
-from theory.emit.loops import Loop, Program, Statement
+from theory.emit.loops import Program
+from theory.emit.statements import Loop, Statement
 from theory.emit.text import text
 from theory.radial import RadialExpectation, radial_nodes
 from theory.rules import bottom_up
