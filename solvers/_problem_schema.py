@@ -20,6 +20,7 @@ from pydantic_core import PydanticCustomError
 LARGEST_INTEGER = 2**53  # integers up to here are exact as float64
 # Far beyond what can be computed, so that a slip of the keyboard is refused instead of filling the memory.
 MOST_COMPONENTS, MOST_SAMPLES, MOST_TIMES = 10**4, 10**9, 10**7
+LEARNABLE = ("means", "weights", "variances")
 
 
 class ProblemError(ValueError):
@@ -95,10 +96,7 @@ def _weights(value: object) -> list[float]:
 def _variances(value: object) -> float | list[float]:
     if not isinstance(value, list):
         return _number("a number > 0, or a list of them", lambda x: x > 0)(value)
-    variances = _numbers(value, "every variance must be a number > 0", lambda x: x > 0)
-    if len(set(variances)) != 1:
-        raise _refuse(f"is {show(value)}; unequal variances are not available in this version, allowed: a number > 0")
-    return variances
+    return _numbers(value, "every variance must be a number > 0", lambda x: x > 0)
 
 
 def _rows(value: object) -> list[list[float]]:
@@ -153,13 +151,14 @@ def _choice(allowed: Sequence[str], later: Sequence[str] = ()) -> Callable[[obje
 
 def _learn(value: object) -> list[str]:
     if not isinstance(value, list):
-        raise _refuse(f'is {show(value)}; must be a list of any of "means", "weights"')
+        choices = ", ".join(show(name) for name in LEARNABLE)
+        raise _refuse(f"is {show(value)}; must be a list of any of {choices}")
     for entry in value:
         try:
-            _choice(("means", "weights"), ("variances",))(entry)
+            _choice(LEARNABLE)(entry)
         except PydanticCustomError as error:
             raise _refuse(f"one entry {error.message()}") from None
-    return [name for name in ("means", "weights") if name in value]
+    return [name for name in LEARNABLE if name in value]
 
 
 def _temperature(value: object) -> float | tuple[float, float]:

@@ -152,8 +152,10 @@ class _Trial:
         # The overlaps of these very vectors, so that the errors of the integrator are no part of the comparison.
         s, m, theta = mu @ mu.T, mu @ nu.T, np.log(np.maximum(w, np.finfo(float).tiny))
         time = float(row["time"])
-        values = systems.evaluate(self.problem, self.module, s, m, theta, time=time)
-        ds, dm, dtheta = flow.velocity(self.problem, self.module, s, m, theta, time=time)
+        values = systems.evaluate(self.problem, self.module, s, m, theta, np.log(row["v"].values), time=time)
+        own = {"variances": row["v"].values} if systems.has_variances(self.module) else {}
+        log_v = np.log(row["v"].values)
+        ds, dm, dtheta, *dlog_v = flow.velocity(self.problem, self.module, s, m, theta, log_v, time=time)
         particles = POINT_PARTICLES * self.particles
         found = velocities(
             self.problem,
@@ -164,6 +166,7 @@ class _Trial:
             key=(i, at),
             time=time,
             backend=self.backend,
+            **own,
         )
         half = found.dmu @ mu.T
         length, field = self.scales(s, m)
@@ -177,6 +180,10 @@ class _Trial:
             "objective": (systems.call(self.module.objective, values), found.objective, field, length * precision),
             "mode_mass": (systems.call(self.module.mode_mass, values), found.mode_mass, 1.0, precision),
         }
+        if dlog_v:
+            # (x − μ)·∇ log q is of order d: that is the scale of the slope in log v
+            scale = self.problem.dimension * float(row["v"].max()) * self.rate
+            quantities["dv/dt"] = (row["v"].values * dlog_v[0], found.dv, scale, scale * precision)
         return _family(i, time, particles * self.replicas, quantities)
 
     def path(self, i: int, progress: Progress | None) -> tuple[list[Family], list[str]]:
@@ -213,7 +220,8 @@ class _Trial:
             length, field = self.scales(row["s"].values, row["m"].values)
             known = AMPLIFICATION * (self.rtol + self.precision(length))
             quantities = {}
-            for name, scale in (("s", length), ("m", length), ("w", field)):
+            learned = [("v", float(row["v"].max()))] if "variances" in self.problem.family.learn else []
+            for name, scale in (("s", length), ("m", length), ("w", field), *learned):
                 two_h, h, half_h = (getattr(run, name)[:, at] for run in (coarse, middle, fine))
                 with np.errstate(over="ignore", invalid="ignore"):  # what overflowed is judged to disagree
                     second_order = np.abs(((h - two_h) - 2 * (half_h - h)).mean(0)) / 3

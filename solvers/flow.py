@@ -15,7 +15,6 @@ from scipy.integrate import LSODA
 
 from solvers import ensembles, results, systems
 from solvers.arrays import BackendError, backend_module, to_numpy
-from solvers.expectations import gaussian_softmax
 from solvers.integrate import batches
 from solvers.problem import Problem
 from solvers.span import Span
@@ -24,6 +23,7 @@ from solvers.starts import starts
 __all__ = ["solve", "velocity"]
 
 Array = NDArray[np.float64]
+Point = tuple[Array, Array, Array, Array]
 Progress = Callable[[float], None]
 
 #: Trajectories integrated together, as one block-diagonal system: large enough to vectorise, small enough that the
@@ -34,51 +34,66 @@ MAX_STEPS = 200_000
 
 @dataclass(frozen=True)
 class _States:
-    """The moving overlaps and log-weights of one trajectory as a flat vector: upper triangle of s, m, theta."""
+    """What moves in one trajectory as a flat vector: upper triangle of s, m, theta, log v."""
 
     components: int
     modes: int
     means: bool
     weights: bool
+    variances: bool
 
     @property
     def size(self) -> int:
         K, L = self.components, self.modes
-        return self.means * (K * (K + 1) // 2 + K * L) + self.weights * K
+        return self.means * (K * (K + 1) // 2 + K * L) + (self.weights + self.variances) * K
 
-    def pack(self, s: Any, m: Any, theta: Any) -> Any:
-        """(n, size) from s (n, K, K), m (n, K, L), theta (n, K)."""
+    def pack(self, s: Any, m: Any, theta: Any, log_v: Any = None) -> Any:
+        """(n, size) from s (n, K, K), m (n, K, L), theta (n, K), log v (n, K)."""
         upper = np.triu_indices(self.components)
         parts = [s[:, upper[0], upper[1]], m.reshape(len(m), -1)] if self.means else []
-        return np.concatenate([*parts, *([theta] if self.weights else [])], axis=1)
+        parts += [theta] * self.weights + [log_v] * self.variances
+        return np.concatenate(parts, axis=1)
 
-    def unpack(self, y: Array, start: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-        """s, m, theta from y (n, ..., size); what does not move is that of the n starts."""
+    def unpack(self, y: Array, start: Point) -> Point:
+        """s, m, theta, log v from y (n, ..., size); what does not move is that of the n starts."""
         K, L, lead = self.components, self.modes, y.shape[:-1]
         between = (slice(None), *[None] * (len(lead) - 1))
-        s, m, theta = (np.broadcast_to(a[between], lead + a.shape[1:]) for a in start)
+        s, m, theta, log_v = (np.broadcast_to(a[between], lead + a.shape[1:]) for a in start)
         if self.means:
             upper = np.triu_indices(K)
             s = np.empty((*y.shape[:-1], K, K))
             triangle = len(upper[0])
             s[..., upper[0], upper[1]] = s[..., upper[1], upper[0]] = y[..., :triangle]
             m = y[..., triangle : triangle + K * L].reshape(*y.shape[:-1], K, L)
-        return s, m, (y[..., self.size - K :] if self.weights else theta)
+        after = self.size - (self.weights + self.variances) * K
+        if self.weights:
+            theta = y[..., after : after + K]
+        return s, m, theta, (y[..., self.size - K :] if self.variances else log_v)
 
 
 def velocity(
-    problem: Problem, module: ModuleType, s: Any, m: Any, theta: Any, *, time: float = 0.0, xp: Any = np
-) -> tuple[Array, Array, Array]:
+    problem: Problem,
+    module: ModuleType,
+    s: Any,
+    m: Any,
+    theta: Any,
+    log_v: Any = None,
+    *,
+    time: float = 0.0,
+    xp: Any = np,
+) -> tuple[Array, ...]:
     """ds/dt (..., K, K), dm/dt (..., K, L), dtheta/dt (..., K); zero for what the problem does not learn.
 
-    With flow.batch: their mean change by one step, divided by the step.
+    log_v (..., K), default that of the start, is for a system with a variance for each component, which has
+    d log v/dt (..., K) as a fourth velocity. With flow.batch: their mean change by one step, divided by the step.
     """
-    values = systems.evaluate(problem, module, s, m, theta, time=time, xp=xp)
-    ds, dm, dtheta = (to_numpy(a) for a in systems.call(module.velocity, values))
-    learn = problem.family.learn
+    values = systems.evaluate(problem, module, s, m, theta, log_v, time=time, xp=xp)
+    ds, dm, dtheta, *dlog_v = (to_numpy(a) for a in systems.call(module.velocity, values))
+    learn, shape = problem.family.learn, values["theta"].shape
     # A system with a term dropped may be left with one number for all components.
-    dtheta = np.broadcast_to(dtheta, values["theta"].shape)
-    return ds * ("means" in learn), dm * ("means" in learn), dtheta * ("weights" in learn)
+    dtheta = np.broadcast_to(dtheta, shape)
+    fourth = (np.broadcast_to(a, shape) * ("variances" in learn) for a in dlog_v)
+    return ds * ("means" in learn), dm * ("means" in learn), dtheta * ("weights" in learn), *fourth
 
 
 def solve(
@@ -111,35 +126,38 @@ def solve(
         The dataset of RUN.nc (solvers.results): m, s, w, v, objective (nats), mode_mass, outcomes, status, and
         quadrature_error, the estimated error of the expectations at the save points.
     Raises
-        BackendError; ProblemError if no equations are derived for the flow; TermError for an unknown `drop`.
+        BackendError, also for a backend other than numpy where variances differ or are learned; ProblemError if no
+        equations are derived for the flow; TermError for an unknown `drop`.
     """
     module = systems.for_problem(problem, drop=drop)
     if backend is None:
         backend = "numba" if drop is None and ensembles.possible(problem) else "numpy"
+    if systems.has_variances(module) and backend == "cupy":
+        raise BackendError("cupy: variances that differ or are learned; allowed: numpy")
     if backend == "numba":
         if drop is not None:
             raise BackendError("numba: cannot drop a term; allowed with --drop: numpy, cupy")
         begin = starts(problem, samples)
         options: dict[str, Any] = {"rtol": rtol, "atol": atol, "threads": threads, "progress": progress}
-        expect = batches.gaussian_softmax
         if stop_at_equilibrium:
             found, at_end = ensembles.to_rest(problem, begin, **options)
-            return _dataset(problem, module, *found, backend, rtol, atol, expect).assign(at_end)
-        found = ensembles.paths(problem, begin, **options)
-        return _dataset(problem, module, *found, backend, rtol, atol, expect)
+        else:
+            found, at_end = ensembles.paths(problem, begin, **options), {}
+        *paths, status = found
+        log_v = np.broadcast_to(np.log(problem.family.variances), paths[-1].shape)
+        dataset = _dataset(problem, module, (*paths, log_v), status, backend, rtol, atol, batches.gaussian_softmax)
+        return dataset.assign(at_end)
     if stop_at_equilibrium:
         raise BackendError(f"{backend}: does not stop at equilibria; allowed with --stop-at-equilibrium: numba")
     xp = backend_module(backend)
     s, m, theta = starts(problem, samples)
+    begin = (s, m, theta, np.tile(np.log(problem.family.variances), (len(s), 1)))
     # A theory without one of its terms need not keep overlaps of vectors: it shall be seen as it is. And the noise of
     # finite batches adds directions.
     space = Span.of(problem, s, m) if drop is None and problem.flow.batch is None else None
     times, count = problem.time.times, len(s)
-    out_s, out_m = (
-        np.full((count, len(times), *s.shape[1:]), np.nan),
-        np.full((count, len(times), *m.shape[1:]), np.nan),
-    )
-    out_theta, status = np.full((count, len(times), theta.shape[1]), np.nan), np.zeros(count, dtype=np.int8)
+    out = tuple(np.full((count, len(times), *a.shape[1:]), np.nan) for a in begin)
+    status = np.zeros(count, dtype=np.int8)
     for first in range(0, count, TOGETHER):
         block = slice(first, min(first + TOGETHER, count))
 
@@ -148,9 +166,10 @@ def solve(
                 progress((block.start + fraction * (block.stop - block.start)) / count)
 
         integrator = _Integrator(problem, module, xp, rtol, atol, report, space)
-        paths, status[block] = integrator.run((s[block], m[block], theta[block]))
-        out_s[block], out_m[block], out_theta[block] = paths
-    return _dataset(problem, module, out_s, out_m, out_theta, status, backend, rtol, atol)
+        paths, status[block] = integrator.run(tuple(a[block] for a in begin))  # type: ignore[arg-type]
+        for whole, part in zip(out, paths, strict=True):
+            whole[block] = part
+    return _dataset(problem, module, out, status, backend, rtol, atol)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -163,11 +182,11 @@ class _Integrator:
     report: Progress
     space: Span | None
 
-    def run(self, start: tuple[Array, Array, Array]) -> tuple[tuple[Array, Array, Array], NDArray[np.int8]]:
-        """Paths of s, m, theta (n, T, ...) and the status (n,) of a block of starts."""
-        s, m, theta = start
-        learn, count = self.problem.family.learn, len(s)
-        states = _States(theta.shape[1], m.shape[2], "means" in learn, "weights" in learn)
+    def run(self, start: Point) -> tuple[Point, NDArray[np.int8]]:
+        """Paths of s, m, theta, log v (n, T, ...) and the status (n,) of a block of starts."""
+        _, m, theta, _ = start
+        learn, count = self.problem.family.learn, len(m)
+        states = _States(theta.shape[1], m.shape[2], "means" in learn, "weights" in learn, "variances" in learn)
         times = self.problem.time.times
         if not states.size:
             y, status = np.empty((count, len(times), 0)), 0
@@ -177,17 +196,18 @@ class _Integrator:
                 warnings.filterwarnings("ignore", "lsoda: ", UserWarning)
                 y, status = self.integrate(states, start)
         if status and count > 1:
-            halves = [self.run((s[h], m[h], theta[h])) for h in (slice(None, count // 2), slice(count // 2, None))]
+            both = (slice(None, count // 2), slice(count // 2, None))
+            halves = [self.run(tuple(a[half] for a in start)) for half in both]  # type: ignore[arg-type]
             paths = tuple(np.concatenate(parts) for parts in zip(halves[0][0], halves[1][0], strict=True))
             return paths, np.concatenate([halves[0][1], halves[1][1]])  # type: ignore[return-value]
         return self.overlaps(states, y, start), np.full(count, status, dtype=np.int8)
 
-    def overlaps(self, states: _States, y: Array, start: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-        """s, m, theta from y (n, ..., size), where s and m are those of vectors in the space."""
-        s, m, theta = states.unpack(y, start)
-        return *(self.space.nearest(s, m) if self.space and states.means else (s, m)), theta
+    def overlaps(self, states: _States, y: Array, start: Point) -> Point:
+        """s, m, theta, log v from y (n, ..., size), where s and m are those of vectors in the space."""
+        s, m, *others = states.unpack(y, start)
+        return *(self.space.nearest(s, m) if self.space and states.means else (s, m)), *others  # type: ignore[return-value]
 
-    def integrate(self, states: _States, start: tuple[Array, Array, Array]) -> tuple[Array, int]:
+    def integrate(self, states: _States, start: Point) -> tuple[Array, int]:
         """(n, T, size) at the save times, and the status of the block."""
         count, size = len(start[0]), states.size
         times = self.problem.time.times
@@ -199,9 +219,8 @@ class _Integrator:
             return out, 0
 
         def rhs(time: float, flat: Array) -> Array:
-            s, m, theta = self.overlaps(states, flat.reshape(count, size), start)
-            moved = velocity(self.problem, self.module, s, m, theta, time=time, xp=self.xp)
-            return np.asarray(states.pack(*moved)).ravel()
+            at = self.overlaps(states, flat.reshape(count, size), start)
+            return np.asarray(states.pack(*velocity(self.problem, self.module, *at, time=time, xp=self.xp))).ravel()
 
         if self.problem.flow.batch is not None:
             return self.descend(rhs, y0, out)
@@ -242,9 +261,7 @@ class _Integrator:
 def _dataset(
     problem: Problem,
     module: ModuleType,
-    s: Array,
-    m: Array,
-    theta: Array,
+    paths: Point,
     status: NDArray[np.int8],
     backend: str,
     rtol: float,
@@ -253,11 +270,12 @@ def _dataset(
 ) -> xr.Dataset:
     """Everything that follows from the states: weights, objective, mode masses, the error of the expectations."""
     errors: list[Array] = []
+    s, m, theta, log_v = paths
 
-    def expect(mean: Array, cov: Array) -> tuple[Array, Array]:
-        softmax, logsumexp, error = softmax_of(mean, cov, error=True)
+    def expect(*law: Any) -> tuple[Any, ...]:
+        *values, error = (softmax_of or systems.expectations(module))(*law, error=True)
         errors.append(np.max(error, axis=-1))
-        return softmax, logsumexp
+        return tuple(values)
 
     good = status == 0
     shape = (*theta.shape[:2],)
@@ -270,7 +288,8 @@ def _dataset(
         errors.clear()
         here = np.ix_(good, at)
         time = float(times[at[-1]])
-        values = systems.evaluate(problem, module, s[here], m[here], theta[here], time=time, expect=expect)
+        states = (s[here], m[here], theta[here], log_v[here])
+        values = systems.evaluate(problem, module, *states, time=time, expect=expect)
         objective[here] = systems.call(module.objective, values)
         mode_mass[here] = systems.call(module.mode_mass, values)
         quadrature_error[here] = np.max(np.broadcast_arrays(*errors), axis=0)
@@ -280,6 +299,7 @@ def _dataset(
         m=m,
         s=s,
         w=np.exp(module.log_weights(theta)),
+        v=np.exp(log_v),
         objective=objective,
         mode_mass=mode_mass,
         B=B,

@@ -46,7 +46,8 @@ class Target:
 class Family:
     """q = Σ_k w_k N(μ_k, v_k I), k = 1..K, at the start.
 
-    components: K. weights (K,): w, summing to 1. variances (K,): v_k. learn: which of "means", "weights" move.
+    components: K. weights (K,): w, summing to 1. variances (K,): v_k. learn: which of "means", "weights",
+    "variances" move.
     """
 
     components: int

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from solvers.expectations import gaussian_softmax
+from solvers.expectations.quadratic import quadratic_softmax
 from solvers.problem import Problem, ProblemError
 
 __all__ = [
@@ -23,8 +24,11 @@ __all__ = [
     "call",
     "derived",
     "evaluate",
+    "expectations",
     "for_problem",
+    "has_variances",
     "load",
+    "own_variances",
     "parameters",
     "read",
     "read_compiled",
@@ -37,7 +41,7 @@ GENERATED = Path(__file__).parent / "generated"
 PLAIN = ("c", "log_pi", "v", "u", "d")
 
 #: What a generated module says of itself, read without executing it.
-_HEADER = re.compile(r"^(OBJECTIVE|METRIC|WEIGHTS|PARAMETERS) = (.+)$", re.MULTILINE)
+_HEADER = re.compile(r"^(OBJECTIVE|METRIC|WEIGHTS|PARAMETERS|VARIANCES) = (.+)$", re.MULTILINE)
 _TERM = re.compile(r"^.*# term (\S+)$", re.MULTILINE)
 
 
@@ -57,16 +61,22 @@ def read_compiled(problem: Problem) -> str:
 
 @dataclass(frozen=True)
 class Kind:
-    """What a system is derived for; extra: its parameters beyond those of q and p (beta; step and size of batches)."""
+    """What a system is derived for.
+
+    extra: its parameters beyond those of q and p (beta; step and size of batches). variances: "own" if every component
+    has one, "" if all of a mixture have the same.
+    """
 
     objective: str
     metric: str
     weights: str
     extra: frozenset[str]
+    variances: str = ""
 
     def __str__(self) -> str:
         words = [f"objective {self.objective}", f"metric {self.metric}", f"weights {self.weights}"]
         words += ["temperature"] if "beta" in self.extra else []
+        words += ["variances that differ or are learned"] if self.variances else []
         return ", ".join([*words, *(["batch"] if "step" in self.extra else [])])
 
 
@@ -78,18 +88,27 @@ def derived() -> dict[Kind, str]:
         header = {key: ast.literal_eval(value) for key, value in _HEADER.findall(path.read_text(encoding="utf-8"))}
         if header:
             extra = frozenset(header["PARAMETERS"]) - frozenset(PLAIN)
-            found[Kind(header["OBJECTIVE"], header["METRIC"], header["WEIGHTS"], extra)] = path.stem
+            found[
+                Kind(header["OBJECTIVE"], header["METRIC"], header["WEIGHTS"], extra, header.get("VARIANCES", ""))
+            ] = path.stem
     return found
 
 
 def _name(problem: Problem) -> str:
     flow = problem.flow
     extra = {"beta", "step", "size"} if flow.batch else {"beta"} if flow.temperature != 1 else set()
-    kind = Kind(flow.objective, flow.metric, flow.weights, frozenset(extra))
+    own = "own" if own_variances(problem) else ""
+    kind = Kind(flow.objective, flow.metric, flow.weights, frozenset(extra), own)
     if kind not in derived():
         known = sorted(str(other) for other in derived() if (other.objective == kind.objective))
         raise ProblemError(f"{problem.name}: flow: no equations are derived for {kind}; allowed: {'; '.join(known)}")
     return derived()[kind]
+
+
+def own_variances(problem: Problem) -> bool:
+    """Whether the problem needs equations with a variance for each component."""
+    mixtures = (problem.family, problem.target)
+    return "variances" in problem.family.learn or any(np.ptp(mixture.variances) > 0 for mixture in mixtures)
 
 
 def terms(source: str) -> tuple[str, ...]:
@@ -125,19 +144,33 @@ def for_problem(problem: Problem, *, drop: str | None = None) -> ModuleType:
     It defines, on numpy or cupy arrays with any leading batch axes, functions to be called by `call`:
         tables(s, m, theta, ..., expect) -> the expectation tables TABLES, for example A (..., K, K)
         velocity(...) -> ds, dm, dtheta    objective(...) -> (...)    mode_mass(...) -> (..., L)
+    With a variance for each component (VARIANCES = "own") v is (..., K), u (L,), and velocity has d log v/dt too.
     Raises  ProblemError if no equations are derived for the problem's [flow]; TermError.
     """
     return load(read(_name(problem)), drop=drop)
 
 
+def expectations(module: ModuleType) -> Callable[..., tuple[Any, ...]]:
+    """The `expect` that the tables of a system ask for."""
+    return quadratic_softmax if has_variances(module) else gaussian_softmax
+
+
+def has_variances(module: ModuleType) -> bool:
+    """Whether log v is among the states of a system."""
+    return getattr(module, "VARIANCES", "") == "own"
+
+
 def parameters(problem: Problem, time: float = 0.0) -> dict[str, Any]:
-    """c (L, L), log_pi (L,), v, u, d of a problem, and beta, step, size where its equations have them."""
-    flow = problem.flow
+    """c (L, L), log_pi (L,), v, u, d of a problem, and beta, step, size where its equations have them.
+
+    Where variances differ or are learned, v is (K,), at the start, and u (L,).
+    """
+    flow, own = problem.flow, own_variances(problem)
     plain = {
         "c": np.asarray(problem.target.c),
         "log_pi": np.log(problem.target.weights),
-        "v": float(problem.family.variances[0]),
-        "u": float(problem.target.variances[0]),
+        "v": np.asarray(problem.family.variances) if own else float(problem.family.variances[0]),
+        "u": np.asarray(problem.target.variances) if own else float(problem.target.variances[0]),
         "d": problem.dimension,
     }
     beta = {"beta": flow.beta(time)} if flow.batch or flow.temperature != 1 else {}
@@ -150,14 +183,21 @@ def evaluate(
     s: Any,
     m: Any,
     theta: Any,
+    log_v: Any = None,
     *,
     time: float = 0.0,
-    expect: Callable[..., Any] = gaussian_softmax,
+    expect: Callable[..., Any] | None = None,
     xp: Any = np,
 ) -> dict[str, Any]:
-    """Everything that the functions of a system take, by name: states, parameters and, evaluated here, its tables."""
+    """Everything that the functions of a system take, by name: states, parameters and, evaluated here, its tables.
+
+    log_v (..., K): where variances are states; default those at the start.
+    """
+    expect = expect or expectations(module)
     given = {name: xp.asarray(x) if isinstance(x, np.ndarray) else x for name, x in parameters(problem, time).items()}
     values = {"s": xp.asarray(s), "m": xp.asarray(m), "theta": xp.asarray(theta), "expect": expect, **given}
+    if has_variances(module) and log_v is not None:
+        values["v"] = xp.exp(xp.asarray(log_v))
     return values | dict(zip(module.TABLES, call(module.tables, values), strict=True))
 
 

@@ -10,6 +10,7 @@ from theory.mixtures import Mixture, mixture, target
 from theory.objectives import AlphaDivergence, ForwardKL, Objective, ReverseKL
 from theory.parameters import BETA
 from theory.system import ClosedSystem
+from theory.variances import close_variances, variance_flow
 
 __all__ = [
     "BETA",
@@ -21,7 +22,9 @@ __all__ = [
     "Objective",
     "ReverseKL",
     "close",
+    "close_variances",
     "gradient_flow",
     "mixture",
     "target",
+    "variance_flow",
 ]

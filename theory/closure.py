@@ -13,12 +13,13 @@ from theory.flows import Velocities
 from theory.mixtures import LogDensity, Mixture, Responsibility
 from theory.objectives import Objective, annealing
 from theory.parameters import BETA
+from theory.radial import Raised
 from theory.rules import Rule, bottom_up
 from theory.sums import substitute
 from theory.system import ClosedSystem, Table
 from theory.vectors import Dot, Image, Mean
 
-__all__ = ["GRAM", "NotClosed", "close"]
+__all__ = ["GRAM", "NotClosed", "close", "refuse_open"]
 
 #: The statistics of the theory: overlaps of the means of q and of p, c of which does not move; and inner products of
 #: the velocities of means with them.
@@ -98,7 +99,7 @@ def close(velocities: Velocities) -> ClosedSystem:
     named = {}
     for group in (equations, noise, observables):
         named.update({name: _use_tables(expr, tables, objective) for name, expr in group.items()})
-    _refuse_open([*named.values(), *(t.value for t in tables)])
+    refuse_open([*named.values(), *(t.value for t in tables)])
     driven = {"beta": annealing()} if any(e.has(BETA) for e in named.values()) else {}
     return ClosedSystem(
         q=q,
@@ -215,10 +216,10 @@ def _refuse_other_fields(expressions: list[Expr]) -> None:
         )
 
 
-def _refuse_open(expressions: list[Expr]) -> None:
+def refuse_open(expressions: list[Expr]) -> None:
     """Raise NotClosed if anything but states, parameters and tables is left."""
     dots = {_statistic(node) for expr in expressions for node in expr.atoms(Dot)}
-    open_ = {str(node) for expr in expressions for node in expr.atoms(Expectation)}
+    open_ = {str(node) for expr in expressions for node in expr.atoms(Expectation, Raised)}
     advice = (
         "The time derivatives of these bring in higher powers of the operator; give p a scalar variance to close the "
         "system."
@@ -229,9 +230,12 @@ def _refuse_open(expressions: list[Expr]) -> None:
 
 def _statistic(node: Dot) -> str:
     """The inner product without its indices, for example ν·S²ν."""
-    greek = {"mu": "μ", "nu": "ν"}
+
+    def name(vector: Expr) -> str:
+        return {"mu": "μ", "nu": "ν"}.get(getattr(vector, "name", ""), "x")
+
     power = ""
     a, b = node.args
     if isinstance(b, Image):
         power, b = f"{b.args[0]}{'²³⁴'[int(b.args[2]) - 2] if b.args[2] > 1 else ''}", b.args[1]
-    return f"{greek.get(getattr(a, 'name', ''), 'x')}·{power}{greek.get(getattr(b, 'name', ''), 'x')}"
+    return f"{name(a)}·{power}{name(b)}"

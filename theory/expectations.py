@@ -7,7 +7,7 @@ from typing import Any
 from sympy import Expr, Indexed, Lambda, Symbol, sympify
 from sympy.core.symbol import Str
 
-from theory.mixtures import LogDensity, Mixture, Responsibility
+from theory.mixtures import Mixture
 from theory.sums import Sigma
 from theory.vectors import Dot, Mean, Point, is_vector
 
@@ -186,9 +186,10 @@ class PairExpectation(Expr):  # type: ignore[misc]
 
 def depends_on_x(expr: Expr) -> bool:
     """True if the expression is a field: x occurs in it outside of expectations, which bind x."""
-    if isinstance(expr, Expectation | LogitExpectation | PairExpectation | Indexed):
+    closed = isinstance(expr, Expectation | LogitExpectation | PairExpectation | Indexed)
+    if closed or getattr(expr, "binds_x", False):
         return False
-    if isinstance(expr, Point | LogDensity | Responsibility | LogSumExp | Softmax):
+    if isinstance(expr, Point) or getattr(expr, "is_field", False):
         return True
     if isinstance(expr, Sigma):
         return depends_on_x(expr.function)

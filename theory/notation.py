@@ -27,16 +27,32 @@ NOTATION = (
     Notation(r"w_k,\ \pi_l", "w, pi", "weights of q and of p", r"$>0$, sum to 1"),
     Notation(r"\theta_k", "theta", r"log-weights up to a constant, $w=\mathrm{softmax}\,\theta$", r"$\mathbb R$"),
     Notation(r"v,\ u", "v, u", "variance of every component of q, of every mode of p", r"$>0$"),
+    Notation(
+        r"v_k,\ u_l",
+        "v, u",
+        "variances of component k, of mode l, where they differ or are learned as $\\log v_k$",
+        r"$>0$",
+    ),
     Notation(r"s_{kj}=\mu_k\cdot\mu_j", "s", "overlaps within q", r"$\mathbb R$, not divided by d", "S1"),
     Notation(r"m_{kl}=\mu_k\cdot\nu_l", "m", "overlaps of q with p", r"$\mathbb R$, not divided by d", "S1"),
     Notation(r"c_{il}=\nu_i\cdot\nu_l", "c", "overlaps within p, constant", r"$\mathbb R$, not divided by d", "S1"),
     Notation(r"E_k[\cdot]", "expect", r"expectation over $x\sim N(\mu_k, vI)$", ""),
+    Notation(r"E^+_k[\cdot]", "", r"$E_k$ with two more coordinates of $x$, in which all means are zero", ""),
     Notation(r"r_j(x),\ \rho_l(x)", "", "responsibilities of q's components, of p's modes, at x", r"$(0,1)$"),
     Notation(r"A_{kj}=E_k[r_j]", "A", "mean responsibility of component j under component k", r"$(0,1)$"),
     Notation(r"B_{kl}=E_k[\rho_l]", "B", "mean responsibility of mode l under component k", r"$(0,1)$"),
+    Notation(
+        r"H_{kji}=E^+_k[r_j(\delta_{ji}-r_i)]",
+        "H",
+        r"mean slope of responsibility $j$ in logit $i$; $J_{kln}$ for modes",
+        "",
+    ),
+    Notation(
+        r"Y_{kj}=E_k[r_j|x-\mu_k|^2]", "Y", r"responsibility weighted by squared distance; $Z_{kl}$ for modes", ""
+    ),
     Notation(r"F_k=E_k[\log q-\beta\log p]", "F", "free energy of component k", "nats"),
     Notation(r"D=\sum_k w_kF_k", "objective", "KL(q‖p) at β = 1, the objective", r"nats, $\ge 0$"),
-    Notation(r"\beta=1/T", "beta", "inverse temperature: the target is $p^\beta$", r"$>0$"),
+    Notation(r"\beta=1/T", "beta", r"inverse temperature: the target is $p^\beta$", r"$>0$"),
     Notation(r"E_l[\cdot]", "", r"expectation over $x\sim N(\nu_l, uI)$, for the forward KL", ""),
     Notation(
         r"P_{lk}=E_l[r_k],\ PP_{lkj}=E_l[r_kr_j]", "P, PP", "the same under mode l; products by two letters", r"$(0,1)$"

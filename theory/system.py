@@ -61,6 +61,11 @@ class ClosedSystem:
     steps: tuple[Step, ...]
 
     @property
+    def own_variances(self) -> bool:
+        """Whether every component has a variance of its own, a state."""
+        return bool(self.q.own_variances)
+
+    @property
     def states(self) -> tuple[str, ...]:
         """Names of the states: s_kj, m_kl and, if weights are learned, θ_k (log-weights up to a constant)."""
         return ("s", *self.equations)

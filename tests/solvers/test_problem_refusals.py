@@ -85,10 +85,6 @@ REFUSED = [
         "target.variances: entry 2 is -2; every variance must be a number > 0",
     ),
     (
-        [("[family]", "variances = [1.0, 2.0]")],
-        "family.variances: is [1, 2]; unequal variances are not available in this version, allowed: a number > 0",
-    ),
-    (
         [("[family]", "variances = [1.0]")],
         "family.variances: has 1 entries, must be a number or have 2, one per component",
     ),
@@ -195,11 +191,10 @@ REFUSED = [
     ([("[time]", "save = [0.0, 10.5]")], "time.save: entry 2 is 10.5; must be <= time.end = 10"),
     ([("end = 10.0", "end = 0.0\nsave = 5")], "time.save: is 5; must be 1 when time.end = 0"),
     # choices, and what this version does not have yet
-    ([("[family]", 'learn = ["mean"]')], 'family.learn: one entry is "mean"; allowed: "means", "weights"'),
-    ([("[family]", 'learn = "means"')], 'family.learn: is "means"; must be a list of any of "means", "weights"'),
+    ([("[family]", 'learn = ["mean"]')], 'family.learn: one entry is "mean"; allowed: "means", "weights", "variances"'),
     (
-        [("[family]", 'learn = ["variances"]')],
-        'family.learn: one entry is "variances"; not available in this version, allowed: "means", "weights"',
+        [("[family]", 'learn = "means"')],
+        'family.learn: is "means"; must be a list of any of "means", "weights", "variances"',
     ),
     (
         [("[time]", "[flow]\nobjective = 'jeffreys'\n[time]")],

@@ -93,7 +93,7 @@ def test_a_wrong_rule_fails_where_it_is_applied() -> None:
 
     def half(expr: Expr) -> Expr:
         def rewrite(node: Expectation) -> Expr:
-            return Dot(Q.mean(node.component), Q.mean(node.component)) + Q.variance / 2 * 3
+            return Dot(Q.mean(node.component), Q.mean(node.component)) + Q.variance(k) / 2 * 3
 
         return bottom_up(expr, rewrite, Expectation)
 

@@ -13,7 +13,7 @@ from sympy import Add, Expr, Indexed, Integer, Mul, Pow, Rational, Symbol, log, 
 from theory.expectations import LogitExpectation
 from theory.sums import Sigma
 
-__all__ = ["ArrayPrinter", "signed_terms"]
+__all__ = ["ArrayPrinter", "Axes", "signed_terms"]
 
 Axes = Sequence[Expr]
 

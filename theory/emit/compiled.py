@@ -20,7 +20,7 @@ from theory.emit.statements import Assign, Expect, Loop, Pair, State, Statement
 if TYPE_CHECKING:
     from theory.system import ClosedSystem
 
-__all__ = ["PARAMETERS", "cuda", "numba"]
+__all__ = ["PARAMETERS", "Writer", "cuda", "numba"]
 
 
 Y, DY, P, WORK, JAC, OUT = (
@@ -29,7 +29,9 @@ Y, DY, P, WORK, JAC, OUT = (
 )  # fmt: skip
 
 
-class _Writer:
+class Writer:
+    """The text of a program in one language."""
+
     def __init__(self, system: ClosedSystem, language: Language) -> None:
         self.system, self.language, self.program = system, language, Program(system)
         program = self.program
@@ -260,7 +262,11 @@ class _Writer:
 
 
 def _render(system: ClosedSystem, name: str, title: str, language: Language, what: str, needs: str) -> str:
-    writer = _Writer(system, language)
+    if system.own_variances:
+        from theory.emit import radial_compiled
+
+        return radial_compiled.render(system, name, title, language)
+    writer = Writer(system, language)
     header = HEADER.format(
         title=title,
         what=what,

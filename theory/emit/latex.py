@@ -106,7 +106,7 @@ def render(system: ClosedSystem) -> str:
         rows.append(rf"V_{{{k}{i}}} &= {latex(system.noise['V'])}")
         rows += [rf"{name}_{{{k}}} &= {_broken(system.noise[name])}" for name in "QH"]
     rows.append(ds)
-    left = {"m": rf"\dot m_{{{k}{l}}}", "theta": rf"\dot\theta_{{{k}}}"}
+    left = {"m": rf"\dot m_{{{k}{l}}}", "theta": rf"\dot\theta_{{{k}}}", "log_v": rf"\frac{{d}}{{dt}}\log v_{{{k}}}"}
     rows += [f"{left[name]} &= {latex(rhs)}" for name, rhs in system.equations.items()]
     rows += [rf"\dot\{name} &= {latex(rhs)}" for name, rhs in system.driven.items()]
     rows.append(rf"D &= {latex(system.observables['objective'])}")

@@ -16,7 +16,7 @@ from theory.expectations import LogitExpectation, PairExpectation
 if TYPE_CHECKING:
     from theory.system import ClosedSystem
 
-__all__ = ["source"]
+__all__ = ["LOG_WEIGHTS", "Writer", "assignment", "prelude", "source", "strings"]
 
 HEADER = '''"""Closed equations of the {title}.
 
@@ -37,8 +37,9 @@ WEIGHTS = "{weights}"
 METRIC = "{metric}"
 PARAMETERS = {parameters}
 TABLES = {tables}
+'''
 
-
+LOG_WEIGHTS = '''
 def log_weights(theta):
     """log softmax, stable at any theta."""
     xp = array_module(theta)
@@ -49,7 +50,11 @@ def log_weights(theta):
 
 def source(system: ClosedSystem, name: str = "system", title: str = "gradient flow") -> str:
     """Source of the module with tables, velocity, objective and mode_mass."""
-    writer = _Writer(system)
+    if system.own_variances:
+        from theory.emit import radial
+
+        return radial.source(system, name, title)
+    writer = Writer(system)
     header = HEADER.format(
         name=name,
         title=title,
@@ -57,12 +62,12 @@ def source(system: ClosedSystem, name: str = "system", title: str = "gradient fl
         objective=system.objective,
         weights=system.weights,
         metric=system.metric,
-        parameters=_strings(("c", "log_pi", "v", "u", "d", *system.parameters)),
-        tables=_strings(t.name for t in system.tables),
+        parameters=strings(("c", "log_pi", "v", "u", "d", *system.parameters)),
+        tables=strings(t.name for t in system.tables),
         more="".join(f",\n{name} ({MEANING[name]})" for name in system.parameters),
     )
     pairs = [PAIRS] if any(isinstance(t.value, PairExpectation) for t in system.tables) else []
-    parts = [header, *pairs, writer.tables(), writer.velocity(), writer.objective(), writer.mode_mass()]
+    parts = [header, LOG_WEIGHTS, *pairs, writer.tables(), writer.velocity(), writer.objective(), writer.mode_mass()]
     return "\n\n".join(part.strip("\n") + "\n" for part in parts)
 
 
@@ -87,11 +92,13 @@ def pair(expect, mean, cov, other_mean, other_cov, cross):
 '''
 
 
-def _strings(names: Iterable[str]) -> str:
+def strings(names: Iterable[str]) -> str:
     return "(" + ", ".join(f'"{name}"' for name in names) + ",)"
 
 
-class _Writer:
+class Writer:
+    """The functions of a module, one method each."""
+
     def __init__(self, system: ClosedSystem) -> None:
         self.system = system
         self.k, self.j, self.i = system.q.indices(3)
@@ -117,8 +124,8 @@ class _Writer:
                 mean, cov = (f"{part}_{table.name}" if several else part for part in ("mean", "cov"))
                 body += [
                     f"{what}: {value.size} logits, the last zero; their means and covariances",
-                    *_assignment(mean, self.printer.print(value.mean.expr, (indices[0], j))),
-                    *_assignment(cov, self.printer.print(value.cov.expr, (i, j2))),
+                    *assignment(mean, self.printer.print(value.mean.expr, (indices[0], j))),
+                    *assignment(cov, self.printer.print(value.cov.expr, (i, j2))),
                     f"    {table.name}, lse_{table.name} = expect({mean}, {cov}[..., None, :, :])",
                 ]
             elif isinstance(value, PairExpectation):
@@ -129,14 +136,14 @@ class _Writer:
                     cross = f"cov_{names[0]}"
                 else:
                     cross = "cross"
-                    body += _assignment(cross, self.printer.print(value.cross.expr, value.cross.variables))
+                    body += assignment(cross, self.printer.print(value.cross.expr, value.cross.variables))
                 body.append(f"    {table.name} = pair(expect, {laws}, {cross}[..., None, :, :])")
             else:
                 body += [what]
-                body += _assignment(table.name, self.printer.print(value, indices))
+                body += assignment(table.name, self.printer.print(value, indices))
         names_ = ", ".join(t.name for t in system.tables)
         head = [f"def tables(s, m, theta, {parameters}, expect):", f'    """Expectation tables {names_}."""']
-        return "\n".join([*head, *_prelude(body), *body, f"    return {names_}"])
+        return "\n".join([*head, *prelude(body), *body, f"    return {names_}"])
 
     def velocity(self) -> str:
         k, i, l = self.k, self.i, self.l
@@ -145,7 +152,7 @@ class _Writer:
         body += self.equation("gamma", system.gamma, (k, i), "ds")
         if not system.noise:
             body += ["    ds = gamma + gamma.mT"]
-        names = {"m": (k, l), "theta": (k,)}
+        names = {"m": (k, l), "theta": (k,), "log_v": (k,)}
         for state, rhs in system.equations.items():
             subscript = "".join(map(str, names[state]))
             body += [f"    # d{state}_{subscript}/dt = {text(rhs)}"]
@@ -159,7 +166,7 @@ class _Writer:
             f'    """Right-hand sides {", ".join(f"d{state}/dt" for state in system.states)}."""',
         ]
         returned = ", ".join(f"d{state}" for state in system.states)
-        return "\n".join([*lines, *_prelude(body), *body, f"    return {returned}"])
+        return "\n".join([*lines, *prelude(body), *body, f"    return {returned}"])
 
     def finite_batches(self) -> list[str]:
         """ds/dt from Γ and the second moment of a step."""
@@ -190,9 +197,15 @@ class _Writer:
             code = f"        {sign} {self.printer.factor(term, axes)}"
             # θ is defined up to a constant: a term that is the same for every component does nothing to the weights
             gauge = prefix == "dtheta" and outer in (None, 1) and not term.free_symbols & set(axes)
-            terms.append(code if gauge or not prefix else f"{code}  # term {prefix}.{_label(term)}")
+            terms.append(code if gauge or not prefix else f"{code}  # term {prefix}.{self.label(term)}")
         start = f"{self.printer.factor(outer, axes)} * (" if outer not in (None, 1) else "("
         return [f"    {variable} = {start}", *terms, "    )"]
+
+    def label(self, term: Expr) -> str:
+        """A short name of a term: its arrays and the scalars it is divided by, such as As/v."""
+        arrays = sorted({str(a.base) for a in term.atoms(Indexed)})
+        below = sorted(str(s) for s in term.as_numer_denom()[1].free_symbols)
+        return "".join(arrays) + "".join(f"/{b}" for b in below)
 
     def objective(self) -> str:
         code = self.printer.print(self.system.observables["objective"], ())
@@ -207,7 +220,7 @@ class _Writer:
         tables = [t.name for t in self.system.tables if _uses(body, t.name)]
         arguments = [*tables, *(a for a, array in (("theta", "w"), ("log_pi", "pi")) if _uses(body, array))]
         return "\n".join(
-            [f"def {name}({', '.join(arguments)}):", f'    """{doc}"""', *_prelude(body, arguments[-1]), *body]
+            [f"def {name}({', '.join(arguments)}):", f'    """{doc}"""', *prelude(body, arguments[-1]), *body]
         )
 
 
@@ -216,7 +229,7 @@ def _uses(body: list[str], name: str) -> bool:
     return bool(re.search(rf"(?<!\.)\b{name}(_diag)?\b", re.sub(r"#.*", "", "\n".join(body))))
 
 
-def _prelude(body: list[str], like: str = "s") -> list[str]:
+def prelude(body: list[str], like: str = "s") -> list[str]:
     """Definitions of what the code uses: weights, diagonals, the array module (that of the argument `like`)."""
     code = re.sub(r"#.*", "", "\n".join(body))
     lines = []
@@ -233,14 +246,7 @@ def _prelude(body: list[str], like: str = "s") -> list[str]:
     return lines
 
 
-def _label(term: Expr) -> str:
-    """A short name of a term: its arrays and the scalars it is divided by, such as As/v."""
-    arrays = sorted({str(a.base) for a in term.atoms(Indexed)})
-    below = sorted(str(s) for s in term.as_numer_denom()[1].free_symbols)
-    return "".join(arrays) + "".join(f"/{b}" for b in below)
-
-
-def _assignment(name: str, value: str, width: int = 104) -> list[str]:
+def assignment(name: str, value: str, width: int = 104) -> list[str]:
     """name = value, in parentheses over several lines where it is long."""
     rows = at_sums(value, width)
     if len(rows) == 1:

@@ -42,7 +42,7 @@ def describe(system: ClosedSystem) -> str:
         lines.append(f"  V[{k},{i}] = {text(system.noise['V'])}")
         lines += [f"  {name}[{k}] = {text(system.noise[name])}" for name in "QH"]
     lines.append(ds)
-    subscripts = {"m": f"[{k},{l}]", "theta": f"[{k}]"}
+    subscripts = {"m": f"[{k},{l}]", "theta": f"[{k}]", "log_v": f"[{k}]"}
     lines += [f"  d{name}{subscripts[name]}/dt = {text(rhs)}" for name, rhs in system.equations.items()]
     lines += [f"  d{name}/dt = {text(rhs)}" for name, rhs in system.driven.items()]
     lines += ["", "observables", f"  D = {text(system.observables['objective'])}"]

@@ -10,7 +10,7 @@ from theory.expectations import Expectation, depends_on_x
 from theory.rules.rule import Rule, bottom_up
 from theory.sums import Sigma, rename_bound, substitute
 
-__all__ = ["LINEARITY", "ORDER_OF_SUMS", "linearity"]
+__all__ = ["LINEARITY", "ORDER_OF_SUMS", "SUMS_OUTSIDE", "linearity"]
 
 
 def _split(term: Expr, moves: Callable[[Expr], bool]) -> tuple[Expr, Expr]:
@@ -63,9 +63,29 @@ def linearity(expr: Expr) -> Expr:
         expr = new
 
 
+def sums_outside(expr: Expr) -> Expr:
+    """As `linearity`, also for sums that something else multiplies: E_k[f Σ_j g_j] = Σ_j E_k[f g_j]."""
+
+    def rewrite(node: Expectation) -> Expr:
+        out = []
+        for term in Add.make_args(expand(node.integrand)):
+            sum_ = next((f for f in Mul.make_args(term) if isinstance(f, Sigma)), None)
+            if sum_ is None:
+                out.append(Expectation(node.mixture, node.component, term))
+                continue
+            rest = term / sum_
+            sum_ = rename_bound(sum_, rest + node.component)
+            inside = Expectation(node.mixture, node.component, rest * sum_.function)
+            out.append(Sigma(inside, sum_.limits))
+        return Add(*out)
+
+    return linearity(bottom_up(linearity(expr), rewrite, Expectation))
+
+
 LINEARITY = Rule(
     "Linearity", r"E_k[\textstyle\sum_j c_j f_j]=\sum_j c_j E_k[f_j],\ \sum_k\delta_{ka}f_k=f_a", linearity
 )
+SUMS_OUTSIDE = Rule("Linearity", LINEARITY.statement, sums_outside)
 
 
 def order_of_sums(expr: Expr) -> Expr:

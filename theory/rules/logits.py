@@ -18,10 +18,10 @@ from theory.rules.rule import Rule, bottom_up
 from theory.sums import fresh_index, substitute
 from theory.vectors import POINT, Dot
 
-__all__ = ["COMMON_SHIFT", "DIFFERENCE", "GAUSSIAN_LAW"]
+__all__ = ["COMMON_SHIFT", "DIFFERENCE", "GAUSSIAN_LAW", "split_common"]
 
 
-def _common(logits: Lambda) -> tuple[Expr, Lambda]:
+def split_common(logits: Lambda) -> tuple[Expr, Lambda]:
     """Split logits(j) = common + rest(j), common free of j."""
     (j,), body = logits.variables, expand(logits.expr)
     terms = Add.make_args(body)
@@ -35,7 +35,7 @@ def common_shift(expr: Expr) -> Expr:
     def rewrite(node: Expr) -> Expr:
         mixture = node.args[0]
         j = mixture.indices(1)[0]
-        common, logits = _common(Lambda(j, mixture.logit(j)))
+        common, logits = split_common(Lambda(j, mixture.logit(j)))
         if isinstance(node, LogDensity):
             return common + LogSumExp(logits, mixture.size)
         return Softmax(logits, mixture.size, node.args[1])
@@ -94,7 +94,7 @@ def _law(node: Expectation, f: LogSumExp | Softmax) -> LogitExpectation | None:
     i = fresh_index(j, taken | {j_free, j})
     logits_of = substitute(logits.expr, j, j_free)
     mean = logits_of.xreplace({POINT: mixture.mean(node.component)})
-    cov = mixture.variance * Dot(substitute(gradient, j, i), substitute(gradient, j, j_free))
+    cov = mixture.variance(node.component) * Dot(substitute(gradient, j, i), substitute(gradient, j, j_free))
     kind = "logsumexp" if isinstance(f, LogSumExp) else "softmax"
     law: LogitExpectation = LogitExpectation(
         kind, Lambda(j_free, expand(mean)), Lambda((i, j_free), expand(cov)), size, *entry
@@ -113,7 +113,7 @@ def _cross(node: Expectation, f: Softmax, g: Softmax) -> Lambda:
         n = fresh_index(j, taken | set(indices))
         gradients.append(substitute(differentiate(logits.expr, POINT), j, n))
         indices.append(n)
-    return Lambda(tuple(indices), expand(node.mixture.variance * Dot(*gradients)))
+    return Lambda(tuple(indices), expand(node.mixture.variance(node.component) * Dot(*gradients)))
 
 
 COMMON_SHIFT = Rule(
