@@ -66,6 +66,8 @@ def show(
         found = entry(name)
     except KeyError as error:
         fail(error.args[0])
+    if view.value not in found.system.views:
+        fail(f"{name}: no view {view.value!r}: allowed are {', '.join(found.system.views)}")
     print(found.emit(view.value), end="")
 
 

@@ -15,7 +15,8 @@ from types import ModuleType
 
 import derivations
 from theory import ClosedSystem
-from theory.emit import VIEWS
+from theory.correspondence import Correspondence
+from theory.samplers import ReducedChain
 
 __all__ = ["SOURCES", "Entry", "catalogue", "documents", "entry"]
 
@@ -67,22 +68,27 @@ class Entry:
         return "\n\n".join([str(self.module.STATEMENT).strip(), *(["\n".join(ways)] if ways else [])])
 
     @cached_property
-    def system(self) -> ClosedSystem:
+    def system(self) -> ClosedSystem | ReducedChain | Correspondence:
         options = {"weights": self.flow[0], "metric": self.flow[1]} if self.flow else {}
         result = self.module.system(**options)
-        assert isinstance(result, ClosedSystem)
+        assert isinstance(result, ClosedSystem | ReducedChain | Correspondence)
         return result
+
+    @property
+    def sources(self) -> dict[str, str]:
+        """Views of this entry that are solver source, and the suffix of their files."""
+        return {view: suffix for view, suffix in SOURCES.items() if view in self.system.views}
 
     def emit(self, view: str) -> str:
         """The system in one view; source is headed by this entry's name and title."""
         if view in SOURCES:
-            return str(VIEWS[view](self.system, self.name, self.title))
+            return self.system.emit(view, self.name, self.title)
         return self.system.emit(view)
 
 
 def _modules() -> Iterator[tuple[str, ModuleType]]:
     for info in pkgutil.iter_modules(derivations.__path__):
-        if info.name not in ("__main__", "catalogue", "document", "files"):
+        if info.name not in ("__main__", "catalogue", "chain_document", "document", "files"):
             yield info.name, importlib.import_module(f"derivations.{info.name}")
 
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import groupby
 
 from sympy import Add, Expr
 
 from derivations import widths
 from derivations.catalogue import Entry
+from theory import ClosedSystem
 from theory.derivation import Step
 from theory.emit.latex import latex, symbol
 from theory.expectations import LogitExpectation, PairExpectation
 from theory.witness import Witness
 
-__all__ = ["render"]
+__all__ = ["render", "rules", "steps"]
 
 NOTATION = (
     "Notation as in the README; $E_k$ is the expectation over $x\\sim N(\\mu_k,vI)$, $\\ell_j$ the logits "
@@ -31,6 +33,7 @@ TERMS_PER_LINE = 4
 def render(entry: Entry) -> str:
     """The Markdown document of one catalogue entry, stamped with the hash of its system."""
     system = entry.system
+    assert isinstance(system, ClosedSystem)
     title = entry.title[0].upper() + entry.title[1:]
     parts = [
         f"# {title}",
@@ -39,18 +42,18 @@ def render(entry: Entry) -> str:
         entry.statement,
         widths.NOTATION if system.own_variances else NOTATION,
         "## Rules used",
-        _rules(system.steps),
+        rules(system.steps),
         "## Derivation",
         "Each step carries a numeric witness: both sides evaluated in $d=3$ with $K=3$, $L=2$ at a random point "
         "(tensor quadrature in $\\mathbb R^3$, derivatives by central differences), which the tests require to "
         f"agree to {_power(Witness.TOLERANCE)}. $U^{{(K)}}$ and $U^{{(L)}}$ are "
         f"{'' if system.own_variances else 'Gaussian '}logits, of the laws below.",
-        *_steps(system.steps),
+        *steps(system.steps),
         "## The closed system",
         "```math",
         system.emit("latex").strip(),
         "```",
-        *([widths.TABLES, *widths.laws(system, _display)] if system.own_variances else [TABLES, *_laws(entry)]),
+        *([widths.TABLES, *widths.laws(system, _display)] if system.own_variances else [TABLES, *_laws(system)]),
         f"The same in code: [`solvers/generated/{entry.name}.py`](../../solvers/generated/{entry.name}.py).",
         "## Limits",
         entry.module.LIMITS.strip(),
@@ -62,26 +65,26 @@ def _power(x: float) -> str:
     return f"$10^{{{x:.0e}}}$".replace("1e-0", "-")
 
 
-def _rules(steps: tuple[Step, ...]) -> str:
-    seen = {step.rule.name: step.rule.statement for step in steps}
+def rules(chain: tuple[Step, ...]) -> str:
+    seen = {step.rule.name: step.rule.statement for step in chain}
     return "\n".join(f"- **{name}.** ${statement}$" for name, statement in seen.items())
 
 
-def _steps(steps: tuple[Step, ...]) -> list[str]:
+def steps(chain: tuple[Step, ...], latex: Callable[[Expr], str] = latex) -> list[str]:
     out = []
-    for of, group in groupby(steps, key=lambda step: step.of):
-        chain = list(group)
+    for of, group in groupby(chain, key=lambda step: step.of):
+        of_one = list(group)
         out.append(f"### ${of}$")
-        shown = _display(chain[0].before, equals=True)
-        out.append(_display(chain[0].before))
-        for step in chain:
-            before, shown = shown, _display(step.after, equals=True)
+        shown = _display(of_one[0].before, equals=True, latex=latex)
+        out.append(_display(of_one[0].before, latex=latex))
+        for step in of_one:
+            before, shown = shown, _display(step.after, equals=True, latex=latex)
             # A step inside the law of the logits U leaves the formula as it stands.
             out += [f"*{step.rule.name}*", shown if shown != before else "in the law of $U$, see below."]
     return out
 
 
-def _display(expr: Expr, equals: bool = False) -> str:
+def _display(expr: Expr, equals: bool = False, latex: Callable[[Expr], str] = latex) -> str:
     """A displayed formula, long sums broken over lines; the laws of Gaussian logits follow in words."""
     start = "={}&" if equals else "&"
     terms = sorted(Add.make_args(expr), key=lambda t: t.could_extract_minus_sign())
@@ -97,9 +100,9 @@ def _display(expr: Expr, equals: bool = False) -> str:
     return f"```math\n\\begin{{aligned}}\n{start}{body}\n\\end{{aligned}}\n```"
 
 
-def _laws(entry: Entry) -> list[str]:
+def _laws(system: ClosedSystem) -> list[str]:
     out = []
-    for table in entry.system.tables:
+    for table in system.tables:
         label, value = f"${symbol(table.name)}_{{{''.join(map(str, table.indices))}}}$", table.value
         if isinstance(value, LogitExpectation):
             (j,), (i, j2) = value.mean.variables, value.cov.variables
@@ -111,7 +114,7 @@ def _laws(entry: Entry) -> list[str]:
                 _display(value.cov.expr),
             ]
         elif isinstance(value, PairExpectation):
-            names = [_table_of(entry, part) for part in (value.first, value.second)]
+            names = [_table_of(system, part) for part in (value.first, value.second)]
             if value.same:
                 out.append(f"{label} has the logits of ${names[0]}$ twice.")
                 continue
@@ -127,6 +130,6 @@ def _laws(entry: Entry) -> list[str]:
     return out
 
 
-def _table_of(entry: Entry, node: LogitExpectation) -> str:
-    laws = {t.name: t.value for t in entry.system.tables if isinstance(t.value, LogitExpectation)}
+def _table_of(system: ClosedSystem, node: LogitExpectation) -> str:
+    laws = {t.name: t.value for t in system.tables if isinstance(t.value, LogitExpectation)}
     return next(name for name, known in laws.items() if known.law == node.law)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from derivations.catalogue import SOURCES, Entry
-from derivations.document import render
+from derivations import chain_document, document
+from derivations.catalogue import Entry
+from theory.correspondence import Correspondence
 from theory.notation import markdown_table
+from theory.samplers import ReducedChain
 
 __all__ = ["DOCUMENTS", "GENERATED", "README", "differences", "expected", "stray"]
 
@@ -22,8 +24,8 @@ def expected(entries: dict[str, Entry], documents: dict[str, Callable[[], str]],
     """Path and full text of every generated file, the notation table of the README included."""
     files = {root / DOCUMENTS.relative_to(ROOT) / f"{name}.md": written() for name, written in documents.items()}
     for name, entry in entries.items():
-        files[root / DOCUMENTS.relative_to(ROOT) / f"{name}.md"] = render(entry)
-        for view, suffix in SOURCES.items():
+        files[root / DOCUMENTS.relative_to(ROOT) / f"{name}.md"] = _document(entry)
+        for view, suffix in entry.sources.items():
             files[root / GENERATED.relative_to(ROOT) / f"{name}{suffix}"] = entry.emit(view)
     readme = root / README.relative_to(ROOT)
     text = readme.read_text()
@@ -36,13 +38,21 @@ def expected(entries: dict[str, Entry], documents: dict[str, Callable[[], str]],
     return files
 
 
-def stray(entries: Iterable[str], documents: Iterable[str], root: Path = ROOT) -> list[Path]:
+def _document(entry: Entry) -> str:
+    if isinstance(entry.system, ReducedChain):
+        return chain_document.render(entry, entry.system)
+    if isinstance(entry.system, Correspondence):
+        return chain_document.correspondence(entry, entry.system)
+    return document.render(entry)
+
+
+def stray(entries: dict[str, Entry], documents: Iterable[str], root: Path = ROOT) -> list[Path]:
     """Files in the generated folders that no derivation makes."""
     names = {*entries, *documents}
     there = (root / DOCUMENTS.relative_to(ROOT)).glob("*")
     sources = [p for p in (root / GENERATED.relative_to(ROOT)).glob("*") if p.is_file()]
     found = [p for p in there if not (p.suffix == ".md" and p.stem in names)]
-    made = {f"{name}{suffix}" for name in entries for suffix in SOURCES.values()}
+    made = {f"{name}{suffix}" for name, entry in entries.items() for suffix in entry.sources.values()}
     return found + [p for p in sources if p.name not in made and p.name != "__init__.py"]
 
 

@@ -98,6 +98,7 @@ def simulate(
     """Simulate the gradient flow of a problem in all its dimensions, without the closed equations."""
     with one_message():
         problem = prepare(problem_path, out, backend, also=("numba",))
+        no_sampler(problem)
         batch = problem.flow.batch
         for option, given in (("--particles", particles), ("--step", step)):
             if batch and given is not None:
@@ -138,6 +139,7 @@ def compare(
         at_least("--rtol", rtol, SMALLEST_RTOL)
         above_zero("--atol", atol)
         problem = prepare(problem_path, out, backend, also=("numba",))
+        no_sampler(problem)
         from rich import print as show
 
         from solvers import results
@@ -270,6 +272,13 @@ def prepare(problem_path: str, out: str | None, backend: str | None, also: tuple
     return problem
 
 
+def no_sampler(problem: Problem) -> None:
+    if problem.sampler is not None:
+        from solvers.problem import ProblemError
+
+        raise ProblemError(f"{problem.name}: sampler: only `solve` takes a sampler in this version; leave it out")
+
+
 def summarise(ds: xr.Dataset, out: str, quiet: bool) -> None:
     """Where the result is and what it says. Samples that failed are counted on standard error even when quiet."""
     from solvers.results import STATUS
@@ -282,6 +291,10 @@ def summarise(ds: xr.Dataset, out: str, quiet: bool) -> None:
         for name in ("collapsed", "aligned", "vanished"):
             known = ds[name].values[ds[name].values >= 0]
             print(f"{name:9} {known.sum()} of {len(known)}" + (f" ({known.mean():.1%})" if len(known) else ""))
+        if "elbo" in ds and (status == 0).any():
+            last, error = ds["elbo"].values[status == 0, -1], ds["elbo_se"].values[status == 0, -1]
+            spread = "" if len(last) == 1 else f", from {last.min():.4g} to {last.max():.4g} over samples"
+            print(f"elbo at the end: {last.mean():.4f}, standard error of one sample {error.mean():.4f}{spread}")
         if "equilibrium" in ds:
             print(f"at rest   {int((ds['equilibrium'] == 1).sum())} of {len(status)}, on equilibria")
         if "quadrature_error" in ds and (status == 0).any():

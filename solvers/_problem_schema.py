@@ -11,13 +11,27 @@ import json
 import math
 import re
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
-LARGEST_INTEGER = 2**53  # integers up to here are exact as float64
+from solvers._problem_values import (
+    LARGEST_INTEGER,
+    show,
+)
+from solvers._problem_values import Section as _Section
+from solvers._problem_values import choice as _choice
+from solvers._problem_values import integer as _integer
+from solvers._problem_values import is_number as _is_number
+from solvers._problem_values import number as _number
+from solvers._problem_values import numbers as _numbers
+from solvers._problem_values import refuse as _refuse
+from solvers._sampler_section import RefineSection, SamplerSection
+
+__all__ = ["ProblemError", "read", "show"]
+
 # Far beyond what can be computed, so that a slip of the keyboard is refused instead of filling the memory.
 MOST_COMPONENTS, MOST_SAMPLES, MOST_TIMES = 10**4, 10**9, 10**7
 LEARNABLE = ("means", "weights", "variances")
@@ -27,62 +41,10 @@ class ProblemError(ValueError):
     """A problem that cannot be used; str() is one line, `file: key: what is wrong, what is allowed`."""
 
 
-def show(value: object) -> str:
-    """A value as TOML would spell it, on one line and cut short."""
-    if isinstance(value, dict):
-        text = "{" + ", ".join(f"{key} = {show(entry)}" for key, entry in value.items()) + "}"
-    elif isinstance(value, list | tuple):
-        text = "[" + ", ".join(show(entry) for entry in value) + "]"
-    elif isinstance(value, float):
-        text = f"{value:.10g}"
-    else:
-        text = json.dumps(value, ensure_ascii=False, default=str)
-    return text if len(text) <= 60 else text[:56] + " ..."
-
-
 def suggestion(word: str, known: Sequence[str]) -> str:
     """`did you mean "..."?` when one of the known words is near, else the list of them."""
     near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
     return f'did you mean "{near[0]}"?' if near else "allowed: " + ", ".join(known)
-
-
-def _refuse(message: str) -> PydanticCustomError:
-    return PydanticCustomError("refused", "{message}", {"message": message})
-
-
-def _is_number(value: object) -> bool:
-    # TOML's true is not 1, and a float64 must be able to hold the value.
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    return math.isfinite(value) if isinstance(value, float) else abs(value) <= LARGEST_INTEGER
-
-
-def _number(allowed: str, accepts: Callable[[float], bool] = lambda x: True) -> Callable[[object], float]:
-    def check(value: object) -> float:
-        if not _is_number(value) or not accepts(float(value)):  # type: ignore[arg-type]
-            raise _refuse(f"is {show(value)}; must be {allowed}")
-        return float(value)  # type: ignore[arg-type]
-
-    return check
-
-
-def _integer(smallest: int, largest: int) -> Callable[[object], int]:
-    def check(value: object) -> int:
-        if isinstance(value, bool) or not isinstance(value, int) or not smallest <= value <= largest:
-            limit = f" and <= {largest}" if isinstance(value, int) and value > largest else ""
-            raise _refuse(f"is {show(value)}; must be an integer >= {smallest}{limit}")
-        return value
-
-    return check
-
-
-def _numbers(value: object, entry: str, accepts: Callable[[float], bool] = lambda x: True) -> list[float]:
-    if not isinstance(value, list):
-        raise _refuse(f"is {show(value)}; must be a list of numbers")
-    for position, number in enumerate(value, start=1):
-        if not _is_number(number) or not accepts(float(number)):
-            raise _refuse(f"entry {position} is {show(number)}; {entry}")
-    return [float(number) for number in value]
 
 
 def _weights(value: object) -> list[float]:
@@ -137,18 +99,6 @@ def _gram(value: object) -> list[list[float]]:
     return [[(row[j] + rows[j][i]) / 2 for j in range(len(rows))] for i, row in enumerate(rows)]
 
 
-def _choice(allowed: Sequence[str], later: Sequence[str] = ()) -> Callable[[object], str]:
-    def check(value: object) -> str:
-        if isinstance(value, str) and value in allowed:
-            return value
-        choices = "allowed: " + ", ".join(show(choice) for choice in allowed)
-        if isinstance(value, str) and value in later:
-            raise _refuse(f"is {show(value)}; not available in this version, {choices}")
-        raise _refuse(f"is {show(value)}; {choices}")
-
-    return check
-
-
 def _learn(value: object) -> list[str]:
     if not isinstance(value, list):
         choices = ", ".join(show(name) for name in LEARNABLE)
@@ -171,10 +121,6 @@ def _temperature(value: object) -> float | tuple[float, float]:
     return _number(allowed, lambda x: x > 0)(value)
 
 
-def _unavailable(value: object) -> None:
-    raise _refuse("not available in this version; leave it out")
-
-
 def _save(value: object) -> int | list[float]:
     if not isinstance(value, list):
         if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MOST_TIMES:
@@ -187,16 +133,6 @@ def _save(value: object) -> int | list[float]:
         if not before < after:
             raise _refuse(f"has {show(before)} before {show(after)}; times must increase")
     return times
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    def only_one_of(self, *keys: str) -> None:
-        given = [key for key in keys if getattr(self, key) is not None]
-        if len(given) != 1:
-            has = "none" if not given else " and ".join(given)
-            raise _refuse(f"has {has}; must have exactly one of {', '.join(keys)}")
 
 
 _Weights = Annotated[list[float], BeforeValidator(_weights)]
@@ -224,7 +160,7 @@ class FamilySection(_Section):
     components: Annotated[int, BeforeValidator(_integer(1, MOST_COMPONENTS))] = Field(description="an integer >= 1")
     weights: _Weights | None = None
     variances: _Variances = 1.0
-    learn: Annotated[list[str], BeforeValidator(_learn)] = ["means"]
+    learn: Annotated[list[str], BeforeValidator(_learn)] = Field(default=["means"])
 
 
 class BatchSection(_Section):
@@ -270,7 +206,7 @@ class ProblemFile(_Section):
     flow: FlowSection = FlowSection()
     init: InitSection = Field(description="a table [init]")
     time: TimeSection = Field(description="a table [time]")
-    sampler: Annotated[None, BeforeValidator(_unavailable)] = None
+    sampler: SamplerSection | None = None
 
 
 _SECTIONS: dict[tuple[str, ...], type[BaseModel]] = {
@@ -282,6 +218,8 @@ _SECTIONS: dict[tuple[str, ...], type[BaseModel]] = {
     ("init",): InitSection,
     ("init", "overlaps"): StartOverlaps,
     ("time",): TimeSection,
+    ("sampler",): SamplerSection,
+    ("sampler", "refine"): RefineSection,
 }
 
 

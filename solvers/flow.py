@@ -129,6 +129,14 @@ def solve(
         BackendError, also for a backend other than numpy where variances differ or are learned; ProblemError if no
         equations are derived for the flow; TermError for an unknown `drop`.
     """
+    if problem.sampler is not None:
+        from solvers.sampler.solve import solve as solve_sampler  # its start calls this function
+
+        if stop_at_equilibrium:
+            raise BackendError("--stop-at-equilibrium: is for flows; leave it out with a [sampler]")
+        return solve_sampler(
+            problem, rtol=rtol, atol=atol, backend=backend, progress=progress, drop=drop, samples=samples
+        )
     module = systems.for_problem(problem, drop=drop)
     if backend is None:
         backend = "numba" if drop is None and ensembles.possible(problem) else "numpy"

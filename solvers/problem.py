@@ -17,13 +17,27 @@ from solvers._problem_schema import (
     FlowSection,
     InitSection,
     ProblemError,
+    ProblemFile,
     TargetSection,
     TimeSection,
     read,
     show,
 )
+from solvers._sampler_section import SamplerOptions, sampler_options
 
-__all__ = ["Batch", "Family", "Flow", "Init", "Overlaps", "Problem", "ProblemError", "Schedule", "Target", "Time"]
+__all__ = [
+    "Batch",
+    "Family",
+    "Flow",
+    "Init",
+    "Overlaps",
+    "Problem",
+    "ProblemError",
+    "SamplerOptions",
+    "Schedule",
+    "Target",
+    "Time",
+]
 
 Array = NDArray[np.float64]
 
@@ -129,7 +143,7 @@ class Problem:
     """A checked problem. All arrays are float64 and read-only.
 
     text: the TOML it came from. name: what messages call that text, usually the file. dimension: d.
-    sampler: always None in this version, whose problems are gradient flows.
+    sampler: None for a gradient flow; else the family is the prior of a diffusion sampler.
     """
 
     text: str
@@ -140,7 +154,7 @@ class Problem:
     flow: Flow
     init: Init
     time: Time
-    sampler: None = None
+    sampler: SamplerOptions | None = None
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Problem:
@@ -177,6 +191,7 @@ class Problem:
             flow=_flow(file.flow),
             init=builder.init(file.init, family.components, target, given_overlaps=file.target.overlaps is not None),
             time=builder.time(file.time),
+            sampler=builder.sampler(file, family, target),
         )
 
 
@@ -214,6 +229,16 @@ class _Builder:
             self.variances("family.variances", section.variances, components, "component"),
             tuple(section.learn),
         )
+
+    def sampler(self, file: ProblemFile, family: Family, target: Target) -> SamplerOptions | None:
+        if file.sampler is None:
+            return None
+        for key, allowed in (("objective", "reverse-kl"), ("temperature", 1.0)):
+            if (value := getattr(file.flow, key)) != allowed:
+                self.fail(f"flow.{key}", f"is {show(value)}; with a [sampler] allowed: {show(allowed)}")
+        if file.flow.batch is not None:
+            self.fail("flow.batch", "is given with a [sampler]; leave one of them out")
+        return sampler_options(file.sampler, family.learn, family.variances, target.variances, self.fail)
 
     def init(self, section: InitSection, components: int, target: Target, *, given_overlaps: bool) -> Init:
         if section.scale is None and section.samples != 1:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sympy import Add, Expr, Function, Indexed, KroneckerDelta, Mul, Pow, S, expand, factor_terms
+from sympy import Add, Expr, Function, Indexed, KroneckerDelta, Mul, Pow, S, Symbol, expand, factor_terms
 
 from theory.expectations import Expectation, Gradient
 from theory.mixtures import LogDensity, Responsibility
@@ -15,6 +15,8 @@ __all__ = ["differentiate", "open_log_sum_exp", "reparametrise"]
 def _same(atom: Expr, y: Expr) -> Expr:
     """∂atom/∂y as a Kronecker delta (times the identity of R^d for vectors)."""
     if isinstance(atom, Point) and isinstance(y, Point):
+        return S.One
+    if isinstance(atom, Symbol) and atom == y:
         return S.One
     if isinstance(atom, Mean) and isinstance(y, Mean) and atom.name == y.name:
         return KroneckerDelta(atom.index, y.index)

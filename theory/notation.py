@@ -19,6 +19,7 @@ class Notation:
 
 
 #: S1: Soletskyi, Gabrié, Loureiro, MLST 6 025056 (2025), arXiv 2410.13300.
+#: S2: Blessing, Jia, Neumann, arXiv 2503.00524 (ICLR 2025).
 NOTATION = (
     Notation(r"d", "d", "dimension of the space", r"$1, 2, \dots$"),
     Notation(r"q=\sum_k w_k N(\mu_k, vI)", "q", "variational family, learned; components k, j, i", r"$k=1..K$", "S1"),
@@ -62,6 +63,12 @@ NOTATION = (
     Notation(r"\Gamma_{ki}=\dot\mu_k\cdot\mu_i", "gamma", r"half of $\dot s=\Gamma+\Gamma^T$", ""),
     Notation(r"\hat\pi_l=\sum_k w_kB_{kl}", "mode_mass", "mass of q on mode l", r"$(0,1)$, sums to 1"),
     Notation(r"R=|\nu|", "separation", r"two modes at $\pm\nu$: half their distance", "units of the mode width"),
+    Notation(r"\varphi=\sum_k\alpha_kN(\mu_k,v_kI)", "prior", "prior of a diffusion sampler: its family", "", "S2"),
+    Notation(r"N,\ T,\ \eta=T/N", "steps, horizon, eta", "steps of a sampler, their total and single length", "", "S2"),
+    Notation(r"\log W", "log_weight", "log-weight of a path, $E\\,W=Z$", "nats", "S2"),
+    Notation(
+        r"x_b,\ \varrho=|x_\perp|^2", "x, rho", "coordinates in the span of all means; the rest", "length, length²"
+    ),
 )
 
 

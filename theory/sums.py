@@ -13,7 +13,7 @@ from sympy.printing.precedence import PRECEDENCE
 __all__ = ["LETTERS", "Sigma", "fresh_index", "index", "rename_bound", "separate", "substitute"]
 
 #: Index letters by what they number: q, p, coordinates of x; a new bound index takes the first that is free.
-LETTERS = {"q": ("k", "j", "i", "h", "g", "a"), "p": ("l", "n", "o", "e", "f"), "x": ("b",)}
+LETTERS = {"q": ("k", "j", "i", "h", "g", "a"), "p": ("l", "n", "o", "e", "f"), "x": ("b", "y")}
 
 
 def index(name: str) -> Symbol:

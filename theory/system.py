@@ -99,8 +99,15 @@ class ClosedSystem:
         """∂(right-hand side)/∂(states) at K, L; expectations are differentiated by Price's theorem."""
         return self.at(K, L).jacobian
 
-    def emit(self, view: str) -> str:
-        """The system as "latex" or "text", or as source for "numpy", "numba" or "cuda".
+    @property
+    def views(self) -> tuple[str, ...]:
+        """Names that `emit` accepts."""
+        from theory.emit import VIEWS
+
+        return tuple(VIEWS)
+
+    def emit(self, view: str, *names: str) -> str:
+        """The system as "latex" or "text", or as source for "numpy", "numba" or "cuda", headed by name and title.
 
         Raises ValueError for a view that does not exist.
         """
@@ -108,4 +115,4 @@ class ClosedSystem:
 
         if view not in VIEWS:
             raise ValueError(f"view {view!r}: allowed are {', '.join(VIEWS)}")
-        return VIEWS[view](self)
+        return VIEWS[view](self, *names)

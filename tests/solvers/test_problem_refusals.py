@@ -222,7 +222,6 @@ REFUSED = [
     ([("[time]", "[flow]\nbatch = {size = 0, step = 0.01}\n[time]")], "flow.batch.size: is 0; must be an integer >= 1"),
     ([("[time]", "[flow]\nbatch = {size = 4, step = 0.0}\n[time]")], "flow.batch.step: is 0; must be a number > 0"),
     ([("[time]", "[flow]\nbatch = 4\n[time]")], "flow.batch: is 4; must be a table"),
-    ([("[time]", "[sampler]\nmethod = 'dis'\n[time]")], "sampler: not available in this version; leave it out"),
 ]
 
 

@@ -1,0 +1,42 @@
+"""Diffusion samplers between Gaussian mixtures: the reduced chain, its log-weight and its adjoint.
+
+Source: Blessing, Jia, Neumann, arXiv 2503.00524 (2025), for the samplers; the reduction is derived here.
+"""
+
+from theory.samplers import ReducedChain, reduce_chain
+
+TITLE = "diffusion samplers with a Gaussian mixture prior, reduced to the span of the means"
+
+STATEMENT = r"""
+Samples of the prior $\varphi=\sum_k\alpha_kN(\mu_k,v_kI)$ are carried to the target $p=\sum_l\pi_lN(\nu_l,u_lI)$ in
+$\mathbb R^d$ by $N$ steps of length $\eta$, $n=0,\dots,N-1$,
+
+$$x'=x+\eta\,h(n,x)+\sqrt{2\eta}\,\xi,\qquad h=f+u,\qquad g=f+b,$$
+$$F(x'|x)=N(x';\,x+\eta h(n,x),\,2\eta I),\qquad B(x|x')=N(x;\,x'+\eta g(n{+}1,x'),\,2\eta I),$$
+$$\log W=\log p(x_N)-\log\varphi(x_0)+\sum_n\log\frac{B(x_n|x_{n+1})}{F(x_{n+1}|x_n)},
+\qquad E\,W=Z\ \text{at every }N.$$
+
+Reference $f$: OU $-x$; prior $\nabla\log\varphi$; annealed $\beta\nabla\log p+(1-\beta)\nabla\log\varphi$,
+$\beta=n/N$. Control: none; exact, $2(\nabla\log p_\tau+x)$ with $p_\tau$ the target after OU noise for the time $\tau$
+that is left; or the score of a mixture $q_\vartheta$ with parameters of its own: $2(\nabla\log q_{\vartheta,\tau}+x)$
+with the OU reference, where $q_\vartheta$ is noised too, and $\nabla\log q_\vartheta$ with the others.
+DIS: $b=0$, MCD: $u=0$, CMCD: $b=-u$, DBS: both free. The loss is $L=-E\log W$, the reverse KL on paths up to $\log Z$.
+
+All drifts are combinations of $x$ and of scores. A score is $a(x)\,x+\sum_kc_k(x)\,\mu_k$ with $a$, $c_k$ functions of
+$x\cdot\mu_k$ and $|x|^2$, so the coordinates $x_b$ in the span of all means ($b=1..R$) and $\varrho=|x_\perp|^2$ are a
+Markov chain, and $\log W$ is a function of it. Parallel to $x_\perp$ the noise is $\xi_1$; the rest of it enters
+through $C=|\zeta|^2\sim\chi^2_{d-R-1}$.
+"""
+
+LIMITS = r"""
+- Exact at every $d\ge R$, every step size and every number of steps. At $d=R$ there is no orthogonal direction
+  ($\varrho=\xi_1=C=0$), at $d=R+1$ there is one ($C=0$).
+- Isotropic components; their variances may all differ. For anything else `NotClosed` names what is missing.
+- Drifts that are not in the span of $x$ and the means (a neural control) have no reduced chain.
+- The adjoint is the derivative of one path at fixed noise $(\xi,\xi_1,C)$, whose law does not depend on any parameter.
+"""
+
+
+def system() -> ReducedChain:
+    """Decompose the scores, split every inner product, differentiate in reverse."""
+    return reduce_chain()

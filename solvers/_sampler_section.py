@@ -1,0 +1,133 @@
+"""The section [sampler] of a problem file: what may be typed there, and what it becomes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, NoReturn
+
+import numpy as np
+from pydantic import BeforeValidator, Field
+from pydantic_core import PydanticCustomError
+
+from solvers._problem_values import Section, choice, integer, number, refuse, show
+
+__all__ = ["RefineSection", "Refinement", "SamplerOptions", "SamplerSection", "sampler_options"]
+
+MOST_STEPS, MOST_PATHS, MOST_COMPONENTS = 10**5, 10**9, 10**4
+LEARNED = ("means", "weights", "variances")
+
+
+def _learn(value: object) -> list[str]:
+    if not isinstance(value, list):
+        raise refuse(f"is {show(value)}; must be a list of any of {', '.join(map(show, LEARNED))}")
+    for entry in value:
+        try:
+            choice(LEARNED)(entry)
+        except PydanticCustomError as error:
+            raise refuse(f"one entry {error.message()}") from None
+    return [name for name in LEARNED if name in value]
+
+
+class RefineSection(Section):
+    rule: Annotated[str, BeforeValidator(choice(("interval", "stalled", "gain")))] = "interval"
+    every: Annotated[float, BeforeValidator(number("a number > 0", lambda x: x > 0))] = 10.0
+    candidates: Annotated[int, BeforeValidator(integer(1, MOST_PATHS))] = 256
+    until: Annotated[int, BeforeValidator(integer(1, MOST_COMPONENTS))] = Field(description="an integer >= 1")
+    source: Annotated[str, BeforeValidator(choice(("prior", "mala")))] = "prior"
+    threshold: Annotated[float, BeforeValidator(number("a number >= 0", lambda x: x >= 0))] = 0.01
+    weight: Annotated[float, BeforeValidator(number("a number > 0 and < 1", lambda x: 0 < x < 1))] = 0.05
+    variance: Annotated[float | None, BeforeValidator(number("a number > 0", lambda x: x > 0))] = None
+
+
+class SamplerSection(Section):
+    method: Annotated[str, BeforeValidator(choice(("dis", "mcd", "cmcd", "dbs")))] = "dis"
+    reference: Annotated[str | None, BeforeValidator(choice(("ou", "prior", "annealed")))] = None
+    control: Annotated[str, BeforeValidator(choice(("none", "exact", "mixture")))] = "none"
+    steps: Annotated[int, BeforeValidator(integer(0, MOST_STEPS))] = 32
+    horizon: Annotated[float, BeforeValidator(number("a number > 0", lambda x: x > 0))] = 1.5
+    paths: Annotated[int, BeforeValidator(integer(2, MOST_PATHS))] = 4096
+    learn: Annotated[list[str] | None, BeforeValidator(_learn)] = None
+    refine: RefineSection | None = None
+
+
+@dataclass(frozen=True)
+class Refinement:
+    """When and how a component is added to the prior.
+
+    rule: "interval" (at every multiple of `every`), "stalled" (there, if |dD/dt| < threshold), "gain" (there, if the
+    predicted gain, in nats per unit weight, is above the threshold). candidates: how many points, from source "prior"
+    or "mala". until: most components. weight, variance: of a new component; variance None is the prior's mean one.
+    """
+
+    rule: str
+    every: float
+    candidates: int
+    until: int
+    source: str
+    threshold: float
+    weight: float
+    variance: float | None
+
+
+@dataclass(frozen=True)
+class SamplerOptions:
+    """A checked [sampler] section.
+
+    method: "dis", "mcd", "cmcd" or "dbs". reference: "ou", "prior" or "annealed". control: "none", "exact" or
+    "mixture". steps: N. horizon: N η. paths: of the reduced chain behind each evaluation, and behind the gradient.
+    learn: which of "means", "weights", "variances" of the mixture control move; empty for other controls.
+    """
+
+    method: str
+    reference: str
+    control: str
+    steps: int
+    horizon: float
+    paths: int
+    learn: tuple[str, ...]
+    refine: Refinement | None
+
+
+def sampler_options(
+    section: SamplerSection, learn: tuple[str, ...], prior: Any, target: Any, fail: Callable[[str, str], NoReturn]
+) -> SamplerOptions:
+    """The options, once they fit together and the chain is stable.
+
+    learn: what is learned of the prior, the default for a mixture control. prior, target: variances (K,), (L,).
+    """
+    method, control = section.method, section.control
+    reference = section.reference or ("ou" if method == "dis" else "annealed")
+    if method == "dis" and reference == "annealed":
+        fail("sampler.reference", 'is "annealed"; with method = "dis" allowed: "ou", "prior"')
+    if control == "exact" and (method, reference) != ("dis", "ou"):
+        fail(
+            "sampler.control",
+            f'is "exact"; known for method = "dis" with reference = "ou" only, here {method}, {reference}',
+        )
+    if section.steps == 0 and control != "none":
+        fail("sampler.steps", f'is 0; must be >= 1 with control = "{control}"')
+    if section.learn is not None and control != "mixture":
+        fail("sampler.learn", f'is {show(section.learn)}; a control to learn needs control = "mixture"')
+    if section.steps:
+        narrowest = {
+            "ou": 1.0, "prior": float(np.min(prior)), "annealed": float(min(np.min(prior), np.min(target))),
+        }[reference]  # fmt: skip
+        eta = section.horizon / section.steps
+        # |1 − η/σ²| ≥ 1: the Euler chain of a Gaussian of variance σ² has no stationary law.
+        if eta >= 2 * narrowest:
+            of = {"ou": "of the OU noise", "prior": "of the prior", "annealed": "of prior and target"}[reference]
+            fail(
+                "sampler.steps",
+                f"is {section.steps}; the step horizon / steps is {eta:.4g}, must be < {2 * narrowest:.4g}, twice the "
+                f"least variance {of}, for a stable chain",
+            )
+    refine = None
+    if section.refine is not None:
+        if section.refine.until < len(prior):
+            fail("sampler.refine.until", f"is {section.refine.until}; must be >= family.components = {len(prior)}")
+        if not learn:
+            fail("sampler.refine", 'needs a prior that learns; family.learn must name some of "means", "weights"')
+        refine = Refinement(**section.refine.model_dump())
+    moves = (learn if section.learn is None else tuple(section.learn)) if control == "mixture" else ()
+    return SamplerOptions(method, reference, control, section.steps, section.horizon, section.paths, moves, refine)

@@ -1,0 +1,119 @@
+"""ELBO, EUBO, log Z, effective sample sizes and coverage of a sampler, each with its standard error."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import rel_entr
+
+from solvers.sampler.chain import TOGETHER, Noise, Paths, backward, forward
+from solvers.sampler.model import Sampler
+from solvers.sampler.orthogonal import share
+
+__all__ = ["QUANTITIES", "evaluate"]
+
+Array = NDArray[np.float64]
+Estimate = tuple[float | Array, float | Array]
+
+#: name: (units, meaning).
+QUANTITIES = {
+    "elbo": ("nat", "E log W under the sampler, a lower bound of log Z"),
+    "eubo": ("nat", "E log W over paths noised from the target, an upper bound of log Z"),
+    "log_z": ("nat", "log of the mean weight"),
+    "ess": ("1", "reverse effective sample size, (E W)² / E W², of paths from the prior, a fraction"),
+    "ess_forward": ("1", "effective sample size 1 / (E W E 1/W) of paths from the target, a fraction"),
+    "log_weight_variance": ("nat²", "variance of log W under the sampler"),
+    "coverage": ("nat", "KL of the sampled mode masses to those of the target"),
+    "emc": ("1", "entropy of the sampled mode masses / log L; 1 means equal masses, not the right ones"),
+}
+
+
+def evaluate(sampler: Sampler, paths: int, rng: np.random.Generator) -> dict[str, Estimate]:
+    """Estimates (value, standard error) of QUANTITIES and of mode_mass (L,), from `paths` paths each way.
+
+    Standard errors are those of the influence function (delta method). Where a(x) depends on the step only, the
+    directions orthogonal to the means enter in closed form and their noise is not there at all.
+    """
+    closed = share(sampler)
+    chain = sampler if closed is None else replace(sampler, dimension=sampler.directions)
+    # Few paths at a time where there are many steps: the noise of a block is held in memory.
+    blocks = _blocks(paths, sampler.steps)
+    ahead, behind = (_joined([run(chain, Noise.draw(chain, n, rng)) for n in blocks]) for run in (forward, backward))
+    elbo, eubo, spread, second = (
+        (0.0, 0.0, 0.0, 0.0) if closed is None else
+        (closed.elbo, closed.eubo, closed.variance, closed.log_second_moment)
+    )  # fmt: skip
+    log_w, log_w_p = ahead.log_weight, behind.log_weight
+    out: dict[str, Estimate] = {
+        "elbo": _shifted(_mean(log_w), elbo),
+        "eubo": _shifted(_mean(log_w_p), eubo),
+        "log_z": _log_z(log_w),
+        "ess": _scaled(_ess(log_w), np.exp(-second)),
+        "ess_forward": _scaled(_ess_forward(log_w_p), np.exp(-second)),
+        "log_weight_variance": _shifted(_variance(log_w), spread),
+    }
+    return out | _masses(ahead.modes, sampler.mixtures["target"].weights)
+
+
+def _blocks(paths: int, steps: int) -> list[int]:
+    size = max(64, min(TOGETHER, 512 * TOGETHER // (steps + 1)))
+    return [min(size, paths - first) for first in range(0, paths, size)]
+
+
+def _joined(parts: list[Paths]) -> Paths:
+    return Paths(*(np.concatenate([getattr(p, name) for p in parts]) for name in ("log_weight", "end", "rho", "modes")))
+
+
+def _from_influence(value: float | Array, influence: Array) -> Estimate:
+    """Standard error from the influence of each path, which has mean zero."""
+    return value, np.std(influence, axis=0, ddof=1) / np.sqrt(len(influence))
+
+
+def _mean(x: Array) -> Estimate:
+    return _from_influence(float(np.mean(x)), x)
+
+
+def _variance(x: Array) -> Estimate:
+    return _from_influence(float(np.var(x, ddof=1)), (x - np.mean(x)) ** 2)
+
+
+def _log_z(log_w: Array) -> Estimate:
+    top = np.max(log_w)
+    w = np.exp(log_w - top)
+    return _from_influence(float(top + np.log(np.mean(w))), w / np.mean(w))
+
+
+def _ess(log_w: Array) -> Estimate:
+    w = np.exp(log_w - np.max(log_w))
+    w = w / np.mean(w)
+    second = np.mean(w**2)
+    return _from_influence(float(1 / second), 2 * w / second - w**2 / second**2)
+
+
+def _ess_forward(log_w: Array) -> Estimate:
+    above, below = np.exp(log_w - np.max(log_w)), np.exp(np.min(log_w) - log_w)
+    value = np.exp(np.min(log_w) - np.max(log_w)) / (np.mean(above) * np.mean(below))
+    return _from_influence(float(value), value * (above / np.mean(above) + below / np.mean(below)))
+
+
+def _masses(modes: Array, pi: Array) -> dict[str, Estimate]:
+    mass = np.mean(modes, axis=0)
+    known = mass > 0  # a mode that no path comes near to has mass 0 in float64
+    slope = np.where(known, np.log(np.where(known, mass, 1.0) / pi) + 1, 0.0)
+    entropy = -float(np.sum(mass[known] * np.log(mass[known]))) / np.log(len(pi)) if len(pi) > 1 else 1.0
+    by_entropy = -(modes @ np.where(known, np.log(np.where(known, mass, 1.0)) + 1, 0.0)) / np.log(max(len(pi), 2))
+    return {
+        "mode_mass": _from_influence(mass, modes),
+        "coverage": _from_influence(float(np.sum(rel_entr(mass, pi))), modes @ slope),
+        "emc": _from_influence(entropy, by_entropy),
+    }
+
+
+def _shifted(estimate: Estimate, by: float) -> Estimate:
+    return estimate[0] + by, estimate[1]
+
+
+def _scaled(estimate: Estimate, by: float) -> Estimate:
+    return estimate[0] * by, estimate[1] * by

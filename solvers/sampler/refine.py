@@ -1,0 +1,138 @@
+"""Iterative refinement: components added to the prior while it learns, where log p − log φ is largest.
+
+Source: Blessing, Jia, Neumann, arXiv 2503.00524 (2025). A candidate x has coordinates x_∥ in the span of the means and
+one more, √ϱ, in a direction of its own: its Gram row is (x·v_a, |x|²), and the system goes on with K + 1 components.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from solvers._sampler_section import Refinement
+from solvers.sampler.chain import Noise, component, forward
+from solvers.sampler.learn import Learning, path_gradient
+from solvers.sampler.model import Mixture, Sampler
+
+__all__ = ["add_component", "candidate", "due", "points", "predicted_gain", "refined"]
+
+Array = NDArray[np.float64]
+
+#: Metropolis-adjusted Langevin chains behind source = "mala": their steps, each a tenth of the least variance.
+MALA_STEPS, MALA_STEP = 30, 0.1
+
+
+def _log_density(sampler: Sampler, name: str, x: Array, rho: Array) -> dict[str, Array]:
+    m = sampler.mixtures[name]
+    found: dict[str, Array] = sampler.module.score(x, rho, m.mean, m.log_var, m.log_w, sampler.dimension)
+    return found
+
+
+def candidate(sampler: Sampler, refine: Refinement, rng: np.random.Generator) -> tuple[Array, float]:
+    """The best of `refine.candidates` points by log p − log φ: x_∥ (R,) and ϱ."""
+    x, rho = points(sampler, refine, rng)
+    score = _log_density(sampler, "target", x, rho)["lse"] - _log_density(sampler, "prior", x, rho)["lse"]
+    best = int(np.argmax(np.where(np.isfinite(score), score, -np.inf)))
+    return x[best], float(rho[best])
+
+
+def points(sampler: Sampler, refine: Refinement, rng: np.random.Generator) -> tuple[Array, Array]:
+    """x_∥ (n, R) and ϱ (n,): samples of the prior, moved by a short MALA chain towards the target if so asked.
+
+    The chain runs in reduced coordinates: proposal and Metropolis ratio are a step of the reduced chain.
+    """
+    prior, count = sampler.mixtures["prior"], refine.candidates
+    moves = MALA_STEPS if refine.source == "mala" else 0
+    noise = Noise.draw(replace(sampler, steps=moves), count, rng)
+    chosen = component(prior, noise.uniform)
+    first = sampler.module.start(prior.mean[chosen], prior.log_var[chosen], *noise.at(0))
+    x, rho = first["x"], first["rho"]
+    eta = MALA_STEP * float(np.exp(np.min(sampler.mixtures["target"].log_var)))
+    here = _log_density(sampler, "target", x, rho)
+    for n in range(moves):
+        xi = noise.at(n + 1)
+        step = sampler.module.step(x, rho, here["shrink"], here["pull"], *xi, eta)
+        x_new, rho_new = step["x_new"], step["rho_new"]
+        there = _log_density(sampler, "target", x_new, rho_new)
+        back = sampler.module.weight(x, rho, x_new, rho_new, step["overlap"], there["shrink"], there["pull"], *xi, eta)
+        accepted = np.log(rng.random(count)) < back["increment"] + there["lse"] - here["lse"]
+        x, rho = np.where(accepted[:, None], x_new, x), np.where(accepted, rho_new, rho)
+        here = {name: np.where(accepted if here[name].ndim == 1 else accepted[:, None], there[name], here[name])
+                for name in ("shrink", "pull", "lse")}  # fmt: skip
+    return x, rho
+
+
+def add_component(sampler: Sampler, x: Array, rho: float, weight: float, variance: float) -> Sampler:
+    """The sampler with one more prior component at (x_∥, ϱ), the other weights reduced in proportion.
+
+    Where there is a direction orthogonal to the span, all means get one more coordinate, that of √ϱ.
+    Raises ValueError if the candidate is not finite.
+    """
+    if not (np.all(np.isfinite(x)) and np.isfinite(rho)):
+        raise ValueError("the candidate is not finite")
+    wider = int(sampler.dimension > sampler.directions)
+    mixtures = {name: replace(m, mean=np.pad(m.mean, ((0, 0), (0, wider)))) for name, m in sampler.mixtures.items()}
+    prior = mixtures["prior"]
+    new = np.append(x, np.sqrt(rho)) if wider else x
+    mixtures["prior"] = Mixture(
+        np.vstack([prior.mean, new]),
+        np.append(prior.log_var, np.log(variance)),
+        np.append(prior.log_w + np.log1p(-weight), np.log(weight)),
+    )
+    return replace(sampler, mixtures=mixtures)
+
+
+def predicted_gain(
+    sampler: Sampler, x: Array, rho: float, variance: float, paths: int, rng: np.random.Generator
+) -> float:
+    """−dD/dε at ε = 0, ε the weight of a new component at the candidate: D − E_new[−log W], nats per unit weight."""
+    tiny = 1e-12  # the prior itself must stay what it is
+    wider = add_component(sampler, x, rho, tiny, variance)
+    K = len(wider.mixtures["prior"].log_w) - 1
+    noise = Noise.draw(wider, paths, rng)
+    value, _ = path_gradient(wider, noise)
+    new = forward(wider, noise, np.full(paths, K))
+    return value + float(np.mean(new.log_weight))
+
+
+def due(
+    learning: Learning, refine: Refinement, x: Array, rho: float, variance: float, rng: np.random.Generator
+) -> bool:
+    """Whether a component is added now: always ("interval"), once |dD/dt| is below the threshold ("stalled"), or if the
+    predicted gain is above it ("gain")."""
+    if refine.rule == "interval":
+        return True
+    if refine.rule == "stalled":
+        return learning.decrease(learning.sampler) < refine.threshold
+    paths = learning.noise.xi.shape[1]
+    return predicted_gain(learning.sampler, x, rho, variance, paths, rng) > refine.threshold
+
+
+def refined(
+    learning: Learning, refine: Refinement, times: Array, rtol: float, atol: float, rng: np.random.Generator
+) -> tuple[list[Sampler], int]:
+    """The samplers at the given times, with events at the multiples of refine.every; status as of Learning.run."""
+    found: list[Sampler] = []
+    paths, now = learning.noise.xi.shape[1], 0.0
+    while len(found) < len(times):
+        stop = now + refine.every
+        inside = times[(times > now if found else times >= now) & (times <= stop)]
+        # A save point at an event holds the system before it.
+        passed, status = learning.run(np.append(inside, stop) - now, rtol, atol)
+        if status:
+            return found, status
+        found += passed[: len(inside)]
+        learning, now = replace(learning, sampler=passed[-1]), stop
+        sampler = learning.sampler
+        if len(sampler.mixtures["prior"].log_w) < refine.until and len(found) < len(times):
+            prior = sampler.mixtures["prior"]
+            variance = refine.variance or float(prior.weights @ np.exp(prior.log_var))
+            x, rho = candidate(sampler, refine, rng)
+            if not (np.all(np.isfinite(x)) and np.isfinite(rho)):
+                return found, 2
+            if due(learning, refine, x, rho, variance, rng):
+                sampler = add_component(sampler, x, rho, refine.weight, variance)
+                learning = replace(learning, sampler=sampler, noise=Noise.draw(sampler, paths, rng))
+    return found, 0

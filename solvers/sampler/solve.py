@@ -1,0 +1,182 @@
+"""A problem with a [sampler]: its prior learned through the reduced chain, and the sampler evaluated along the way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from solvers import results
+from solvers.arrays import BackendError
+from solvers.outcomes import VANISHED_BELOW
+from solvers.problem import Init, Overlaps, Problem
+from solvers.sampler.chain import Noise, forward
+from solvers.sampler.evaluate import QUANTITIES, evaluate
+from solvers.sampler.learn import Learning
+from solvers.sampler.model import Mixture, Sampler, chain_module
+from solvers.sampler.refine import refined
+from solvers.span import Span
+from solvers.starts import starts
+
+__all__ = ["sampler_of", "solve"]
+
+Array = NDArray[np.float64]
+
+#: The gradient is a sum over some thousand paths; tolerances beyond these would resolve its noise, at great cost.
+FINEST_RTOL, FINEST_ATOL = 1e-5, 1e-7
+#: Streams of random numbers of a sample: those behind the gradient, the evaluations and the candidates.
+_GRADIENT, _EVALUATION, _REFINEMENT = 0x6772616469656E74, 0x6576616C75617465, 0x726566696E656D65
+
+
+def sampler_of(problem: Problem, s: Array, m: Array, log_w: Array, v: Array, drop: str | None = None) -> Sampler:
+    """The sampler of a problem whose prior has overlaps s (K, K), m (K, L), log-weights and variances (K,).
+
+    A mixture control starts as the prior does.
+    """
+    options, target = problem.sampler, problem.target
+    assert options is not None
+    space = Span.of(problem, s[None], m[None])
+    prior = Mixture(space.coordinates(s, m), np.log(v), log_w)
+    mixtures = {"prior": prior, "target": Mixture.of(space.target(), target.variances, target.weights)}
+    module = chain_module(drop)
+    sides = module.DRIFTS[options.method, options.reference, options.control]
+    mixtures |= {name: prior for side in sides for name in side if name.startswith("control")}
+    return Sampler(
+        options.method, options.reference, options.control, options.steps, options.horizon, problem.dimension, mixtures,
+        module,
+    )  # fmt: skip
+
+
+def solve(
+    problem: Problem,
+    *,
+    rtol: float = 1e-8,
+    atol: float = 1e-10,
+    backend: str | None = None,
+    progress: Callable[[float], None] | None = None,
+    drop: str | None = None,
+    samples: range | None = None,
+) -> xr.Dataset:
+    """Learn the prior of a problem by its sampler, from every start, and evaluate the sampler at the save times.
+
+    samples: which starts, default all of them; a start has the same paths whichever others are there.
+
+    Returns
+        The dataset of RUN.nc with objective = −elbo (the reverse KL on paths, since the target is normalised),
+        mode_mass that of the samples, QUANTITIES, and for each of them and the two its standard error `_se` from the
+        paths of the evaluation, which are not those of the gradient. m, s, w, v carry none: they depend on the latter.
+    Raises
+        BackendError for another backend than numpy, the default; TermError for an unknown `drop`.
+    """
+    if backend not in (None, "numpy"):
+        raise BackendError(f"{backend}: a sampler is not available on it in this version; allowed: numpy")
+    options, times = problem.sampler, problem.time.times
+    assert options is not None
+    s0, m0, theta0 = starts(problem, samples)
+    count, (K, L) = len(s0), m0.shape[1:]
+    if options.refine is not None:  # room for all components; those that are not there have weight 0 and overlaps nan
+        K = options.refine.until
+        problem = replace(problem, family=replace(problem.family, components=K))
+    shape = (count, len(times))
+    out = {"m": (K, L), "s": (K, K), "w": (K,), "v": (K,), "mode_mass": (L,)} | dict.fromkeys(QUANTITIES, ())
+    values = {name: np.full((*shape, *rest), np.nan) for name, rest in out.items()}
+    errors = {name: np.full((*shape, *out[name]), np.nan) for name in ("mode_mass", *QUANTITIES)}
+    vanished = np.full(count, -1, dtype=np.int8)
+    B, status = np.full((count, K, L), np.nan), np.zeros(count, dtype=np.int8)
+    for n, sample in enumerate(samples or range(count)):
+        sampler = sampler_of(problem, s0[n], m0[n], theta0[n], problem.family.variances, drop)
+        found, status[n] = _learned(problem, sampler, sample, max(rtol, FINEST_RTOL), max(atol, FINEST_ATOL))
+        for t, learned in enumerate(found if status[n] == 0 else []):
+            prior, target = learned.mixtures["prior"], learned.mixtures["target"]
+            there = slice(len(prior.log_w))
+            values["m"][n, t, there], values["s"][n, t, there, there] = (
+                prior.mean @ target.mean.T,
+                prior.mean @ prior.mean.T,
+            )
+            values["w"][n, t] = 0.0
+            values["w"][n, t, there], values["v"][n, t, there] = prior.weights, np.exp(prior.log_var)
+            # The same paths at every time, so that curves are smooth in it.
+            for name, (value, error) in evaluate(
+                learned, options.paths, _generator(problem, sample, _EVALUATION)
+            ).items():
+                values[name][n, t], errors[name][n, t] = value, error
+            if progress:
+                progress((n + (t + 1) / len(found)) / count)
+        if status[n] == 0:
+            table = _by_component(found[-1], _generator(problem, sample, _EVALUATION), options.paths)
+            B[n], vanished[n] = (
+                np.pad(table, ((0, K - len(table)), (0, 0))),
+                bool(np.any(found[-1].mixtures["prior"].weights < VANISHED_BELOW)),
+            )
+    ds = results.run_dataset(
+        problem, m=values["m"], s=values["s"], w=values["w"], v=values["v"], mode_mass=values["mode_mass"],
+        objective=-values["elbo"], B=B, status=status, quadrature_error=np.zeros(shape),
+        system=chain_module(drop).SYSTEM, backend="numpy", rtol=rtol, atol=atol,
+    ).drop_vars("quadrature_error")  # fmt: skip
+    extra: dict[str, xr.Variable] = {}
+    for name, (units, meaning) in QUANTITIES.items():
+        extra[name] = xr.Variable(("sample", "time"), values[name], {"units": units, "long_name": meaning})
+        extra[f"{name}_se"] = _error(extra[name], errors[name])
+    extra["objective_se"] = _error(ds.objective, errors["elbo"])
+    extra["mode_mass_se"] = _error(ds.mode_mass, errors["mode_mass"])
+    extra["vanished"] = xr.Variable(("sample",), vanished, ds.vanished.attrs)  # of the components that are there
+    return ds.assign(extra)
+
+
+def _error(of: xr.DataArray | xr.Variable, values: Array) -> xr.Variable:
+    """The standard error of a variable, with its dimensions and units."""
+    attributes = of.attrs | {"long_name": f"standard error: {of.attrs['long_name']}"}
+    return xr.Variable(of.dims, values, attributes)
+
+
+def _learned(problem: Problem, sampler: Sampler, n: int, rtol: float, atol: float) -> tuple[list[Sampler], int]:
+    """The samplers at the save times, and the status."""
+    options, times = problem.sampler, problem.time.times
+    assert options is not None
+    learn = {"prior": problem.family.learn} | {c: options.learn for c in sampler.mixtures if c.startswith("control")}
+    if not any(learn.values()) or times[-1] == 0:
+        return [sampler] * len(times), 0
+    if options.steps == 0 and options.refine is None and _quadrature_knows(problem):
+        return _by_quadrature(problem, sampler, rtol, atol)
+    noise = Noise.draw(sampler, options.paths, _generator(problem, n, _GRADIENT))
+    learning = Learning(sampler, noise, learn, problem.flow.weights, problem.flow.metric)
+    if options.refine is not None:
+        return refined(learning, options.refine, times, rtol, atol, _generator(problem, n, _REFINEMENT))
+    return learning.run(times, rtol, atol)
+
+
+def _quadrature_knows(problem: Problem) -> bool:
+    one = all(np.ptp(mixture.variances) == 0 for mixture in (problem.family, problem.target))
+    return one and "variances" not in problem.family.learn
+
+
+def _by_quadrature(problem: Problem, sampler: Sampler, rtol: float, atol: float) -> tuple[list[Sampler], int]:
+    """No steps: the loss is KL(φ‖p), whose flow the closed equations solve without paths."""
+    from solvers import flow
+
+    prior, target = sampler.mixtures["prior"], sampler.mixtures["target"]
+    overlaps = Overlaps(prior.mean @ prior.mean.T, prior.mean @ target.mean.T)
+    start = replace(problem, sampler=None, init=Init(None, None, overlaps, 1, problem.init.seed))
+    run = flow.solve(start, rtol=rtol, atol=atol, backend="numpy").isel(sample=0)
+    if int(run.status):
+        return [], int(run.status)
+    found = []
+    for t in range(len(problem.time.times)):
+        at = run.isel(time=t)
+        found.append(sampler_of(problem, at.s.values, at.m.values, np.log(at.w.values), at.v.values))
+    return found, 0
+
+
+def _by_component(sampler: Sampler, rng: np.random.Generator, paths: int) -> Array:
+    """B (K, L): mass that samples started in component k put on mode l."""
+    K = len(sampler.mixtures["prior"].log_w)
+    chosen = np.repeat(np.arange(K), -(-paths // K))
+    modes = forward(sampler, Noise.draw(sampler, len(chosen), rng), chosen).modes
+    return np.asarray(modes.reshape(K, -1, modes.shape[1]).mean(axis=1))
+
+
+def _generator(problem: Problem, sample: int, stream: int) -> np.random.Generator:
+    return np.random.Generator(np.random.Philox(key=[problem.init.seed, sample], counter=[0, 0, 0, stream]))

@@ -1,0 +1,160 @@
+"""Components added while learning: candidates, Gram rows, the three rules, and what they are for."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from plain_chain import case
+from scipy.stats import norm
+
+from solvers import flow
+from solvers._sampler_section import Refinement
+from solvers.problem import Problem, ProblemError
+from solvers.sampler import Noise
+from solvers.sampler.learn import Learning, path_gradient
+from solvers.sampler.refine import add_component, candidate, due, points, predicted_gain
+
+LIMIT = norm.isf(0.5e-6)
+REFINE = Refinement("interval", 5.0, 400, 4, "prior", 0.01, 0.05, None)
+
+THREE = """
+dimension = 10
+[target]
+means = [[4.0], [-2.0, 3.464], [-2.0, -3.464]]
+[family]
+components = {K}
+variances = {v}
+learn = ["means", "weights"]
+[init]
+{init}
+[time]
+end = {end}
+save = 2
+[sampler]
+method = "cmcd"
+steps = 0
+paths = 400
+{refine}
+"""
+
+
+def test_a_new_component_has_the_gram_row_of_the_candidate():
+    rng = np.random.default_rng(1)
+    sampler, *_ = case("dis", "ou", "mixture", d=7, rng=rng)
+    x, rho = candidate(sampler, REFINE, rng)
+    wider = add_component(sampler, x, rho, 0.05, 0.8)
+    prior, old = wider.mixtures["prior"], sampler.mixtures["prior"]
+    new = prior.mean[-1]
+    np.testing.assert_allclose(prior.mean[:-1] @ new, old.mean @ x)
+    np.testing.assert_allclose(wider.mixtures["target"].mean @ new, sampler.mixtures["target"].mean @ x)
+    assert new @ new == pytest.approx(x @ x + rho)
+    np.testing.assert_allclose(prior.weights, [*(0.95 * old.weights), 0.05])
+    assert np.exp(prior.log_var[-1]) == pytest.approx(0.8)
+    assert wider.directions == sampler.directions + 1
+    with pytest.raises(ValueError, match="not finite"):
+        add_component(sampler, x, np.nan, 0.05, 0.8)
+
+
+def test_no_direction_is_added_where_there_is_none():
+    rng = np.random.default_rng(1)
+    sampler, *_ = case("dis", "ou", "exact", d=2, rng=rng)
+    x, rho = candidate(sampler, REFINE, rng)
+    assert rho == 0
+    assert add_component(sampler, x, rho, 0.05, 0.8).directions == 2
+
+
+@pytest.mark.parametrize("source", ["prior", "mala"])
+def test_points_from_the_target_stay_a_sample_of_it(source):
+    """A prior that is the target: MALA must leave its law as it is, whatever its step."""
+    rng = np.random.default_rng(2)
+    sampler, *_ = case("dis", "ou", "exact", d=9, rng=rng)
+    target = sampler.mixtures["target"]
+    sampler = replace(sampler, mixtures=sampler.mixtures | {"prior": target})
+    x, rho = points(sampler, replace(REFINE, candidates=20_000, source=source), rng)
+    v, w = np.exp(target.log_var), target.weights
+    expected = {"rho": 7 * w @ v, "x": w @ target.mean[:, 0], "xx": w @ (v + target.mean[:, 0] ** 2)}
+    for name, values in {"rho": rho, "x": x[:, 0], "xx": x[:, 0] ** 2}.items():
+        # three numbers share the budget of the test
+        assert abs(values.mean() - expected[name]) < norm.isf(0.5e-6 / 3) * values.std() / np.sqrt(len(values)), name
+
+
+def test_mala_moves_points_of_another_prior_towards_the_target():
+    rng = np.random.default_rng(3)
+    sampler, *_ = case("dis", "ou", "exact", d=9, rng=rng)
+    gap = []
+    for source in ("prior", "mala"):
+        _, rho = points(sampler, replace(REFINE, candidates=4000, source=source), rng)
+        target = sampler.mixtures["target"]
+        gap.append(rho.mean() - 7 * target.weights @ np.exp(target.log_var))
+    assert abs(gap[1]) < 0.5 * abs(gap[0])
+
+
+def test_predicted_gain_is_the_slope_of_the_loss():
+    """D − D(ε) over ε for a small ε, against the prediction; both from paths, in standard errors over groups."""
+    rng = np.random.default_rng(4)
+    sampler, *_ = case("dis", "ou", "exact", d=6, steps=3, rng=rng)
+    x, rho, eps, paths = np.array([-1.5, 0.4]), 0.3, 1e-3, 3000
+    rows = []
+    for _ in range(32):
+        predicted = predicted_gain(sampler, x, rho, 0.7, paths, rng)
+        more, less = (add_component(sampler, x, rho, w, 0.7) for w in (eps, 1e-12))
+        noise = Noise.draw(more, paths, rng)
+        rows.append((predicted, (path_gradient(less, noise)[0] - path_gradient(more, noise)[0]) / eps))
+    difference = np.diff(np.array(rows), axis=1)[:, 0]
+    error = difference.std(ddof=1) / np.sqrt(len(rows))
+    # 32 groups: a t limit of 1e-6; the second derivative of D times ε is far below the error
+    assert abs(difference.mean()) < 6.0 * error
+    assert abs(np.mean(rows)) > 6.0 * error
+
+
+def test_rules():
+    rng = np.random.default_rng(5)
+    sampler, *_ = case("dis", "ou", "exact", d=6, steps=3, rng=rng)
+    learning = Learning(sampler, Noise.draw(sampler, 400, rng), {"prior": ("means",)})
+    x, rho = candidate(sampler, REFINE, rng)
+
+    def ask(rule, threshold):
+        return due(learning, replace(REFINE, rule=rule, threshold=threshold), x, rho, 1.0, rng)
+
+    assert ask("interval", 0.0)
+    assert learning.decrease(sampler) > 0
+    assert ask("stalled", 1e9)
+    assert not ask("stalled", 0.0)
+    assert ask("gain", 0.0) == (predicted_gain(sampler, x, rho, 1.0, 400, rng) > 0)
+    assert not ask("gain", 1e9)
+
+
+def test_refinement_finds_modes_that_one_start_of_the_same_size_misses():
+    grown = 'refine = {every = 5.0, until = 6, candidates = 200, source = "mala", variance = 1.0}'
+    text = THREE.format(K=1, v=4.0, init="means = [[0.5, 0.2]]", end=60.0, refine=grown)
+    found = flow.solve(Problem.parse(text))
+    assert found.sizes["component"] == 6
+    assert found.collapsed.item() == 0
+    assert found.w.values[0, 0].tolist() == [1.0, *[0.0] * 5]
+    assert np.isnan(found.s.values[0, 0, 1:]).all()
+    # control: six components that start together on one mode stay there
+    start = "means = [[4.0], [4.1], [3.9], [4.0, 0.1], [4.0, -0.1], [4.1, 0.1]]"
+    fixed = flow.solve(Problem.parse(THREE.format(K=6, v=1.0, init=start, end=60.0, refine="")))
+    assert fixed.collapsed.item() == 1
+
+
+@pytest.mark.parametrize(
+    ("refine", "message"),
+    [
+        ("refine = {}", "sampler.refine.until: missing; must be an integer >= 1"),
+        (
+            "refine = {until = 1, rule = 'never'}",
+            'sampler.refine.rule: is "never"; allowed: "interval", "stalled"',
+        ),
+        ("refine = {until = 1}", "sampler.refine.until: is 1; must be >= family.components = 2"),
+        ("refine = {until = 4, every = 0}", "sampler.refine.every: is 0; must be a number > 0"),
+        ("refine = {until = 4, candidates = 0}", "sampler.refine.candidates: is 0; must be an integer >= 1"),
+        ("refine = {until = 4, weight = 1.0}", "sampler.refine.weight: is 1; must be a number > 0 and < 1"),
+        ("refine = {until = 4, evry = 1}", 'sampler.refine.evry: unknown key; did you mean "every"?'),
+    ],
+)
+def test_refused(refine, message):
+    text = THREE.format(K=2, v=1.0, init="scale = 0.1", end=1.0, refine=refine)
+    with pytest.raises(ProblemError) as refused:
+        Problem.parse(text, "p.toml")
+    assert str(refused.value).startswith(f"p.toml: {message}")

@@ -1,0 +1,153 @@
+"""Problem files with a [sampler]: what they mean, what they may not say, and what `solve` makes of them."""
+
+import re
+
+import numpy as np
+import pytest
+
+from solvers import flow
+from solvers.__main__ import app
+from solvers.arrays import BackendError
+from solvers.problem import Problem, ProblemError
+from solvers.results import open as open_result
+from solvers.sampler.evaluate import QUANTITIES
+
+BASE = """
+dimension = {d}
+[target]
+separation = {R}
+[family]
+components = 2
+learn = {learn}
+[init]
+means = [[0.9, 0.1], [-0.8, 0.2]]
+[time]
+end = {end}
+save = {save}
+[sampler]
+{sampler}
+"""
+
+
+def problem(sampler, *, d=20, R=1.0, learn='["means", "weights"]', end=0.0, save="[0.0]"):
+    return Problem.parse(BASE.format(d=d, R=R, learn=learn, end=end, save=save, sampler=sampler), "p.toml")
+
+
+def test_defaults():
+    options = problem("").sampler
+    assert (options.method, options.reference, options.control) == ("dis", "ou", "none")
+    assert (options.steps, options.horizon, options.paths, options.learn) == (32, 1.5, 4096, ())
+    assert problem('method = "cmcd"').sampler.reference == "annealed"
+    assert problem('control = "mixture"').sampler.learn == ("means", "weights")
+    assert problem('control = "mixture"\nlearn = ["variances"]').sampler.learn == ("variances",)
+
+
+REFUSED = [
+    ("horizon = 0", "sampler.horizon: is 0; must be a number > 0"),
+    ("horizon = -1.0", "sampler.horizon: is -1; must be a number > 0"),
+    ("horizon = nan", "sampler.horizon: is nan; must be a number > 0"),
+    ("steps = -1", "sampler.steps: is -1; must be an integer >= 0"),
+    ('steps = 0\ncontrol = "exact"', 'sampler.steps: is 0; must be >= 1 with control = "exact"'),
+    ("paths = 1", "sampler.paths: is 1; must be an integer >= 2"),
+    ('method = "dsi"', 'sampler.method: is "dsi"; allowed: "dis", "mcd", "cmcd", "dbs"'),
+    ('refernce = "ou"', 'sampler.refernce: unknown key; did you mean "reference"?'),
+    ('reference = "annealed"', 'sampler.reference: is "annealed"; with method = "dis" allowed: "ou", "prior"'),
+    ('method = "mcd"\ncontrol = "exact"', 'sampler.control: is "exact"; known for method = "dis" with reference'),
+    ('learn = ["means"]', 'sampler.learn: is ["means"]; a control to learn needs control = "mixture"'),
+    (
+        'control = "mixture"\nlearn = ["mean"]',
+        'sampler.learn: one entry is "mean"; allowed: "means", "weights", "variances"',
+    ),
+    (
+        "steps = 1\nhorizon = 2.0",
+        "sampler.steps: is 1; the step horizon / steps is 2, must be < 2, twice the least variance",
+    ),
+    (
+        'method = "mcd"\nreference = "prior"\nsteps = 2\nhorizon = 4.0',
+        "sampler.steps: is 2; the step horizon / steps is 2, must be < 2, twice the least variance of the prior",
+    ),
+]
+
+
+@pytest.mark.parametrize(("sampler", "message"), REFUSED, ids=lambda v: v.splitlines()[-1])
+def test_refused(sampler, message):
+    with pytest.raises(ProblemError, match="^p.toml: " + re.escape(message)):
+        problem(sampler)
+
+
+def test_a_finite_batch_and_a_sampler_do_not_go_together():
+    text = BASE.format(d=5, R=1.0, learn="[]", end=0.0, save="[0.0]", sampler="steps = 2")
+    with pytest.raises(ProblemError, match="leave one of them out"):
+        Problem.parse(text + "[flow]\nbatch = {size = 10, step = 0.1}\n", "p.toml")
+
+
+def test_evaluation_without_learning():
+    ds = flow.solve(problem('control = "exact"\nsteps = 16\nhorizon = 1.0\npaths = 500', learn="[]"))
+    for name in (*QUANTITIES, "objective"):
+        assert ds[name].dims == ds[f"{name}_se"].dims == ("sample", "time")
+        assert np.isfinite(ds[name].values).all()
+        assert (ds[f"{name}_se"].values > 0).all()
+        assert ds[name].attrs["units"]
+    assert ds.mode_mass_se.dims == ds.mode_mass.dims
+    np.testing.assert_allclose(ds.mode_mass.sum("mode"), 1)
+    np.testing.assert_array_equal(ds.objective, -ds.elbo)
+    assert "quadrature_error" not in ds
+    assert ds.elbo < 0 < ds.eubo
+
+
+def test_one_seed_one_result():
+    text = 'method = "cmcd"\nsteps = 4\nhorizon = 0.4\npaths = 200'
+    one, two = (flow.solve(problem(text, end=0.2, save="2")) for _ in range(2))
+    assert one.identical(two)
+
+
+def test_learning_along_time():
+    ds = flow.solve(problem('control = "exact"\nsteps = 8\nhorizon = 0.5\npaths = 1000', R=2.5, end=3.0, save="3"))
+    assert ds.status.item() == 0
+    objective, error = ds.objective.values[0], ds.objective_se.values[0]
+    assert objective[0] - objective[-1] > 6 * np.hypot(error[0], error[-1])
+    assert not np.allclose(ds.w.values[0, 0], ds.w.values[0, -1])
+
+
+def test_cost_is_that_of_the_reduced_chain():
+    """d = 10⁹ is a problem like any other, and nothing in it has d entries."""
+    ds = flow.solve(problem('control = "exact"\nsteps = 64\npaths = 100', d=10**9, learn="[]"))
+    assert np.isfinite(ds.elbo.item())
+    assert ds.ess.item() < 1e-10  # one more place where 10⁹ directions show: every one of them costs a little
+
+
+def test_no_steps_is_the_closed_flow():
+    """Quadrature, not paths: s, m, w are those of the gradient flow to the tolerances."""
+    text = "steps = 0\npaths = 400"
+    sampled = flow.solve(problem(text, end=3.0, save="4"), rtol=1e-8, atol=1e-10)
+    flowing = BASE.format(d=20, R=1.0, learn='["means", "weights"]', end=3.0, save="4", sampler="").split("[sampler]")[
+        0
+    ]
+    closed = flow.solve(Problem.parse(flowing), rtol=1e-8, atol=1e-10)
+    # 1e-5 is the sampler's own floor for tolerances
+    for name in ("s", "m", "w"):
+        np.testing.assert_allclose(sampled[name], closed[name], atol=1e-4)
+    assert abs(sampled.objective.values - closed.objective.values).max() < 6 * sampled.objective_se.values.max()
+
+
+def test_doors(tmp_path, capsys):
+    from typer.testing import CliRunner
+
+    path = tmp_path / "p.toml"
+    path.write_text(
+        BASE.format(d=5, R=1.0, learn="[]", end=0.0, save="[0.0]", sampler="steps = 2\nhorizon = 0.2\npaths = 50")
+    )
+    out = tmp_path / "run.nc"
+    done = CliRunner().invoke(app, ["solve", str(path), "--out", str(out), "--quiet"])
+    assert done.exit_code == 0, done.output
+    assert "elbo_se" in open_result(out)
+    for word in ("simulate", "compare"):
+        refused = CliRunner().invoke(app, [word, str(path), "--out", str(tmp_path / "no"), "--quiet"])
+        assert refused.exit_code == 2
+        assert "only `solve` takes a sampler" in refused.output
+        assert not (tmp_path / "no").exists()
+
+
+def test_other_backends_are_refused():
+    with pytest.raises(BackendError, match="allowed: numpy"):
+        flow.solve(problem("steps = 2\nhorizon = 0.2"), backend="numba")

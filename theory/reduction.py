@@ -1,0 +1,263 @@
+"""From kernels in R^d to the programs of the reduced chain: score, noise, start, step and weight, step by step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache, cached_property
+from typing import Any
+
+import numpy as np
+from sympy import Expr, Function, Indexed, IndexedBase, Symbol, dsolve, exp, expand, log, pi, sqrt
+
+from theory.derivation import Step
+from theory.expectations import Gradient
+from theory.frames import BACK, NEW, NOISE, PULL, coordinate, decompose, dot, foreign, orthogonal
+from theory.mixtures import DIMENSION, LogDensity, Mixture, Responsibility
+from theory.programs import SIZES, Assign, LogSumExpOf, Program, array, logarithms
+from theory.rules import LOG_SUM_EXP, Rule, linearity
+from theory.sums import Sigma, index
+from theory.vectors import POINT, Dot
+from theory.witness import Witness, residual
+
+__all__ = ["Isotropic", "PathStep", "PathWitness", "noise_law", "programs", "score_in_span"]
+
+k, b = index("k"), index("b")
+K, R = SIZES["k"], SIZES["b"]
+V = IndexedBase("v", real=True, positive=True)
+
+
+class Isotropic(Mixture):
+    """Σ_k w_k N(μ_k, v_k I): a variance for every component."""
+
+    def __new__(cls, *arguments: Any) -> Any:
+        return Mixture.__new__(cls, *(arguments or ("q", "K", "w", "mu", "v", "r")))
+
+    def logit(self, k: Any) -> Expr:
+        r = POINT - self.mean(k)
+        return log(self.weight(k)) - DIMENSION * log(2 * pi * V[k]) / 2 - Dot(r, r) / (2 * V[k])
+
+
+@dataclass(frozen=True)
+class PathWitness(Witness):
+    """A random point of R^5 with means in a plane: x, ξ, a step from x to x', and all of their coordinates."""
+
+    frame: Any = None
+
+    def logits(self, mixture: Mixture) -> Any:
+        assert self.x is not None
+        v, d = self.table("v"), self.x.shape[1]
+        square = np.sum((self.x[:, None, :] - self.means["mu"]) ** 2, axis=-1)
+        return np.log(self.weights["w"]) - 0.5 * d * np.log(2 * np.pi * v) - 0.5 * square / v
+
+    def table(self, name: str) -> Any:
+        assert self.x is not None
+        tables = {"x": self.x[0] @ self.frame, "v": np.array([0.6, 1.1, 1.9]), "mean": self.means["mu"] @ self.frame}
+        names = {"x_new": "new", "xi": "xi", "pull_f": "pull", "pull_b": "back"}
+        if name in tables:
+            return tables[name]
+        return (self.means[names[name]] @ self.frame)[0]
+
+
+@cache
+def path_witness(d: int = 5) -> PathWitness:
+    """The point at which the steps are checked; the numbers themselves mean nothing."""
+    rng = np.random.default_rng(20250300 + d)
+    frame = np.linalg.qr(rng.standard_normal((d, 2)))[0]
+    x, xi = rng.standard_normal((2, d))
+    pull, back = frame @ rng.standard_normal(2), frame @ rng.standard_normal(2)
+    eta, shrink, shrink_b = 0.17, -0.7, 0.4
+    new = x + eta * (shrink * x + pull) + np.sqrt(2 * eta) * xi
+    x_, xi_, new_ = (y - frame @ (frame.T @ y) for y in (x, xi, new))
+    rho = x_ @ x_
+    xi1 = x_ @ xi_ / np.sqrt(rho)
+    symbols = {
+        "d": d, "K": 3, "R": 2, "eta": eta, "shrink_f": shrink, "shrink_b": shrink_b, "rho": rho, "root": np.sqrt(rho),
+        "xi1": xi1, "chi2": xi_ @ xi_ - xi1**2, "rho_new": new_ @ new_, "overlap": x_ @ new_,
+    }  # fmt: skip
+    vectors = {"new": new[None], "xi": xi[None], "pull": pull[None], "back": back[None]}
+    # Free indices that do not number components run over the rows of nu: here the two coordinates in the span.
+    means = {"mu": rng.standard_normal((3, 2)) @ frame.T, "nu": np.zeros((2, d)), **vectors}
+    return PathWitness(means, {"w": np.array([0.2, 0.5, 0.3])}, symbols, x=x[None], frame=frame)
+
+
+@dataclass(frozen=True)
+class PathStep(Step):
+    """A step whose witness is a random point of R^5 and a random step from it."""
+
+    @cached_property
+    def witness(self) -> float:
+        return residual(self.before, self.after, path_witness())
+
+
+def _same(expr: Expr) -> Expr:
+    return expr
+
+
+#: Steps taken by the functions below; a rule that is no rewriting of a tree carries its statement only.
+SPLIT = Rule(
+    "Orthogonal split",
+    r"u\cdot v=\textstyle\sum_b u_bv_b+u_\perp\cdot v_\perp,\ |x_\perp|^2=\varrho,\ \mu_{k\perp}=0,\ "
+    r"\xi_\perp=\xi_1x_\perp/\sqrt\varrho+\zeta,\ x_\perp\cdot\zeta=0,\ |\zeta|^2\sim\chi^2_{d-r-1}",
+    _same,
+)
+KERNELS = Rule("Forward kernel", r"x'-x-\eta h=\sqrt{2\eta}\,\xi", _same)
+COLLECT = Rule("Span", r"\text{every term is a multiple of }x\text{ or of a mean}", _same)
+
+
+def score_in_span(mixture: Mixture | None, steps: list[Step]) -> tuple[tuple[Expr, Expr], Expr, set[str]]:
+    """a(x) and the combination of means with ∇log m = a(x) x + Σ_k c_k μ_k; the logit; names of what is missing."""
+    q = Isotropic() if mixture is None else mixture
+    gradient = Gradient(LogDensity(q), POINT)
+    opened = LOG_SUM_EXP.apply(gradient)
+    steps.append(PathStep(r"\nabla\log q", LOG_SUM_EXP, gradient, opened))
+    a, span, missing = decompose(linearity(opened))
+    steps.append(PathStep(r"\nabla\log q", COLLECT, opened, a * POINT + span))
+    return (a, span), q.logit(k), missing | foreign(q.logit(k))
+
+
+def noise_law() -> tuple[Expr, Expr]:
+    """Mean and variance at noise time τ of x with mean m and variance v at 0, dx = −x dτ + √2 dW; decay = e^{−τ}.
+
+    Itô: dm/dτ = −m and dv/dτ = −2v + 2.
+    """
+    tau, decay = Symbol("tau", positive=True), Symbol("decay", positive=True)
+    m, v = Symbol("m", real=True), Symbol("v", positive=True)
+    solved = []
+    f: Any = Function("f")
+    for start, drift in ((m, -f(tau)), (v, 2 - 2 * f(tau))):
+        solution = dsolve(f(tau).diff(tau) - drift, f(tau), ics={f(0): start}).rhs
+        solved.append(expand(solution).replace(exp, lambda a: decay ** (-a / tau)))
+    return solved[0], solved[1]
+
+
+def programs(score: tuple[Expr, Expr], logit: Expr, eta: Symbol, steps: list[Step]) -> tuple[Program, ...]:
+    """start, noise, score, step and weight of the reduced chain."""
+    return (_start(), _noise(), _score(score, logit, steps), *_step_and_weight(eta, steps))
+
+
+def _start() -> Program:
+    spread = array("spread")
+    x0 = PULL + spread * NOISE
+    body = (
+        Assign("spread", (), exp(array("log_v") / 2)),
+        Assign("x", (b,), coordinate(x0, b)),
+        Assign("rho", (), orthogonal(x0, x0)),
+    )
+    constants = {"xi": (b,), "xi1": (), "chi2": ()}
+    return Program(
+        "start",
+        "x_0 = μ + √v ξ",
+        {"pull_f": (b,), "log_v": ()},
+        constants,
+        body,
+        ("x", "rho"),
+        {body[0].value: array("spread")},
+    )
+
+
+def _noise() -> Program:
+    mean, variance = noise_law()
+    m, v = Symbol("m", real=True), Symbol("v", positive=True)
+    body = (
+        Assign("mean_t", (k, b), mean.xreplace({m: array("mean", k, b)})),
+        Assign("var_t", (k,), variance.xreplace({v: exp(array("log_var", k))})),
+        Assign("log_var_t", (k,), log(array("var_t", k))),
+    )
+    meaning = "a mixture after OU noise for a time τ, decay = e^{-τ}"
+    inputs = {"mean": (k, b), "log_var": (k,)}
+    return Program("noise", meaning, inputs, {"decay": ()}, body, ("mean_t", "log_var_t"))
+
+
+def _score(score: tuple[Expr, Expr], logit: Expr, steps: list[Step]) -> Program:
+    a, span = score
+    delta = POINT - Isotropic().mean(k)
+    square = dot(delta, delta)
+    steps.append(PathStep(r"|x-\mu_k|^2", SPLIT, Dot(delta, delta), square))
+    # The logit contains |x − μ_k|² multiplied out; what is left beside it must be free of x.
+    rest = expand(logit + Dot(delta, delta) / (2 * V[k]))
+    assert not rest.atoms(Dot), rest
+    names = {Isotropic().weight(k): array("log_w", k), V[k]: array("log_var", k)}
+    value = logarithms(rest.xreplace({log(2 * pi * V[k]): log(2 * pi) + log(V[k])}), names) - array("quad", k) / (
+        2 * array("var", k)
+    )
+
+    def named(expr: Expr) -> Expr:
+        """Responsibilities and variances as arrays."""
+        expr = expr.replace(lambda e: isinstance(e, Responsibility), lambda e: array("resp", e.args[1]))
+        return expr.replace(lambda e: isinstance(e, Indexed) and e.base == V, lambda e: array("var", *e.indices))
+
+    body = (
+        Assign("var", (k,), exp(array("log_var", k))),
+        Assign("diff", (k, b), coordinate(delta, b)),
+        Assign("quad", (k,), square.xreplace({coordinate(delta, b): array("diff", k, b)})),
+        Assign("logit", (k,), value),
+        Assign("lse", (), LogSumExpOf(array("logit", k))),
+        Assign("resp", (k,), exp(array("logit", k) - array("lse"))),
+        Assign("shrink", (), named(a)),
+        Assign("pull", (b,), named(coordinate(span, b))),
+    )
+    inputs = {"x": (b,), "rho": (), "mean": (k, b), "log_var": (k,), "log_w": (k,)}
+    known = {assign.value: assign.variable for assign in body if assign.name in ("resp", "var")}
+    meaning = "log-density of a mixture, and its score a(x) x + pull"
+    return Program("score", meaning, inputs, {"d": ()}, body, ("lse", "shrink", "pull"), known)
+
+
+def _step_and_weight(eta: Symbol, steps: list[Step]) -> tuple[Program, Program]:
+    shrink_f, shrink_b, grow, gain = (array(name) for name in ("shrink_f", "shrink_b", "grow", "gain"))
+    h = shrink_f * POINT + PULL
+    new = expand(POINT + eta * h + sqrt(2 * eta) * NOISE)
+    steps.append(PathStep("x'_b", SPLIT, coordinate(NEW, b), coordinate(new, b)))
+    steps.append(PathStep("|x'|^2", SPLIT, Dot(new, new), dot(new, new)))
+    steps.append(PathStep(r"x\cdot x'", SPLIT, Dot(POINT, new), dot(POINT, new)))
+
+    # Along x_⊥ and across it: the same |x'_⊥|² and x_⊥·x'_⊥ as sums of squares, which rounding cannot make negative.
+    along_x = expand(new).coeff(POINT) * array("root") + new.coeff(NOISE) * array("xi1")
+    rho_new, overlap = array("along") ** 2 + new.coeff(NOISE) ** 2 * array("chi2"), array("root") * array("along")
+    for square, product in ((rho_new, orthogonal(new, new)), (overlap, orthogonal(POINT, new))):
+        assert expand(square.subs(array("along"), along_x) - product.subs(array("rho"), array("root") ** 2)) == 0
+
+    def in_terms_of(expr: Expr, shrink: Expr, factor: Expr) -> Expr:
+        """1 + η a as one symbol."""
+        return expand(expand(expr).subs(shrink, (factor - 1) / eta))
+
+    step = Program(
+        "step",
+        "x' = x + η h + √(2η) ξ: x_∥', ϱ' and x_⊥·x_⊥'",
+        {"x": (b,), "rho": (), "shrink_f": (), "pull_f": (b,)},
+        {"xi": (b,), "xi1": (), "chi2": (), "eta": ()},
+        (
+            Assign("grow", (), 1 + eta * shrink_f),
+            Assign("root", (), sqrt(array("rho"))),
+            Assign("x_new", (b,), in_terms_of(coordinate(new, b), shrink_f, grow)),
+            Assign("along", (), in_terms_of(along_x, shrink_f, grow)),
+            Assign("rho_new", (), rho_new),
+            Assign("overlap", (), overlap),
+        ),
+        ("x_new", "rho_new", "overlap"),
+        {1 / sqrt(array("rho")): 1 / array("root")},
+    )
+    residue = POINT - NEW - eta * (shrink_b * NEW + BACK)
+    forward = NEW - POINT - eta * h
+    # The normalisers (4πη)^{-d/2} of the two kernels are equal and cancel.
+    before = -Dot(residue, residue) / (4 * eta) + Dot(forward, forward) / (4 * eta)
+    middle = -Dot(residue, residue) / (4 * eta) + Dot(NOISE, NOISE) / 2
+    residue_square, noise_square = dot(residue, residue), dot(NOISE, NOISE)
+    after = -residue_square / (4 * eta) + noise_square / 2
+    steps.append(PathStep(r"\Delta\log W", KERNELS, before, middle))
+    steps.append(PathStep(r"\Delta\log W", SPLIT, middle, after))
+    whole = in_terms_of(orthogonal(residue, residue), shrink_b, gain)
+    squares = Sigma(array("back", b) ** 2, (b, 1, R)) + array("left")
+    weight = Program(
+        "weight",
+        "log B(x|x') - log F(x'|x), the backward drift taken at x'",
+        {"x": (b,), "rho": (), "x_new": (b,), "rho_new": (), "overlap": (), "shrink_b": (), "pull_b": (b,)},
+        {"xi": (b,), "xi1": (), "chi2": (), "eta": ()},
+        (
+            Assign("gain", (), 1 + eta * shrink_b),
+            Assign("back", (b,), in_terms_of(coordinate(residue, b), shrink_b, gain)),
+            Assign("left", (), whole),
+            Assign("increment", (), -squares / (4 * eta) + noise_square / 2),
+        ),
+        ("increment",),
+    )
+    return step, weight
