@@ -17,10 +17,8 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
-from solvers._problem_values import (
-    LARGEST_INTEGER,
-    show,
-)
+from solvers._flow_section import BatchSection, FlowSection
+from solvers._problem_values import LARGEST_INTEGER, show
 from solvers._problem_values import Section as _Section
 from solvers._problem_values import choice as _choice
 from solvers._problem_values import integer as _integer
@@ -111,16 +109,6 @@ def _learn(value: object) -> list[str]:
     return [name for name in LEARNABLE if name in value]
 
 
-def _temperature(value: object) -> float | tuple[float, float]:
-    allowed = "a number > 0, or a schedule such as {start = 4.0, rate = 0.05} with start > 0 and rate >= 0"
-    if isinstance(value, dict):
-        start, rate = value.get("start", 0), value.get("rate", -1)
-        if len(value) != 2 or not (_is_number(start) and _is_number(rate) and start > 0 <= rate):
-            raise _refuse(f"is {show(value)}; must be {allowed}")
-        return float(start), float(rate)
-    return _number(allowed, lambda x: x > 0)(value)
-
-
 def _save(value: object) -> int | list[float]:
     if not isinstance(value, list):
         if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MOST_TIMES:
@@ -139,7 +127,6 @@ _Weights = Annotated[list[float], BeforeValidator(_weights)]
 _Variances = Annotated[float | list[float], BeforeValidator(_variances)]
 _Rows = Annotated[list[list[float]], BeforeValidator(_rows)]
 _Gram = Annotated[list[list[float]], BeforeValidator(_gram)]
-_Positive = Annotated[float, BeforeValidator(_number("a number > 0", lambda x: x > 0))]
 _NonNegative = Annotated[float, BeforeValidator(_number("a number >= 0", lambda x: x >= 0))]
 
 
@@ -161,19 +148,6 @@ class FamilySection(_Section):
     weights: _Weights | None = None
     variances: _Variances = 1.0
     learn: Annotated[list[str], BeforeValidator(_learn)] = Field(default=["means"])
-
-
-class BatchSection(_Section):
-    size: Annotated[int, BeforeValidator(_integer(1, 2**32 - 1))] = Field(description="an integer >= 1")
-    step: _Positive = Field(description="a number > 0")
-
-
-class FlowSection(_Section):
-    objective: Annotated[str, BeforeValidator(_choice(("reverse-kl", "forward-kl")))] = "reverse-kl"
-    weights: Annotated[str, BeforeValidator(_choice(("softmax", "fisher-rao")))] = "softmax"
-    metric: Annotated[str, BeforeValidator(_choice(("euclidean", "wasserstein")))] = "euclidean"
-    temperature: Annotated[float | tuple[float, float], BeforeValidator(_temperature)] = 1.0
-    batch: BatchSection | None = None
 
 
 class StartOverlaps(_Section):

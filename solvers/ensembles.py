@@ -16,7 +16,7 @@ from solvers.problem import Problem, Schedule
 from solvers.span import Span
 from solvers.starts import Starts
 
-__all__ = ["parameters", "paths", "possible", "rest", "to_rest"]
+__all__ = ["build", "driven", "parameters", "paths", "possible", "rest", "to_rest"]
 
 if TYPE_CHECKING:
     from solvers.compiled import CompiledSystem
@@ -31,7 +31,37 @@ RANK_CUT = 1e-10
 
 def possible(problem: Problem) -> bool:
     """Whether `paths` can do the problem."""
-    return max(problem.family.components, len(problem.target.weights)) <= LARGEST
+    return _obstacle(problem) is None
+
+
+def build(problem: Problem, space: Span) -> CompiledSystem:
+    """The compiled system of a problem in a span.
+
+    Raises  BackendError, naming what is not compiled, where `possible` says no; ProblemError if no equations are
+    derived for the problem.
+    """
+    if obstacle := _obstacle(problem):
+        raise BackendError(f"numba: {obstacle}")
+    sizes = problem.family.components, len(problem.target.weights)
+    return compiled.build(systems.read_compiled(problem), *sizes, space.directions)
+
+
+def _obstacle(problem: Problem) -> str | None:
+    """What a compiled system cannot do in a problem, and what can."""
+    flow, K, L = problem.flow, problem.family.components, len(problem.target.weights)
+    if max(K, L) > LARGEST:
+        return f"{K} components and {L} modes; allowed: at most {LARGEST} of each, or numpy"
+    if systems.own_variances(problem):
+        return "variances that differ or are learned are not compiled; allowed: numpy"
+    if flow.batch is not None or flow.objective == "forward-kl":
+        what = "flow.batch" if flow.batch else f'flow.objective = "{flow.objective}"'
+        return f"{what} needs expectations of pairs, which are not compiled; allowed: numpy, cupy"
+    return None
+
+
+def driven(problem: Problem) -> list[float]:
+    """States that follow from time alone, at its start: β, where the target is tempered. They come last."""
+    return [problem.flow.beta(0.0)] if problem.flow.temperature != 1 else []
 
 
 def paths(
@@ -47,7 +77,8 @@ def paths(
 
     What is integrated are coordinates of the mean vectors in their span with the modes, R ≤ K + rank(c) of them, θ and,
     where the target is tempered, β; the overlaps are those of these vectors. Rows that failed hold nan.
-    Raises  BackendError for more than LARGEST components or modes, and for equations with expectations of pairs.
+    Raises  BackendError for more than LARGEST components or modes, variances that differ or are learned, and equations
+    with expectations of pairs: the forward KL and finite batches.
     """
     return _paths(problem, starts, rtol, atol, threads, progress, stop=False)[0]
 
@@ -75,14 +106,12 @@ def _paths(
     progress: Callable[[float], None] | None,
     stop: bool,
 ) -> tuple[tuple[Array, Array, Array, NDArray[np.int8]], tuple[Array, CompiledSystem, Array]]:
-    K, L = problem.family.components, len(problem.target.weights)
-    if not possible(problem):
-        raise BackendError(f"numba: {K} components and {L} modes; allowed: at most {LARGEST} of each, or numpy")
+    K = problem.family.components
     s, m, theta = starts
     space = Span.of(problem, s, m)
-    system = compiled.build(systems.read_compiled(problem), K, L, space.directions)
-    driven = [np.full((len(s), 1), problem.flow.beta(0.0))] if problem.flow.temperature != 1 else []
-    y0 = np.concatenate([space.coordinates(s, m).reshape(len(s), -1), theta, *driven], axis=1)
+    system = build(problem, space)
+    at_start = np.tile(driven(problem), (len(s), 1))
+    y0 = np.concatenate([space.coordinates(s, m).reshape(len(s), -1), theta, at_start], axis=1)
     p, times = parameters(problem, space), problem.time.times
     found = compiled.ensemble(
         system,
@@ -113,15 +142,19 @@ def rest(
         modes and a constant in θ. nan where the state is at no equilibrium.
     """
     learn, K = problem.family.learn, problem.family.components
-    moving = np.repeat(["means" in learn, "weights" in learn], [system.size - K, K])
+    others = len(driven(problem))
+    kinds = ["means" in learn, "weights" in learn, False]
+    moving = np.repeat(kinds, [system.size - K - others, K, others])
     known = np.asarray(np.isfinite(y).all(-1))
     y = y[known]
     velocity, slope = system.derivatives(y, p)
+    # While a schedule runs nothing is at rest, though β itself has no eigenvalue among those of the flow.
+    running = np.abs(velocity[:, system.size - others :]).max(-1, initial=0.0) > NEAR * atol
     velocity, slope = velocity[:, moving], slope[:, moving][:, :, moving]
     newton = (np.linalg.pinv(slope, rcond=RANK_CUT) @ velocity[..., None])[..., 0]
     tolerance = atol + rtol * np.abs(y[:, moving])
     # Where the Jacobian is singular, nothing must move either.
-    near = (np.maximum(np.abs(newton), np.abs(velocity)) <= NEAR * tolerance).all(-1)
+    near = (np.maximum(np.abs(newton), np.abs(velocity)) <= NEAR * tolerance).all(-1) & ~running
     equilibrium = np.where(known, 0, -1).astype(np.int8)
     equilibrium[np.flatnonzero(known)[near]] = 1
     spectrum = np.full((len(known), int(moving.sum())), np.nan)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +10,10 @@ from typing import NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from solvers._flow_section import Batch, Flow, Schedule, flow_options
 from solvers._gram import NotGram, factor
 from solvers._problem_schema import (
     FamilySection,
-    FlowSection,
     InitSection,
     ProblemError,
     ProblemFile,
@@ -68,43 +67,6 @@ class Family:
     weights: Array
     variances: Array
     learn: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Descent by steps: `size` fresh samples of each component behind each of them, `step` the learning rate."""
-
-    size: int
-    step: float
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """A temperature that decays to 1: T(t) = 1 + (start − 1) e^(−rate t)."""
-
-    start: float
-    rate: float
-
-
-@dataclass(frozen=True)
-class Flow:
-    """objective: "reverse-kl", "forward-kl". weights: "softmax", "fisher-rao". metric: "euclidean", "wasserstein".
-
-    temperature: T of the target p^(1/T), constant or a schedule. batch: None for the flow itself, in continuous time
-    and without noise.
-    """
-
-    objective: str
-    weights: str
-    metric: str
-    temperature: float | Schedule
-    batch: Batch | None = None
-
-    def beta(self, time: float) -> float:
-        """Inverse temperature."""
-        if isinstance(self.temperature, Schedule):
-            return 1 / (1 + (self.temperature.start - 1) * math.exp(-self.temperature.rate * time))
-        return 1 / self.temperature
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,7 +150,7 @@ class Problem:
             dimension=file.dimension,
             target=target,
             family=family,
-            flow=_flow(file.flow),
+            flow=flow_options(file.flow),
             init=builder.init(file.init, family.components, target, given_overlaps=file.target.overlaps is not None),
             time=builder.time(file.time),
             sampler=builder.sampler(file, family, target),
@@ -323,13 +285,6 @@ class _Builder:
         if (rank := vectors.shape[1]) > self.dimension:
             self.fail(key, f"{context}has rank {rank}, must be at most dimension = {self.dimension}")
         return vectors
-
-
-def _flow(section: FlowSection) -> Flow:
-    batch = None if section.batch is None else Batch(section.batch.size, section.batch.step)
-    given = section.temperature
-    temperature = Schedule(*given) if isinstance(given, tuple) else given
-    return Flow(section.objective, section.weights, section.metric, temperature, batch)
 
 
 def _fixed(array: Array) -> Array:

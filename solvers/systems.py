@@ -28,6 +28,7 @@ __all__ = [
     "for_problem",
     "has_variances",
     "load",
+    "name",
     "own_variances",
     "parameters",
     "read",
@@ -56,7 +57,7 @@ def read(name: str) -> str:
 
 def read_compiled(problem: Problem) -> str:
     """Text for numba of the generated system behind a problem."""
-    return (GENERATED / f"{_name(problem)}.numba").read_text(encoding="utf-8")
+    return (GENERATED / f"{name(problem)}.numba").read_text(encoding="utf-8")
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,8 @@ def derived() -> dict[Kind, str]:
     return found
 
 
-def _name(problem: Problem) -> str:
+def name(problem: Problem) -> str:
+    """Name of the generated system behind a problem. Raises ProblemError if there is none."""
     flow = problem.flow
     extra = {"beta", "step", "size"} if flow.batch else {"beta"} if flow.temperature != 1 else set()
     own = "own" if own_variances(problem) else ""
@@ -147,7 +149,7 @@ def for_problem(problem: Problem, *, drop: str | None = None) -> ModuleType:
     With a variance for each component (VARIANCES = "own") v is (..., K), u (L,), and velocity has d log v/dt too.
     Raises  ProblemError if no equations are derived for the problem's [flow]; TermError.
     """
-    return load(read(_name(problem)), drop=drop)
+    return load(read(name(problem)), drop=drop)
 
 
 def expectations(module: ModuleType) -> Callable[..., tuple[Any, ...]]:

@@ -121,7 +121,7 @@ def close(velocities: Velocities) -> ClosedSystem:
 def _noise(velocities: Velocities, derivation: Derivation) -> dict[str, Expr]:
     """The second moment of one step of stochastic gradient descent, E[ĝ_k·ĝ_i], ĝ_k an estimate of μ̇_k.
 
-    ĝ_k is a mean over `size` fresh samples of component k: E[ĝ_k·ĝ_i] = μ̇_k·μ̇_i + δ_ki H_k/size.
+    ĝ_k is a mean over `size` fresh samples of component k: E[ĝ_k·ĝ_i] = μ̇_k·μ̇_i + δ_ki Ξ_k/size.
     """
     q = velocities.objective.q
     k, i = q.indices(3)[0], q.indices(3)[2]
@@ -129,7 +129,7 @@ def _noise(velocities: Velocities, derivation: Derivation) -> dict[str, Expr]:
     product = derivation.run(r"\dot\mu_k\cdot\dot\mu_i", Dot(Mean("dmu", k), other), (PRODUCTS,))
     square = derivation.run("E_k|g|^2", velocities.square, (GRAM, rules.ORDER_OF_SUMS))
     Q, V = (IndexedBase(name, real=True) for name in "QV")
-    return {"V": product, "Q": square, "H": (velocities.mobility * q.weight(k)) ** 2 * Q[k] - V[k, k]}
+    return {"V": product, "Q": square, "Xi": (velocities.mobility * q.weight(k)) ** 2 * Q[k] - V[k, k]}
 
 
 def _pattern(node: Expectation) -> tuple[Pattern, tuple[Expr, ...]] | None:

@@ -182,7 +182,7 @@ class ConcreteSystem:
         k, _, i = self.system.q.indices(3)
         (l,) = self.system.p.indices(1)
         parts = {"gamma": ((k, i), self.system.gamma), "dm": ((k, l), self.system.equations["m"])}
-        letters = {"V": (k, i), "Q": (k,), "H": (k,)}
+        letters = {"V": (k, i), "Q": (k,), "Xi": (k,)}
         parts |= {part: (letters[part], value) for part, value in self.system.noise.items()}
         if name in parts:
             return self.write_out(parts[name][1], dict(zip(parts[name][0], indices, strict=True)))

@@ -43,7 +43,7 @@ class ClosedSystem:
     equations: right-hand sides of m_kl and, if weights are learned, θ_k. observables: objective (nats) and mode_mass
     (π̂_l). steps: how all of it was derived. driven: parameters that may follow a schedule, and their dX/dt.
     noise: empty, or V_ki = μ̇_k·μ̇_i (in terms of Γ and ṁ, here called gamma and dm), Q_k = E_k|g|² and, with these,
-    H_k, the variance of μ̇_k by one sample: stochastic gradient descent adds step·(V + diag(H)/size) to ds/dt.
+    Ξ_k ("Xi"), the variance of μ̇_k by one sample: stochastic gradient descent adds step·(V + diag(Ξ)/size) to ds/dt.
     """
 
     q: Mixture
@@ -76,7 +76,7 @@ class ClosedSystem:
         k, i = self.q.indices(3)[0], self.q.indices(3)[2]
         dummy = Symbol("_", integer=True, positive=True)
         transposed = substitute(substitute(substitute(self.gamma, k, dummy), i, k), dummy, i)
-        second = self.noise["V"] + KroneckerDelta(k, i) * self.noise["H"] / SIZE if self.noise else 0
+        second = self.noise["V"] + KroneckerDelta(k, i) * self.noise["Xi"] / SIZE if self.noise else 0
         return {"s": self.gamma + transposed + STEP * second, **self.equations}
 
     @property
@@ -92,11 +92,19 @@ class ClosedSystem:
         return hashlib.sha256(describe(self).encode()).hexdigest()
 
     def at(self, K: int, L: int) -> ConcreteSystem:
-        """The equations written out for K components and L modes, in SymPy symbols, ready to differentiate."""
+        """The equations written out for K components and L modes, in SymPy symbols, ready to differentiate.
+
+        Raises NotImplementedError for a system with a variance for each component.
+        """
+        if self.own_variances:
+            raise NotImplementedError(
+                "a variance for each component: expectations with |x|² are not written out for given K and L; "
+                "use emit, whose numpy source has them"
+            )
         return ConcreteSystem(self, K, L)
 
     def jacobian(self, K: int = 2, L: int = 2) -> Matrix:
-        """∂(right-hand side)/∂(states) at K, L; expectations are differentiated by Price's theorem."""
+        """∂(right-hand side)/∂(states) at K, L; expectations are differentiated by Price's theorem. Raises as `at`."""
         return self.at(K, L).jacobian
 
     @property

@@ -14,7 +14,7 @@ A line marked `# term NAME` can be dropped by that name, to see a comparison rej
 from solvers.arrays import array_module
 
 NAME = "finite_batch"
-SYSTEM = "3bc67402d756e0fa64dbd1dd8f3b0f82cbafa1396e34bec01ebbfeeaa61330f9"
+SYSTEM = "ed9c960a16e49f2653a31bb4e8fe7697fe78b500606e964ba3d775a451dbd0fb"
 OBJECTIVE = "reverse-kl"
 WEIGHTS = "softmax"
 METRIC = "euclidean"
@@ -112,7 +112,7 @@ def velocity(A, B, AA, AB, BB, F, s, m, theta, c, v, u, d, beta, step, size):
         - beta * gamma / u
     )
     V_diag = xp.diagonal(V, axis1=-2, axis2=-1)
-    # Q_k = E_k|g|², g the gradient at a sample of component k; H_k the variance of dμ_k/dt by one sample
+    # Q_k = E_k|g|², g the gradient at a sample of component k; Xi_k the variance of dμ_k/dt by a sample
     Q = (
         + 2 * beta * xp.sum(A * s_diag[..., None, :], axis=-1) / (u * v)
         + 2 * beta * xp.sum(A * s, axis=-1) / (u * v)
@@ -135,11 +135,11 @@ def velocity(A, B, AA, AB, BB, F, s, m, theta, c, v, u, d, beta, step, size):
         - 2 * beta * d / u
         - 2 * beta * s_diag / (u * v)
     )
-    H = w**2 * Q - V_diag
+    Xi = w**2 * Q - V_diag
     ds = (
         + gamma + gamma.mT
         + step * V  # term ds.step
-        + step / size * H[..., None] * xp.eye(s.shape[-1])  # term ds.noise
+        + step / size * Xi[..., None] * xp.eye(s.shape[-1])  # term ds.noise
     )
     return ds, dm, dtheta
 

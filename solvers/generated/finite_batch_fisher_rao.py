@@ -14,7 +14,7 @@ A line marked `# term NAME` can be dropped by that name, to see a comparison rej
 from solvers.arrays import array_module
 
 NAME = "finite_batch_fisher_rao"
-SYSTEM = "626f21dda1d905c1472bc672fb942a493fbd7adb14dfeb574112c5fa429f6345"
+SYSTEM = "c49494c38d4dea9f5836ac53adac3e467fb59c6ffcb3f1036fd12c58b18cd899"
 OBJECTIVE = "reverse-kl"
 WEIGHTS = "fisher-rao"
 METRIC = "euclidean"
@@ -112,7 +112,7 @@ def velocity(A, B, AA, AB, BB, F, s, m, theta, c, v, u, d, beta, step, size):
         - beta * gamma / u
     )
     V_diag = xp.diagonal(V, axis1=-2, axis2=-1)
-    # Q_k = E_k|g|², g the gradient at a sample of component k; H_k the variance of dμ_k/dt by one sample
+    # Q_k = E_k|g|², g the gradient at a sample of component k; Xi_k the variance of dμ_k/dt by a sample
     Q = (
         + 2 * beta * xp.sum(A * s_diag[..., None, :], axis=-1) / (u * v)
         + 2 * beta * xp.sum(A * s, axis=-1) / (u * v)
@@ -135,11 +135,11 @@ def velocity(A, B, AA, AB, BB, F, s, m, theta, c, v, u, d, beta, step, size):
         - 2 * beta * d / u
         - 2 * beta * s_diag / (u * v)
     )
-    H = w**2 * Q - V_diag
+    Xi = w**2 * Q - V_diag
     ds = (
         + gamma + gamma.mT
         + step * V  # term ds.step
-        + step / size * H[..., None] * xp.eye(s.shape[-1])  # term ds.noise
+        + step / size * Xi[..., None] * xp.eye(s.shape[-1])  # term ds.noise
     )
     return ds, dm, dtheta
 

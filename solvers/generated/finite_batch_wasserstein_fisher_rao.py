@@ -14,7 +14,7 @@ A line marked `# term NAME` can be dropped by that name, to see a comparison rej
 from solvers.arrays import array_module
 
 NAME = "finite_batch_wasserstein_fisher_rao"
-SYSTEM = "30882f0e9d63fbc148c3c4d8fcfe81068adf7dde614689005984a9889a48c3ef"
+SYSTEM = "5bd54895de9fa6ed98c6337c0077cc0fb0ac1dcd0e7f1481b9d1a8a48918c7e8"
 OBJECTIVE = "reverse-kl"
 WEIGHTS = "fisher-rao"
 METRIC = "wasserstein"
@@ -112,7 +112,7 @@ def velocity(A, B, AA, AB, BB, F, s, m, theta, c, v, u, d, beta, step, size):
         - beta * gamma / u
     )
     V_diag = xp.diagonal(V, axis1=-2, axis2=-1)
-    # Q_k = E_k|g|², g the gradient at a sample of component k; H_k the variance of dμ_k/dt by one sample
+    # Q_k = E_k|g|², g the gradient at a sample of component k; Xi_k the variance of dμ_k/dt by a sample
     Q = (
         + 2 * beta * xp.sum(A * s_diag[..., None, :], axis=-1) / (u * v)
         + 2 * beta * xp.sum(A * s, axis=-1) / (u * v)
@@ -135,11 +135,11 @@ def velocity(A, B, AA, AB, BB, F, s, m, theta, c, v, u, d, beta, step, size):
         - 2 * beta * d / u
         - 2 * beta * s_diag / (u * v)
     )
-    H = Q - V_diag
+    Xi = Q - V_diag
     ds = (
         + gamma + gamma.mT
         + step * V  # term ds.step
-        + step / size * H[..., None] * xp.eye(s.shape[-1])  # term ds.noise
+        + step / size * Xi[..., None] * xp.eye(s.shape[-1])  # term ds.noise
     )
     return ds, dm, dtheta
 

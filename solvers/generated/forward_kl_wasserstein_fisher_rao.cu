@@ -7,6 +7,13 @@
 // Parameters p: nu, c, log_pi, v, u, d, log_v, log_u, learn_means, learn_weights, pi; nu (L, R) in the same coordinates.
 // `work` holds WORK + N rows. Needed in scope: DEVICE, K, L, R, SLOPES, weights, expect, expect_fixed, expect_tangent, expect_pair, expect_pair_tangent.
 //
+//     expect(work, K, n, mean, cov, softmax, lse, slope, slopes)
+//         E softmax and E logsumexp of n Gaussian logits, the last of them zero, under K components. All arguments after
+//         n are rows of work: means (K, n) and one covariance (n, n) in; softmax (K, n) and logsumexp (K) out. With
+//         slopes also what expect_tangent needs, (K, SLOPES(n)).
+//     expect_tangent(work, K, n, slope, softmax, d_mean, d_cov, d_softmax, d_lse)
+//         the change of both, (K, n) and (K), with that of the means, (K, n), and of the covariance, (n, n).
+//
 //   dmu_k/dt = (u*mu_k*(Σ_l P[l, k]*pi[l])/v + Σ_l P[l, k]*pi[l]*nu_l - u*Σ_l pi[l]*(Σ_j PP[l, j, k]*mu_j)/v - mu_k*Σ_l P[l, k]*pi[l])/(v*w[k])
 //   dtheta_k/dt = (Σ_l P[l, k]*pi[l])/w[k] - 1
 
@@ -169,18 +176,10 @@ DEVICE void tables(const double* y, const double* p, double* work, bool slopes) 
             );
         }
     }
-    for (int k = 0; k < K; ++k) {
-        expect_fixed(work, p, 0, L, R_MEAN_B + k * L, R_COV_B, R_B + k * L, R_LSE_B + k, R_SLOPE_B + k * SLOPES(L), slopes);
-    }
-    for (int l = 0; l < L; ++l) {
-        expect(work, K, R_MEAN_P + l * K, R_COV_P, R_P + l * K, R_LSE_P + l, R_SLOPE_P + l * SLOPES(K), slopes);
-    }
-    for (int l = 0; l < L; ++l) {
-        expect_fixed(work, p, 1, L, R_MEAN_O + l * L, R_COV_O, R_O + l * L, R_LSE_O + l, R_SLOPE_O + l * SLOPES(L), slopes);
-    }
-    for (int l = 0; l < L; ++l) {
-        expect_pair(work, K, K, R_MEAN_P + l * K, R_COV_P, R_MEAN_P + l * K, R_COV_P, R_COV_P, R_PP + l * K * K);
-    }
+    expect_fixed(work, p, 0, K, L, R_MEAN_B, R_COV_B, R_B, R_LSE_B, R_SLOPE_B, slopes);
+    expect(work, L, K, R_MEAN_P, R_COV_P, R_P, R_LSE_P, R_SLOPE_P, slopes);
+    expect_fixed(work, p, 1, L, L, R_MEAN_O, R_COV_O, R_O, R_LSE_O, R_SLOPE_O, slopes);
+    expect_pair(work, L, K, K, R_MEAN_P, R_COV_P, R_MEAN_P, R_COV_P, R_COV_P, R_PP);
     for (int l = 0; l < L; ++l) {
         work[R_G + l] = (
             inv_u * p[P_C + (L - 1) * L + l] + 0.5 * inv_v * p[P_C + l * L + l] + 0.5 * d * log_v
@@ -324,18 +323,10 @@ DEVICE void jacobian(const double* y, const double* p, double* jac, double* work
                 work[R_D_COV_O + e * L + o] = 0.0;
             }
         }
-        for (int k = 0; k < K; ++k) {
-            expect_tangent(work, L, R_SLOPE_B + k * SLOPES(L), R_B + k * L, R_D_MEAN_B + k * L, R_D_COV_B, R_D_B + k * L, R_D_LSE_B + k);
-        }
-        for (int l = 0; l < L; ++l) {
-            expect_tangent(work, K, R_SLOPE_P + l * SLOPES(K), R_P + l * K, R_D_MEAN_P + l * K, R_D_COV_P, R_D_P + l * K, R_D_LSE_P + l);
-        }
-        for (int l = 0; l < L; ++l) {
-            expect_tangent(work, L, R_SLOPE_O + l * SLOPES(L), R_O + l * L, R_D_MEAN_O + l * L, R_D_COV_O, R_D_O + l * L, R_D_LSE_O + l);
-        }
-        for (int l = 0; l < L; ++l) {
-            expect_pair_tangent(work, K, K, R_MEAN_P + l * K, R_COV_P, R_MEAN_P + l * K, R_COV_P, R_COV_P, R_D_MEAN_P + l * K, R_D_COV_P, R_D_MEAN_P + l * K, R_D_COV_P, R_D_COV_P, R_D_PP + l * K * K);
-        }
+        expect_tangent(work, K, L, R_SLOPE_B, R_B, R_D_MEAN_B, R_D_COV_B, R_D_B, R_D_LSE_B);
+        expect_tangent(work, L, K, R_SLOPE_P, R_P, R_D_MEAN_P, R_D_COV_P, R_D_P, R_D_LSE_P);
+        expect_tangent(work, L, L, R_SLOPE_O, R_O, R_D_MEAN_O, R_D_COV_O, R_D_O, R_D_LSE_O);
+        expect_pair_tangent(work, L, K, K, R_MEAN_P, R_COV_P, R_MEAN_P, R_COV_P, R_COV_P, R_D_MEAN_P, R_D_COV_P, R_D_MEAN_P, R_D_COV_P, R_D_COV_P, R_D_PP);
         for (int l = 0; l < L; ++l) {
             work[R_D_G + l] = (
                 work[R_D_LSE_O + l] + 0.5 * inv_v * work[R_D_S + (K - 1) * K + K - 1] - work[R_D_LOG_W + K - 1]

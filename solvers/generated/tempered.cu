@@ -7,6 +7,13 @@
 // Parameters p: nu, c, log_pi, v, u, d, log_v, log_u, learn_means, learn_weights, rate; nu (L, R) in the same coordinates.
 // `work` holds WORK + N rows. Needed in scope: DEVICE, K, L, R, SLOPES, weights, expect, expect_fixed, expect_tangent.
 //
+//     expect(work, K, n, mean, cov, softmax, lse, slope, slopes)
+//         E softmax and E logsumexp of n Gaussian logits, the last of them zero, under K components. All arguments after
+//         n are rows of work: means (K, n) and one covariance (n, n) in; softmax (K, n) and logsumexp (K) out. With
+//         slopes also what expect_tangent needs, (K, SLOPES(n)).
+//     expect_tangent(work, K, n, slope, softmax, d_mean, d_cov, d_softmax, d_lse)
+//         the change of both, (K, n) and (K), with that of the means, (K, n), and of the covariance, (n, n).
+//
 //   dmu_k/dt = (beta*(Σ_l B[k, l]*nu_l)/u + mu_k/v - beta*mu_k/u - Σ_i A[k, i]*mu_i/v)*w[k]
 //   dtheta_k/dt = (Σ_j F[j]*w[j] - F[k])*w[k]
 //   dbeta/dt = beta*rate - beta**2*rate
@@ -152,12 +159,8 @@ DEVICE void tables(const double* y, const double* p, double* work, bool slopes) 
             );
         }
     }
-    for (int k = 0; k < K; ++k) {
-        expect(work, K, R_MEAN_A + k * K, R_COV_A, R_A + k * K, R_LSE_A + k, R_SLOPE_A + k * SLOPES(K), slopes);
-    }
-    for (int k = 0; k < K; ++k) {
-        expect_fixed(work, p, 0, L, R_MEAN_B + k * L, R_COV_B, R_B + k * L, R_LSE_B + k, R_SLOPE_B + k * SLOPES(L), slopes);
-    }
+    expect(work, K, K, R_MEAN_A, R_COV_A, R_A, R_LSE_A, R_SLOPE_A, slopes);
+    expect_fixed(work, p, 0, K, L, R_MEAN_B, R_COV_B, R_B, R_LSE_B, R_SLOPE_B, slopes);
     for (int k = 0; k < K; ++k) {
         work[R_F + k] = (
             0.5 * inv_u * work[R_BETA] * p[P_C + (L - 1) * L + L - 1]
@@ -295,12 +298,8 @@ DEVICE void jacobian(const double* y, const double* p, double* jac, double* work
                 work[R_D_COV_B + o * L + n] = 0.0;
             }
         }
-        for (int k = 0; k < K; ++k) {
-            expect_tangent(work, K, R_SLOPE_A + k * SLOPES(K), R_A + k * K, R_D_MEAN_A + k * K, R_D_COV_A, R_D_A + k * K, R_D_LSE_A + k);
-        }
-        for (int k = 0; k < K; ++k) {
-            expect_tangent(work, L, R_SLOPE_B + k * SLOPES(L), R_B + k * L, R_D_MEAN_B + k * L, R_D_COV_B, R_D_B + k * L, R_D_LSE_B + k);
-        }
+        expect_tangent(work, K, K, R_SLOPE_A, R_A, R_D_MEAN_A, R_D_COV_A, R_D_A, R_D_LSE_A);
+        expect_tangent(work, K, L, R_SLOPE_B, R_B, R_D_MEAN_B, R_D_COV_B, R_D_B, R_D_LSE_B);
         for (int k = 0; k < K; ++k) {
             work[R_D_F + k] = (
                 0.5 * inv_u * work[R_BETA] * work[R_D_S + k * K + k]

@@ -102,9 +102,9 @@ def render(system: ClosedSystem) -> str:
     rows.append(rf"\Gamma_{{{k}{i}}} &= {latex(system.gamma)}")
     ds = rf"\dot s_{{{k}{i}}} &= \Gamma_{{{k}{i}}} + \Gamma_{{{i}{k}}}"
     if system.noise:
-        ds += rf" + \eta\left(V_{{{k}{i}}} + \delta_{{{k}{i}}} \frac{{H_{{{k}}}}}{{N}}\right)"
+        ds += rf" + \eta\left(V_{{{k}{i}}} + \delta_{{{k}{i}}} \frac{{\Xi_{{{k}}}}}{{N}}\right)"
         rows.append(rf"V_{{{k}{i}}} &= {latex(system.noise['V'])}")
-        rows += [rf"{name}_{{{k}}} &= {_broken(system.noise[name])}" for name in "QH"]
+        rows += [rf"{tex}_{{{k}}} &= {_broken(system.noise[name])}" for name, tex in (("Q", "Q"), ("Xi", r"\Xi"))]
     rows.append(ds)
     left = {"m": rf"\dot m_{{{k}{l}}}", "theta": rf"\dot\theta_{{{k}}}", "log_v": rf"\frac{{d}}{{dt}}\log v_{{{k}}}"}
     rows += [f"{left[name]} &= {latex(rhs)}" for name, rhs in system.equations.items()]

@@ -62,7 +62,7 @@ class Program:
         shapes |= {"v_x": (K, self.R), "v_theta": (K,)}
         if not vectors:
             del shapes["x"], shapes["v_x"]
-            shapes |= {"gamma": (K, K), "dm": (K, L), "V": (K, K), "Q": (K,), "H": (K,), "v_s": (K, K), "v_m": (K, L)}
+            shapes |= {"gamma": (K, K), "dm": (K, L), "V": (K, K), "Q": (K,), "Xi": (K,), "v_s": (K, K), "v_m": (K, L)}
         one = Integer(1)
         shapes |= {name: (one,) for driven in system.driven for name in (driven, f"v_{driven}")}
         moving = list(shapes)
@@ -152,11 +152,11 @@ class Program:
 
         rows: list[tuple[Indexed, Expr]] = []
         if system.noise:
-            gamma, V, H = (array(name) for name in ("gamma", "V", "H"))
+            gamma, V, Xi = (array(name) for name in ("gamma", "V", "Xi"))
             rows = [(gamma[k, i], system.gamma), (array("dm")[k, l], system.equations["m"])]
-            rows += [(V[k, i], system.noise["V"]), (array("Q")[k], system.noise["Q"]), (H[k], system.noise["H"])]
+            rows += [(V[k, i], system.noise["V"]), (array("Q")[k], system.noise["Q"]), (Xi[k], system.noise["Xi"])]
             rows.append((array("v_s")[k, i], gamma[k, i] + gamma[i, k] + STEP * V[k, i]))
-            rows.append((array("v_s")[k, k], array("v_s")[k, k] + STEP * H[k] / SIZE))
+            rows.append((array("v_s")[k, k], array("v_s")[k, k] + STEP * Xi[k] / SIZE))
             rows.append((array("v_m")[k, l], array("dm")[k, l]))
         else:
             rows.append((array("v_x")[k, self.b], bottom_up(system.velocity, coordinate, Mean)))

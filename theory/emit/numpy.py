@@ -176,13 +176,13 @@ class Writer:
             f"    # V_ki = (dμ_k/dt)·(dμ_i/dt) = {text(noise['V'])}",
             *self.equation("V", noise["V"], (k, i)),
             "    V_diag = xp.diagonal(V, axis1=-2, axis2=-1)",
-            "    # Q_k = E_k|g|², g the gradient at a sample of component k; H_k the variance of dμ_k/dt by one sample",
+            "    # Q_k = E_k|g|², g the gradient at a sample of component k; Xi_k the variance of dμ_k/dt by a sample",
             *self.equation("Q", noise["Q"], (k,)),
-            f"    H = {self.printer.print(noise['H'], (k,))}",
+            f"    Xi = {self.printer.print(noise['Xi'], (k,))}",
             "    ds = (",
             "        + gamma + gamma.mT",
             "        + step * V  # term ds.step",
-            "        + step / size * H[..., None] * xp.eye(s.shape[-1])  # term ds.noise",
+            "        + step / size * Xi[..., None] * xp.eye(s.shape[-1])  # term ds.noise",
             "    )",
         ]
 

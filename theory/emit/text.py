@@ -38,9 +38,9 @@ def describe(system: ClosedSystem) -> str:
     lines += ["", "equations", f"  Γ[{k},{i}] = {text(system.gamma)}"]
     ds = f"  ds[{k},{i}]/dt = Γ[{k},{i}] + Γ[{i},{k}]"
     if system.noise:
-        ds += f" + step*(V[{k},{i}] + δ[{k},{i}]*H[{k}]/size)"
+        ds += f" + step*(V[{k},{i}] + δ[{k},{i}]*Ξ[{k}]/size)"
         lines.append(f"  V[{k},{i}] = {text(system.noise['V'])}")
-        lines += [f"  {name}[{k}] = {text(system.noise[name])}" for name in "QH"]
+        lines += [f"  {name}[{k}] = {text(system.noise[key])}" for key, name in (("Q", "Q"), ("Xi", "Ξ"))]
     lines.append(ds)
     subscripts = {"m": f"[{k},{l}]", "theta": f"[{k}]", "log_v": f"[{k}]"}
     lines += [f"  d{name}{subscripts[name]}/dt = {text(rhs)}" for name, rhs in system.equations.items()]
