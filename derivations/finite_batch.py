@@ -9,8 +9,8 @@ One step of length $\eta$ moves $\mu_k$ by $\eta\hat g_k$: minus the mean of the
 over $N$ fresh samples of component $k$, times $w_k$ and the mobility of $\mu_k$. Overlaps are quadratic in the means,
 so they change by $\eta$ times the drift of the tempered flow ([tempered](tempered.md)) and by
 
-$$\eta^2\,E[\hat g_k\cdot\hat g_i]=\eta^2\Big(\dot\mu_k\cdot\dot\mu_i+\delta_{ki}\,\frac{H_k}{N}\Big),\qquad
-H_k\propto E_k|g|^2-|E_kg|^2,$$
+$$\eta^2\,E[\hat g_k\cdot\hat g_i]=\eta^2\Big(\dot\mu_k\cdot\dot\mu_i+\delta_{ki}\,\frac{\Xi_k}{N}\Big),\qquad
+\Xi_k\propto E_k|g|^2-|E_kg|^2,$$
 
 which closes by the same rules: $Q_k=E_k|g|^2$ needs second moments of responsibilities, within $q$, within $p$ and
 between both. Below, $\dot s$ is the mean change of $s$ by one step, divided by $\eta$, and

@@ -52,7 +52,7 @@ def _obstacle(problem: Problem) -> str | None:
     if max(K, L) > LARGEST:
         return f"{K} components and {L} modes; allowed: at most {LARGEST} of each, or numpy"
     if systems.own_variances(problem):
-        return "variances that differ or are learned are not compiled; allowed: numpy"
+        return "variances that differ or are learned; allowed: numpy"
     if flow.batch is not None or flow.objective == "forward-kl":
         what = "flow.batch" if flow.batch else f'flow.objective = "{flow.objective}"'
         return f"{what} needs expectations of pairs, which are not compiled; allowed: numpy, cupy"

@@ -76,9 +76,15 @@ class Kind:
 
     def __str__(self) -> str:
         words = [f"objective {self.objective}", f"metric {self.metric}", f"weights {self.weights}"]
-        words += ["temperature"] if "beta" in self.extra else []
-        words += ["variances that differ or are learned"] if self.variances else []
-        return ", ".join([*words, *(["batch"] if "step" in self.extra else [])])
+        return ", ".join([*words, *self.beyond])
+
+    @property
+    def beyond(self) -> tuple[str, ...]:
+        """What the equations have beyond objective, metric and weights, in words; with a batch they have β too."""
+        batch = "step" in self.extra
+        words = {"temperature": "beta" in self.extra and not batch, "batch": batch}
+        words["variances that differ or are learned"] = bool(self.variances)
+        return tuple(word for word, there in words.items() if there)
 
 
 @cache
@@ -102,8 +108,14 @@ def name(problem: Problem) -> str:
     own = "own" if own_variances(problem) else ""
     kind = Kind(flow.objective, flow.metric, flow.weights, frozenset(extra), own)
     if kind not in derived():
-        known = sorted(str(other) for other in derived() if (other.objective == kind.objective))
-        raise ProblemError(f"{problem.name}: flow: no equations are derived for {kind}; allowed: {'; '.join(known)}")
+        alike = [
+            k for k in derived() if (k.objective, k.metric, k.weights) == (kind.objective, kind.metric, kind.weights)
+        ]
+        known = sorted({" and ".join(other.beyond) or "none of these" for other in alike})
+        raise ProblemError(
+            f"{problem.name}: flow: no equations are derived for {kind.objective} with {' and '.join(kind.beyond)}; "
+            f"allowed: {', or '.join(known)}"
+        )
     return derived()[kind]
 
 

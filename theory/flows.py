@@ -72,13 +72,16 @@ def gradient_flow(
     metric: "euclidean" or "wasserstein" (mobility 1/w_k), of the means.
     batch: also what the equations of stochastic gradient descent with fresh samples of q need.
     check: verify every step by its numeric witness as it is taken.
-    Raises ValueError for an unknown name, and for batches of an objective with expectations under p.
+    Raises ValueError for an unknown name, for batches of an objective with expectations under p, and for mixtures with
+    a variance for each component (use variance_flow).
     """
     if weights not in WEIGHTS:
         raise ValueError(f"weights={weights!r}: allowed are {', '.join(map(repr, WEIGHTS))}")
     if metric not in METRICS:
         raise ValueError(f"metric={metric!r}: allowed are {', '.join(map(repr, METRICS))}")
     q, value = objective.q, objective.value()
+    if q.own_variances or objective.p.own_variances:
+        raise ValueError("a variance for each component: use variance_flow, or mixtures with one variance")
     derivation = Derivation(check=check)
     (k,) = q.indices(1)
     mobility = S.One if metric == "euclidean" else 1 / q.weight(k)

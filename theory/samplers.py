@@ -146,8 +146,8 @@ def reduce_chain(mixture: Mixture | None = None, extra: Expr = S.Zero) -> Reduce
     if found or missing:
         raise NotClosed(
             sorted({*found, *missing}),
-            "A drift must be a multiple of x plus a combination of the mean vectors; give the mixtures scalar variances "
-            "to close the chain.",
+            "A drift must be a multiple of x plus a combination of the mean vectors; give the mixtures scalar "
+            "variances to close the chain.",
         )
     table = {}
     for method in METHODS:

@@ -68,7 +68,8 @@ def variance_flow(
     metric "euclidean": of μ_k and of log v_k, so that v stays positive. "wasserstein": dμ_k/dt = −∂_{μ_k}D/w_k and
     dv_k/dt = −4 v_k ∂_{v_k}D/(d w_k), the Bures–Wasserstein metric of N(μ_k, v_k I).
     weights: "fixed", "softmax" or "fisher-rao". check: verify every step by its numeric witness as it is taken.
-    Raises ValueError for an unknown name, or for mixtures with one variance (use gradient_flow).
+    Raises ValueError for an unknown name, for mixtures with one variance (use gradient_flow), or another objective than
+    the reverse KL.
     Source  isotropic Bures–Wasserstein flow: Petit-Talamon, Lambert, Korba, NeurIPS 2025.
     """
     for name, value, allowed in (("weights", weights, WEIGHTS), ("metric", metric, METRICS)):
@@ -77,6 +78,8 @@ def variance_flow(
     q, value = objective.q, objective.value()
     if not (q.own_variances and objective.p.own_variances):
         raise ValueError("mixtures with one variance: use gradient_flow, or mixture(own_variances=True) for both")
+    if objective != ReverseKL(q, objective.p):
+        raise ValueError(f"{objective.name} with a variance for each component: only reverse-kl at β = 1 is derived")
     derivation = Derivation(check=check)
     (k, j), v = q.indices(2), q.variance(q.indices(1)[0])
     run = derivation.run

@@ -233,22 +233,23 @@ def test_compiled_schedules_are_those_of_numpy(way):
 
 
 @pytest.mark.parametrize(
-    ("flow_", "allowed"),
+    ("flow_", "beyond"),
     [
-        ('objective = "forward-kl"\ntemperature = 2.0', "objective forward-kl, metric euclidean, weights softmax"),
-        ('objective = "forward-kl"\nbatch = {size = 4, step = 0.1}', "metric wasserstein, weights fisher-rao"),
+        ('objective = "forward-kl"\ntemperature = 2.0', "temperature"),
+        ('objective = "forward-kl"\nbatch = {size = 4, step = 0.1}', "batch"),
     ],
 )
-def test_what_is_not_derived_is_refused_with_what_is(flow_, allowed):
-    with pytest.raises(ProblemError, match="no equations are derived for objective forward-kl") as refused:
+def test_what_is_not_derived_is_refused_with_what_is(flow_, beyond):
+    message = f"flow: no equations are derived for forward-kl with {beyond}; allowed: none of these$"
+    with pytest.raises(ProblemError, match=message):
         flow.solve(two_modes(flow_))
-    assert allowed in str(refused.value)
+    assert flow.solve(two_modes(flow_.split("\n")[0], end=0.1)).status.values.max() == 0
 
 
 def test_pairs_are_not_compiled_and_say_so():
     from solvers.arrays import BackendError
 
-    with pytest.raises(BackendError, match=r"flow\.objective = 'forward-kl'"):
+    with pytest.raises(BackendError, match=r'flow\.objective = "forward-kl"'):
         flow.solve(two_modes('objective = "forward-kl"'), backend="numba")
     with pytest.raises(BackendError, match=r"flow\.batch"):
         flow.solve(two_modes("batch = {size = 4, step = 0.1}"), backend="numba")
