@@ -13,6 +13,10 @@
 //         slopes also what expect_tangent needs, (K, SLOPES(n)).
 //     expect_tangent(work, K, n, slope, softmax, d_mean, d_cov, d_softmax, d_lse)
 //         the change of both, (K, n) and (K), with that of the means, (K, n), and of the covariance, (n, n).
+//     expect_pair(work, K, n, h, mean, cov, mean_2, cov_2, cross, pairs)
+//         (K, n, h), E softmax_j softmax_i of n and of h logits, with covariances (n, h) between them.
+//     expect_pair_tangent(work, K, n, h, mean, cov, mean_2, cov_2, cross, d_mean, ..., d_cross, d_pairs)
+//         the change of that with the changes of means and covariances.
 //
 //   Γ[k,i] = beta*(Σ_l B[k, l]*m[i, l])/u + s[i, k]/v - beta*s[i, k]/u - Σ_j A[k, j]*s[i, j]/v
 //   V[k,i] = beta*(Σ_l B[i, l]*dm[k, l])/u + gamma[k, i]/v - beta*gamma[k, i]/u - Σ_j A[i, j]*gamma[k, j]/v

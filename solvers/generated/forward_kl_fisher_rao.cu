@@ -13,6 +13,10 @@
 //         slopes also what expect_tangent needs, (K, SLOPES(n)).
 //     expect_tangent(work, K, n, slope, softmax, d_mean, d_cov, d_softmax, d_lse)
 //         the change of both, (K, n) and (K), with that of the means, (K, n), and of the covariance, (n, n).
+//     expect_pair(work, K, n, h, mean, cov, mean_2, cov_2, cross, pairs)
+//         (K, n, h), E softmax_j softmax_i of n and of h logits, with covariances (n, h) between them.
+//     expect_pair_tangent(work, K, n, h, mean, cov, mean_2, cov_2, cross, d_mean, ..., d_cross, d_pairs)
+//         the change of that with the changes of means and covariances.
 //
 //   dmu_k/dt = (u*mu_k*(Σ_l P[l, k]*pi[l])/v + Σ_l P[l, k]*pi[l]*nu_l - u*Σ_l pi[l]*(Σ_j PP[l, j, k]*mu_j)/v - mu_k*Σ_l P[l, k]*pi[l])/v
 //   dtheta_k/dt = (Σ_l P[l, k]*pi[l])/w[k] - 1

@@ -168,6 +168,7 @@ DEVICE void tables(const double* y, const double* p, double* work) {
 DEVICE void rhs(const double* y, const double* p, double* dy, double* work) {
     tables(y, p, work);
     const double d = p[P_D];
+    const double inv_d = 1.0 / d;
     for (int k = 0; k < K; ++k) {
         for (int b = 0; b < R; ++b) {
             work[R_V_X + k * R + b] = 0.0;

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from sympy import Add, Expr, Indexed, Integer, Mul, Pow, Symbol
 
-from theory.emit.heading import HEADER, MEANING, equations
+from theory.emit.heading import HEADER, MEANING, PAIRS, equations
 from theory.emit.languages import CUDA, NUMBA, PARAMETERS, Language
 from theory.emit.loops import Program, logarithms
 from theory.emit.statements import Assign, Expect, Loop, Pair, State, Statement
@@ -267,7 +267,7 @@ def _render(system: ClosedSystem, name: str, title: str, language: Language, wha
 
         return radial_compiled.render(system, name, title, language)
     writer = Writer(system, language)
-    header = HEADER.format(
+    header = (HEADER + PAIRS * bool(writer.program.pairs)).format(
         title=title,
         what=what,
         name=name,

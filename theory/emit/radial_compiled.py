@@ -201,10 +201,12 @@ class RadialWriter(Writer):
             ],
             "Weights, variances and expectation tables at y.",
         )
+        velocity = self.lines(program.velocity())
+        inverse = [language.local("inv_d", "1.0 / d")] if any("inv_d" in line for line in velocity) else []
         rhs = language.function(
             "rhs",
             [Y, P, DY, WORK],
-            [language.call("tables", "y, p, work"), dimension, *self.lines(program.velocity()), *self.states("out")],
+            [language.call("tables", "y, p, work"), dimension, *inverse, *velocity, *self.states("out")],
             "dy = right-hand side at y.",
         )
 
