@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ from solvers.problem import Problem, Schedule
 from solvers.span import Span
 from solvers.starts import Starts
 
-__all__ = ["build", "driven", "parameters", "paths", "possible", "rest", "to_rest"]
+__all__ = ["build", "by_default", "driven", "parameters", "paths", "possible", "rest", "to_rest"]
 
 if TYPE_CHECKING:
     from solvers.compiled import CompiledSystem
@@ -32,6 +33,11 @@ RANK_CUT = 1e-10
 def possible(problem: Problem) -> bool:
     """Whether `paths` can do the problem."""
     return _obstacle(problem) is None
+
+
+def by_default(problem: Problem) -> bool:
+    """Whether to do so unasked: compiling the forward KL takes longer than NumPy takes for a few starts."""
+    return problem.flow.objective != "forward-kl" and possible(problem)
 
 
 def build(problem: Problem, space: Span) -> CompiledSystem:
@@ -53,9 +59,12 @@ def _obstacle(problem: Problem) -> str | None:
         return f"{K} components and {L} modes; allowed: at most {LARGEST} of each, or numpy"
     if systems.own_variances(problem):
         return "variances that differ or are learned; allowed: numpy"
-    if flow.batch is not None or flow.objective == "forward-kl":
-        what = "flow.batch" if flow.batch else f'flow.objective = "{flow.objective}"'
-        return f"{what} needs expectations of pairs, which are not compiled; allowed: numpy, cupy"
+    if flow.batch is not None:
+        return "flow.batch is descent by steps, which is not compiled; allowed: numpy, cupy"
+    most = max(compiled.logits(systems.read_compiled(problem), K, L))
+    if most > LARGEST:
+        what = f'flow.objective = "{flow.objective}" with {K} components and {L} modes'
+        return f"{what} needs expectations of {most} logits; allowed: at most {LARGEST}, or numpy"
     return None
 
 
@@ -77,8 +86,8 @@ def paths(
 
     What is integrated are coordinates of the mean vectors in their span with the modes, R ≤ K + rank(c) of them, θ and,
     where the target is tempered, β; the overlaps are those of these vectors. Rows that failed hold nan.
-    Raises  BackendError for more than LARGEST components or modes, variances that differ or are learned, and equations
-    with expectations of pairs: the forward KL and finite batches.
+    Raises  BackendError for more than LARGEST components or modes, variances that differ or are learned, finite
+    batches, and the forward KL of more than four components, which needs K² logits.
     """
     return _paths(problem, starts, rtol, atol, threads, progress, stop=False)[0]
 
@@ -168,11 +177,21 @@ def rest(
 
 
 def parameters(problem: Problem, space: Span) -> Array:
-    """The parameter array of the compiled system, in the order of its header."""
-    p = systems.parameters(problem)
-    learn = problem.family.learn
-    scalars = [p["v"], p["u"], p["d"], np.log(p["v"]), np.log(p["u"]), "means" in learn, "weights" in learn]
-    temperature = problem.flow.temperature
-    if temperature != 1:
-        scalars.append(temperature.rate if isinstance(temperature, Schedule) else 0.0)
-    return np.concatenate([space.target().ravel(), p["c"].ravel(), p["log_pi"], np.array(scalars, dtype=float)])
+    """The parameter array of the compiled system, in the order of its text."""
+    p, learn, temperature = systems.parameters(problem), problem.family.learn, problem.flow.temperature
+    values = {
+        "nu": space.target(),
+        "c": p["c"],
+        "log_pi": p["log_pi"],
+        "pi": problem.target.weights,
+        "v": p["v"],
+        "u": p["u"],
+        "d": p["d"],
+        "log_v": np.log(p["v"]),
+        "log_u": np.log(p["u"]),
+        "learn_means": "means" in learn,
+        "learn_weights": "weights" in learn,
+        "rate": temperature.rate if isinstance(temperature, Schedule) else 0.0,
+    }
+    names = re.findall(r"^P_(\w+) = ", systems.read_compiled(problem), re.MULTILINE)
+    return np.concatenate([np.ravel(np.asarray(values[name.lower()], dtype=float)) for name in names])

@@ -67,7 +67,7 @@ def solve(
         )
     module = systems.for_problem(problem, drop=drop)
     if backend is None:
-        backend = "numba" if drop is None and ensembles.possible(problem) else "numpy"
+        backend = "numba" if drop is None and ensembles.by_default(problem) else "numpy"
     if systems.has_variances(module) and backend == "cupy":
         raise BackendError("cupy: variances that differ or are learned; allowed: numpy")
     if backend == "numba":

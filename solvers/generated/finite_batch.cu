@@ -5,7 +5,7 @@
 //
 // States y, N of them: s (K, K), overlaps, then m (K, L), overlaps, then theta (K) then beta, inverse temperature.
 // Parameters p: nu, c, log_pi, v, u, d, log_v, log_u, learn_means, learn_weights, rate, step, size; nu (L, R) in the same coordinates.
-// `work` holds WORK + N rows. Needed in scope: DEVICE, K, L, R, SLOPES, weights, expect, expect_fixed, expect_tangent, expect_pair, expect_pair_tangent.
+// `work` holds WORK + N rows. Needed in scope: DEVICE, K, L, R, SLOPES, weights, expect, expect_fixed, expect_tangent.
 //
 //     expect(work, K, n, mean, cov, softmax, lse, slope, slopes)
 //         E softmax and E logsumexp of n Gaussian logits, the last of them zero, under K components. All arguments after
@@ -13,10 +13,6 @@
 //         slopes also what expect_tangent needs, (K, SLOPES(n)).
 //     expect_tangent(work, K, n, slope, softmax, d_mean, d_cov, d_softmax, d_lse)
 //         the change of both, (K, n) and (K), with that of the means, (K, n), and of the covariance, (n, n).
-//     expect_pair(work, K, n, h, mean, cov, mean_2, cov_2, cross, pairs)
-//         (K, n, h), E softmax_j softmax_i of n and of h logits, with covariances (n, h) between them.
-//     expect_pair_tangent(work, K, n, h, mean, cov, mean_2, cov_2, cross, d_mean, ..., d_cross, d_pairs)
-//         the change of that with the changes of means and covariances.
 //
 //   Γ[k,i] = (beta*(Σ_l B[k, l]*m[i, l])/u + s[i, k]/v - beta*s[i, k]/u - Σ_j A[k, j]*s[i, j]/v)*w[k]
 //   V[k,i] = (beta*(Σ_l B[i, l]*dm[k, l])/u + gamma[k, i]/v - beta*gamma[k, i]/u - Σ_j A[i, j]*gamma[k, j]/v)*w[i]
@@ -68,11 +64,20 @@ constexpr int R_MEAN_B = R_LSE_A + K;
 constexpr int R_COV_B = R_MEAN_B + K * L;
 constexpr int R_B = R_COV_B + L * L;
 constexpr int R_LSE_B = R_B + K * L;
-constexpr int R_AA = R_LSE_B + K;
-constexpr int R_AB = R_AA + K * K * K;
-constexpr int R_CROSS_AB = R_AB + K * K * L;
-constexpr int R_BB = R_CROSS_AB + K * L;
-constexpr int R_D_A = R_BB + K * L * L;
+constexpr int R_MEAN_AA = R_LSE_B + K;
+constexpr int R_COV_AA = R_MEAN_AA + K * K * K;
+constexpr int R_AA = R_COV_AA + K * K * K * K;
+constexpr int R_LSE_AA = R_AA + K * K * K;
+constexpr int R_MEAN_AB = R_LSE_AA + K;
+constexpr int R_COV_AB = R_MEAN_AB + K * K * L;
+constexpr int R_AB = R_COV_AB + K * L * K * L;
+constexpr int R_LSE_AB = R_AB + K * K * L;
+constexpr int R_CROSS_AB = R_LSE_AB + K;
+constexpr int R_MEAN_BB = R_CROSS_AB + K * L;
+constexpr int R_COV_BB = R_MEAN_BB + K * L * L;
+constexpr int R_BB = R_COV_BB + L * L * L * L;
+constexpr int R_LSE_BB = R_BB + K * L * L;
+constexpr int R_D_A = R_LSE_BB + K;
 constexpr int R_D_AA = R_D_A + K * K;
 constexpr int R_D_AB = R_D_AA + K * K * K;
 constexpr int R_D_B = R_D_AB + K * K * L;
@@ -83,17 +88,26 @@ constexpr int R_D_V = R_D_Q + K;
 constexpr int R_D_XI = R_D_V + K * K;
 constexpr int R_D_BETA = R_D_XI + K;
 constexpr int R_D_COV_A = R_D_BETA + 1;
-constexpr int R_D_COV_B = R_D_COV_A + K * K;
-constexpr int R_D_CROSS_AB = R_D_COV_B + L * L;
+constexpr int R_D_COV_AA = R_D_COV_A + K * K;
+constexpr int R_D_COV_AB = R_D_COV_AA + K * K * K * K;
+constexpr int R_D_COV_B = R_D_COV_AB + K * L * K * L;
+constexpr int R_D_COV_BB = R_D_COV_B + L * L;
+constexpr int R_D_CROSS_AB = R_D_COV_BB + L * L * L * L;
 constexpr int R_D_DM = R_D_CROSS_AB + K * L;
 constexpr int R_D_GAMMA = R_D_DM + K * L;
 constexpr int R_D_LOG_W = R_D_GAMMA + K * K;
 constexpr int R_D_LSE_A = R_D_LOG_W + K;
-constexpr int R_D_LSE_B = R_D_LSE_A + K;
-constexpr int R_D_M = R_D_LSE_B + K;
+constexpr int R_D_LSE_AA = R_D_LSE_A + K;
+constexpr int R_D_LSE_AB = R_D_LSE_AA + K;
+constexpr int R_D_LSE_B = R_D_LSE_AB + K;
+constexpr int R_D_LSE_BB = R_D_LSE_B + K;
+constexpr int R_D_M = R_D_LSE_BB + K;
 constexpr int R_D_MEAN_A = R_D_M + K * L;
-constexpr int R_D_MEAN_B = R_D_MEAN_A + K * K;
-constexpr int R_D_S = R_D_MEAN_B + K * L;
+constexpr int R_D_MEAN_AA = R_D_MEAN_A + K * K;
+constexpr int R_D_MEAN_AB = R_D_MEAN_AA + K * K * K;
+constexpr int R_D_MEAN_B = R_D_MEAN_AB + K * K * L;
+constexpr int R_D_MEAN_BB = R_D_MEAN_B + K * L;
+constexpr int R_D_S = R_D_MEAN_BB + K * L * L;
 constexpr int R_D_THETA = R_D_S + K * K;
 constexpr int R_D_V_BETA = R_D_THETA + K;
 constexpr int R_D_V_M = R_D_V_BETA + 1;
@@ -102,7 +116,10 @@ constexpr int R_D_V_THETA = R_D_V_S + K * K;
 constexpr int R_D_W = R_D_V_THETA + K;
 constexpr int R_SLOPE_A = R_D_W + K;
 constexpr int R_SLOPE_B = R_SLOPE_A + K * SLOPES(K);
-constexpr int WORK = R_SLOPE_B + K * SLOPES(L);
+constexpr int R_SLOPE_AA = R_SLOPE_B + K * SLOPES(L);
+constexpr int R_SLOPE_AB = R_SLOPE_AA + K * SLOPES(K * K);
+constexpr int R_SLOPE_BB = R_SLOPE_AB + K * SLOPES(K * L);
+constexpr int WORK = R_SLOPE_BB + K * SLOPES(L * L);
 constexpr int N = K * K + K * L + K + 1;
 constexpr int OUT = 1 + L + K * L;
 
@@ -181,6 +198,25 @@ DEVICE void tables(const double* y, const double* p, double* work, bool slopes) 
             );
         }
     }
+    for (int k = 0; k < K; ++k) {
+        for (int n = 0; n < K; ++n) {
+            for (int o = 0; o < K; ++o) {
+                work[R_MEAN_AA + (k * K + n) * K + o] = work[R_MEAN_A + k * K + n] + work[R_MEAN_A + k * K + o];
+            }
+        }
+    }
+    for (int n = 0; n < K; ++n) {
+        for (int o = 0; o < K; ++o) {
+            for (int e = 0; e < K; ++e) {
+                for (int f = 0; f < K; ++f) {
+                    work[R_COV_AA + ((n * K + o) * K + e) * K + f] = (
+                        work[R_COV_A + e * K + o] + work[R_COV_A + n * K + e] + work[R_COV_A + n * K + f]
+                        + work[R_COV_A + o * K + f]
+                    );
+                }
+            }
+        }
+    }
     for (int i = 0; i < K; ++i) {
         for (int n = 0; n < L; ++n) {
             work[R_CROSS_AB + i * L + n] = (
@@ -189,11 +225,49 @@ DEVICE void tables(const double* y, const double* p, double* work, bool slopes) 
             );
         }
     }
+    for (int k = 0; k < K; ++k) {
+        for (int n = 0; n < K; ++n) {
+            for (int o = 0; o < L; ++o) {
+                work[R_MEAN_AB + (k * K + n) * L + o] = work[R_MEAN_A + k * K + n] + work[R_MEAN_B + k * L + o];
+            }
+        }
+    }
+    for (int n = 0; n < K; ++n) {
+        for (int o = 0; o < L; ++o) {
+            for (int e = 0; e < K; ++e) {
+                for (int f = 0; f < L; ++f) {
+                    work[R_COV_AB + ((n * L + o) * K + e) * L + f] = (
+                        work[R_COV_A + n * K + e] + work[R_COV_B + o * L + f] + work[R_CROSS_AB + e * L + o]
+                        + work[R_CROSS_AB + n * L + f]
+                    );
+                }
+            }
+        }
+    }
+    for (int k = 0; k < K; ++k) {
+        for (int n = 0; n < L; ++n) {
+            for (int o = 0; o < L; ++o) {
+                work[R_MEAN_BB + (k * L + n) * L + o] = work[R_MEAN_B + k * L + n] + work[R_MEAN_B + k * L + o];
+            }
+        }
+    }
+    for (int n = 0; n < L; ++n) {
+        for (int o = 0; o < L; ++o) {
+            for (int e = 0; e < L; ++e) {
+                for (int f = 0; f < L; ++f) {
+                    work[R_COV_BB + ((n * L + o) * L + e) * L + f] = (
+                        work[R_COV_B + e * L + o] + work[R_COV_B + n * L + e] + work[R_COV_B + n * L + f]
+                        + work[R_COV_B + o * L + f]
+                    );
+                }
+            }
+        }
+    }
     expect(work, K, K, R_MEAN_A, R_COV_A, R_A, R_LSE_A, R_SLOPE_A, slopes);
     expect_fixed(work, p, 0, K, L, R_MEAN_B, R_COV_B, R_B, R_LSE_B, R_SLOPE_B, slopes);
-    expect_pair(work, K, K, K, R_MEAN_A, R_COV_A, R_MEAN_A, R_COV_A, R_COV_A, R_AA);
-    expect_pair(work, K, K, L, R_MEAN_A, R_COV_A, R_MEAN_B, R_COV_B, R_CROSS_AB, R_AB);
-    expect_pair(work, K, L, L, R_MEAN_B, R_COV_B, R_MEAN_B, R_COV_B, R_COV_B, R_BB);
+    expect(work, K, K * K, R_MEAN_AA, R_COV_AA, R_AA, R_LSE_AA, R_SLOPE_AA, slopes);
+    expect(work, K, K * L, R_MEAN_AB, R_COV_AB, R_AB, R_LSE_AB, R_SLOPE_AB, slopes);
+    expect(work, K, L * L, R_MEAN_BB, R_COV_BB, R_BB, R_LSE_BB, R_SLOPE_BB, slopes);
     for (int k = 0; k < K; ++k) {
         work[R_F + k] = (
             0.5 * inv_u * work[R_BETA] * p[P_C + (L - 1) * L + L - 1]
@@ -429,6 +503,25 @@ DEVICE void jacobian(const double* y, const double* p, double* jac, double* work
                 work[R_D_COV_B + o * L + n] = 0.0;
             }
         }
+        for (int k = 0; k < K; ++k) {
+            for (int n = 0; n < K; ++n) {
+                for (int o = 0; o < K; ++o) {
+                    work[R_D_MEAN_AA + (k * K + n) * K + o] = work[R_D_MEAN_A + k * K + n] + work[R_D_MEAN_A + k * K + o];
+                }
+            }
+        }
+        for (int n = 0; n < K; ++n) {
+            for (int o = 0; o < K; ++o) {
+                for (int e = 0; e < K; ++e) {
+                    for (int f = 0; f < K; ++f) {
+                        work[R_D_COV_AA + ((n * K + o) * K + e) * K + f] = (
+                            work[R_D_COV_A + e * K + o] + work[R_D_COV_A + n * K + e] + work[R_D_COV_A + n * K + f]
+                            + work[R_D_COV_A + o * K + f]
+                        );
+                    }
+                }
+            }
+        }
         for (int i = 0; i < K; ++i) {
             for (int n = 0; n < L; ++n) {
                 work[R_D_CROSS_AB + i * L + n] = (
@@ -437,11 +530,49 @@ DEVICE void jacobian(const double* y, const double* p, double* jac, double* work
                 );
             }
         }
+        for (int k = 0; k < K; ++k) {
+            for (int n = 0; n < K; ++n) {
+                for (int o = 0; o < L; ++o) {
+                    work[R_D_MEAN_AB + (k * K + n) * L + o] = work[R_D_MEAN_A + k * K + n] + work[R_D_MEAN_B + k * L + o];
+                }
+            }
+        }
+        for (int n = 0; n < K; ++n) {
+            for (int o = 0; o < L; ++o) {
+                for (int e = 0; e < K; ++e) {
+                    for (int f = 0; f < L; ++f) {
+                        work[R_D_COV_AB + ((n * L + o) * K + e) * L + f] = (
+                            work[R_D_COV_A + n * K + e] + work[R_D_COV_B + o * L + f] + work[R_D_CROSS_AB + e * L + o]
+                            + work[R_D_CROSS_AB + n * L + f]
+                        );
+                    }
+                }
+            }
+        }
+        for (int k = 0; k < K; ++k) {
+            for (int n = 0; n < L; ++n) {
+                for (int o = 0; o < L; ++o) {
+                    work[R_D_MEAN_BB + (k * L + n) * L + o] = work[R_D_MEAN_B + k * L + n] + work[R_D_MEAN_B + k * L + o];
+                }
+            }
+        }
+        for (int n = 0; n < L; ++n) {
+            for (int o = 0; o < L; ++o) {
+                for (int e = 0; e < L; ++e) {
+                    for (int f = 0; f < L; ++f) {
+                        work[R_D_COV_BB + ((n * L + o) * L + e) * L + f] = (
+                            work[R_D_COV_B + e * L + o] + work[R_D_COV_B + n * L + e] + work[R_D_COV_B + n * L + f]
+                            + work[R_D_COV_B + o * L + f]
+                        );
+                    }
+                }
+            }
+        }
         expect_tangent(work, K, K, R_SLOPE_A, R_A, R_D_MEAN_A, R_D_COV_A, R_D_A, R_D_LSE_A);
         expect_tangent(work, K, L, R_SLOPE_B, R_B, R_D_MEAN_B, R_D_COV_B, R_D_B, R_D_LSE_B);
-        expect_pair_tangent(work, K, K, K, R_MEAN_A, R_COV_A, R_MEAN_A, R_COV_A, R_COV_A, R_D_MEAN_A, R_D_COV_A, R_D_MEAN_A, R_D_COV_A, R_D_COV_A, R_D_AA);
-        expect_pair_tangent(work, K, K, L, R_MEAN_A, R_COV_A, R_MEAN_B, R_COV_B, R_CROSS_AB, R_D_MEAN_A, R_D_COV_A, R_D_MEAN_B, R_D_COV_B, R_D_CROSS_AB, R_D_AB);
-        expect_pair_tangent(work, K, L, L, R_MEAN_B, R_COV_B, R_MEAN_B, R_COV_B, R_COV_B, R_D_MEAN_B, R_D_COV_B, R_D_MEAN_B, R_D_COV_B, R_D_COV_B, R_D_BB);
+        expect_tangent(work, K, K * K, R_SLOPE_AA, R_AA, R_D_MEAN_AA, R_D_COV_AA, R_D_AA, R_D_LSE_AA);
+        expect_tangent(work, K, K * L, R_SLOPE_AB, R_AB, R_D_MEAN_AB, R_D_COV_AB, R_D_AB, R_D_LSE_AB);
+        expect_tangent(work, K, L * L, R_SLOPE_BB, R_BB, R_D_MEAN_BB, R_D_COV_BB, R_D_BB, R_D_LSE_BB);
         for (int k = 0; k < K; ++k) {
             work[R_D_F + k] = (
                 0.5 * inv_u * work[R_BETA] * work[R_D_S + k * K + k]

@@ -5,7 +5,7 @@
 //
 // States y, N of them: x (K, R), coordinates of the mean vectors in a span of R directions, then theta (K).
 // Parameters p: nu, c, log_pi, v, u, d, log_v, log_u, learn_means, learn_weights, pi; nu (L, R) in the same coordinates.
-// `work` holds WORK + N rows. Needed in scope: DEVICE, K, L, R, SLOPES, weights, expect, expect_fixed, expect_tangent, expect_pair, expect_pair_tangent.
+// `work` holds WORK + N rows. Needed in scope: DEVICE, K, L, R, SLOPES, weights, expect, expect_fixed, expect_tangent.
 //
 //     expect(work, K, n, mean, cov, softmax, lse, slope, slopes)
 //         E softmax and E logsumexp of n Gaussian logits, the last of them zero, under K components. All arguments after
@@ -13,10 +13,6 @@
 //         slopes also what expect_tangent needs, (K, SLOPES(n)).
 //     expect_tangent(work, K, n, slope, softmax, d_mean, d_cov, d_softmax, d_lse)
 //         the change of both, (K, n) and (K), with that of the means, (K, n), and of the covariance, (n, n).
-//     expect_pair(work, K, n, h, mean, cov, mean_2, cov_2, cross, pairs)
-//         (K, n, h), E softmax_j softmax_i of n and of h logits, with covariances (n, h) between them.
-//     expect_pair_tangent(work, K, n, h, mean, cov, mean_2, cov_2, cross, d_mean, ..., d_cross, d_pairs)
-//         the change of that with the changes of means and covariances.
 //
 //   dmu_k/dt = (u*mu_k*(Σ_l P[l, k]*pi[l])/v + Σ_l P[l, k]*pi[l]*nu_l - u*Σ_l pi[l]*(Σ_j PP[l, j, k]*mu_j)/v - mu_k*Σ_l P[l, k]*pi[l])/v
 //   dtheta_k/dt = Σ_l P[l, k]*pi[l] - w[k]
@@ -57,8 +53,11 @@ constexpr int R_MEAN_O = R_LSE_P + L;
 constexpr int R_COV_O = R_MEAN_O + L * L;
 constexpr int R_O = R_COV_O + L * L;
 constexpr int R_LSE_O = R_O + L * L;
-constexpr int R_PP = R_LSE_O + L;
-constexpr int R_D_B = R_PP + L * K * K;
+constexpr int R_MEAN_PP = R_LSE_O + L;
+constexpr int R_COV_PP = R_MEAN_PP + L * K * K;
+constexpr int R_PP = R_COV_PP + K * K * K * K;
+constexpr int R_LSE_PP = R_PP + L * K * K;
+constexpr int R_D_B = R_LSE_PP + L;
 constexpr int R_D_G = R_D_B + K * L;
 constexpr int R_D_O = R_D_G + L;
 constexpr int R_D_P = R_D_O + L * L;
@@ -66,15 +65,18 @@ constexpr int R_D_PP = R_D_P + L * K;
 constexpr int R_D_COV_B = R_D_PP + L * K * K;
 constexpr int R_D_COV_O = R_D_COV_B + L * L;
 constexpr int R_D_COV_P = R_D_COV_O + L * L;
-constexpr int R_D_LOG_W = R_D_COV_P + K * K;
+constexpr int R_D_COV_PP = R_D_COV_P + K * K;
+constexpr int R_D_LOG_W = R_D_COV_PP + K * K * K * K;
 constexpr int R_D_LSE_B = R_D_LOG_W + K;
 constexpr int R_D_LSE_O = R_D_LSE_B + K;
 constexpr int R_D_LSE_P = R_D_LSE_O + L;
-constexpr int R_D_M = R_D_LSE_P + L;
+constexpr int R_D_LSE_PP = R_D_LSE_P + L;
+constexpr int R_D_M = R_D_LSE_PP + L;
 constexpr int R_D_MEAN_B = R_D_M + K * L;
 constexpr int R_D_MEAN_O = R_D_MEAN_B + K * L;
 constexpr int R_D_MEAN_P = R_D_MEAN_O + L * L;
-constexpr int R_D_S = R_D_MEAN_P + L * K;
+constexpr int R_D_MEAN_PP = R_D_MEAN_P + L * K;
+constexpr int R_D_S = R_D_MEAN_PP + L * K * K;
 constexpr int R_D_THETA = R_D_S + K * K;
 constexpr int R_D_V_THETA = R_D_THETA + K;
 constexpr int R_D_V_X = R_D_V_THETA + K;
@@ -83,7 +85,8 @@ constexpr int R_D_X = R_D_W + K;
 constexpr int R_SLOPE_B = R_D_X + K * R;
 constexpr int R_SLOPE_P = R_SLOPE_B + K * SLOPES(L);
 constexpr int R_SLOPE_O = R_SLOPE_P + L * SLOPES(K);
-constexpr int WORK = R_SLOPE_O + L * SLOPES(L);
+constexpr int R_SLOPE_PP = R_SLOPE_O + L * SLOPES(L);
+constexpr int WORK = R_SLOPE_PP + L * SLOPES(K * K);
 constexpr int N = K * R + K;
 constexpr int OUT = 1 + L + K * L;
 
@@ -180,10 +183,29 @@ DEVICE void tables(const double* y, const double* p, double* work, bool slopes) 
             );
         }
     }
+    for (int l = 0; l < L; ++l) {
+        for (int n = 0; n < K; ++n) {
+            for (int o = 0; o < K; ++o) {
+                work[R_MEAN_PP + (l * K + n) * K + o] = work[R_MEAN_P + l * K + n] + work[R_MEAN_P + l * K + o];
+            }
+        }
+    }
+    for (int n = 0; n < K; ++n) {
+        for (int o = 0; o < K; ++o) {
+            for (int e = 0; e < K; ++e) {
+                for (int f = 0; f < K; ++f) {
+                    work[R_COV_PP + ((n * K + o) * K + e) * K + f] = (
+                        work[R_COV_P + e * K + o] + work[R_COV_P + n * K + e] + work[R_COV_P + n * K + f]
+                        + work[R_COV_P + o * K + f]
+                    );
+                }
+            }
+        }
+    }
     expect_fixed(work, p, 0, K, L, R_MEAN_B, R_COV_B, R_B, R_LSE_B, R_SLOPE_B, slopes);
     expect(work, L, K, R_MEAN_P, R_COV_P, R_P, R_LSE_P, R_SLOPE_P, slopes);
     expect_fixed(work, p, 1, L, L, R_MEAN_O, R_COV_O, R_O, R_LSE_O, R_SLOPE_O, slopes);
-    expect_pair(work, L, K, K, R_MEAN_P, R_COV_P, R_MEAN_P, R_COV_P, R_COV_P, R_PP);
+    expect(work, L, K * K, R_MEAN_PP, R_COV_PP, R_PP, R_LSE_PP, R_SLOPE_PP, slopes);
     for (int l = 0; l < L; ++l) {
         work[R_G + l] = (
             inv_u * p[P_C + (L - 1) * L + l] + 0.5 * inv_v * p[P_C + l * L + l] + 0.5 * d * log_v
@@ -327,10 +349,29 @@ DEVICE void jacobian(const double* y, const double* p, double* jac, double* work
                 work[R_D_COV_O + e * L + o] = 0.0;
             }
         }
+        for (int l = 0; l < L; ++l) {
+            for (int n = 0; n < K; ++n) {
+                for (int o = 0; o < K; ++o) {
+                    work[R_D_MEAN_PP + (l * K + n) * K + o] = work[R_D_MEAN_P + l * K + n] + work[R_D_MEAN_P + l * K + o];
+                }
+            }
+        }
+        for (int n = 0; n < K; ++n) {
+            for (int o = 0; o < K; ++o) {
+                for (int e = 0; e < K; ++e) {
+                    for (int f = 0; f < K; ++f) {
+                        work[R_D_COV_PP + ((n * K + o) * K + e) * K + f] = (
+                            work[R_D_COV_P + e * K + o] + work[R_D_COV_P + n * K + e] + work[R_D_COV_P + n * K + f]
+                            + work[R_D_COV_P + o * K + f]
+                        );
+                    }
+                }
+            }
+        }
         expect_tangent(work, K, L, R_SLOPE_B, R_B, R_D_MEAN_B, R_D_COV_B, R_D_B, R_D_LSE_B);
         expect_tangent(work, L, K, R_SLOPE_P, R_P, R_D_MEAN_P, R_D_COV_P, R_D_P, R_D_LSE_P);
         expect_tangent(work, L, L, R_SLOPE_O, R_O, R_D_MEAN_O, R_D_COV_O, R_D_O, R_D_LSE_O);
-        expect_pair_tangent(work, L, K, K, R_MEAN_P, R_COV_P, R_MEAN_P, R_COV_P, R_COV_P, R_D_MEAN_P, R_D_COV_P, R_D_MEAN_P, R_D_COV_P, R_D_COV_P, R_D_PP);
+        expect_tangent(work, L, K * K, R_SLOPE_PP, R_PP, R_D_MEAN_PP, R_D_COV_PP, R_D_PP, R_D_LSE_PP);
         for (int l = 0; l < L; ++l) {
             work[R_D_G + l] = (
                 work[R_D_LSE_O + l] + 0.5 * inv_v * work[R_D_S + (K - 1) * K + K - 1] - work[R_D_LOG_W + K - 1]

@@ -21,9 +21,6 @@ void expect(double*, int K, int n, int mean, int cov, int softmax, int lse, int 
 void expect_fixed(double*, const double* p, int law, int K, int n, int mean, int cov, int softmax, int lse, int slope,
                   bool slopes);
 void expect_tangent(double*, int K, int n, int slope, int softmax, int d_mean, int d_cov, int d_softmax, int d_lse);
-void expect_pair(double*, int K, int n, int h, int mean, int cov, int mean_2, int cov_2, int cross, int pairs);
-void expect_pair_tangent(double*, int K, int n, int h, int mean, int cov, int mean_2, int cov_2, int cross,
-                         int d_mean, int d_cov, int d_mean_2, int d_cov_2, int d_cross, int d_pairs);
 void expect_quadratic(double*, int n, int mean, int cov, int curvature, double d, int softmax, int radius, int slope,
                       int lse);
 """
@@ -51,7 +48,7 @@ def test_every_flow_compiles() -> None:
 
 def test_a_missing_argument_does_not() -> None:
     text = flows()["forward_kl"]
-    assert "too few arguments" in accepted({"broken": text.replace("expect_pair(work, L, ", "expect_pair(work, ")})
+    assert "too few arguments" in accepted({"broken": text.replace("expect(work, L, ", "expect(work, ")})
 
 
 def unknown(text: str) -> set[str]:

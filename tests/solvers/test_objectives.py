@@ -12,8 +12,10 @@ from flow_cases import overlaps, problem
 from scipy.special import log_softmax, logsumexp
 from scipy.stats import t as student
 
-from solvers import flow, systems
+from solvers import ensembles, flow, systems
 from solvers.problem import Problem, ProblemError
+from solvers.span import Span
+from solvers.starts import starts
 
 FALSE_ALARM = 1e-6
 REPLICAS, PARTICLES = 32, 6000
@@ -246,10 +248,29 @@ def test_what_is_not_derived_is_refused_with_what_is(flow_, beyond):
     assert flow.solve(two_modes(flow_.split("\n")[0], end=0.1)).status.values.max() == 0
 
 
-def test_pairs_are_not_compiled_and_say_so():
+def test_compiled_forward_kl_is_that_of_numpy():
+    """The right-hand side, and its Jacobian against differences: averages of products are one softmax of K² logits."""
+    given = two_modes('objective = "forward-kl"')
+    s, m, theta = starts(given)
+    space = Span.of(given, s, m)
+    system, p = ensembles.build(given, space), ensembles.parameters(given, space)
+    y = np.concatenate([space.coordinates(s, m).reshape(1, -1), [*theta, [0.3, -0.2]]], axis=1)
+    velocity, slope = system.derivatives(y, p)
+    ds, dm, _dtheta = flow.velocity(given, systems.for_problem(given), s, m, y[:, -2:])
+    x, dx = (a[:, :-2].reshape(1, 2, -1) for a in (y, velocity))
+    np.testing.assert_allclose(dx @ x.mT + x @ dx.mT, ds, atol=1e-12)
+    np.testing.assert_allclose(dx @ space.target().T, dm, atol=1e-12)
+    h = 1e-5  # central differences: h² of truncation, 1e-14/h of rounding
+    sides = (system.derivatives(y + sign * h * np.eye(y.shape[1]), p)[0] for sign in (1, -1))
+    np.testing.assert_allclose(slope[0].T, np.subtract(*sides) / (2 * h), atol=1e-8)
+
+
+def test_what_is_not_compiled_says_so():
     from solvers.arrays import BackendError
 
-    with pytest.raises(BackendError, match=r'flow\.objective = "forward-kl"'):
-        flow.solve(two_modes('objective = "forward-kl"'), backend="numba")
-    with pytest.raises(BackendError, match=r"flow\.batch"):
+    forward = {"objective": "forward-kl"}
+    five = problem(8, {"separation": 3.0}, {"components": 5}, {"scale": 1.0}, {"end": 1.0, "save": 2}, forward)
+    with pytest.raises(BackendError, match="with 5 components and 2 modes needs expectations of 25 logits"):
+        flow.solve(five, backend="numba")
+    with pytest.raises(BackendError, match=r"flow\.batch is descent by steps"):
         flow.solve(two_modes("batch = {size = 4, step = 0.1}"), backend="numba")

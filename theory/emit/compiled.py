@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 from sympy import Add, Expr, Indexed, Integer, Mul, Pow, Symbol
 
-from theory.emit.heading import HEADER, MEANING, PAIRS, equations
+from theory.emit.heading import HEADER, MEANING, equations
 from theory.emit.languages import CUDA, NUMBA, PARAMETERS, Language
 from theory.emit.loops import Program, logarithms
-from theory.emit.statements import Assign, Expect, Loop, Pair, State, Statement
+from theory.emit.statements import Assign, Expect, Loop, State, Statement
 
 if TYPE_CHECKING:
     from theory.system import ClosedSystem
@@ -96,8 +96,6 @@ class Writer:
                 out += self.language.loop(str(statement.index), str(statement.size), body)
             elif isinstance(statement, Expect):
                 out.append(self.expect(statement))
-            elif isinstance(statement, Pair):
-                out.append(self.pair(statement))
             else:
                 out += self.assign(statement)
         return out
@@ -117,22 +115,12 @@ class Writer:
             return self.language.call("expect", f"work, {arguments}")
         return self.language.call("expect_fixed", f"work, p, {node.fixed}, {arguments}")
 
-    def pair(self, node: Pair, tangent: bool = False) -> str:
-        rows = [f"{part}_{t.upper()}" for t in (node.first, node.second) for part in ("MEAN", "COV")]
-        rows.append(node.cross.upper())
-        arguments = [*(f"R_{row}" for row in rows), *(f"R_D_{row}" for row in rows if tangent)]
-        arguments.append(f"R_{'D_' * tangent}{node.table.upper()}")
-        name = "expect_pair_tangent" if tangent else "expect_pair"
-        return self.language.call(name, f"work, {node.count}, {node.sizes[0]}, {node.sizes[1]}, {', '.join(arguments)}")
-
     def expect_tangents(self) -> list[str]:
         out = []
-        for name, node in self.program.laws.items():
-            t, n = name.upper(), node.size
+        for name, (count, n) in self.program.expectations.items():
+            t = name.upper()
             rows = f"R_SLOPE_{t}, R_{t}, R_D_MEAN_{t}, R_D_COV_{t}, R_D_{t}, R_D_LSE_{t}"
-            count = self.program.under[name][1]
             out.append(self.language.call("expect_tangent", f"work, {count}, {n}, {rows}"))
-        out += [self.pair(self.program.pair(name), tangent=True) for name in self.program.pairs]
         return out
 
     # --- parts ------------------------------------------------------------------------------------------------------
@@ -145,8 +133,8 @@ class Writer:
         lines.append(self.language.constant("PARAMETERS", previous))
         previous = "0"
         shapes = {name: " * ".join(map(str, shape)) for name, shape in self.program.shapes.items()}
-        for table, node in self.program.laws.items():
-            shapes[f"slope_{table}"] = f"{self.program.under[table][1]} * SLOPES({node.size})"
+        for table, (count, size) in self.program.expectations.items():
+            shapes[f"slope_{table}"] = f"{count} * SLOPES({size})"
         for name, size in shapes.items():
             if name in self.parameters or name == "pi":
                 continue
@@ -157,6 +145,8 @@ class Writer:
         lines.append(self.language.constant("OUT", "1 + L + K * L"))
         if self.language.python:
             laws = (f"(R_COV_{name.upper()}, {self.program.laws[name].size})" for name in self.program.fixed_laws)
+            sizes = dict.fromkeys(size for _, size in self.program.expectations.values())
+            lines.append(f"LOGITS = ({''.join(f'{size}, ' for size in sizes).rstrip()})  # how many there are in a law")
             lines.append(f"FIXED = ({''.join(f'{law}, ' for law in laws).rstrip()})  # laws with a fixed covariance")
         return "\n".join(lines)
 
@@ -267,14 +257,14 @@ def _render(system: ClosedSystem, name: str, title: str, language: Language, wha
 
         return radial_compiled.render(system, name, title, language)
     writer = Writer(system, language)
-    header = (HEADER + PAIRS * bool(writer.program.pairs)).format(
+    header = HEADER.format(
         title=title,
         what=what,
         name=name,
         hash=system.hash,
         states=" then ".join(MEANING[state.name] for state in writer.program.states),
         parameters=", ".join(writer.parameters),
-        needs=f"{needs}, expect_pair, expect_pair_tangent" if writer.program.pairs else needs,
+        needs=needs,
     )
     head = [f"{language.comment} {line}".rstrip() for line in header.splitlines()]
     lines = [f"{language.comment}   {line}".rstrip() for line in equations(system)]

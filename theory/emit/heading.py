@@ -9,7 +9,7 @@ from theory.emit.text import describe, text
 if TYPE_CHECKING:
     from theory.system import ClosedSystem
 
-__all__ = ["HEADER", "MEANING", "PAIRS", "equations"]
+__all__ = ["HEADER", "MEANING", "equations"]
 
 #: States, as the header lists them.
 MEANING = {
@@ -35,14 +35,6 @@ Parameters p: {parameters}; nu (L, R) in the same coordinates.
         slopes also what expect_tangent needs, (K, SLOPES(n)).
     expect_tangent(work, K, n, slope, softmax, d_mean, d_cov, d_softmax, d_lse)
         the change of both, (K, n) and (K), with that of the means, (K, n), and of the covariance, (n, n)."""
-
-
-#: What stands below HEADER where tables of pairs are needed.
-PAIRS = """
-    expect_pair(work, K, n, h, mean, cov, mean_2, cov_2, cross, pairs)
-        (K, n, h), E softmax_j softmax_i of n and of h logits, with covariances (n, h) between them.
-    expect_pair_tangent(work, K, n, h, mean, cov, mean_2, cov_2, cross, d_mean, ..., d_cross, d_pairs)
-        the change of that with the changes of means and covariances."""
 
 
 def equations(system: ClosedSystem) -> list[str]:

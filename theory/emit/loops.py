@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from sympy import Add, Expr, Indexed, IndexedBase, Integer, Mul, Symbol, expand, log
 
-from theory.emit.statements import Assign, Expect, Loop, Pair, State, Statement
+from theory.emit.statements import Assign, Expect, Loop, State, Statement
 from theory.expectations import LogitExpectation, PairExpectation
 from theory.linearise import TANGENT, tangent
 from theory.parameters import SIZE, STEP
@@ -78,9 +78,14 @@ class Program:
                 f"lse_{name}": (count,),
             }
         for name, pair in self.pairs.items():
-            sizes = (pair.first.size, pair.second.size)
-            self.shapes |= {name: (self.under[name][1], *sizes)} | ({} if pair.same else {f"cross_{name}": sizes})
-        made = [*self.laws, *self.pairs, *(f"{x}_{n}" for x in ("mean", "cov", "lse") for n in self.laws)]
+            sizes, count = (pair.first.size, pair.second.size), self.under[name][1]
+            self.shapes |= {
+                f"mean_{name}": (count, *sizes),
+                f"cov_{name}": (*sizes, *sizes),
+                name: (count, *sizes),
+                f"lse_{name}": (count,),
+            } | ({} if pair.same else {f"cross_{name}": sizes})
+        made = [f"{x}{n}" for x in ("", "mean_", "cov_", "lse_") for n in (*self.laws, *self.pairs)]
         made += [f"cross_{name}" for name, pair in self.pairs.items() if not pair.same]
         self.moving = frozenset([*moving, *made])
         self.shapes |= {TANGENT + name: self.shapes[name] for name in sorted(self.moving)}
@@ -104,16 +109,34 @@ class Program:
 
     @cached_property
     def law_equations(self) -> list[tuple[Indexed, Expr]]:
-        """mean_X[k, j] and cov_X[i, j] of the logits behind every table X; cross_Y[i, j] between those of a pair."""
+        """mean_X[k, j] and cov_X[i, j] of the logits behind every table X.
+
+        A product of two softmax is an entry of one, of all sums of a logit of the first and a logit of the second.
+        cross_X[i, j]: covariances between the two.
+        """
         out = []
         for name, node in self.laws.items():
             (j,), (i, j2) = node.mean.variables, node.cov.variables
             out.append((array(f"mean_{name}")[self.under[name][0], j], node.mean.expr))
             out.append((array(f"cov_{name}")[i, j2], node.cov.expr))
         for name, pair in self.pairs.items():
+            first, second = (self.table_of(part) for part in (pair.first, pair.second))
+            cross, k = array(f"cov_{first}" if pair.same else f"cross_{name}"), self.under[name][0]
             if not pair.same:
-                out.append((array(f"cross_{name}")[pair.cross.variables], pair.cross.expr))
+                out.append((cross[pair.cross.variables], pair.cross.expr))
+            a, b, c, d = (index(letter) for letter in "noef")
+            one, other = (array(f"cov_{part}") for part in (first, second))
+            means = array(f"mean_{first}")[k, a] + array(f"mean_{second}")[k, b]
+            out.append((array(f"mean_{name}")[k, a, b], means))
+            out.append((array(f"cov_{name}")[a, b, c, d], one[a, c] + other[b, d] + cross[a, d] + cross[c, b]))
         return out
+
+    @cached_property
+    def expectations(self) -> dict[str, tuple[Symbol, str]]:
+        """Of each table of softmax: under how many components it is taken, and of how many logits, as code."""
+        sizes = {name: str(node.size) for name, node in self.laws.items()}
+        sizes |= {name: f"{pair.first.size} * {pair.second.size}" for name, pair in self.pairs.items()}
+        return {name: (self.under[name][1], size) for name, size in sizes.items()}
 
     @cached_property
     def fixed_laws(self) -> list[str]:
@@ -183,17 +206,8 @@ class Program:
         laws = [row for row in self.law_equations if not self._is_fixed(row[0])]
         numbers = {name: number for number, name in enumerate(self.fixed_laws)}
         out = self._nests([*self.overlap_equations, *laws])
-        for name, node in self.laws.items():
-            out.append(Expect(name, self.under[name][1], node.size, numbers.get(name)))
-        out += [self.pair(name) for name in self.pairs]
+        out += [Expect(name, *sizes, numbers.get(name)) for name, sizes in self.expectations.items()]
         return out + self._nests(self.scalar_tables)
-
-    def pair(self, name: str) -> Pair:
-        """The statement behind one table of pairs."""
-        node = self.pairs[name]
-        first, second = (self.table_of(part) for part in (node.first, node.second))
-        cross = f"cov_{first}" if node.same else f"cross_{name}"
-        return Pair(name, self.under[name][1], first, second, (node.first.size, node.second.size), cross)
 
     def _is_fixed(self, target: Indexed) -> bool:
         return str(target.base) in {f"cov_{name}" for name in self.fixed_laws}

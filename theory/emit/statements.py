@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from sympy import Expr, Indexed, Symbol
 
-__all__ = ["Assign", "Expect", "Loop", "Pair", "State", "Statement"]
+__all__ = ["Assign", "Expect", "Loop", "State", "Statement"]
 
 
 @dataclass(frozen=True)
@@ -21,29 +21,15 @@ class Assign:
 @dataclass(frozen=True)
 class Expect:
     """Expectations under all `count` components at once: softmax → `table`[k, :], logsumexp → `lse`[k], of logits with
-    means mean[k, :] and the common covariance cov.
+    means mean[k, :] and the common covariance cov. size: how many logits, as code.
 
     fixed: the number of this law among those with a covariance that no state moves; None for the others.
     """
 
     table: str
     count: Symbol
-    size: Symbol
+    size: str
     fixed: int | None
-
-
-@dataclass(frozen=True)
-class Pair:
-    """The same of products, E softmax_j(U) softmax_i(V) → `table`[k, j, i]; U and V have the laws of tables first,
-    second, and the covariances cross.
-    """
-
-    table: str
-    count: Symbol
-    first: str
-    second: str
-    sizes: tuple[Symbol, Symbol]
-    cross: str
 
 
 @dataclass(frozen=True)
@@ -52,10 +38,10 @@ class Loop:
 
     index: Symbol
     size: Expr
-    body: tuple[Assign | Expect | Pair | Loop, ...]
+    body: tuple[Assign | Expect | Loop, ...]
 
 
-Statement = Assign | Expect | Pair | Loop
+Statement = Assign | Expect | Loop
 
 
 @dataclass(frozen=True)
