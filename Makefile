@@ -23,7 +23,7 @@ lint: $(STAMP)
 
 test: $(STAMP) lint
 	$(BIN)/python -m derivations --check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile
 
 # Peers (jax, diffrax, heyoka) are large: they are installed only here.
 bench: $(STAMP)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -58,3 +60,42 @@ def backend_module(name: str, also: tuple[str, ...] = ()) -> Any:
 def to_numpy(x: Any) -> NDArray[Any]:
     """The same numbers as a numpy array in the memory of the host; a numpy array comes back as it is."""
     return np.asarray(x if array_module(x) is np else x.get())
+
+
+# --- kernels of our own; xp is cupy, as backend_module gives it -----------------------------------------------------
+
+
+def address(array: Any) -> int:
+    """Where a contiguous array begins, in the memory of the host or of the device."""
+    return int(array.ctypes.data if array_module(array) is np else array.data.ptr)
+
+
+def compile_cuda(xp: Any, source: str, options: tuple[str, ...]) -> Any:
+    """A cupy.RawModule of a CUDA source. Raises BackendError with the log of the compiler if it refuses."""
+    module = xp.RawModule(code=source, options=options, backend="nvrtc")
+    try:
+        module.compile()
+    except xp.cuda.compiler.CompileException as error:
+        raise BackendError(f"cupy: the CUDA source does not compile; the compiler says\n{error}") from None
+    return module
+
+
+def gpu_memory(xp: Any) -> int:
+    """Free bytes of the current device, once cupy's own pool has given back what it does not use."""
+    xp.get_default_memory_pool().free_all_blocks()
+    free, _ = xp.cuda.Device().mem_info
+    return int(free)
+
+
+@contextmanager
+def gpu_errors(xp: Any, count: int, each: int) -> Iterator[None]:
+    """Errors of the device become BackendError; for memory, with how many trajectories of `each` bytes would fit."""
+    exhausted = xp.cuda.memory.OutOfMemoryError
+    try:
+        yield
+    except (exhausted, xp.cuda.runtime.CUDARuntimeError, xp.cuda.driver.CUDADriverError) as error:
+        if isinstance(error, exhausted) or "OUT_OF_MEMORY" in str(error) or "MemoryAllocation" in str(error):
+            fit = gpu_memory(xp) // each
+            message = f"cupy: out of GPU memory with {count} trajectories at a time; allowed: about {fit} ({error})"
+            raise BackendError(message) from None
+        raise BackendError(f"cupy: the GPU failed: {error}") from None

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from scipy.integrate import LSODA
 
 from solvers import systems
-from solvers.arrays import to_numpy
 from solvers.problem import Problem
 from solvers.span import Span
 
@@ -77,15 +76,14 @@ def velocity(
     log_v: Any = None,
     *,
     time: float = 0.0,
-    xp: Any = np,
 ) -> tuple[Array, ...]:
     """ds/dt (..., K, K), dm/dt (..., K, L), dtheta/dt (..., K); zero for what the problem does not learn.
 
     log_v (..., K), default that of the start, is for a system with a variance for each component, which has
     d log v/dt (..., K) as a fourth velocity. With flow.batch: their mean change by one step, divided by the step.
     """
-    values = systems.evaluate(problem, module, s, m, theta, log_v, time=time, xp=xp)
-    ds, dm, dtheta, *dlog_v = (to_numpy(a) for a in systems.call(module.velocity, values))
+    values = systems.evaluate(problem, module, s, m, theta, log_v, time=time)
+    ds, dm, dtheta, *dlog_v = systems.call(module.velocity, values)
     learn, shape = problem.family.learn, values["theta"].shape
     # A system with a term dropped may be left with one number for all components.
     dtheta = np.broadcast_to(dtheta, shape)
@@ -97,7 +95,6 @@ def velocity(
 class Integrator:
     problem: Problem
     module: ModuleType
-    xp: Any
     rtol: float
     atol: float
     report: Progress
@@ -141,7 +138,7 @@ class Integrator:
 
         def rhs(time: float, flat: Array) -> Array:
             at = self.overlaps(states, flat.reshape(count, size), start)
-            return np.asarray(states.pack(*velocity(self.problem, self.module, *at, time=time, xp=self.xp))).ravel()
+            return np.asarray(states.pack(*velocity(self.problem, self.module, *at, time=time))).ravel()
 
         if self.problem.flow.batch is not None:
             return self.descend(rhs, y0, out)

@@ -1,17 +1,16 @@
-"""Problems as compiled ensembles: coordinates, parameters and paths of solvers.compiled (backend "numba")."""
+"""Problems as compiled ensembles, on the CPU (backend "numba") or a GPU ("cupy"): coordinates, parameters, paths."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from solvers import compiled, systems
-from solvers.arrays import BackendError
+from solvers import compiled, cuda, systems
+from solvers.arrays import BackendError, backend_module
 from solvers.integrate.nodes import LARGEST
 from solvers.problem import Problem, Schedule
 from solvers.span import Span
@@ -19,10 +18,8 @@ from solvers.starts import Starts
 
 __all__ = ["build", "by_default", "driven", "parameters", "paths", "possible", "rest", "to_rest"]
 
-if TYPE_CHECKING:
-    from solvers.compiled import CompiledSystem
-
 Array = NDArray[np.float64]
+Overlaps = tuple[Array, Array, Array, NDArray[np.int8]]
 
 #: A state is at an equilibrium if that is closer than so many tolerances of the integrator in every coordinate.
 NEAR = 100.0
@@ -40,16 +37,23 @@ def by_default(problem: Problem) -> bool:
     return problem.flow.objective != "forward-kl" and possible(problem)
 
 
-def build(problem: Problem, space: Span) -> CompiledSystem:
+def build(problem: Problem, space: Span) -> compiled.CompiledSystem:
     """The compiled system of a problem in a span.
 
     Raises  BackendError, naming what is not compiled, where `possible` says no; ProblemError if no equations are
     derived for the problem.
     """
-    if obstacle := _obstacle(problem):
-        raise BackendError(f"numba: {obstacle}")
-    sizes = problem.family.components, len(problem.target.weights)
-    return compiled.build(systems.read_compiled(problem), *sizes, space.directions)
+    refuse(problem, "numba")
+    return compiled.build(systems.read_compiled(problem), *_sizes(problem, space))
+
+
+def refuse(problem: Problem, backend: str) -> None:
+    """Raise BackendError for what is not compiled; on a GPU, that is the forward KL too."""
+    obstacle = _obstacle(problem)
+    if obstacle is None and backend == "cupy" and problem.flow.objective == "forward-kl":
+        obstacle = 'flow.objective = "forward-kl" is not among the kernels; allowed: numpy, numba'
+    if obstacle:
+        raise BackendError(f"{backend}: {obstacle}")
 
 
 def _obstacle(problem: Problem) -> str | None:
@@ -60,7 +64,7 @@ def _obstacle(problem: Problem) -> str | None:
     if systems.own_variances(problem):
         return "variances that differ or are learned; allowed: numpy"
     if flow.batch is not None:
-        return "flow.batch is descent by steps, which is not compiled; allowed: numpy, cupy"
+        return "flow.batch is descent by steps, which is not compiled; allowed: numpy"
     most = max(compiled.logits(systems.read_compiled(problem), K, L))
     if most > LARGEST:
         what = f'flow.objective = "{flow.objective}" with {K} components and {L} modes'
@@ -79,17 +83,28 @@ def paths(
     *,
     rtol: float,
     atol: float,
+    backend: str = "numba",
     threads: int | None = None,
     progress: Callable[[float], None] | None = None,
-) -> tuple[Array, Array, Array, NDArray[np.int8]]:
+) -> Overlaps:
     """Trajectories from n starts at the T save times: s (n, T, K, K), m (n, T, K, L), theta (n, T, K), status (n,).
 
     What is integrated are coordinates of the mean vectors in their span with the modes, R ≤ K + rank(c) of them, θ and,
-    where the target is tempered, β; the overlaps are those of these vectors. Rows that failed hold nan.
+    where the target is tempered, β; the overlaps are those of these vectors. Rows that failed hold nan. threads: of
+    backend "numba".
     Raises  BackendError for more than LARGEST components or modes, variances that differ or are learned, finite
-    batches, and the forward KL of more than four components, which needs K² logits.
+    batches, and the forward KL of more than four components, which needs K² logits, or on a GPU.
     """
-    return _paths(problem, starts, rtol, atol, threads, progress, stop=False)[0]
+    space, y0, p = _begin(problem, starts, backend)
+    times = problem.time.times
+    if backend == "cupy":
+        text = systems.read_compiled(problem, backend)
+        gpu = cuda.build(backend_module(backend), text, *_sizes(problem, space))
+        found = cuda.ensemble(gpu, y0, p, times, rtol=rtol, atol=atol, progress=progress)
+    else:
+        cpu = compiled.build(systems.read_compiled(problem), *_sizes(problem, space))
+        found = compiled.ensemble(cpu, y0, p, times, rtol=rtol, atol=atol, threads=threads, progress=progress)
+    return _overlaps(problem, space, found)
 
 
 def to_rest(
@@ -100,47 +115,50 @@ def to_rest(
     atol: float,
     threads: int | None = None,
     progress: Callable[[float], None] | None = None,
-) -> tuple[tuple[Array, Array, Array, NDArray[np.int8]], dict[str, xr.Variable]]:
-    """The same, but trajectories are left once at rest at a stable equilibrium; and `rest` of the last states."""
-    found, (y, system, p) = _paths(problem, starts, rtol, atol, threads, progress, stop=True)
-    return found, rest(problem, y[:, -1], system, p, rtol=rtol, atol=atol)
-
-
-def _paths(
-    problem: Problem,
-    starts: Starts,
-    rtol: float,
-    atol: float,
-    threads: int | None,
-    progress: Callable[[float], None] | None,
-    stop: bool,
-) -> tuple[tuple[Array, Array, Array, NDArray[np.int8]], tuple[Array, CompiledSystem, Array]]:
-    K = problem.family.components
-    s, m, theta = starts
-    space = Span.of(problem, s, m)
-    system = build(problem, space)
-    at_start = np.tile(driven(problem), (len(s), 1))
-    y0 = np.concatenate([space.coordinates(s, m).reshape(len(s), -1), theta, at_start], axis=1)
-    p, times = parameters(problem, space), problem.time.times
+) -> tuple[Overlaps, dict[str, xr.Variable]]:
+    """The same by numba, but trajectories are left once at rest at a stable equilibrium; `rest` of the last states."""
+    space, y0, p = _begin(problem, starts, "numba")
+    system = compiled.build(systems.read_compiled(problem), *_sizes(problem, space))
     found = compiled.ensemble(
         system,
         y0,
         p,
-        times,
+        problem.time.times,
         rtol=rtol,
         atol=atol,
         threads=threads,
-        stop_at_equilibrium=stop,
+        stop_at_equilibrium=True,
         progress=progress,
     )
-    y = found.y
+    overlaps = _overlaps(problem, space, found)
+    return overlaps, rest(problem, found.y[:, -1], system, p, rtol=rtol, atol=atol)
+
+
+def _begin(problem: Problem, starts: Starts, backend: str) -> tuple[Span, Array, Array]:
+    """The span of the starts with the modes, states (n, N) in its coordinates, parameters."""
+    refuse(problem, backend)
+    s, m, theta = starts
+    space = Span.of(problem, s, m)
+    at_start = np.tile(driven(problem), (len(s), 1))
+    y0 = np.concatenate([space.coordinates(s, m).reshape(len(s), -1), theta, at_start], axis=1)
+    return space, y0, parameters(problem, space)
+
+
+def _sizes(problem: Problem, space: Span) -> tuple[int, int, int]:
+    """K, L and R, constants of the compilers."""
+    return problem.family.components, len(problem.target.weights), space.directions
+
+
+def _overlaps(problem: Problem, space: Span, found: compiled.Paths) -> Overlaps:
+    """The states of `paths`; those that failed become nan in `found` too."""
+    K, y = problem.family.components, found.y
     y[found.status != 0] = np.nan
     x = y[..., : K * space.directions].reshape(*y.shape[:2], K, space.directions)
-    return (*space.overlaps(x), y[..., K * space.directions : K * space.directions + K], found.status), (y, system, p)
+    return (*space.overlaps(x), y[..., K * space.directions : K * space.directions + K], found.status)
 
 
 def rest(
-    problem: Problem, y: Array, system: CompiledSystem, p: Array, *, rtol: float, atol: float
+    problem: Problem, y: Array, system: compiled.CompiledSystem, p: Array, *, rtol: float, atol: float
 ) -> dict[str, xr.Variable]:
     """Which of n compiled states y (n, N) are at an equilibrium, and the spectrum there, as variables of RUN.nc.
 

@@ -23,6 +23,9 @@ __all__ = ["solve", "velocity"]
 Array = NDArray[np.float64]
 Progress = Callable[[float], None]
 
+#: Backends that integrate coordinates in the span by compiled code.
+COMPILED = ("numba", "cupy")
+
 
 def solve(
     problem: Problem,
@@ -38,14 +41,13 @@ def solve(
 ) -> xr.Dataset:
     """Trajectories of the closed equations from every start of the problem.
 
-    backend "numpy" or "cupy": LSODA (Adams and BDF, switching by stiffness) on blocks of trajectories; its error norm
+    backend "numpy": LSODA (Adams and BDF, switching by stiffness) on blocks of trajectories; its error norm
     is the maximum over the block, so the tolerances hold for each of them. A block that fails is split until the
-    failing trajectory is alone. "numba": solvers.ensembles, compiled, for up to sixteen components
-    and modes, on so many threads (default: all cores). By default numba where it can do the problem, else numpy; the
-    dataset says which.
+    failing trajectory is alone. "numba" and "cupy": solvers.ensembles, compiled for the CPU or an NVIDIA GPU, for up to
+    sixteen components and modes. By default numba where it can do the problem, else numpy; the dataset says which.
     With flow.batch the equations are those of the steps of stochastic gradient descent, and are iterated as such; a
     save time stands for the step nearest to it.
-    samples: which starts, default all of them.
+    samples: which starts, default all of them. threads: of "numba", default all cores.
 
     stop_at_equilibrium: with "numba", leave a trajectory once it has come to rest at a stable equilibrium, and add
     `equilibrium` and `spectrum` of the last states (solvers.ensembles.rest).
@@ -68,22 +70,20 @@ def solve(
     module = systems.for_problem(problem, drop=drop)
     if backend is None:
         backend = "numba" if drop is None and ensembles.by_default(problem) else "numpy"
-    if systems.has_variances(module) and backend == "cupy":
-        raise BackendError("cupy: variances that differ or are learned; allowed: numpy")
-    if backend == "numba":
+    if stop_at_equilibrium and backend != "numba":
+        raise BackendError(f"{backend}: does not stop at equilibria; allowed with --stop-at-equilibrium: numba")
+    if backend in COMPILED:
         if drop is not None:
-            raise BackendError("numba: cannot drop a term; allowed with --drop: numpy, cupy")
+            raise BackendError(f"{backend}: cannot drop a term; allowed with --drop: numpy")
         begin = starts(problem, samples)
         options: dict[str, Any] = {"rtol": rtol, "atol": atol, "threads": threads, "progress": progress}
         if stop_at_equilibrium:
             (s, m, theta, status), at_end = ensembles.to_rest(problem, begin, **options)
         else:
-            (s, m, theta, status), at_end = ensembles.paths(problem, begin, **options), {}
+            (s, m, theta, status), at_end = ensembles.paths(problem, begin, backend=backend, **options), {}
         found = s, m, theta, _log_variances(problem, theta)
         return _dataset(problem, module, found, status, backend, rtol, atol, batches.gaussian_softmax).assign(at_end)
-    if stop_at_equilibrium:
-        raise BackendError(f"{backend}: does not stop at equilibria; allowed with --stop-at-equilibrium: numba")
-    xp = backend_module(backend)
+    backend_module(backend)  # refuses names that it does not know
     s, m, theta = starts(problem, samples)
     first_states = s, m, theta, _log_variances(problem, theta)
     # A theory without one of its terms need not keep overlaps of vectors: it shall be seen as it is. And the noise of
@@ -99,7 +99,7 @@ def solve(
             if progress:
                 progress((block.start + fraction * (block.stop - block.start)) / count)
 
-        integrator = Integrator(problem, module, xp, rtol, atol, report, space)
+        integrator = Integrator(problem, module, rtol, atol, report, space)
         paths, status[block] = integrator.run(tuple(a[block] for a in first_states))  # type: ignore[arg-type]
         for whole, part in zip(out, paths, strict=True):
             whole[block] = part

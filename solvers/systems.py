@@ -55,9 +55,10 @@ def read(name: str) -> str:
     return (GENERATED / f"{name}.py").read_text(encoding="utf-8")
 
 
-def read_compiled(problem: Problem) -> str:
-    """Text for numba of the generated system behind a problem."""
-    return (GENERATED / f"{name(problem)}.numba").read_text(encoding="utf-8")
+def read_compiled(problem: Problem, backend: str = "numba") -> str:
+    """Text for numba, or CUDA source for cupy, of the generated system behind a problem."""
+    suffix = {"numba": "numba", "cupy": "cu"}[backend]
+    return (GENERATED / f"{name(problem)}.{suffix}").read_text(encoding="utf-8")
 
 
 @dataclass(frozen=True)

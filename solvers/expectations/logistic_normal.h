@@ -12,6 +12,7 @@
 #define LN_UNROLL _Pragma("unroll 24")
 #define LN_BITS(x) __double_as_longlong(x)
 #define LN_DOUBLE(i) __longlong_as_double(i)
+#define LN_LOAD(pointer) __ldg(pointer) /* the table is never written */
 #else
 #include <math.h>
 #include <string.h>
@@ -22,6 +23,7 @@
 #define LN_UNROLL
 #endif
 LN_FUNCTION long long LN_BITS(double x) { long long i; memcpy(&i, &x, sizeof i); return i; }
+#define LN_LOAD(pointer) (*(pointer))
 LN_FUNCTION double LN_DOUBLE(long long i) { double x; memcpy(&x, &i, sizeof x); return x; }
 #endif
 
@@ -53,8 +55,8 @@ LN_FUNCTION ln_jet logistic_normal(double a, double variance, const double *tabl
     const long long leading = LN_BITS(shifted < LN_HIGHEST ? shifted : LN_HIGHEST) >> 49;
     const double middle = LN_DOUBLE(leading << 49 | 1LL << 48);
     const double *level = table + 2 * (int)(leading - LN_FIRST_LEVEL);
-    const double scale = level[0];
-    const int code = (int)level[1], patches = code & 63;
+    const double scale = LN_LOAD(level);
+    const int code = (int)LN_LOAD(level + 1), patches = code & 63;
     double position = alpha * scale;
     const int beyond = position >= 2 * patches - 1;
     position = beyond ? 2 * patches - 1 : position;
@@ -62,7 +64,18 @@ LN_FUNCTION ln_jet logistic_normal(double a, double variance, const double *tabl
     const int index = (int)(nearest < patches - 1 ? nearest : patches - 1);
     const double delta = 2 * index - position, tau2 = (shifted - middle) * (scale * scale);
 
-    const double *c = table + 2 * LN_LEVELS + ((code >> 6) + index) * LN_TERMS;
+    const double *row = table + 2 * LN_LEVELS + ((code >> 6) + index) * LN_TERMS;
+#ifdef __CUDACC__
+    double c[LN_TERMS]; /* rows begin at multiples of 64 bytes: loaded 16 at a time */
+    LN_UNROLL
+    for (int n = 0; n < LN_TERMS; n += 2) {
+        const double2 pair = __ldg((const double2 *)(row + n));
+        c[n] = pair.x;
+        c[n + 1] = pair.y;
+    }
+#else
+    const double *c = row;
+#endif
     double s0 = 0, s1 = 0, s2 = 0, s3 = 0, t0 = 0, t1 = 0, t2 = 0, t3 = 0; /* S_m[n] and S_m[n + 1] */
     LN_UNROLL
     for (int n = LN_TERMS - 1; n >= 0; n--) {

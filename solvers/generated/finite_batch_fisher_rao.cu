@@ -5,7 +5,7 @@
 //
 // States y, N of them: s (K, K), overlaps, then m (K, L), overlaps, then theta (K) then beta, inverse temperature.
 // Parameters p: nu, c, log_pi, v, u, d, log_v, log_u, learn_means, learn_weights, rate, step, size; nu (L, R) in the same coordinates.
-// `work` holds WORK + N rows. Needed in scope: DEVICE, K, L, R, SLOPES, weights, expect, expect_fixed, expect_tangent.
+// `work` holds WORK + N rows. Needed in scope: DEVICE, UNROLL, ROLL, Rows, K, L, R, SLOPES, weights, expect, expect_fixed, expect_tangent.
 //
 //     expect(work, K, n, mean, cov, softmax, lse, slope, slopes)
 //         E softmax and E logsumexp of n Gaussian logits, the last of them zero, under K components. All arguments after
@@ -125,19 +125,13 @@ constexpr int OUT = 1 + L + K * L;
 
 
 // What depends on parameters only, into `work`: to be called before any other function uses it.
-DEVICE void fixed(const double* p, double* work) {
+DEVICE void fixed(const double* p, Rows work) {
     const double v = p[P_V];
     const double u = p[P_U];
-    const double d = p[P_D];
-    const double log_v = p[P_LOG_V];
-    const double log_u = p[P_LOG_U];
-    const double rate = p[P_RATE];
-    const double step = p[P_STEP];
-    const double size = p[P_SIZE];
-    const double inv_v = 1.0 / v;
     const double inv_u = 1.0 / u;
-    const double inv_size = 1.0 / size;
+    UNROLL
     for (int o = 0; o < L; ++o) {
+        UNROLL
         for (int n = 0; n < L; ++n) {
             work[R_COV_B + o * L + n] = (
                 p[P_C + (L - 1) * L + L - 1] * inv_u * inv_u * v + p[P_C + n * L + o] * inv_u * inv_u * v
@@ -149,16 +143,20 @@ DEVICE void fixed(const double* p, double* work) {
 
 
 // Weights and expectation tables at y; with slopes, also what the Jacobian needs of them.
-DEVICE void tables(const double* y, const double* p, double* work, bool slopes) {
+DEVICE void tables(const double* y, const double* p, Rows work, bool slopes) {
+    UNROLL
     for (int k = 0; k < K * K; ++k) {
         work[R_S + k] = y[k];
     }
+    UNROLL
     for (int k = 0; k < K * L; ++k) {
         work[R_M + k] = y[K * K + k];
     }
+    UNROLL
     for (int k = 0; k < K; ++k) {
         work[R_THETA + k] = y[K * K + K * L + k];
     }
+    UNROLL
     for (int k = 0; k < 1; ++k) {
         work[R_BETA + k] = y[K * K + K * L + K + k];
     }
@@ -168,13 +166,11 @@ DEVICE void tables(const double* y, const double* p, double* work, bool slopes) 
     const double d = p[P_D];
     const double log_v = p[P_LOG_V];
     const double log_u = p[P_LOG_U];
-    const double rate = p[P_RATE];
-    const double step = p[P_STEP];
-    const double size = p[P_SIZE];
     const double inv_v = 1.0 / v;
     const double inv_u = 1.0 / u;
-    const double inv_size = 1.0 / size;
+    UNROLL
     for (int k = 0; k < K; ++k) {
+        UNROLL
         for (int i = 0; i < K; ++i) {
             work[R_MEAN_A + k * K + i] = (
                 work[R_LOG_W + i] + 0.5 * inv_v * work[R_S + (K - 1) * K + K - 1] + inv_v * work[R_S + i * K + k]
@@ -182,7 +178,9 @@ DEVICE void tables(const double* y, const double* p, double* work, bool slopes) 
             );
         }
     }
+    UNROLL
     for (int h = 0; h < K; ++h) {
+        UNROLL
         for (int i = 0; i < K; ++i) {
             work[R_COV_A + h * K + i] = (
                 inv_v * work[R_S + (K - 1) * K + K - 1] + inv_v * work[R_S + h * K + i]
@@ -190,7 +188,9 @@ DEVICE void tables(const double* y, const double* p, double* work, bool slopes) 
             );
         }
     }
+    UNROLL
     for (int k = 0; k < K; ++k) {
+        UNROLL
         for (int n = 0; n < L; ++n) {
             work[R_MEAN_B + k * L + n] = (
                 0.5 * inv_u * p[P_C + (L - 1) * L + L - 1] + p[P_LOG_PI + n] + inv_u * work[R_M + k * L + n]
@@ -198,16 +198,23 @@ DEVICE void tables(const double* y, const double* p, double* work, bool slopes) 
             );
         }
     }
+    UNROLL
     for (int k = 0; k < K; ++k) {
+        UNROLL
         for (int n = 0; n < K; ++n) {
+            UNROLL
             for (int o = 0; o < K; ++o) {
                 work[R_MEAN_AA + (k * K + n) * K + o] = work[R_MEAN_A + k * K + n] + work[R_MEAN_A + k * K + o];
             }
         }
     }
+    UNROLL
     for (int n = 0; n < K; ++n) {
+        UNROLL
         for (int o = 0; o < K; ++o) {
+            UNROLL
             for (int e = 0; e < K; ++e) {
+                UNROLL
                 for (int f = 0; f < K; ++f) {
                     work[R_COV_AA + ((n * K + o) * K + e) * K + f] = (
                         work[R_COV_A + e * K + o] + work[R_COV_A + n * K + e] + work[R_COV_A + n * K + f]
@@ -217,7 +224,9 @@ DEVICE void tables(const double* y, const double* p, double* work, bool slopes) 
             }
         }
     }
+    UNROLL
     for (int i = 0; i < K; ++i) {
+        UNROLL
         for (int n = 0; n < L; ++n) {
             work[R_CROSS_AB + i * L + n] = (
                 inv_u * work[R_M + (K - 1) * L + L - 1] + inv_u * work[R_M + i * L + n]
@@ -225,16 +234,23 @@ DEVICE void tables(const double* y, const double* p, double* work, bool slopes) 
             );
         }
     }
+    UNROLL
     for (int k = 0; k < K; ++k) {
+        UNROLL
         for (int n = 0; n < K; ++n) {
+            UNROLL
             for (int o = 0; o < L; ++o) {
                 work[R_MEAN_AB + (k * K + n) * L + o] = work[R_MEAN_A + k * K + n] + work[R_MEAN_B + k * L + o];
             }
         }
     }
+    UNROLL
     for (int n = 0; n < K; ++n) {
+        UNROLL
         for (int o = 0; o < L; ++o) {
+            UNROLL
             for (int e = 0; e < K; ++e) {
+                UNROLL
                 for (int f = 0; f < L; ++f) {
                     work[R_COV_AB + ((n * L + o) * K + e) * L + f] = (
                         work[R_COV_A + n * K + e] + work[R_COV_B + o * L + f] + work[R_CROSS_AB + e * L + o]
@@ -244,16 +260,23 @@ DEVICE void tables(const double* y, const double* p, double* work, bool slopes) 
             }
         }
     }
+    UNROLL
     for (int k = 0; k < K; ++k) {
+        UNROLL
         for (int n = 0; n < L; ++n) {
+            UNROLL
             for (int o = 0; o < L; ++o) {
                 work[R_MEAN_BB + (k * L + n) * L + o] = work[R_MEAN_B + k * L + n] + work[R_MEAN_B + k * L + o];
             }
         }
     }
+    UNROLL
     for (int n = 0; n < L; ++n) {
+        UNROLL
         for (int o = 0; o < L; ++o) {
+            UNROLL
             for (int e = 0; e < L; ++e) {
+                UNROLL
                 for (int f = 0; f < L; ++f) {
                     work[R_COV_BB + ((n * L + o) * L + e) * L + f] = (
                         work[R_COV_B + e * L + o] + work[R_COV_B + n * L + e] + work[R_COV_B + n * L + f]
@@ -268,6 +291,7 @@ DEVICE void tables(const double* y, const double* p, double* work, bool slopes) 
     expect(work, K, K * K, R_MEAN_AA, R_COV_AA, R_AA, R_LSE_AA, R_SLOPE_AA, slopes);
     expect(work, K, K * L, R_MEAN_AB, R_COV_AB, R_AB, R_LSE_AB, R_SLOPE_AB, slopes);
     expect(work, K, L * L, R_MEAN_BB, R_COV_BB, R_BB, R_LSE_BB, R_SLOPE_BB, slopes);
+    UNROLL
     for (int k = 0; k < K; ++k) {
         work[R_F + k] = (
             0.5 * inv_u * work[R_BETA] * p[P_C + (L - 1) * L + L - 1]
@@ -284,55 +308,66 @@ DEVICE void tables(const double* y, const double* p, double* work, bool slopes) 
 
 
 // dy = right-hand side at y.
-DEVICE void rhs(const double* y, const double* p, double* dy, double* work) {
+DEVICE void rhs(const double* y, const double* p, Rows dy, Rows work) {
     tables(y, p, work, false);
     const double v = p[P_V];
     const double u = p[P_U];
     const double d = p[P_D];
-    const double log_v = p[P_LOG_V];
-    const double log_u = p[P_LOG_U];
     const double rate = p[P_RATE];
     const double step = p[P_STEP];
     const double size = p[P_SIZE];
     const double inv_v = 1.0 / v;
     const double inv_u = 1.0 / u;
     const double inv_size = 1.0 / size;
+    UNROLL
     for (int k = 0; k < K; ++k) {
+        UNROLL
         for (int i = 0; i < K; ++i) {
             work[R_GAMMA + k * K + i] = inv_v * work[R_S + i * K + k] - inv_u * work[R_BETA] * work[R_S + i * K + k];
+            UNROLL
             for (int j = 0; j < K; ++j) {
                 work[R_GAMMA + k * K + i] -= inv_v * work[R_A + k * K + j] * work[R_S + i * K + j];
             }
+            UNROLL
             for (int l = 0; l < L; ++l) {
                 work[R_GAMMA + k * K + i] += inv_u * work[R_B + k * L + l] * work[R_BETA] * work[R_M + i * L + l];
             }
             work[R_GAMMA + k * K + i] *= work[R_W + k];
         }
     }
+    UNROLL
     for (int k = 0; k < K; ++k) {
+        UNROLL
         for (int l = 0; l < L; ++l) {
             work[R_DM + k * L + l] = inv_v * work[R_M + k * L + l] - inv_u * work[R_BETA] * work[R_M + k * L + l];
+            UNROLL
             for (int i = 0; i < K; ++i) {
                 work[R_DM + k * L + l] -= inv_v * work[R_A + k * K + i] * work[R_M + i * L + l];
             }
+            UNROLL
             for (int n = 0; n < L; ++n) {
                 work[R_DM + k * L + l] += inv_u * work[R_B + k * L + n] * work[R_BETA] * p[P_C + l * L + n];
             }
             work[R_DM + k * L + l] *= work[R_W + k];
         }
     }
+    UNROLL
     for (int k = 0; k < K; ++k) {
+        UNROLL
         for (int i = 0; i < K; ++i) {
             work[R_V + k * K + i] = inv_v * work[R_GAMMA + k * K + i] - inv_u * work[R_BETA] * work[R_GAMMA + k * K + i];
+            UNROLL
             for (int j = 0; j < K; ++j) {
                 work[R_V + k * K + i] -= inv_v * work[R_A + i * K + j] * work[R_GAMMA + k * K + j];
             }
+            UNROLL
             for (int l = 0; l < L; ++l) {
                 work[R_V + k * K + i] += inv_u * work[R_B + i * L + l] * work[R_BETA] * work[R_DM + k * L + l];
             }
             work[R_V + k * K + i] *= work[R_W + i];
         }
     }
+    UNROLL
     for (int k = 0; k < K; ++k) {
         work[R_Q + k] = (
             work[R_BETA] * work[R_BETA] * work[R_S + k * K + k] * inv_u * inv_u
@@ -340,93 +375,125 @@ DEVICE void rhs(const double* y, const double* p, double* dy, double* work) {
             + work[R_S + k * K + k] * inv_v * inv_v - 2.0 * inv_u * inv_v * work[R_BETA] * work[R_S + k * K + k]
             - 2.0 * inv_u * work[R_BETA] * d
         );
+        UNROLL
         for (int j = 0; j < K; ++j) {
             work[R_Q + k] -= 2.0 * work[R_A + k * K + j] * work[R_S + j * K + j] * inv_v * inv_v;
         }
+        UNROLL
         for (int j = 0; j < K; ++j) {
             work[R_Q + k] -= 2.0 * work[R_A + k * K + j] * work[R_S + j * K + k] * inv_v * inv_v;
         }
+        UNROLL
         for (int i = 0; i < K; ++i) {
+            UNROLL
             for (int j = 0; j < K; ++j) {
                 work[R_Q + k] += 3.0 * work[R_AA + (k * K + i) * K + j] * work[R_S + i * K + j] * inv_v * inv_v;
             }
         }
+        UNROLL
         for (int n = 0; n < L; ++n) {
+            UNROLL
             for (int l = 0; l < L; ++l) {
                 work[R_Q + k] += work[R_BB + (k * L + l) * L + n] * work[R_BETA] * work[R_BETA] * p[P_C + l * L + n] * inv_u * inv_u;
             }
         }
+        UNROLL
         for (int l = 0; l < L; ++l) {
             work[R_Q + k] -= 2.0 * work[R_B + k * L + l] * work[R_BETA] * work[R_BETA] * work[R_M + k * L + l] * inv_u * inv_u;
         }
+        UNROLL
         for (int n = 0; n < L; ++n) {
+            UNROLL
             for (int l = 0; l < L; ++l) {
                 work[R_Q + k] -= 2.0 * work[R_BB + (k * L + l) * L + n] * work[R_BETA] * p[P_C + l * L + n] * inv_u * inv_u;
             }
         }
+        UNROLL
         for (int l = 0; l < L; ++l) {
             work[R_Q + k] += 2.0 * work[R_B + k * L + l] * work[R_BETA] * p[P_C + l * L + l] * inv_u * inv_u;
         }
+        UNROLL
         for (int l = 0; l < L; ++l) {
             work[R_Q + k] -= 2.0 * work[R_B + k * L + l] * work[R_BETA] * work[R_BETA] * p[P_C + l * L + l] * inv_u * inv_u * inv_u * v;
         }
+        UNROLL
         for (int j = 0; j < K; ++j) {
+            UNROLL
             for (int l = 0; l < L; ++l) {
                 work[R_Q + k] -= 2.0 * inv_u * inv_v * work[R_AB + (k * K + j) * L + l] * work[R_BETA] * work[R_M + j * L + l];
             }
         }
+        UNROLL
         for (int i = 0; i < K; ++i) {
+            UNROLL
             for (int j = 0; j < K; ++j) {
                 work[R_Q + k] -= 2.0 * inv_u * inv_v * work[R_AA + (k * K + i) * K + j] * work[R_BETA] * work[R_S + i * K + j];
             }
         }
+        UNROLL
         for (int n = 0; n < L; ++n) {
+            UNROLL
             for (int l = 0; l < L; ++l) {
                 work[R_Q + k] += 2.0 * work[R_BB + (k * L + l) * L + n] * work[R_BETA] * work[R_BETA] * p[P_C + l * L + n] * inv_u * inv_u * inv_u * v;
             }
         }
+        UNROLL
         for (int j = 0; j < K; ++j) {
             work[R_Q + k] += 2.0 * inv_u * inv_v * work[R_A + k * K + j] * work[R_BETA] * work[R_S + j * K + j];
         }
+        UNROLL
         for (int j = 0; j < K; ++j) {
             work[R_Q + k] += 2.0 * inv_u * inv_v * work[R_A + k * K + j] * work[R_BETA] * work[R_S + j * K + k];
         }
+        UNROLL
         for (int l = 0; l < L; ++l) {
             work[R_Q + k] += 2.0 * inv_u * inv_v * work[R_B + k * L + l] * work[R_BETA] * work[R_M + k * L + l];
         }
     }
+    UNROLL
     for (int k = 0; k < K; ++k) {
         work[R_XI + k] = work[R_Q + k] * work[R_W + k] * work[R_W + k] - work[R_V + k * K + k];
     }
+    UNROLL
     for (int k = 0; k < K; ++k) {
+        UNROLL
         for (int i = 0; i < K; ++i) {
             work[R_V_S + k * K + i] = work[R_GAMMA + i * K + k] + work[R_GAMMA + k * K + i] + work[R_V + k * K + i] * step;
         }
     }
+    UNROLL
     for (int k = 0; k < K; ++k) {
         work[R_V_S + k * K + k] = inv_size * work[R_XI + k] * step + work[R_V_S + k * K + k];
     }
+    UNROLL
     for (int k = 0; k < K; ++k) {
+        UNROLL
         for (int l = 0; l < L; ++l) {
             work[R_V_M + k * L + l] = work[R_DM + k * L + l];
         }
     }
+    UNROLL
     for (int k = 0; k < K; ++k) {
         work[R_V_THETA + k] = -work[R_F + k];
+        UNROLL
         for (int j = 0; j < K; ++j) {
             work[R_V_THETA + k] += work[R_F + j] * work[R_W + j];
         }
     }
     work[R_V_BETA] = work[R_BETA] * rate - work[R_BETA] * work[R_BETA] * rate;
+    UNROLL
     for (int k = 0; k < K * K; ++k) {
         dy[k] = p[P_LEARN_MEANS] * work[R_V_S + k];
     }
+    UNROLL
     for (int k = 0; k < K * L; ++k) {
         dy[K * K + k] = p[P_LEARN_MEANS] * work[R_V_M + k];
     }
+    UNROLL
     for (int k = 0; k < K; ++k) {
         dy[K * K + K * L + k] = p[P_LEARN_WEIGHTS] * work[R_V_THETA + k];
     }
+    UNROLL
     for (int k = 0; k < 1; ++k) {
         dy[K * K + K * L + K + k] = work[R_V_BETA + k];
     }
@@ -434,12 +501,11 @@ DEVICE void rhs(const double* y, const double* p, double* dy, double* work) {
 
 
 // jac = ∂(right-hand side)/∂y at y, one tangent a column.
-DEVICE void jacobian(const double* y, const double* p, double* jac, double* work) {
+DEVICE void jacobian(const double* y, const double* p, Rows jac, Rows work) {
     tables(y, p, work, true);
     const double v = p[P_V];
     const double u = p[P_U];
     const double d = p[P_D];
-    const double log_v = p[P_LOG_V];
     const double log_u = p[P_LOG_U];
     const double rate = p[P_RATE];
     const double step = p[P_STEP];
@@ -447,35 +513,47 @@ DEVICE void jacobian(const double* y, const double* p, double* jac, double* work
     const double inv_v = 1.0 / v;
     const double inv_u = 1.0 / u;
     const double inv_size = 1.0 / size;
+    ROLL
     for (int g = 0; g < N; ++g) {
+        UNROLL
         for (int h = 0; h < N; ++h) {
             work[WORK + h] = h == g ? 1.0 : 0.0;
         }
+        UNROLL
         for (int k = 0; k < K * K; ++k) {
             work[R_D_S + k] = work[WORK + k];
         }
+        UNROLL
         for (int k = 0; k < K * L; ++k) {
             work[R_D_M + k] = work[WORK + K * K + k];
         }
+        UNROLL
         for (int k = 0; k < K; ++k) {
             work[R_D_THETA + k] = work[WORK + K * K + K * L + k];
         }
+        UNROLL
         for (int k = 0; k < 1; ++k) {
             work[R_D_BETA + k] = work[WORK + K * K + K * L + K + k];
         }
+        UNROLL
         for (int k = 0; k < K; ++k) {
             work[R_D_W + k] = work[R_D_THETA + k] * work[R_W + k];
+            UNROLL
             for (int j = 0; j < K; ++j) {
                 work[R_D_W + k] -= work[R_D_THETA + j] * work[R_W + j] * work[R_W + k];
             }
         }
+        UNROLL
         for (int k = 0; k < K; ++k) {
             work[R_D_LOG_W + k] = work[R_D_THETA + k];
+            UNROLL
             for (int j = 0; j < K; ++j) {
                 work[R_D_LOG_W + k] -= work[R_D_THETA + j] * work[R_W + j];
             }
         }
+        UNROLL
         for (int k = 0; k < K; ++k) {
+            UNROLL
             for (int i = 0; i < K; ++i) {
                 work[R_D_MEAN_A + k * K + i] = (
                     work[R_D_LOG_W + i] + 0.5 * inv_v * work[R_D_S + (K - 1) * K + K - 1]
@@ -484,7 +562,9 @@ DEVICE void jacobian(const double* y, const double* p, double* jac, double* work
                 );
             }
         }
+        UNROLL
         for (int h = 0; h < K; ++h) {
+            UNROLL
             for (int i = 0; i < K; ++i) {
                 work[R_D_COV_A + h * K + i] = (
                     inv_v * work[R_D_S + (K - 1) * K + K - 1] + inv_v * work[R_D_S + h * K + i]
@@ -492,26 +572,37 @@ DEVICE void jacobian(const double* y, const double* p, double* jac, double* work
                 );
             }
         }
+        UNROLL
         for (int k = 0; k < K; ++k) {
+            UNROLL
             for (int n = 0; n < L; ++n) {
                 work[R_D_MEAN_B + k * L + n] = inv_u * work[R_D_M + k * L + n] - inv_u * work[R_D_M + k * L + L - 1];
             }
         }
+        UNROLL
         for (int o = 0; o < L; ++o) {
+            UNROLL
             for (int n = 0; n < L; ++n) {
                 work[R_D_COV_B + o * L + n] = 0.0;
             }
         }
+        UNROLL
         for (int k = 0; k < K; ++k) {
+            UNROLL
             for (int n = 0; n < K; ++n) {
+                UNROLL
                 for (int o = 0; o < K; ++o) {
                     work[R_D_MEAN_AA + (k * K + n) * K + o] = work[R_D_MEAN_A + k * K + n] + work[R_D_MEAN_A + k * K + o];
                 }
             }
         }
+        UNROLL
         for (int n = 0; n < K; ++n) {
+            UNROLL
             for (int o = 0; o < K; ++o) {
+                UNROLL
                 for (int e = 0; e < K; ++e) {
+                    UNROLL
                     for (int f = 0; f < K; ++f) {
                         work[R_D_COV_AA + ((n * K + o) * K + e) * K + f] = (
                             work[R_D_COV_A + e * K + o] + work[R_D_COV_A + n * K + e] + work[R_D_COV_A + n * K + f]
@@ -521,7 +612,9 @@ DEVICE void jacobian(const double* y, const double* p, double* jac, double* work
                 }
             }
         }
+        UNROLL
         for (int i = 0; i < K; ++i) {
+            UNROLL
             for (int n = 0; n < L; ++n) {
                 work[R_D_CROSS_AB + i * L + n] = (
                     inv_u * work[R_D_M + (K - 1) * L + L - 1] + inv_u * work[R_D_M + i * L + n]
@@ -529,16 +622,23 @@ DEVICE void jacobian(const double* y, const double* p, double* jac, double* work
                 );
             }
         }
+        UNROLL
         for (int k = 0; k < K; ++k) {
+            UNROLL
             for (int n = 0; n < K; ++n) {
+                UNROLL
                 for (int o = 0; o < L; ++o) {
                     work[R_D_MEAN_AB + (k * K + n) * L + o] = work[R_D_MEAN_A + k * K + n] + work[R_D_MEAN_B + k * L + o];
                 }
             }
         }
+        UNROLL
         for (int n = 0; n < K; ++n) {
+            UNROLL
             for (int o = 0; o < L; ++o) {
+                UNROLL
                 for (int e = 0; e < K; ++e) {
+                    UNROLL
                     for (int f = 0; f < L; ++f) {
                         work[R_D_COV_AB + ((n * L + o) * K + e) * L + f] = (
                             work[R_D_COV_A + n * K + e] + work[R_D_COV_B + o * L + f] + work[R_D_CROSS_AB + e * L + o]
@@ -548,16 +648,23 @@ DEVICE void jacobian(const double* y, const double* p, double* jac, double* work
                 }
             }
         }
+        UNROLL
         for (int k = 0; k < K; ++k) {
+            UNROLL
             for (int n = 0; n < L; ++n) {
+                UNROLL
                 for (int o = 0; o < L; ++o) {
                     work[R_D_MEAN_BB + (k * L + n) * L + o] = work[R_D_MEAN_B + k * L + n] + work[R_D_MEAN_B + k * L + o];
                 }
             }
         }
+        UNROLL
         for (int n = 0; n < L; ++n) {
+            UNROLL
             for (int o = 0; o < L; ++o) {
+                UNROLL
                 for (int e = 0; e < L; ++e) {
+                    UNROLL
                     for (int f = 0; f < L; ++f) {
                         work[R_D_COV_BB + ((n * L + o) * L + e) * L + f] = (
                             work[R_D_COV_B + e * L + o] + work[R_D_COV_B + n * L + e] + work[R_D_COV_B + n * L + f]
@@ -572,6 +679,7 @@ DEVICE void jacobian(const double* y, const double* p, double* jac, double* work
         expect_tangent(work, K, K * K, R_SLOPE_AA, R_AA, R_D_MEAN_AA, R_D_COV_AA, R_D_AA, R_D_LSE_AA);
         expect_tangent(work, K, K * L, R_SLOPE_AB, R_AB, R_D_MEAN_AB, R_D_COV_AB, R_D_AB, R_D_LSE_AB);
         expect_tangent(work, K, L * L, R_SLOPE_BB, R_BB, R_D_MEAN_BB, R_D_COV_BB, R_D_BB, R_D_LSE_BB);
+        UNROLL
         for (int k = 0; k < K; ++k) {
             work[R_D_F + k] = (
                 0.5 * inv_u * work[R_BETA] * work[R_D_S + k * K + k]
@@ -585,7 +693,9 @@ DEVICE void jacobian(const double* y, const double* p, double* jac, double* work
                 - 0.5 * inv_v * work[R_D_S + (K - 1) * K + K - 1] - 0.5 * inv_v * work[R_D_S + k * K + k]
             );
         }
+        UNROLL
         for (int k = 0; k < K; ++k) {
+            UNROLL
             for (int i = 0; i < K; ++i) {
                 work[R_D_GAMMA + k * K + i] = (
                     inv_v * work[R_D_S + i * K + k] * work[R_W + k] + inv_v * work[R_D_W + k] * work[R_S + i * K + k]
@@ -593,24 +703,31 @@ DEVICE void jacobian(const double* y, const double* p, double* jac, double* work
                     - inv_u * work[R_BETA] * work[R_D_W + k] * work[R_S + i * K + k]
                     - inv_u * work[R_D_BETA] * work[R_S + i * K + k] * work[R_W + k]
                 );
+                UNROLL
                 for (int j = 0; j < K; ++j) {
                     work[R_D_GAMMA + k * K + i] -= inv_v * work[R_A + k * K + j] * work[R_D_W + k] * work[R_S + i * K + j];
                 }
+                UNROLL
                 for (int j = 0; j < K; ++j) {
                     work[R_D_GAMMA + k * K + i] -= inv_v * (work[R_A + k * K + j] * work[R_D_S + i * K + j] + work[R_D_A + k * K + j] * work[R_S + i * K + j]) * work[R_W + k];
                 }
+                UNROLL
                 for (int l = 0; l < L; ++l) {
                     work[R_D_GAMMA + k * K + i] += inv_u * work[R_B + k * L + l] * work[R_BETA] * work[R_D_W + k] * work[R_M + i * L + l];
                 }
+                UNROLL
                 for (int l = 0; l < L; ++l) {
                     work[R_D_GAMMA + k * K + i] += inv_u * (work[R_B + k * L + l] * work[R_D_M + i * L + l] + work[R_D_B + k * L + l] * work[R_M + i * L + l]) * work[R_BETA] * work[R_W + k];
                 }
+                UNROLL
                 for (int l = 0; l < L; ++l) {
                     work[R_D_GAMMA + k * K + i] += inv_u * work[R_B + k * L + l] * work[R_D_BETA] * work[R_M + i * L + l] * work[R_W + k];
                 }
             }
         }
+        UNROLL
         for (int k = 0; k < K; ++k) {
+            UNROLL
             for (int l = 0; l < L; ++l) {
                 work[R_D_DM + k * L + l] = (
                     inv_v * work[R_D_M + k * L + l] * work[R_W + k] + inv_v * work[R_D_W + k] * work[R_M + k * L + l]
@@ -618,24 +735,31 @@ DEVICE void jacobian(const double* y, const double* p, double* jac, double* work
                     - inv_u * work[R_BETA] * work[R_D_W + k] * work[R_M + k * L + l]
                     - inv_u * work[R_D_BETA] * work[R_M + k * L + l] * work[R_W + k]
                 );
+                UNROLL
                 for (int i = 0; i < K; ++i) {
                     work[R_D_DM + k * L + l] -= inv_v * work[R_A + k * K + i] * work[R_D_W + k] * work[R_M + i * L + l];
                 }
+                UNROLL
                 for (int i = 0; i < K; ++i) {
                     work[R_D_DM + k * L + l] -= inv_v * (work[R_A + k * K + i] * work[R_D_M + i * L + l] + work[R_D_A + k * K + i] * work[R_M + i * L + l]) * work[R_W + k];
                 }
+                UNROLL
                 for (int n = 0; n < L; ++n) {
                     work[R_D_DM + k * L + l] += inv_u * work[R_B + k * L + n] * work[R_BETA] * p[P_C + l * L + n] * work[R_D_W + k];
                 }
+                UNROLL
                 for (int n = 0; n < L; ++n) {
                     work[R_D_DM + k * L + l] += inv_u * work[R_BETA] * p[P_C + l * L + n] * work[R_D_B + k * L + n] * work[R_W + k];
                 }
+                UNROLL
                 for (int n = 0; n < L; ++n) {
                     work[R_D_DM + k * L + l] += inv_u * work[R_B + k * L + n] * p[P_C + l * L + n] * work[R_D_BETA] * work[R_W + k];
                 }
             }
         }
+        UNROLL
         for (int k = 0; k < K; ++k) {
+            UNROLL
             for (int i = 0; i < K; ++i) {
                 work[R_D_V + k * K + i] = (
                     inv_v * work[R_D_GAMMA + k * K + i] * work[R_W + i]
@@ -644,23 +768,29 @@ DEVICE void jacobian(const double* y, const double* p, double* jac, double* work
                     - inv_u * work[R_BETA] * work[R_D_W + i] * work[R_GAMMA + k * K + i]
                     - inv_u * work[R_D_BETA] * work[R_GAMMA + k * K + i] * work[R_W + i]
                 );
+                UNROLL
                 for (int j = 0; j < K; ++j) {
                     work[R_D_V + k * K + i] -= inv_v * work[R_A + i * K + j] * work[R_D_W + i] * work[R_GAMMA + k * K + j];
                 }
+                UNROLL
                 for (int j = 0; j < K; ++j) {
                     work[R_D_V + k * K + i] -= inv_v * (work[R_A + i * K + j] * work[R_D_GAMMA + k * K + j] + work[R_D_A + i * K + j] * work[R_GAMMA + k * K + j]) * work[R_W + i];
                 }
+                UNROLL
                 for (int l = 0; l < L; ++l) {
                     work[R_D_V + k * K + i] += inv_u * work[R_B + i * L + l] * work[R_BETA] * work[R_D_W + i] * work[R_DM + k * L + l];
                 }
+                UNROLL
                 for (int l = 0; l < L; ++l) {
                     work[R_D_V + k * K + i] += inv_u * (work[R_B + i * L + l] * work[R_D_DM + k * L + l] + work[R_D_B + i * L + l] * work[R_DM + k * L + l]) * work[R_BETA] * work[R_W + i];
                 }
+                UNROLL
                 for (int l = 0; l < L; ++l) {
                     work[R_D_V + k * K + i] += inv_u * work[R_B + i * L + l] * work[R_D_BETA] * work[R_DM + k * L + l] * work[R_W + i];
                 }
             }
         }
+        UNROLL
         for (int k = 0; k < K; ++k) {
             work[R_D_Q + k] = (
                 2.0 * work[R_BETA] * work[R_D_BETA] * work[R_S + k * K + k] * inv_u * inv_u
@@ -670,139 +800,187 @@ DEVICE void jacobian(const double* y, const double* p, double* jac, double* work
                 - 2.0 * inv_u * inv_v * work[R_BETA] * work[R_D_S + k * K + k] - 2.0 * inv_u * d * work[R_D_BETA]
                 - 2.0 * inv_u * inv_v * work[R_D_BETA] * work[R_S + k * K + k]
             );
+            UNROLL
             for (int j = 0; j < K; ++j) {
                 work[R_D_Q + k] -= 2.0 * (work[R_A + k * K + j] * work[R_D_S + j * K + j] + work[R_D_A + k * K + j] * work[R_S + j * K + j]) * inv_v * inv_v;
             }
+            UNROLL
             for (int j = 0; j < K; ++j) {
                 work[R_D_Q + k] -= 2.0 * (work[R_A + k * K + j] * work[R_D_S + j * K + k] + work[R_D_A + k * K + j] * work[R_S + j * K + k]) * inv_v * inv_v;
             }
+            UNROLL
             for (int i = 0; i < K; ++i) {
+                UNROLL
                 for (int j = 0; j < K; ++j) {
                     work[R_D_Q + k] += 3.0 * (work[R_AA + (k * K + i) * K + j] * work[R_D_S + i * K + j] + work[R_D_AA + (k * K + i) * K + j] * work[R_S + i * K + j]) * inv_v * inv_v;
                 }
             }
+            UNROLL
             for (int n = 0; n < L; ++n) {
+                UNROLL
                 for (int l = 0; l < L; ++l) {
                     work[R_D_Q + k] += work[R_BETA] * work[R_BETA] * p[P_C + l * L + n] * work[R_D_BB + (k * L + l) * L + n] * inv_u * inv_u;
                 }
             }
+            UNROLL
             for (int l = 0; l < L; ++l) {
                 work[R_D_Q + k] -= 2.0 * (work[R_B + k * L + l] * work[R_D_M + k * L + l] + work[R_D_B + k * L + l] * work[R_M + k * L + l]) * work[R_BETA] * work[R_BETA] * inv_u * inv_u;
             }
+            UNROLL
             for (int n = 0; n < L; ++n) {
+                UNROLL
                 for (int l = 0; l < L; ++l) {
                     work[R_D_Q + k] -= 2.0 * work[R_BETA] * p[P_C + l * L + n] * work[R_D_BB + (k * L + l) * L + n] * inv_u * inv_u;
                 }
             }
+            UNROLL
             for (int n = 0; n < L; ++n) {
+                UNROLL
                 for (int l = 0; l < L; ++l) {
                     work[R_D_Q + k] -= 2.0 * work[R_BB + (k * L + l) * L + n] * p[P_C + l * L + n] * work[R_D_BETA] * inv_u * inv_u;
                 }
             }
+            UNROLL
             for (int l = 0; l < L; ++l) {
                 work[R_D_Q + k] += 2.0 * work[R_BETA] * p[P_C + l * L + l] * work[R_D_B + k * L + l] * inv_u * inv_u;
             }
+            UNROLL
             for (int l = 0; l < L; ++l) {
                 work[R_D_Q + k] += 2.0 * work[R_B + k * L + l] * p[P_C + l * L + l] * work[R_D_BETA] * inv_u * inv_u;
             }
+            UNROLL
             for (int l = 0; l < L; ++l) {
                 work[R_D_Q + k] -= 4.0 * work[R_B + k * L + l] * work[R_BETA] * work[R_D_BETA] * work[R_M + k * L + l] * inv_u * inv_u;
             }
+            UNROLL
             for (int l = 0; l < L; ++l) {
                 work[R_D_Q + k] -= 2.0 * work[R_BETA] * work[R_BETA] * p[P_C + l * L + l] * work[R_D_B + k * L + l] * inv_u * inv_u * inv_u * v;
             }
+            UNROLL
             for (int j = 0; j < K; ++j) {
+                UNROLL
                 for (int l = 0; l < L; ++l) {
                     work[R_D_Q + k] -= 2.0 * inv_u * inv_v * (work[R_AB + (k * K + j) * L + l] * work[R_D_M + j * L + l] + work[R_D_AB + (k * K + j) * L + l] * work[R_M + j * L + l]) * work[R_BETA];
                 }
             }
+            UNROLL
             for (int i = 0; i < K; ++i) {
+                UNROLL
                 for (int j = 0; j < K; ++j) {
                     work[R_D_Q + k] -= 2.0 * inv_u * inv_v * (work[R_AA + (k * K + i) * K + j] * work[R_D_S + i * K + j] + work[R_D_AA + (k * K + i) * K + j] * work[R_S + i * K + j]) * work[R_BETA];
                 }
             }
+            UNROLL
             for (int j = 0; j < K; ++j) {
+                UNROLL
                 for (int l = 0; l < L; ++l) {
                     work[R_D_Q + k] -= 2.0 * inv_u * inv_v * work[R_AB + (k * K + j) * L + l] * work[R_D_BETA] * work[R_M + j * L + l];
                 }
             }
+            UNROLL
             for (int i = 0; i < K; ++i) {
+                UNROLL
                 for (int j = 0; j < K; ++j) {
                     work[R_D_Q + k] -= 2.0 * inv_u * inv_v * work[R_AA + (k * K + i) * K + j] * work[R_D_BETA] * work[R_S + i * K + j];
                 }
             }
+            UNROLL
             for (int n = 0; n < L; ++n) {
+                UNROLL
                 for (int l = 0; l < L; ++l) {
                     work[R_D_Q + k] += 2.0 * work[R_BETA] * work[R_BETA] * p[P_C + l * L + n] * work[R_D_BB + (k * L + l) * L + n] * inv_u * inv_u * inv_u * v;
                 }
             }
+            UNROLL
             for (int j = 0; j < K; ++j) {
                 work[R_D_Q + k] += 2.0 * inv_u * inv_v * (work[R_A + k * K + j] * work[R_D_S + j * K + j] + work[R_D_A + k * K + j] * work[R_S + j * K + j]) * work[R_BETA];
             }
+            UNROLL
             for (int j = 0; j < K; ++j) {
                 work[R_D_Q + k] += 2.0 * inv_u * inv_v * (work[R_A + k * K + j] * work[R_D_S + j * K + k] + work[R_D_A + k * K + j] * work[R_S + j * K + k]) * work[R_BETA];
             }
+            UNROLL
             for (int l = 0; l < L; ++l) {
                 work[R_D_Q + k] += 2.0 * inv_u * inv_v * (work[R_B + k * L + l] * work[R_D_M + k * L + l] + work[R_D_B + k * L + l] * work[R_M + k * L + l]) * work[R_BETA];
             }
+            UNROLL
             for (int j = 0; j < K; ++j) {
                 work[R_D_Q + k] += 2.0 * inv_u * inv_v * work[R_A + k * K + j] * work[R_D_BETA] * work[R_S + j * K + j];
             }
+            UNROLL
             for (int j = 0; j < K; ++j) {
                 work[R_D_Q + k] += 2.0 * inv_u * inv_v * work[R_A + k * K + j] * work[R_D_BETA] * work[R_S + j * K + k];
             }
+            UNROLL
             for (int l = 0; l < L; ++l) {
                 work[R_D_Q + k] += 2.0 * inv_u * inv_v * work[R_B + k * L + l] * work[R_D_BETA] * work[R_M + k * L + l];
             }
+            UNROLL
             for (int n = 0; n < L; ++n) {
+                UNROLL
                 for (int l = 0; l < L; ++l) {
                     work[R_D_Q + k] += 2.0 * work[R_BB + (k * L + l) * L + n] * work[R_BETA] * p[P_C + l * L + n] * work[R_D_BETA] * inv_u * inv_u;
                 }
             }
+            UNROLL
             for (int l = 0; l < L; ++l) {
                 work[R_D_Q + k] -= 4.0 * work[R_B + k * L + l] * work[R_BETA] * p[P_C + l * L + l] * work[R_D_BETA] * inv_u * inv_u * inv_u * v;
             }
+            UNROLL
             for (int n = 0; n < L; ++n) {
+                UNROLL
                 for (int l = 0; l < L; ++l) {
                     work[R_D_Q + k] += 4.0 * work[R_BB + (k * L + l) * L + n] * work[R_BETA] * p[P_C + l * L + n] * work[R_D_BETA] * inv_u * inv_u * inv_u * v;
                 }
             }
         }
+        UNROLL
         for (int k = 0; k < K; ++k) {
             work[R_D_XI + k] = (
                 2.0 * work[R_Q + k] * work[R_D_W + k] * work[R_W + k]
                 + work[R_D_Q + k] * work[R_W + k] * work[R_W + k] - work[R_D_V + k * K + k]
             );
         }
+        UNROLL
         for (int k = 0; k < K; ++k) {
+            UNROLL
             for (int i = 0; i < K; ++i) {
                 work[R_D_V_S + k * K + i] = work[R_D_GAMMA + i * K + k] + work[R_D_GAMMA + k * K + i] + work[R_D_V + k * K + i] * step;
             }
         }
+        UNROLL
         for (int k = 0; k < K; ++k) {
             work[R_D_V_S + k * K + k] = work[R_D_V_S + k * K + k] + inv_size * work[R_D_XI + k] * step;
         }
+        UNROLL
         for (int k = 0; k < K; ++k) {
+            UNROLL
             for (int l = 0; l < L; ++l) {
                 work[R_D_V_M + k * L + l] = work[R_D_DM + k * L + l];
             }
         }
+        UNROLL
         for (int k = 0; k < K; ++k) {
             work[R_D_V_THETA + k] = -work[R_D_F + k];
+            UNROLL
             for (int j = 0; j < K; ++j) {
                 work[R_D_V_THETA + k] += work[R_F + j] * work[R_D_W + j] + work[R_D_F + j] * work[R_W + j];
             }
         }
         work[R_D_V_BETA] = work[R_D_BETA] * rate - 2.0 * work[R_BETA] * work[R_D_BETA] * rate;
+        UNROLL
         for (int k = 0; k < K * K; ++k) {
             jac[(k) * N + g] = p[P_LEARN_MEANS] * work[R_D_V_S + k];
         }
+        UNROLL
         for (int k = 0; k < K * L; ++k) {
             jac[(K * K + k) * N + g] = p[P_LEARN_MEANS] * work[R_D_V_M + k];
         }
+        UNROLL
         for (int k = 0; k < K; ++k) {
             jac[(K * K + K * L + k) * N + g] = p[P_LEARN_WEIGHTS] * work[R_D_V_THETA + k];
         }
+        UNROLL
         for (int k = 0; k < 1; ++k) {
             jac[(K * K + K * L + K + k) * N + g] = work[R_D_V_BETA + k];
         }
@@ -811,22 +989,27 @@ DEVICE void jacobian(const double* y, const double* p, double* jac, double* work
 
 
 // out = objective, mode masses, table B at y.
-DEVICE void observables(const double* y, const double* p, double* out, double* work) {
+DEVICE void observables(const double* y, const double* p, Rows out, Rows work) {
     tables(y, p, work, false);
     work[R_D] = 0.0;
+    UNROLL
     for (int k = 0; k < K; ++k) {
         work[R_D] += work[R_F + k] * work[R_W + k];
     }
+    UNROLL
     for (int l = 0; l < L; ++l) {
         work[R_MODE_MASS + l] = 0.0;
+        UNROLL
         for (int k = 0; k < K; ++k) {
             work[R_MODE_MASS + l] += work[R_B + k * L + l] * work[R_W + k];
         }
     }
     out[0] = work[R_D];
+    UNROLL
     for (int l = 0; l < L; ++l) {
         out[1 + l] = work[R_MODE_MASS + l];
     }
+    UNROLL
     for (int k = 0; k < K * L; ++k) {
         out[1 + L + k] = work[R_B + k];
     }

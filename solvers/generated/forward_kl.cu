@@ -5,7 +5,7 @@
 //
 // States y, N of them: x (K, R), coordinates of the mean vectors in a span of R directions, then theta (K).
 // Parameters p: nu, c, log_pi, v, u, d, log_v, log_u, learn_means, learn_weights, pi; nu (L, R) in the same coordinates.
-// `work` holds WORK + N rows. Needed in scope: DEVICE, K, L, R, SLOPES, weights, expect, expect_fixed, expect_tangent.
+// `work` holds WORK + N rows. Needed in scope: DEVICE, UNROLL, ROLL, Rows, K, L, R, SLOPES, weights, expect, expect_fixed, expect_tangent.
 //
 //     expect(work, K, n, mean, cov, softmax, lse, slope, slopes)
 //         E softmax and E logsumexp of n Gaussian logits, the last of them zero, under K components. All arguments after
@@ -92,15 +92,13 @@ constexpr int OUT = 1 + L + K * L;
 
 
 // What depends on parameters only, into `work`: to be called before any other function uses it.
-DEVICE void fixed(const double* p, double* work) {
+DEVICE void fixed(const double* p, Rows work) {
     const double v = p[P_V];
     const double u = p[P_U];
-    const double d = p[P_D];
-    const double log_v = p[P_LOG_V];
-    const double log_u = p[P_LOG_U];
-    const double inv_v = 1.0 / v;
     const double inv_u = 1.0 / u;
+    UNROLL
     for (int o = 0; o < L; ++o) {
+        UNROLL
         for (int n = 0; n < L; ++n) {
             work[R_COV_B + o * L + n] = (
                 p[P_C + (L - 1) * L + L - 1] * inv_u * inv_u * v + p[P_C + n * L + o] * inv_u * inv_u * v
@@ -108,7 +106,9 @@ DEVICE void fixed(const double* p, double* work) {
             );
         }
     }
+    UNROLL
     for (int e = 0; e < L; ++e) {
+        UNROLL
         for (int o = 0; o < L; ++o) {
             work[R_COV_O + e * L + o] = (
                 inv_u * p[P_C + (L - 1) * L + L - 1] + inv_u * p[P_C + e * L + o] - inv_u * p[P_C + (L - 1) * L + e]
@@ -120,10 +120,12 @@ DEVICE void fixed(const double* p, double* work) {
 
 
 // Weights and expectation tables at y; with slopes, also what the Jacobian needs of them.
-DEVICE void tables(const double* y, const double* p, double* work, bool slopes) {
+DEVICE void tables(const double* y, const double* p, Rows work, bool slopes) {
+    UNROLL
     for (int k = 0; k < K * R; ++k) {
         work[R_X + k] = y[k];
     }
+    UNROLL
     for (int k = 0; k < K; ++k) {
         work[R_THETA + k] = y[K * R + k];
     }
@@ -135,23 +137,31 @@ DEVICE void tables(const double* y, const double* p, double* work, bool slopes) 
     const double log_u = p[P_LOG_U];
     const double inv_v = 1.0 / v;
     const double inv_u = 1.0 / u;
+    UNROLL
     for (int k = 0; k < K; ++k) {
+        UNROLL
         for (int i = 0; i < K; ++i) {
             work[R_S + k * K + i] = 0.0;
+            UNROLL
             for (int b = 0; b < R; ++b) {
                 work[R_S + k * K + i] += work[R_X + i * R + b] * work[R_X + k * R + b];
             }
         }
     }
+    UNROLL
     for (int k = 0; k < K; ++k) {
+        UNROLL
         for (int l = 0; l < L; ++l) {
             work[R_M + k * L + l] = 0.0;
+            UNROLL
             for (int b = 0; b < R; ++b) {
                 work[R_M + k * L + l] += p[P_NU + l * R + b] * work[R_X + k * R + b];
             }
         }
     }
+    UNROLL
     for (int k = 0; k < K; ++k) {
+        UNROLL
         for (int n = 0; n < L; ++n) {
             work[R_MEAN_B + k * L + n] = (
                 0.5 * inv_u * p[P_C + (L - 1) * L + L - 1] + p[P_LOG_PI + n] + inv_u * work[R_M + k * L + n]
@@ -159,7 +169,9 @@ DEVICE void tables(const double* y, const double* p, double* work, bool slopes) 
             );
         }
     }
+    UNROLL
     for (int l = 0; l < L; ++l) {
+        UNROLL
         for (int j = 0; j < K; ++j) {
             work[R_MEAN_P + l * K + j] = (
                 work[R_LOG_W + j] + inv_v * work[R_M + j * L + l] + 0.5 * inv_v * work[R_S + (K - 1) * K + K - 1]
@@ -167,7 +179,9 @@ DEVICE void tables(const double* y, const double* p, double* work, bool slopes) 
             );
         }
     }
+    UNROLL
     for (int i = 0; i < K; ++i) {
+        UNROLL
         for (int j = 0; j < K; ++j) {
             work[R_COV_P + i * K + j] = (
                 work[R_S + (K - 1) * K + K - 1] * u * inv_v * inv_v + work[R_S + i * K + j] * u * inv_v * inv_v
@@ -175,7 +189,9 @@ DEVICE void tables(const double* y, const double* p, double* work, bool slopes) 
             );
         }
     }
+    UNROLL
     for (int l = 0; l < L; ++l) {
+        UNROLL
         for (int o = 0; o < L; ++o) {
             work[R_MEAN_O + l * L + o] = (
                 0.5 * inv_u * p[P_C + (L - 1) * L + L - 1] + inv_u * p[P_C + l * L + o] + p[P_LOG_PI + o]
@@ -183,16 +199,23 @@ DEVICE void tables(const double* y, const double* p, double* work, bool slopes) 
             );
         }
     }
+    UNROLL
     for (int l = 0; l < L; ++l) {
+        UNROLL
         for (int n = 0; n < K; ++n) {
+            UNROLL
             for (int o = 0; o < K; ++o) {
                 work[R_MEAN_PP + (l * K + n) * K + o] = work[R_MEAN_P + l * K + n] + work[R_MEAN_P + l * K + o];
             }
         }
     }
+    UNROLL
     for (int n = 0; n < K; ++n) {
+        UNROLL
         for (int o = 0; o < K; ++o) {
+            UNROLL
             for (int e = 0; e < K; ++e) {
+                UNROLL
                 for (int f = 0; f < K; ++f) {
                     work[R_COV_PP + ((n * K + o) * K + e) * K + f] = (
                         work[R_COV_P + e * K + o] + work[R_COV_P + n * K + e] + work[R_COV_P + n * K + f]
@@ -206,6 +229,7 @@ DEVICE void tables(const double* y, const double* p, double* work, bool slopes) 
     expect(work, L, K, R_MEAN_P, R_COV_P, R_P, R_LSE_P, R_SLOPE_P, slopes);
     expect_fixed(work, p, 1, L, L, R_MEAN_O, R_COV_O, R_O, R_LSE_O, R_SLOPE_O, slopes);
     expect(work, L, K * K, R_MEAN_PP, R_COV_PP, R_PP, R_LSE_PP, R_SLOPE_PP, slopes);
+    UNROLL
     for (int l = 0; l < L; ++l) {
         work[R_G + l] = (
             inv_u * p[P_C + (L - 1) * L + l] + 0.5 * inv_v * p[P_C + l * L + l] + 0.5 * d * log_v
@@ -219,44 +243,51 @@ DEVICE void tables(const double* y, const double* p, double* work, bool slopes) 
 
 
 // dy = right-hand side at y.
-DEVICE void rhs(const double* y, const double* p, double* dy, double* work) {
+DEVICE void rhs(const double* y, const double* p, Rows dy, Rows work) {
     tables(y, p, work, false);
     const double v = p[P_V];
     const double u = p[P_U];
-    const double d = p[P_D];
-    const double log_v = p[P_LOG_V];
-    const double log_u = p[P_LOG_U];
     const double inv_v = 1.0 / v;
-    const double inv_u = 1.0 / u;
+    UNROLL
     for (int k = 0; k < K; ++k) {
+        UNROLL
         for (int b = 0; b < R; ++b) {
             work[R_V_X + k * R + b] = 0.0;
+            UNROLL
             for (int l = 0; l < L; ++l) {
                 work[R_V_X + k * R + b] -= work[R_P + l * K + k] * p[P_PI + l] * work[R_X + k * R + b];
             }
+            UNROLL
             for (int l = 0; l < L; ++l) {
+                UNROLL
                 for (int j = 0; j < K; ++j) {
                     work[R_V_X + k * R + b] -= inv_v * work[R_PP + (l * K + j) * K + k] * p[P_PI + l] * u * work[R_X + j * R + b];
                 }
             }
+            UNROLL
             for (int l = 0; l < L; ++l) {
                 work[R_V_X + k * R + b] += inv_v * work[R_P + l * K + k] * p[P_PI + l] * u * work[R_X + k * R + b];
             }
+            UNROLL
             for (int l = 0; l < L; ++l) {
                 work[R_V_X + k * R + b] += work[R_P + l * K + k] * p[P_NU + l * R + b] * p[P_PI + l];
             }
             work[R_V_X + k * R + b] *= inv_v;
         }
     }
+    UNROLL
     for (int k = 0; k < K; ++k) {
         work[R_V_THETA + k] = -work[R_W + k];
+        UNROLL
         for (int l = 0; l < L; ++l) {
             work[R_V_THETA + k] += work[R_P + l * K + k] * p[P_PI + l];
         }
     }
+    UNROLL
     for (int k = 0; k < K * R; ++k) {
         dy[k] = p[P_LEARN_MEANS] * work[R_V_X + k];
     }
+    UNROLL
     for (int k = 0; k < K; ++k) {
         dy[K * R + k] = p[P_LEARN_WEIGHTS] * work[R_V_THETA + k];
     }
@@ -264,64 +295,81 @@ DEVICE void rhs(const double* y, const double* p, double* dy, double* work) {
 
 
 // jac = ∂(right-hand side)/∂y at y, one tangent a column.
-DEVICE void jacobian(const double* y, const double* p, double* jac, double* work) {
+DEVICE void jacobian(const double* y, const double* p, Rows jac, Rows work) {
     tables(y, p, work, true);
     const double v = p[P_V];
     const double u = p[P_U];
-    const double d = p[P_D];
-    const double log_v = p[P_LOG_V];
-    const double log_u = p[P_LOG_U];
     const double inv_v = 1.0 / v;
     const double inv_u = 1.0 / u;
+    ROLL
     for (int g = 0; g < N; ++g) {
+        UNROLL
         for (int h = 0; h < N; ++h) {
             work[WORK + h] = h == g ? 1.0 : 0.0;
         }
+        UNROLL
         for (int k = 0; k < K * R; ++k) {
             work[R_D_X + k] = work[WORK + k];
         }
+        UNROLL
         for (int k = 0; k < K; ++k) {
             work[R_D_THETA + k] = work[WORK + K * R + k];
         }
+        UNROLL
         for (int k = 0; k < K; ++k) {
             work[R_D_W + k] = work[R_D_THETA + k] * work[R_W + k];
+            UNROLL
             for (int j = 0; j < K; ++j) {
                 work[R_D_W + k] -= work[R_D_THETA + j] * work[R_W + j] * work[R_W + k];
             }
         }
+        UNROLL
         for (int k = 0; k < K; ++k) {
             work[R_D_LOG_W + k] = work[R_D_THETA + k];
+            UNROLL
             for (int j = 0; j < K; ++j) {
                 work[R_D_LOG_W + k] -= work[R_D_THETA + j] * work[R_W + j];
             }
         }
+        UNROLL
         for (int k = 0; k < K; ++k) {
+            UNROLL
             for (int i = 0; i < K; ++i) {
                 work[R_D_S + k * K + i] = 0.0;
+                UNROLL
                 for (int b = 0; b < R; ++b) {
                     work[R_D_S + k * K + i] += work[R_D_X + i * R + b] * work[R_X + k * R + b] + work[R_D_X + k * R + b] * work[R_X + i * R + b];
                 }
             }
         }
+        UNROLL
         for (int k = 0; k < K; ++k) {
+            UNROLL
             for (int l = 0; l < L; ++l) {
                 work[R_D_M + k * L + l] = 0.0;
+                UNROLL
                 for (int b = 0; b < R; ++b) {
                     work[R_D_M + k * L + l] += work[R_D_X + k * R + b] * p[P_NU + l * R + b];
                 }
             }
         }
+        UNROLL
         for (int k = 0; k < K; ++k) {
+            UNROLL
             for (int n = 0; n < L; ++n) {
                 work[R_D_MEAN_B + k * L + n] = inv_u * work[R_D_M + k * L + n] - inv_u * work[R_D_M + k * L + L - 1];
             }
         }
+        UNROLL
         for (int o = 0; o < L; ++o) {
+            UNROLL
             for (int n = 0; n < L; ++n) {
                 work[R_D_COV_B + o * L + n] = 0.0;
             }
         }
+        UNROLL
         for (int l = 0; l < L; ++l) {
+            UNROLL
             for (int j = 0; j < K; ++j) {
                 work[R_D_MEAN_P + l * K + j] = (
                     work[R_D_LOG_W + j] + inv_v * work[R_D_M + j * L + l]
@@ -330,7 +378,9 @@ DEVICE void jacobian(const double* y, const double* p, double* jac, double* work
                 );
             }
         }
+        UNROLL
         for (int i = 0; i < K; ++i) {
+            UNROLL
             for (int j = 0; j < K; ++j) {
                 work[R_D_COV_P + i * K + j] = (
                     work[R_D_S + (K - 1) * K + K - 1] * u * inv_v * inv_v + work[R_D_S + i * K + j] * u * inv_v * inv_v
@@ -339,26 +389,37 @@ DEVICE void jacobian(const double* y, const double* p, double* jac, double* work
                 );
             }
         }
+        UNROLL
         for (int l = 0; l < L; ++l) {
+            UNROLL
             for (int o = 0; o < L; ++o) {
                 work[R_D_MEAN_O + l * L + o] = 0.0;
             }
         }
+        UNROLL
         for (int e = 0; e < L; ++e) {
+            UNROLL
             for (int o = 0; o < L; ++o) {
                 work[R_D_COV_O + e * L + o] = 0.0;
             }
         }
+        UNROLL
         for (int l = 0; l < L; ++l) {
+            UNROLL
             for (int n = 0; n < K; ++n) {
+                UNROLL
                 for (int o = 0; o < K; ++o) {
                     work[R_D_MEAN_PP + (l * K + n) * K + o] = work[R_D_MEAN_P + l * K + n] + work[R_D_MEAN_P + l * K + o];
                 }
             }
         }
+        UNROLL
         for (int n = 0; n < K; ++n) {
+            UNROLL
             for (int o = 0; o < K; ++o) {
+                UNROLL
                 for (int e = 0; e < K; ++e) {
+                    UNROLL
                     for (int f = 0; f < K; ++f) {
                         work[R_D_COV_PP + ((n * K + o) * K + e) * K + f] = (
                             work[R_D_COV_P + e * K + o] + work[R_D_COV_P + n * K + e] + work[R_D_COV_P + n * K + f]
@@ -372,46 +433,60 @@ DEVICE void jacobian(const double* y, const double* p, double* jac, double* work
         expect_tangent(work, L, K, R_SLOPE_P, R_P, R_D_MEAN_P, R_D_COV_P, R_D_P, R_D_LSE_P);
         expect_tangent(work, L, L, R_SLOPE_O, R_O, R_D_MEAN_O, R_D_COV_O, R_D_O, R_D_LSE_O);
         expect_tangent(work, L, K * K, R_SLOPE_PP, R_PP, R_D_MEAN_PP, R_D_COV_PP, R_D_PP, R_D_LSE_PP);
+        UNROLL
         for (int l = 0; l < L; ++l) {
             work[R_D_G + l] = (
                 work[R_D_LSE_O + l] + 0.5 * inv_v * work[R_D_S + (K - 1) * K + K - 1] - work[R_D_LOG_W + K - 1]
                 - work[R_D_LSE_P + l] - inv_v * work[R_D_M + (K - 1) * L + l]
             );
         }
+        UNROLL
         for (int k = 0; k < K; ++k) {
+            UNROLL
             for (int b = 0; b < R; ++b) {
                 work[R_D_V_X + k * R + b] = 0.0;
+                UNROLL
                 for (int l = 0; l < L; ++l) {
                     work[R_D_V_X + k * R + b] += inv_v * work[R_D_P + l * K + k] * p[P_NU + l * R + b] * p[P_PI + l];
                 }
+                UNROLL
                 for (int l = 0; l < L; ++l) {
+                    UNROLL
                     for (int j = 0; j < K; ++j) {
                         work[R_D_V_X + k * R + b] -= (work[R_PP + (l * K + j) * K + k] * work[R_D_X + j * R + b] + work[R_D_PP + (l * K + j) * K + k] * work[R_X + j * R + b]) * p[P_PI + l] * u * inv_v * inv_v;
                     }
                 }
+                UNROLL
                 for (int l = 0; l < L; ++l) {
                     work[R_D_V_X + k * R + b] -= inv_v * work[R_P + l * K + k] * work[R_D_X + k * R + b] * p[P_PI + l];
                 }
+                UNROLL
                 for (int l = 0; l < L; ++l) {
                     work[R_D_V_X + k * R + b] -= inv_v * work[R_D_P + l * K + k] * p[P_PI + l] * work[R_X + k * R + b];
                 }
+                UNROLL
                 for (int l = 0; l < L; ++l) {
                     work[R_D_V_X + k * R + b] += work[R_P + l * K + k] * work[R_D_X + k * R + b] * p[P_PI + l] * u * inv_v * inv_v;
                 }
+                UNROLL
                 for (int l = 0; l < L; ++l) {
                     work[R_D_V_X + k * R + b] += work[R_D_P + l * K + k] * p[P_PI + l] * u * inv_v * inv_v * work[R_X + k * R + b];
                 }
             }
         }
+        UNROLL
         for (int k = 0; k < K; ++k) {
             work[R_D_V_THETA + k] = -work[R_D_W + k];
+            UNROLL
             for (int l = 0; l < L; ++l) {
                 work[R_D_V_THETA + k] += work[R_D_P + l * K + k] * p[P_PI + l];
             }
         }
+        UNROLL
         for (int k = 0; k < K * R; ++k) {
             jac[(k) * N + g] = p[P_LEARN_MEANS] * work[R_D_V_X + k];
         }
+        UNROLL
         for (int k = 0; k < K; ++k) {
             jac[(K * R + k) * N + g] = p[P_LEARN_WEIGHTS] * work[R_D_V_THETA + k];
         }
@@ -420,22 +495,27 @@ DEVICE void jacobian(const double* y, const double* p, double* jac, double* work
 
 
 // out = objective, mode masses, table B at y.
-DEVICE void observables(const double* y, const double* p, double* out, double* work) {
+DEVICE void observables(const double* y, const double* p, Rows out, Rows work) {
     tables(y, p, work, false);
     work[R_D] = 0.0;
+    UNROLL
     for (int l = 0; l < L; ++l) {
         work[R_D] += work[R_G + l] * p[P_PI + l];
     }
+    UNROLL
     for (int l = 0; l < L; ++l) {
         work[R_MODE_MASS + l] = 0.0;
+        UNROLL
         for (int k = 0; k < K; ++k) {
             work[R_MODE_MASS + l] += work[R_B + k * L + l] * work[R_W + k];
         }
     }
     out[0] = work[R_D];
+    UNROLL
     for (int l = 0; l < L; ++l) {
         out[1 + l] = work[R_MODE_MASS + l];
     }
+    UNROLL
     for (int k = 0; k < K * L; ++k) {
         out[1 + L + k] = work[R_B + k];
     }

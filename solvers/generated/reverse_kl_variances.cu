@@ -5,7 +5,7 @@
 //
 // States y, N of them: x (K, R), coordinates of the mean vectors in a span of R directions, theta (K), log_v (K).
 // Parameters p: nu, c, log_pi, u, log_u, d, learn_means, learn_weights, learn_variances; nu (L, R) in the same coordinates.
-// `work` holds WORK rows. Needed in scope: DEVICE, K, L, R, weights, variances, expect_quadratic; weights(work) and variances(work) fill w, log_w and v from theta and
+// `work` holds WORK rows. Needed in scope: DEVICE, UNROLL, ROLL, Rows, K, L, R, weights, variances, expect_quadratic; weights(work) and variances(work) fill w, log_w and v from theta and
 // log_v; expect_quadratic(work, n, mean, cov, curvature, d, softmax, radius, slope, lse) is for n logits of one component,
 // see solvers/expectations/quadratic.py, rows being given by their first. These functions are not part of this version:
 // the solver uses the NumPy view.
@@ -61,36 +61,47 @@ constexpr int OUT = 1 + L + K * L;
 
 
 // Weights, variances and expectation tables at y.
-DEVICE void tables(const double* y, const double* p, double* work) {
+DEVICE void tables(const double* y, const double* p, Rows work) {
+    UNROLL
     for (int k = 0; k < K * R; ++k) {
         work[R_X + k] = y[k];
     }
+    UNROLL
     for (int k = 0; k < K; ++k) {
         work[R_THETA + k] = y[K * R + k];
     }
+    UNROLL
     for (int k = 0; k < K; ++k) {
         work[R_LOG_V + k] = y[K * R + K + k];
     }
     weights(work);
     variances(work);
     const double d = p[P_D];
+    UNROLL
     for (int k = 0; k < K; ++k) {
+        UNROLL
         for (int i = 0; i < K; ++i) {
             work[R_S + k * K + i] = 0.0;
+            UNROLL
             for (int b = 0; b < R; ++b) {
                 work[R_S + k * K + i] += work[R_X + i * R + b] * work[R_X + k * R + b];
             }
         }
     }
+    UNROLL
     for (int k = 0; k < K; ++k) {
+        UNROLL
         for (int l = 0; l < L; ++l) {
             work[R_M + k * L + l] = 0.0;
+            UNROLL
             for (int b = 0; b < R; ++b) {
                 work[R_M + k * L + l] += p[P_NU + l * R + b] * work[R_X + k * R + b];
             }
         }
     }
+    UNROLL
     for (int k = 0; k < K; ++k) {
+        UNROLL
         for (int h = 0; h < K; ++h) {
             work[R_MEAN_K + k * K + h] = (
                 work[R_LOG_W + h] + (1.0 / work[R_V + h]) * work[R_S + h * K + k] - 0.5 * d * work[R_LOG_V + h]
@@ -99,8 +110,11 @@ DEVICE void tables(const double* y, const double* p, double* work) {
             );
         }
     }
+    UNROLL
     for (int k = 0; k < K; ++k) {
+        UNROLL
         for (int i = 0; i < K; ++i) {
+            UNROLL
             for (int h = 0; h < K; ++h) {
                 work[R_COV_K + (k * K + i) * K + h] = (
                     (1.0 / work[R_V + h]) * (1.0 / work[R_V + i]) * work[R_S + h * K + i] * work[R_V + k]
@@ -111,15 +125,20 @@ DEVICE void tables(const double* y, const double* p, double* work) {
             }
         }
     }
+    UNROLL
     for (int k = 0; k < K; ++k) {
+        UNROLL
         for (int h = 0; h < K; ++h) {
             work[R_CURVATURE_K + k * K + h] = -0.5 * (1.0 / work[R_V + h]) * work[R_V + k];
         }
     }
+    UNROLL
     for (int k = 0; k < K; ++k) {
         expect_quadratic(work, K, R_MEAN_K + k * K, R_COV_K + k * K * K, R_CURVATURE_K + k * K, d, R_A + k * K, R_RADIUS_K + k * K, R_H + k * K * K, R_LSE_K + k);
     }
+    UNROLL
     for (int k = 0; k < K; ++k) {
+        UNROLL
         for (int o = 0; o < L; ++o) {
             work[R_MEAN_L + k * L + o] = (
                 p[P_LOG_PI + o] + (1.0 / p[P_U + o]) * work[R_M + k * L + o]
@@ -128,8 +147,11 @@ DEVICE void tables(const double* y, const double* p, double* work) {
             );
         }
     }
+    UNROLL
     for (int k = 0; k < K; ++k) {
+        UNROLL
         for (int n = 0; n < L; ++n) {
+            UNROLL
             for (int o = 0; o < L; ++o) {
                 work[R_COV_L + (k * L + n) * L + o] = (
                     (1.0 / p[P_U + n]) * (1.0 / p[P_U + o]) * p[P_C + n * L + o] * work[R_V + k]
@@ -140,24 +162,32 @@ DEVICE void tables(const double* y, const double* p, double* work) {
             }
         }
     }
+    UNROLL
     for (int k = 0; k < K; ++k) {
+        UNROLL
         for (int o = 0; o < L; ++o) {
             work[R_CURVATURE_L + k * L + o] = -0.5 * (1.0 / p[P_U + o]) * work[R_V + k];
         }
     }
+    UNROLL
     for (int k = 0; k < K; ++k) {
         expect_quadratic(work, L, R_MEAN_L + k * L, R_COV_L + k * L * L, R_CURVATURE_L + k * L, d, R_B + k * L, R_RADIUS_L + k * L, R_J + k * L * L, R_LSE_L + k);
     }
+    UNROLL
     for (int k = 0; k < K; ++k) {
+        UNROLL
         for (int j = 0; j < K; ++j) {
             work[R_Y + k * K + j] = work[R_RADIUS_K + k * K + j] * work[R_V + k];
         }
     }
+    UNROLL
     for (int k = 0; k < K; ++k) {
+        UNROLL
         for (int l = 0; l < L; ++l) {
             work[R_Z + k * L + l] = work[R_RADIUS_L + k * L + l] * work[R_V + k];
         }
     }
+    UNROLL
     for (int k = 0; k < K; ++k) {
         work[R_F + k] = work[R_LSE_K + k] - work[R_LSE_L + k];
     }
@@ -165,64 +195,84 @@ DEVICE void tables(const double* y, const double* p, double* work) {
 
 
 // dy = right-hand side at y.
-DEVICE void rhs(const double* y, const double* p, double* dy, double* work) {
+DEVICE void rhs(const double* y, const double* p, Rows dy, Rows work) {
     tables(y, p, work);
     const double d = p[P_D];
+    UNROLL
     for (int k = 0; k < K; ++k) {
+        UNROLL
         for (int b = 0; b < R; ++b) {
             work[R_V_X + k * R + b] = 0.0;
+            UNROLL
             for (int l = 0; l < L; ++l) {
+                UNROLL
                 for (int n = 0; n < L; ++n) {
                     work[R_V_X + k * R + b] += (1.0 / p[P_U + l]) * (1.0 / p[P_U + n]) * work[R_J + (k * L + l) * L + n] * (p[P_NU + n * R + b] - work[R_X + k * R + b]) * work[R_V + k];
                 }
             }
+            UNROLL
             for (int j = 0; j < K; ++j) {
+                UNROLL
                 for (int i = 0; i < K; ++i) {
                     work[R_V_X + k * R + b] += (work[R_X + k * R + b] - work[R_X + i * R + b]) * (1.0 / work[R_V + i]) * (1.0 / work[R_V + j]) * work[R_H + (k * K + j) * K + i] * work[R_V + k];
                 }
             }
+            UNROLL
             for (int l = 0; l < L; ++l) {
                 work[R_V_X + k * R + b] += (work[R_X + k * R + b] - p[P_NU + l * R + b]) * (1.0 / p[P_U + l]) * work[R_B + k * L + l];
             }
+            UNROLL
             for (int j = 0; j < K; ++j) {
                 work[R_V_X + k * R + b] += (1.0 / work[R_V + j]) * work[R_A + k * K + j] * (work[R_X + j * R + b] - work[R_X + k * R + b]);
             }
             work[R_V_X + k * R + b] *= -work[R_W + k];
         }
     }
+    UNROLL
     for (int k = 0; k < K; ++k) {
         work[R_V_THETA + k] = -work[R_F + k];
+        UNROLL
         for (int j = 0; j < K; ++j) {
             work[R_V_THETA + k] += work[R_F + j] * work[R_W + j];
         }
         work[R_V_THETA + k] *= work[R_W + k];
     }
+    UNROLL
     for (int k = 0; k < K; ++k) {
         work[R_V_LOG_V + k] = 0.0;
+        UNROLL
         for (int l = 0; l < L; ++l) {
             work[R_V_LOG_V + k] -= (1.0 / p[P_U + l]) * work[R_Z + k * L + l];
         }
+        UNROLL
         for (int l = 0; l < L; ++l) {
+            UNROLL
             for (int n = 0; n < L; ++n) {
                 work[R_V_LOG_V + k] -= (work[R_M + k * L + l] + work[R_M + k * L + n] - p[P_C + l * L + n] - work[R_S + k * K + k]) * (1.0 / p[P_U + l]) * (1.0 / p[P_U + n]) * work[R_J + (k * L + l) * L + n] * work[R_V + k];
             }
         }
+        UNROLL
         for (int j = 0; j < K; ++j) {
+            UNROLL
             for (int i = 0; i < K; ++i) {
                 work[R_V_LOG_V + k] -= (1.0 / work[R_V + i]) * (1.0 / work[R_V + j]) * work[R_H + (k * K + j) * K + i] * (work[R_S + i * K + j] + work[R_S + k * K + k] - work[R_S + i * K + k] - work[R_S + j * K + k]) * work[R_V + k];
             }
         }
+        UNROLL
         for (int j = 0; j < K; ++j) {
             work[R_V_LOG_V + k] += (1.0 / work[R_V + j]) * work[R_Y + k * K + j];
         }
         work[R_V_LOG_V + k] *= 0.5 * work[R_W + k];
     }
+    UNROLL
     for (int k = 0; k < K * R; ++k) {
         dy[k] = p[P_LEARN_MEANS] * work[R_V_X + k];
     }
+    UNROLL
     for (int k = 0; k < K; ++k) {
         dy[K * R + k] = p[P_LEARN_WEIGHTS] * work[R_V_THETA + k];
     }
+    UNROLL
     for (int k = 0; k < K; ++k) {
         dy[K * R + K + k] = p[P_LEARN_VARIANCES] * work[R_V_LOG_V + k];
     }
@@ -230,22 +280,27 @@ DEVICE void rhs(const double* y, const double* p, double* dy, double* work) {
 
 
 // out = objective, mode masses, table B at y.
-DEVICE void observables(const double* y, const double* p, double* out, double* work) {
+DEVICE void observables(const double* y, const double* p, Rows out, Rows work) {
     tables(y, p, work);
     work[R_D] = 0.0;
+    UNROLL
     for (int k = 0; k < K; ++k) {
         work[R_D] += work[R_F + k] * work[R_W + k];
     }
+    UNROLL
     for (int l = 0; l < L; ++l) {
         work[R_MODE_MASS + l] = 0.0;
+        UNROLL
         for (int k = 0; k < K; ++k) {
             work[R_MODE_MASS + l] += work[R_B + k * L + l] * work[R_W + k];
         }
     }
     out[0] = work[R_D];
+    UNROLL
     for (int k = 0; k < L; ++k) {
         out[1 + k] = work[R_MODE_MASS + k];
     }
+    UNROLL
     for (int k = 0; k < K * L; ++k) {
         out[1 + L + k] = work[R_B + k];
     }

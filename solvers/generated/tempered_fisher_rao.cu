@@ -5,7 +5,7 @@
 //
 // States y, N of them: x (K, R), coordinates of the mean vectors in a span of R directions, then theta (K) then beta, inverse temperature.
 // Parameters p: nu, c, log_pi, v, u, d, log_v, log_u, learn_means, learn_weights, rate; nu (L, R) in the same coordinates.
-// `work` holds WORK + N rows. Needed in scope: DEVICE, K, L, R, SLOPES, weights, expect, expect_fixed, expect_tangent.
+// `work` holds WORK + N rows. Needed in scope: DEVICE, UNROLL, ROLL, Rows, K, L, R, SLOPES, weights, expect, expect_fixed, expect_tangent.
 //
 //     expect(work, K, n, mean, cov, softmax, lse, slope, slopes)
 //         E softmax and E logsumexp of n Gaussian logits, the last of them zero, under K components. All arguments after
@@ -79,16 +79,13 @@ constexpr int OUT = 1 + L + K * L;
 
 
 // What depends on parameters only, into `work`: to be called before any other function uses it.
-DEVICE void fixed(const double* p, double* work) {
+DEVICE void fixed(const double* p, Rows work) {
     const double v = p[P_V];
     const double u = p[P_U];
-    const double d = p[P_D];
-    const double log_v = p[P_LOG_V];
-    const double log_u = p[P_LOG_U];
-    const double rate = p[P_RATE];
-    const double inv_v = 1.0 / v;
     const double inv_u = 1.0 / u;
+    UNROLL
     for (int o = 0; o < L; ++o) {
+        UNROLL
         for (int n = 0; n < L; ++n) {
             work[R_COV_B + o * L + n] = (
                 p[P_C + (L - 1) * L + L - 1] * inv_u * inv_u * v + p[P_C + n * L + o] * inv_u * inv_u * v
@@ -100,13 +97,16 @@ DEVICE void fixed(const double* p, double* work) {
 
 
 // Weights and expectation tables at y; with slopes, also what the Jacobian needs of them.
-DEVICE void tables(const double* y, const double* p, double* work, bool slopes) {
+DEVICE void tables(const double* y, const double* p, Rows work, bool slopes) {
+    UNROLL
     for (int k = 0; k < K * R; ++k) {
         work[R_X + k] = y[k];
     }
+    UNROLL
     for (int k = 0; k < K; ++k) {
         work[R_THETA + k] = y[K * R + k];
     }
+    UNROLL
     for (int k = 0; k < 1; ++k) {
         work[R_BETA + k] = y[K * R + K + k];
     }
@@ -116,26 +116,33 @@ DEVICE void tables(const double* y, const double* p, double* work, bool slopes) 
     const double d = p[P_D];
     const double log_v = p[P_LOG_V];
     const double log_u = p[P_LOG_U];
-    const double rate = p[P_RATE];
     const double inv_v = 1.0 / v;
     const double inv_u = 1.0 / u;
+    UNROLL
     for (int k = 0; k < K; ++k) {
+        UNROLL
         for (int i = 0; i < K; ++i) {
             work[R_S + k * K + i] = 0.0;
+            UNROLL
             for (int b = 0; b < R; ++b) {
                 work[R_S + k * K + i] += work[R_X + i * R + b] * work[R_X + k * R + b];
             }
         }
     }
+    UNROLL
     for (int k = 0; k < K; ++k) {
+        UNROLL
         for (int l = 0; l < L; ++l) {
             work[R_M + k * L + l] = 0.0;
+            UNROLL
             for (int b = 0; b < R; ++b) {
                 work[R_M + k * L + l] += p[P_NU + l * R + b] * work[R_X + k * R + b];
             }
         }
     }
+    UNROLL
     for (int k = 0; k < K; ++k) {
+        UNROLL
         for (int i = 0; i < K; ++i) {
             work[R_MEAN_A + k * K + i] = (
                 work[R_LOG_W + i] + 0.5 * inv_v * work[R_S + (K - 1) * K + K - 1] + inv_v * work[R_S + i * K + k]
@@ -143,7 +150,9 @@ DEVICE void tables(const double* y, const double* p, double* work, bool slopes) 
             );
         }
     }
+    UNROLL
     for (int h = 0; h < K; ++h) {
+        UNROLL
         for (int i = 0; i < K; ++i) {
             work[R_COV_A + h * K + i] = (
                 inv_v * work[R_S + (K - 1) * K + K - 1] + inv_v * work[R_S + h * K + i]
@@ -151,7 +160,9 @@ DEVICE void tables(const double* y, const double* p, double* work, bool slopes) 
             );
         }
     }
+    UNROLL
     for (int k = 0; k < K; ++k) {
+        UNROLL
         for (int n = 0; n < L; ++n) {
             work[R_MEAN_B + k * L + n] = (
                 0.5 * inv_u * p[P_C + (L - 1) * L + L - 1] + p[P_LOG_PI + n] + inv_u * work[R_M + k * L + n]
@@ -161,6 +172,7 @@ DEVICE void tables(const double* y, const double* p, double* work, bool slopes) 
     }
     expect(work, K, K, R_MEAN_A, R_COV_A, R_A, R_LSE_A, R_SLOPE_A, slopes);
     expect_fixed(work, p, 0, K, L, R_MEAN_B, R_COV_B, R_B, R_LSE_B, R_SLOPE_B, slopes);
+    UNROLL
     for (int k = 0; k < K; ++k) {
         work[R_F + k] = (
             0.5 * inv_u * work[R_BETA] * p[P_C + (L - 1) * L + L - 1]
@@ -177,41 +189,47 @@ DEVICE void tables(const double* y, const double* p, double* work, bool slopes) 
 
 
 // dy = right-hand side at y.
-DEVICE void rhs(const double* y, const double* p, double* dy, double* work) {
+DEVICE void rhs(const double* y, const double* p, Rows dy, Rows work) {
     tables(y, p, work, false);
     const double v = p[P_V];
     const double u = p[P_U];
-    const double d = p[P_D];
-    const double log_v = p[P_LOG_V];
-    const double log_u = p[P_LOG_U];
     const double rate = p[P_RATE];
     const double inv_v = 1.0 / v;
     const double inv_u = 1.0 / u;
+    UNROLL
     for (int k = 0; k < K; ++k) {
+        UNROLL
         for (int b = 0; b < R; ++b) {
             work[R_V_X + k * R + b] = inv_v * work[R_X + k * R + b] - inv_u * work[R_BETA] * work[R_X + k * R + b];
+            UNROLL
             for (int i = 0; i < K; ++i) {
                 work[R_V_X + k * R + b] -= inv_v * work[R_A + k * K + i] * work[R_X + i * R + b];
             }
+            UNROLL
             for (int l = 0; l < L; ++l) {
                 work[R_V_X + k * R + b] += inv_u * work[R_B + k * L + l] * work[R_BETA] * p[P_NU + l * R + b];
             }
             work[R_V_X + k * R + b] *= work[R_W + k];
         }
     }
+    UNROLL
     for (int k = 0; k < K; ++k) {
         work[R_V_THETA + k] = -work[R_F + k];
+        UNROLL
         for (int j = 0; j < K; ++j) {
             work[R_V_THETA + k] += work[R_F + j] * work[R_W + j];
         }
     }
     work[R_V_BETA] = work[R_BETA] * rate - work[R_BETA] * work[R_BETA] * rate;
+    UNROLL
     for (int k = 0; k < K * R; ++k) {
         dy[k] = p[P_LEARN_MEANS] * work[R_V_X + k];
     }
+    UNROLL
     for (int k = 0; k < K; ++k) {
         dy[K * R + k] = p[P_LEARN_WEIGHTS] * work[R_V_THETA + k];
     }
+    UNROLL
     for (int k = 0; k < 1; ++k) {
         dy[K * R + K + k] = work[R_V_BETA + k];
     }
@@ -219,58 +237,74 @@ DEVICE void rhs(const double* y, const double* p, double* dy, double* work) {
 
 
 // jac = ∂(right-hand side)/∂y at y, one tangent a column.
-DEVICE void jacobian(const double* y, const double* p, double* jac, double* work) {
+DEVICE void jacobian(const double* y, const double* p, Rows jac, Rows work) {
     tables(y, p, work, true);
     const double v = p[P_V];
     const double u = p[P_U];
     const double d = p[P_D];
-    const double log_v = p[P_LOG_V];
     const double log_u = p[P_LOG_U];
     const double rate = p[P_RATE];
     const double inv_v = 1.0 / v;
     const double inv_u = 1.0 / u;
+    ROLL
     for (int g = 0; g < N; ++g) {
+        UNROLL
         for (int h = 0; h < N; ++h) {
             work[WORK + h] = h == g ? 1.0 : 0.0;
         }
+        UNROLL
         for (int k = 0; k < K * R; ++k) {
             work[R_D_X + k] = work[WORK + k];
         }
+        UNROLL
         for (int k = 0; k < K; ++k) {
             work[R_D_THETA + k] = work[WORK + K * R + k];
         }
+        UNROLL
         for (int k = 0; k < 1; ++k) {
             work[R_D_BETA + k] = work[WORK + K * R + K + k];
         }
+        UNROLL
         for (int k = 0; k < K; ++k) {
             work[R_D_W + k] = work[R_D_THETA + k] * work[R_W + k];
+            UNROLL
             for (int j = 0; j < K; ++j) {
                 work[R_D_W + k] -= work[R_D_THETA + j] * work[R_W + j] * work[R_W + k];
             }
         }
+        UNROLL
         for (int k = 0; k < K; ++k) {
             work[R_D_LOG_W + k] = work[R_D_THETA + k];
+            UNROLL
             for (int j = 0; j < K; ++j) {
                 work[R_D_LOG_W + k] -= work[R_D_THETA + j] * work[R_W + j];
             }
         }
+        UNROLL
         for (int k = 0; k < K; ++k) {
+            UNROLL
             for (int i = 0; i < K; ++i) {
                 work[R_D_S + k * K + i] = 0.0;
+                UNROLL
                 for (int b = 0; b < R; ++b) {
                     work[R_D_S + k * K + i] += work[R_D_X + i * R + b] * work[R_X + k * R + b] + work[R_D_X + k * R + b] * work[R_X + i * R + b];
                 }
             }
         }
+        UNROLL
         for (int k = 0; k < K; ++k) {
+            UNROLL
             for (int l = 0; l < L; ++l) {
                 work[R_D_M + k * L + l] = 0.0;
+                UNROLL
                 for (int b = 0; b < R; ++b) {
                     work[R_D_M + k * L + l] += work[R_D_X + k * R + b] * p[P_NU + l * R + b];
                 }
             }
         }
+        UNROLL
         for (int k = 0; k < K; ++k) {
+            UNROLL
             for (int i = 0; i < K; ++i) {
                 work[R_D_MEAN_A + k * K + i] = (
                     work[R_D_LOG_W + i] + 0.5 * inv_v * work[R_D_S + (K - 1) * K + K - 1]
@@ -279,7 +313,9 @@ DEVICE void jacobian(const double* y, const double* p, double* jac, double* work
                 );
             }
         }
+        UNROLL
         for (int h = 0; h < K; ++h) {
+            UNROLL
             for (int i = 0; i < K; ++i) {
                 work[R_D_COV_A + h * K + i] = (
                     inv_v * work[R_D_S + (K - 1) * K + K - 1] + inv_v * work[R_D_S + h * K + i]
@@ -287,18 +323,23 @@ DEVICE void jacobian(const double* y, const double* p, double* jac, double* work
                 );
             }
         }
+        UNROLL
         for (int k = 0; k < K; ++k) {
+            UNROLL
             for (int n = 0; n < L; ++n) {
                 work[R_D_MEAN_B + k * L + n] = inv_u * work[R_D_M + k * L + n] - inv_u * work[R_D_M + k * L + L - 1];
             }
         }
+        UNROLL
         for (int o = 0; o < L; ++o) {
+            UNROLL
             for (int n = 0; n < L; ++n) {
                 work[R_D_COV_B + o * L + n] = 0.0;
             }
         }
         expect_tangent(work, K, K, R_SLOPE_A, R_A, R_D_MEAN_A, R_D_COV_A, R_D_A, R_D_LSE_A);
         expect_tangent(work, K, L, R_SLOPE_B, R_B, R_D_MEAN_B, R_D_COV_B, R_D_B, R_D_LSE_B);
+        UNROLL
         for (int k = 0; k < K; ++k) {
             work[R_D_F + k] = (
                 0.5 * inv_u * work[R_BETA] * work[R_D_S + k * K + k]
@@ -312,7 +353,9 @@ DEVICE void jacobian(const double* y, const double* p, double* jac, double* work
                 - 0.5 * inv_v * work[R_D_S + (K - 1) * K + K - 1] - 0.5 * inv_v * work[R_D_S + k * K + k]
             );
         }
+        UNROLL
         for (int k = 0; k < K; ++k) {
+            UNROLL
             for (int b = 0; b < R; ++b) {
                 work[R_D_V_X + k * R + b] = (
                     inv_v * work[R_D_W + k] * work[R_X + k * R + b] + inv_v * work[R_D_X + k * R + b] * work[R_W + k]
@@ -320,36 +363,46 @@ DEVICE void jacobian(const double* y, const double* p, double* jac, double* work
                     - inv_u * work[R_BETA] * work[R_D_X + k * R + b] * work[R_W + k]
                     - inv_u * work[R_D_BETA] * work[R_W + k] * work[R_X + k * R + b]
                 );
+                UNROLL
                 for (int i = 0; i < K; ++i) {
                     work[R_D_V_X + k * R + b] -= inv_v * work[R_A + k * K + i] * work[R_D_W + k] * work[R_X + i * R + b];
                 }
+                UNROLL
                 for (int i = 0; i < K; ++i) {
                     work[R_D_V_X + k * R + b] -= inv_v * (work[R_A + k * K + i] * work[R_D_X + i * R + b] + work[R_D_A + k * K + i] * work[R_X + i * R + b]) * work[R_W + k];
                 }
+                UNROLL
                 for (int l = 0; l < L; ++l) {
                     work[R_D_V_X + k * R + b] += inv_u * work[R_B + k * L + l] * work[R_BETA] * work[R_D_W + k] * p[P_NU + l * R + b];
                 }
+                UNROLL
                 for (int l = 0; l < L; ++l) {
                     work[R_D_V_X + k * R + b] += inv_u * work[R_BETA] * work[R_D_B + k * L + l] * p[P_NU + l * R + b] * work[R_W + k];
                 }
+                UNROLL
                 for (int l = 0; l < L; ++l) {
                     work[R_D_V_X + k * R + b] += inv_u * work[R_B + k * L + l] * work[R_D_BETA] * p[P_NU + l * R + b] * work[R_W + k];
                 }
             }
         }
+        UNROLL
         for (int k = 0; k < K; ++k) {
             work[R_D_V_THETA + k] = -work[R_D_F + k];
+            UNROLL
             for (int j = 0; j < K; ++j) {
                 work[R_D_V_THETA + k] += work[R_F + j] * work[R_D_W + j] + work[R_D_F + j] * work[R_W + j];
             }
         }
         work[R_D_V_BETA] = work[R_D_BETA] * rate - 2.0 * work[R_BETA] * work[R_D_BETA] * rate;
+        UNROLL
         for (int k = 0; k < K * R; ++k) {
             jac[(k) * N + g] = p[P_LEARN_MEANS] * work[R_D_V_X + k];
         }
+        UNROLL
         for (int k = 0; k < K; ++k) {
             jac[(K * R + k) * N + g] = p[P_LEARN_WEIGHTS] * work[R_D_V_THETA + k];
         }
+        UNROLL
         for (int k = 0; k < 1; ++k) {
             jac[(K * R + K + k) * N + g] = work[R_D_V_BETA + k];
         }
@@ -358,22 +411,27 @@ DEVICE void jacobian(const double* y, const double* p, double* jac, double* work
 
 
 // out = objective, mode masses, table B at y.
-DEVICE void observables(const double* y, const double* p, double* out, double* work) {
+DEVICE void observables(const double* y, const double* p, Rows out, Rows work) {
     tables(y, p, work, false);
     work[R_D] = 0.0;
+    UNROLL
     for (int k = 0; k < K; ++k) {
         work[R_D] += work[R_F + k] * work[R_W + k];
     }
+    UNROLL
     for (int l = 0; l < L; ++l) {
         work[R_MODE_MASS + l] = 0.0;
+        UNROLL
         for (int k = 0; k < K; ++k) {
             work[R_MODE_MASS + l] += work[R_B + k * L + l] * work[R_W + k];
         }
     }
     out[0] = work[R_D];
+    UNROLL
     for (int l = 0; l < L; ++l) {
         out[1 + l] = work[R_MODE_MASS + l];
     }
+    UNROLL
     for (int k = 0; k < K * L; ++k) {
         out[1 + L + k] = work[R_B + k];
     }

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from solvers.compiled import CompiledSystem
 
-__all__ = ["METHODS", "Paths", "cores", "ensemble"]
+__all__ = ["METHODS", "Paths", "check", "cores", "ensemble"]
 
 Array = NDArray[np.float64]
 Progress = Callable[[float], None]
@@ -76,7 +76,7 @@ def ensemble(
     """
     y0, p = system.checked(y0, p)
     times = np.ascontiguousarray(times, dtype=float)
-    _check(times, rtol, atol, method, max_steps, threads)
+    check(times, rtol, atol, method, max_steps, threads)
     count = len(y0)
     paths = np.empty((count, len(times), system.size))
     task = _Task(system, p, times, float(rtol), float(atol), method, max_steps, stop_at_equilibrium)
@@ -208,7 +208,8 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _check(times: Array, rtol: float, atol: float, method: str, max_steps: int, threads: int | None) -> None:
+def check(times: Array, rtol: float, atol: float, method: str, max_steps: int, threads: int | None) -> None:
+    """Raises ValueError for what `ensemble` cannot integrate with."""
     ordered = times.ndim == 1 and len(times) > 0 and bool(np.isfinite(times).all() and (np.diff(times) > 0).all())
     if not ordered or times[0] < 0:
         raise ValueError("times: must be finite, not negative, and increasing")

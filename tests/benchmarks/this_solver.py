@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from solvers.arrays import backend_module
 from solvers.problem import Problem
 from tests.benchmarks.case import TIMES, Array, R, problem
 from tests.benchmarks.peers import Run, Setting, Solver
@@ -20,17 +21,29 @@ class ThisSolver(Solver):
     packages = ("modecollapse", "numpy", "numba", "llvmlite")
     ladder: ClassVar = [{"rtol": rtol} for rtol in TOLERANCES]
 
-    def prepare(self, setting: Setting, cores: int) -> Run:
-        from solvers import compiled
+    def versions(self) -> dict[str, str]:
+        if self.device == "cpu":
+            return super().versions()
+        cupy = backend_module("cupy")
+        name = cupy.cuda.runtime.getDeviceProperties(0)["name"].decode()
+        return super().versions() | {"cupy": cupy.__version__, "gpu": name}
 
+    def prepare(self, setting: Setting, cores: int) -> Run:
+        p, rtol = parameters(problem(1)), setting["rtol"]
+        options = {"rtol": rtol, "atol": rtol / 10, "method": "auto"}
         if self.device == "gpu":
-            raise NotImplementedError("the CUDA ensemble is not connected to the benchmark yet")
-        system, p, rtol = compiled_system(), parameters(problem(1)), setting["rtol"]
+            from solvers import cuda
+
+            system: Any = cuda_system()
+            integrate: Any = cuda.ensemble
+        else:
+            from solvers import compiled
+
+            system, integrate = compiled_system(), compiled.ensemble
+            options["threads"] = cores
 
         def run(y0: Array) -> Array:
-            paths = compiled.ensemble(
-                system, coordinates(y0), p, TIMES, rtol=rtol, atol=rtol / 10, threads=cores, method="auto"
-            )
+            paths = integrate(system, coordinates(y0), p, TIMES, **options)
             paths.y[paths.status != 0] = np.nan
             return overlaps(paths.y)
 
@@ -43,6 +56,14 @@ def compiled_system() -> Any:
 
     text = (systems.GENERATED / "reverse_kl_flow.numba").read_text(encoding="utf-8")
     return compiled.build(text, 2, 2, 3)
+
+
+def cuda_system() -> Any:
+    """The same system as CUDA kernels, on the GPU of cupy. Raises BackendError without one."""
+    from solvers import cuda, systems
+
+    text = (systems.GENERATED / "reverse_kl_flow.cu").read_text(encoding="utf-8")
+    return cuda.build(backend_module("cupy"), text, 2, 2, 3)
 
 
 def parameters(case: Problem) -> Array:

@@ -13,6 +13,9 @@ GENERATED = Path(__file__).resolve().parents[2] / "solvers" / "generated"
 #: What the heading of each file asks for. Rows and sizes are numbers; how many of them, the calls must agree on.
 SCOPE = """
 #define DEVICE static
+#define UNROLL
+#define ROLL
+using Rows = double*;
 constexpr int K = 3, L = 2, R = 4;
 constexpr int SLOPES(int n) { return n * (n + 1); }
 void weights(double*);

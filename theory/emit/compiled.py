@@ -7,13 +7,14 @@ lane is a thread. K, L and R are constants of the compiler.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from sympy import Add, Expr, Indexed, Integer, Mul, Pow, Symbol
 
 from theory.emit.heading import HEADER, MEANING, equations
-from theory.emit.languages import CUDA, NUMBA, PARAMETERS, Language
+from theory.emit.languages import CUDA_ENSEMBLE, NUMBA, PARAMETERS, Language
 from theory.emit.loops import Program, logarithms
 from theory.emit.statements import Assign, Expect, Loop, State, Statement
 
@@ -24,8 +25,8 @@ __all__ = ["PARAMETERS", "Writer", "cuda", "numba"]
 
 
 Y, DY, P, WORK, JAC, OUT = (
-    ("y", "const double* "), ("dy", "double* "), ("p", "const double* "),
-    ("work", "double* "), ("jac", "double* "), ("out", "double* "),
+    ("y", "const double* "), ("dy", "Rows "), ("p", "const double* "),
+    ("work", "Rows "), ("jac", "Rows "), ("out", "Rows "),
 )  # fmt: skip
 
 
@@ -150,12 +151,16 @@ class Writer:
             lines.append(f"FIXED = ({''.join(f'{law}, ' for law in laws).rstrip()})  # laws with a fixed covariance")
         return "\n".join(lines)
 
-    def scalars(self) -> list[str]:
-        language = self.language
-        extra = [name for name in ("rate", "step", "size") if name in self.parameters]
-        out = [language.local(name, f"p[P_{name.upper()}]") for name in ("v", "u", "d", "log_v", "log_u", *extra)]
-        inverse = ["v", "u", *(name for name in extra if name == "size")]
-        return out + [language.local(f"inv_{name}", f"1.0 / {name}") for name in inverse]
+    def with_scalars(self, body: list[str]) -> list[str]:
+        """Statements, after the definitions of the scalar parameters that they use."""
+        scalars = ("v", "u", "d", "log_v", "log_u", "rate", "step", "size")
+        values = {name: f"p[P_{name.upper()}]" for name in scalars if name in self.parameters}
+        values |= {f"inv_{name}": f"1.0 / {name}" for name in ("v", "u", "size") if name in values}
+        lines = list(body)
+        for name, value in reversed(values.items()):
+            if any(re.search(rf"\b{name}\b", line) for line in lines):
+                lines.insert(0, self.language.local(name, value))
+        return lines
 
     def copies(self, body: Callable[[State, str], list[str]]) -> list[str]:
         """body(state, position in the packed vector) for each number k of each state."""
@@ -192,14 +197,14 @@ class Writer:
         fixed = language.function(
             "fixed",
             [P, WORK],
-            [*self.scalars(), *self.lines(program.fixed())],
+            self.with_scalars(self.lines(program.fixed())),
             "What depends on parameters only, into `work`: to be called before any other function uses it.",
         )
-        prepare = [*self.unpack("", "y"), language.call("weights", "work"), *self.scalars()]
+        prepare = [*self.unpack("", "y"), language.call("weights", "work")]
         tables = language.function(
             "tables",
             [Y, P, WORK, ("slopes", "bool ")],
-            [*prepare, *self.lines(program.tables())],
+            [*prepare, *self.with_scalars(self.lines(program.tables()))],
             "Weights and expectation tables at y; with slopes, also what the Jacobian needs of them.",
         )
         rhs = language.function(
@@ -207,8 +212,7 @@ class Writer:
             [Y, P, DY, WORK],
             [
                 language.call("tables", f"y, p, work, {language.truth(False)}"),
-                *self.scalars(),
-                *self.lines(program.velocity()),
+                *self.with_scalars(self.lines(program.velocity())),
                 *self.pack("", "dy"),
             ],
             "dy = right-hand side at y.",
@@ -227,8 +231,7 @@ class Writer:
             [Y, P, JAC, WORK],
             [
                 language.call("tables", f"y, p, work, {language.truth(True)}"),
-                *self.scalars(),
-                *language.loop("g", "N", column),
+                *self.with_scalars(language.loop("g", "N", column, unroll=False)),
             ],
             "jac = ∂(right-hand side)/∂y at y, one tangent a column.",
         )
@@ -280,5 +283,6 @@ def numba(system: ClosedSystem, name: str = "system", title: str = "gradient flo
 
 def cuda(system: ClosedSystem, name: str = "system", title: str = "gradient flow") -> str:
     """Text for CUDA C++ (and, with DEVICE empty, for a host compiler)."""
-    needs = "DEVICE, K, L, R, SLOPES, weights, expect, expect_fixed, expect_tangent"
-    return _render(system, name, title, CUDA, "device functions for CUDA C++", needs)
+    # Rows: double*, or what is indexed alike.
+    needs = "DEVICE, UNROLL, ROLL, Rows, K, L, R, SLOPES, weights, expect, expect_fixed, expect_tangent"
+    return _render(system, name, title, CUDA_ENSEMBLE, "device functions for CUDA C++", needs)

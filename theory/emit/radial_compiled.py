@@ -248,7 +248,7 @@ def render(system: ClosedSystem, name: str, title: str, language: Language) -> s
     writer = RadialWriter(system, language)
     what = "lanes for numba" if language.python else "device functions for CUDA C++"
     needs = (
-        "njit, FLAGS, load, store" if language.python else "DEVICE"
+        "njit, FLAGS, load, store" if language.python else "DEVICE, UNROLL, ROLL, Rows"
     ) + ", K, L, R, weights, variances, expect_quadratic"
     header = HEADER.format(
         title=title, what=what, name=name, hash=system.hash, parameters=", ".join(PARAMETERS), needs=needs

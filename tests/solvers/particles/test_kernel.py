@@ -1,12 +1,7 @@
 """kernel.cu without a GPU: it compiles, and as C++ on the CPU it computes what the array code does."""
 
-import ctypes
-import importlib.util
-import shutil
 from dataclasses import replace
-from pathlib import Path
 
-import host_cuda
 import numpy as np
 import pytest
 
@@ -16,6 +11,8 @@ from solvers.particles.flow import simulate
 from solvers.particles.plan import SimulationError, plan
 from solvers.particles.streams import stream_keys
 from solvers.problem import Problem
+from tests.solvers.cuda_compiler import compile_cuda
+from tests.solvers.cuda_host import HalfWarps, HostCuda
 
 FIELDS = ("moment", "table", "log_ratio", "square")
 
@@ -32,13 +29,11 @@ def mixtures(K, L, d, beta, replicas=2):
 
 
 @pytest.fixture
-def host(tmp_path, monkeypatch):
+def host(monkeypatch):
     """cupy, with four threads a block in warps of two, on the CPU."""
-    if shutil.which("g++") is None:
-        pytest.skip("no g++ to compile the kernel's C++ with")
-    module = host_cuda.HostCuda(tmp_path, 4)
-    monkeypatch.setattr(device, "THREADS", 4)
-    monkeypatch.setattr(device, "WARP", 2)
+    module = HostCuda(HalfWarps)
+    monkeypatch.setattr(device, "THREADS", HalfWarps.block)
+    monkeypatch.setattr(device, "WARP", HalfWarps.warp)
     monkeypatch.setattr(device, "array_module", lambda *arrays: module)
     monkeypatch.setattr(engines, "backend_module", lambda name, also=(): module if name == "cupy" else np)
     return module
@@ -78,11 +73,13 @@ CASE = Problem.parse(
 )
 
 
-def test_a_whole_simulation_on_the_device(host):
+def test_a_whole_simulation_on_the_device(host, monkeypatch):
     """Same seed, same numbers as compiled for CPUs, to rounding; one launch a step and nothing else."""
     options = {"particles": 6, "replicas": 2, "step": 0.5}
+    launches = []
+    monkeypatch.setattr(HalfWarps, "run", lambda *call, run=HalfWarps.run: launches.append(run(*call)))
     expected, found = (simulate(CASE, backend=backend, **options) for backend in ("numba", "cupy"))
-    assert host.launches == 3
+    assert len(launches) == 3
     for name in expected:
         np.testing.assert_allclose(found[name], expected[name], rtol=1e-11, atol=1e-12)
 
@@ -110,26 +107,7 @@ def test_constants_hold_x_in_registers_as_long_as_it_fits():
     assert device.constants(2, 2, False, 10**5)["HELD"] == 0
 
 
-def nvrtc():
-    """NVIDIA's runtime compiler from its package on PyPI, which needs neither driver nor GPU; None without it."""
-    spec = importlib.util.find_spec("nvidia")
-    folders = [] if spec is None else list(spec.submodule_search_locations or [])
-    found = [path for folder in folders for path in Path(folder).rglob("libnvrtc.so*")]
-    return ctypes.CDLL(str(max(found))) if found else None
-
-
 @pytest.mark.parametrize(("K", "L", "d", "forward"), [(2, 2, 64, False), (2, 2, 10**5, False), (3, 2, 1000, True)])
 def test_the_kernel_compiles_for_gpus(K, L, d, forward):
-    if (compiler := nvrtc()) is None:
-        pytest.skip("nvidia-cuda-nvrtc is not installed")
-    program, source = ctypes.c_void_p(), device.SOURCE.read_bytes()
-    assert compiler.nvrtcCreateProgram(ctypes.byref(program), source, b"kernel.cu", 0, None, None) == 0
-    options = [option.encode() for option in ("--gpu-architecture=sm_90", *device.options(K, L, forward, d))]
-    failed = compiler.nvrtcCompileProgram(program, len(options), (ctypes.c_char_p * len(options))(*options))
-    size = ctypes.c_size_t()
-    compiler.nvrtcGetProgramLogSize(program, ctypes.byref(size))
-    log = ctypes.create_string_buffer(size.value)
-    compiler.nvrtcGetProgramLog(program, log)
-    compiler.nvrtcDestroyProgram(ctypes.byref(program))
-    assert not failed, log.value.decode()
-    assert "warning" not in log.value.decode()
+    _, log = compile_cuda(device.SOURCE.read_text(), "sm_90", device.options(K, L, forward, d))
+    assert "warning" not in log

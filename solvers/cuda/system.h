@@ -1,0 +1,22 @@
+/* What an emitted system asks for besides arithmetic, declared; expectations.h defines it. */
+
+// Numbers in which `expect` keeps what `expect_tangent` needs, for n logits and one component: the second and third
+// derivative of E softplus; for more than two, E p_i p_j and E p_i p_j p_k of all probabilities but the last.
+DEVICE constexpr int SLOPES(int n) {
+    return n < 3 ? 2 * (n - 1) : (n - 1) * n / 2 + (n - 1) * n * (n + 1) / 6;
+}
+
+DEVICE void weights(Rows work);
+// For `rows` components, with means, results and slopes one after another and one covariance. `expect_fixed`: of a law
+// whose covariance does not move, number `law` of those; the CPU has a table for each, here the general one serves all.
+DEVICE void expect(
+    Rows work, int rows, int n, int mean, int cov, int softmax, int lse, int slope, bool slopes
+);
+DEVICE void expect_fixed(
+    Rows work, const double *, int, int rows, int n, int mean, int cov, int softmax, int lse, int slope, bool slopes
+) {
+    expect(work, rows, n, mean, cov, softmax, lse, slope, slopes);
+}
+DEVICE void expect_tangent(
+    Rows work, int rows, int n, int slope, int softmax, int d_mean, int d_cov, int d_softmax, int d_lse
+);

@@ -1,0 +1,116 @@
+"""The functions of the CUDA source on the host, against the NumPy text of the same system at random points."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from cuda_cases import compiled_start, problem
+from numpy.typing import NDArray
+
+from solvers import compiled, cuda, systems
+from solvers.cuda.source import assemble
+from solvers.expectations import gaussian_softmax
+from solvers.flow import velocity
+from tests.solvers.cuda_host import FLAGS, HostCuda, HostKernels
+
+Array = NDArray[np.float64]
+POINTWISE = Path(__file__).with_name("pointwise.h").read_text(encoding="utf-8")
+SIZES = [(1, 2), (2, 2), (3, 2), (4, 5)]
+"""Components and modes: the special function, then one to four directions of quadrature."""
+
+
+class Contracted(HostKernels):
+    """With fused multiply-adds, as on a GPU, where the processor has them."""
+
+    flags = f"{FLAGS} -std=c++17 -O2 -ffp-contract=fast -march=native"
+
+
+class Functions:
+    """A system on the host, with kernels that evaluate its functions."""
+
+    def __init__(self, case: Any, kernels: type[HostKernels], monkeypatch: pytest.MonkeyPatch) -> None:
+        self.y, self.p, self.space = compiled_start(case)
+        K, L = case.family.components, len(case.target.weights)
+        self.outputs = 1 + L + K * L
+        monkeypatch.setattr("solvers.cuda.launch.assemble", lambda *args: assemble(*args) + POINTWISE)
+        self.system = cuda.build(HostCuda(kernels), systems.read_compiled(case, "cupy"), K, L, self.space.directions)
+
+    def call(self, kernel: str, y: Array, *rows: int) -> list[Array]:
+        count = len(y)
+        zeros = np.zeros(count * y.shape[1])
+        values: dict[str, Any] = dict.fromkeys(("t", "h", "paths", "times"), zeros)
+        values |= {name: zeros.view(np.int64) for name in ("saved", "status", "steps", "evaluations")}
+        values |= dict.fromkeys(("save_points", "max_steps", "hand_over", "end", "rtol", "atol"), 0)
+        values |= {"queue": np.arange(count, dtype=np.int32), "y": np.ascontiguousarray(y.T)}
+        outputs = [np.empty((row, count)) for row in rows]
+        self.system.launch(kernel, {**values, "parameters": self.p, "count": count}, *outputs)
+        return [output.T for output in outputs]
+
+    def derivatives(self, y: Array) -> tuple[Array, Array]:
+        size = y.shape[1]
+        velocity, slope = self.call("derivatives", y, size, size * size)
+        return velocity, slope.reshape(-1, size, size)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "weights", "kernels", "scale"),
+    [(sizes, "softmax", HostKernels, 0.7) for sizes in SIZES]
+    + [((2, 2), "fisher-rao", Contracted, 0.7)]
+    + [((3, 2), "softmax", HostKernels, 15.0), ((4, 5), "softmax", HostKernels, 15.0)],  # no exponentials are shared
+)
+def test_tables_and_right_hand_side(
+    sizes: tuple[int, int], weights: str, kernels: type[HostKernels], scale: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    K, L = sizes
+    case = problem(K, L, weights=weights, v=0.8, u=1.3, samples=6, scale=scale)
+    functions = Functions(case, kernels, monkeypatch)
+    y, R = functions.y, functions.space.directions
+    y[:, K * R :] = np.random.default_rng(0).normal(size=(len(y), K))
+    x, theta = y[:, : K * R].reshape(-1, K, R), y[:, K * R :]
+    s, m = functions.space.overlaps(x)
+    module = systems.for_problem(case)
+    _, B, F = module.tables(s, m, theta, **systems.parameters(case), expect=gaussian_softmax)
+    (observed,) = functions.call("observe", y, functions.outputs)
+    found, _ = functions.derivatives(y)
+    dx = found[:, : K * R].reshape(x.shape)
+    ds, dm, dtheta = velocity(case, module, s, m, theta)
+    for value, expected in (
+        (observed[:, 0], module.objective(F, theta)),
+        (observed[:, 1 : 1 + L], module.mode_mass(B, theta)),
+        (observed[:, 1 + L :], B.reshape(len(y), -1)),
+        (dx @ x.mT + x @ dx.mT, ds),
+        (functions.space.overlaps(dx)[1], dm),
+        (found[:, K * R :], dtheta),
+    ):
+        # Terms as large as the overlaps cancel.
+        np.testing.assert_allclose(value, expected, rtol=1e-12, atol=1e-14 * max(100, np.abs(s).max()))
+    # Control: the other system is not this one.
+    other = problem(K, L, weights="fisher-rao" if weights == "softmax" else "softmax", v=0.8, u=1.3)
+    if K > 1:
+        assert np.abs(velocity(other, systems.for_problem(other), s, m, theta)[2] - dtheta).max() > 1e-3
+
+
+@pytest.mark.parametrize("sizes", SIZES)
+def test_jacobian(sizes: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    case = problem(*sizes, v=0.8, u=1.3, samples=2, scale=0.7)
+    functions = Functions(case, HostKernels, monkeypatch)
+    y = functions.y
+    y[:, -sizes[0] :] = np.random.default_rng(1).normal(size=(len(y), sizes[0]))
+    _, slope = functions.derivatives(y)
+    if sizes == (2, 2):
+        system = compiled.build(systems.read_compiled(case), *sizes, functions.space.directions)
+        np.testing.assert_allclose(slope, system.derivatives(y, functions.p)[1], rtol=1e-12, atol=1e-12)
+    # Differences of fourth order: truncation h⁴ times fifth derivatives of order 100, rounding 1e-15/h. Up to three
+    # directions; beyond, the derivative in the covariance is that of the integral, not of the sum over Sobol points,
+    # and they differ by the error of the rule.
+    h, tolerance = 1e-3, 1e-8 if max(sizes) <= 4 else 1e-3
+    for column in range(0, y.shape[1], 1 if max(sizes) <= 4 else 9):
+        shift = h * np.eye(y.shape[1])[column]
+        ahead2, ahead, behind, behind2 = (functions.derivatives(y + n * shift)[0] for n in (2, 1, -1, -2))
+        difference = (8 * (ahead - behind) - (ahead2 - behind2)) / (12 * h)
+        np.testing.assert_allclose(slope[:, :, column], difference, atol=tolerance)
+        if column == 0:  # control: the next column is another one
+            assert np.abs(slope[:, :, 1] - difference).max() > 10 * tolerance
