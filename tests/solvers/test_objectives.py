@@ -254,7 +254,7 @@ def test_compiled_forward_kl_is_that_of_numpy():
     s, m, theta = starts(given)
     space = Span.of(given, s, m)
     system, p = ensembles.build(given, space), ensembles.parameters(given, space)
-    y = np.concatenate([space.coordinates(s, m).reshape(1, -1), [*theta, [0.3, -0.2]]], axis=1)
+    y = np.concatenate([space.coordinates(s, m).reshape(1, -1), theta + np.array([[0.3, -0.2]])], axis=1)
     velocity, slope = system.derivatives(y, p)
     ds, dm, _dtheta = flow.velocity(given, systems.for_problem(given), s, m, y[:, -2:])
     x, dx = (a[:, :-2].reshape(1, 2, -1) for a in (y, velocity))
