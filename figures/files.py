@@ -91,5 +91,5 @@ def write(module: FigureModule, results: Mapping[str, xr.Dataset], folder: Path)
 
 def _plain(value: Any) -> Any:
     """A value of a NetCDF attribute as JSON has it."""
-    value = getattr(value, "item", lambda: value)()
+    value = getattr(value, "tolist", lambda: value)()
     return None if isinstance(value, float) and math.isnan(value) else value

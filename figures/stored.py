@@ -10,9 +10,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import xarray as xr
 
-from solvers import equilibria, flow, results, systems
+from solvers import equilibria, flow, results, scaling, systems
 from solvers.particles.flow import simulate
 from solvers.problem import Problem
 
@@ -20,17 +21,20 @@ PROBLEMS = Path(__file__).parent / "problems"
 
 Progress = Callable[[float], None]
 
+#: What results that no command makes say they were made by.
+_FUNCTIONS = {"continuation": equilibria.COMMAND, "scaling": scaling.COMMAND}
+
 
 @dataclass(frozen=True)
 class Stored:
-    """A result that a figure needs: `python -m solvers COMMAND problem` with these options, or a continuation.
+    """A result that a figure needs: `python -m solvers COMMAND problem`, or a continuation or scaling, so.
 
     problem: a file of figures/problems. options: keyword arguments of solvers.flow.solve, of
-    solvers.particles.flow.simulate, or of solvers.equilibria.continuation. quick: the options of the quick tier, where
-    they differ.
+    solvers.particles.flow.simulate, of solvers.equilibria.continuation, or of solvers.scaling.scaling. quick: the
+    options of the quick tier, where they differ.
     """
 
-    command: Literal["solve", "simulate", "continuation"]
+    command: Literal["solve", "simulate", "continuation", "scaling"]
     problem: str
     options: Mapping[str, Any]
     quick: Mapping[str, Any] = field(default_factory=dict)
@@ -53,13 +57,14 @@ class Stored:
         problem = self._problem()
         wanted = {
             "problem": problem.text,
-            "command": equilibria.COMMAND if self.command == "continuation" else f"python -m solvers {self.command}",
+            "command": _FUNCTIONS.get(self.command, f"python -m solvers {self.command}"),
             "system": "none" if self.command == "simulate" else systems.for_problem(problem).SYSTEM,
             **self._options(quick),
         }
         version = json.loads(found.attrs.get("versions", "{}")).get("modecollapse")
         same_code = version == metadata.version("modecollapse")
-        return found if same_code and all(found.attrs.get(key) == wanted[key] for key in wanted) else None
+        same = all(np.array_equal(np.asarray(found.attrs.get(key)), wanted[key]) for key in wanted)
+        return found if same_code and same else None
 
     def make(self, path: Path, *, quick: bool, progress: Progress | None) -> xr.Dataset:
         """Compute it, store it whole or not at all, and read it back.
@@ -71,13 +76,18 @@ class Stored:
             "solve": flow.solve,
             "simulate": simulate,
             "continuation": equilibria.continuation,
+            "scaling": scaling.scaling,
         }
         run = makers[self.command]
         results.write(run(self._problem(), **self._options(quick), progress=progress), path)
         return self._open(path)
 
     def _open(self, path: Path) -> xr.Dataset:
-        return equilibria.open_branches(path) if self.command == "continuation" else results.open(path)
+        opened: dict[str, Callable[[Path], xr.Dataset]] = {
+            "continuation": equilibria.open_branches,
+            "scaling": scaling.open_scaling,
+        }
+        return opened.get(self.command, results.open)(path)
 
     def _problem(self) -> Problem:
         return Problem.load(PROBLEMS / self.problem)

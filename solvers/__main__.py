@@ -98,7 +98,6 @@ def simulate(
     """Simulate the gradient flow of a problem in all its dimensions, without the closed equations."""
     with one_message():
         problem = prepare(problem_path, out, backend, also=("numba",))
-        no_sampler(problem)
         batch = problem.flow.batch
         for option, given in (("--particles", particles), ("--step", step)):
             if batch and given is not None:
@@ -139,7 +138,6 @@ def compare(
         at_least("--rtol", rtol, SMALLEST_RTOL)
         above_zero("--atol", atol)
         problem = prepare(problem_path, out, backend, also=("numba",))
-        no_sampler(problem)
         from rich import print as show
 
         from solvers import results
@@ -270,13 +268,6 @@ def prepare(problem_path: str, out: str | None, backend: str | None, also: tuple
     if backend is not None and backend not in also:
         backend_module(backend, also)
     return problem
-
-
-def no_sampler(problem: Problem) -> None:
-    if problem.sampler is not None:
-        from solvers.problem import ProblemError
-
-        raise ProblemError(f"{problem.name}: sampler: only `solve` takes a sampler in this version; leave it out")
 
 
 def summarise(ds: xr.Dataset, out: str, quiet: bool) -> None:

@@ -14,9 +14,10 @@ replica E = 2 X(h/2) − X(h) is free of the first order. The second order is me
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ from numpy.typing import NDArray
 
 from solvers import flow, systems
 from solvers._gram import span
-from solvers.agreement import Entry, Family, Part, judge
+from solvers.agreement import Family, blind, judge
 from solvers.particles.plan import SimulationError, plan
 from solvers.particles.replicas import Path, replicas_path, velocities
 from solvers.problem import Problem, ProblemError
@@ -33,7 +34,7 @@ from solvers.report import Report
 from solvers.results import STATUS
 from solvers.starts import starts, vectors
 
-__all__ = ["Report", "compare"]
+__all__ = ["Report", "Trial", "compare"]
 
 Array = NDArray[np.float64]
 Progress = Callable[[float], None]
@@ -47,7 +48,6 @@ FEWEST_REPLICAS = 32
 # are allowed so many times over.
 AMPLIFICATION = 30.0
 SCATTER = 0.15  # standard deviation over replicas, in units of the scale, beyond which a trajectory is not judged
-NO_POWER = 0.6  # an entry is noted if a difference must exceed this part of its scale to be rejected
 
 
 def compare(
@@ -60,6 +60,7 @@ def compare(
     atol: float = 1e-10,
     backend: str = "numba",
     drop: str | None = None,
+    system: ModuleType | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """Compare the closed equations of a problem with its simulation, for its first STARTS starts.
@@ -71,14 +72,21 @@ def compare(
 
     Takes
         particles, replicas, step, backend: of the simulation; rtol, atol: of the integrator of the theory; drop: a term
-        of the closed equations to leave out, so that the comparison can be seen to reject; progress: called with the
-        fraction done, from 0 to 1.
+        of the closed equations to leave out, so that the comparison can be seen to reject; system: closed equations
+        to judge instead of the problem's own; progress: called with the fraction done, from 0 to 1.
     Returns
         Report; its `agrees` is the verdict.
     Raises
         SimulationError for fewer than FEWEST_REPLICAS replicas, a step above half the smallest variance, or a problem
         that does not fit in memory; ProblemError; BackendError.
     """
+    if problem.sampler is not None:
+        from solvers.compare_sampler import compare_sampler
+
+        return compare_sampler(
+            problem, particles=particles, replicas=replicas, step=step, rtol=rtol, atol=atol, backend=backend,
+            drop=drop, progress=progress,
+        )  # fmt: skip
     if problem.flow.batch is not None:
         raise ProblemError(f"{problem.name}: flow.batch: is for `solve` and `simulate` in this version; leave it out")
     if replicas < FEWEST_REPLICAS:
@@ -92,8 +100,9 @@ def compare(
     plan(problem, particles=particles, replicas=replicas, step=2 * step, backend=backend)
     count = min(problem.init.samples, STARTS)
     compared = replace(problem, init=replace(problem.init, samples=count))
-    theory = flow.solve(compared, rtol=rtol, atol=atol, drop=drop)
-    trial = _Trial(compared, systems.for_problem(problem, drop=drop), theory, particles, replicas, step, rtol, backend)
+    theory = flow.solve(compared, rtol=rtol, atol=atol, drop=drop, system=system)
+    module = system or systems.for_problem(problem, drop=drop)
+    trial = Trial(compared, module, theory, particles, replicas, step, rtol, backend)
     points: list[Family] = []
     paths: list[Family] = []
     broken: list[str] = []
@@ -106,7 +115,8 @@ def compare(
             continue
         for at in np.unique(np.linspace(0, theory.sizes["time"] - 1, POINTS).round().astype(int)):
             points.append(trial.point(i, int(at)))
-        followed, cut_short = trial.path(i, progress and partial(_between, progress, i / count, (i + 1) / count))
+        runs = trial.runs(i, progress and partial(_between, progress, i / count, (i + 1) / count))
+        followed, cut_short = trial.path(i, runs)
         paths += followed
         notes += cut_short
     named = {"right-hand side": points, "trajectory": paths}
@@ -114,7 +124,7 @@ def compare(
     return Report(
         parts=parts,
         broken=tuple(broken),
-        notes=(*notes, *_blind(parts)),
+        notes=(*notes, *blind(parts)),
         options={
             "particles": particles,
             "point_particles": POINT_PARTICLES * particles,
@@ -132,8 +142,8 @@ def compare(
 
 
 @dataclass(frozen=True)
-class _Trial:
-    """A theory, its solution, and how its problem is simulated."""
+class Trial:
+    """A theory, its solution, and how its problem is simulated; another seed of the problem is an independent trial."""
 
     problem: Problem
     module: Any
@@ -186,8 +196,8 @@ class _Trial:
             quantities["dv/dt"] = (row["v"].values * dlog_v[0], found.dv, scale, scale * precision)
         return _family(i, time, particles * self.replicas, quantities)
 
-    def path(self, i: int, progress: Progress | None) -> tuple[list[Family], list[str]]:
-        """The trajectory from start i, at each save time after the start; and a note if it was cut short."""
+    def runs(self, i: int, progress: Progress | None = None) -> tuple[Path, Path, Path]:
+        """The simulation from start i with steps 2h, h and h/2; nothing of the theory enters."""
         begin = starts(self.problem, [i])
         mu, _ = vectors(begin.s[0], begin.m[0], self.problem)
         coarse, middle, fine = (
@@ -205,6 +215,11 @@ class _Trial:
             )
             for refine in (1, 2, 4)
         )
+        return coarse, middle, fine
+
+    def path(self, i: int, runs: tuple[Path, Path, Path]) -> tuple[list[Family], list[str]]:
+        """The trajectory from start i against its `runs`, at each save time after the start; a note if cut short."""
+        coarse, middle, fine = runs
         # Particles drawn while the fastest direction relaxes: a rare event unseen in that time would have moved the
         # means by no more than its probability times their scale.
         draws = self.particles * self.replicas * max(1.0, 1 / (self.step * self.rate))
@@ -295,20 +310,6 @@ def _nearest(s: Array, m: Array, problem: Problem) -> tuple[Array, Array]:
 def _weight_velocity(w: Array, dtheta: Array) -> Array:
     """dw_k/dt = w_k (dθ_k/dt − Σ_j w_j dθ_j/dt), over the last axis."""
     return np.asarray(w * (dtheta - (w * dtheta).sum(-1, keepdims=True)))
-
-
-def _blind(parts: Sequence[Part]) -> Iterator[str]:
-    """A note on each part and start where some entry could be far off and pass."""
-    for part in parts:
-        worst: dict[int, Entry] = {}
-        for entry in part.entries:
-            if entry.resolved > max(NO_POWER, worst[entry.start].resolved if entry.start in worst else 0):
-                worst[entry.start] = entry
-        for start, entry in sorted(worst.items()):
-            yield (
-                f"{part.name}, start {start}: little power; at time {entry.time:g} {entry.quantity} may differ by "
-                f"{entry.resolved * entry.scale:.2g} unnoticed"
-            )
 
 
 def _between(progress: Progress, begin: float, end: float, done: float) -> None:

@@ -16,7 +16,7 @@ from solvers.blocks import TOGETHER, Integrator, Point, velocity
 from solvers.integrate import batches
 from solvers.problem import Problem
 from solvers.span import Span
-from solvers.starts import starts
+from solvers.starts import Starts, starts
 
 __all__ = ["solve", "velocity"]
 
@@ -36,7 +36,9 @@ def solve(
     progress: Progress | None = None,
     drop: str | None = None,
     stop_at_equilibrium: bool = False,
+    system: ModuleType | None = None,
     samples: range | None = None,
+    begin: Starts | None = None,
     threads: int | None = None,
 ) -> xr.Dataset:
     """Trajectories of the closed equations from every start of the problem.
@@ -47,7 +49,9 @@ def solve(
     sixteen components and modes. By default numba where it can do the problem, else numpy; the dataset says which.
     With flow.batch the equations are those of the steps of stochastic gradient descent, and are iterated as such; a
     save time stands for the step nearest to it.
-    samples: which starts, default all of them. threads: of "numba", default all cores.
+    samples: which starts, default all of them; begin: starts other than the problem's. threads: of "numba", default all
+    cores. drop: a term to leave out; system: closed equations to solve instead of the problem's own, from systems.load.
+    Both exclude compiled backends, which have their own text.
 
     stop_at_equilibrium: with "numba", leave a trajectory once it has come to rest at a stable equilibrium, and add
     `equilibrium` and `spectrum` of the last states (solvers.ensembles.rest).
@@ -67,15 +71,15 @@ def solve(
         return solve_sampler(
             problem, rtol=rtol, atol=atol, backend=backend, progress=progress, drop=drop, samples=samples
         )
-    module = systems.for_problem(problem, drop=drop)
+    module, own = system or systems.for_problem(problem, drop=drop), drop is None and system is None
     if backend is None:
-        backend = "numba" if drop is None and ensembles.by_default(problem) else "numpy"
+        backend = "numba" if own and ensembles.by_default(problem) else "numpy"
     if stop_at_equilibrium and backend != "numba":
         raise BackendError(f"{backend}: does not stop at equilibria; allowed with --stop-at-equilibrium: numba")
     if backend in COMPILED:
-        if drop is not None:
+        if not own:
             raise BackendError(f"{backend}: cannot drop a term; allowed with --drop: numpy")
-        begin = starts(problem, samples)
+        begin = begin or starts(problem, samples)
         options: dict[str, Any] = {"rtol": rtol, "atol": atol, "threads": threads, "progress": progress}
         if stop_at_equilibrium:
             (s, m, theta, status), at_end = ensembles.to_rest(problem, begin, **options)
@@ -84,11 +88,11 @@ def solve(
         found = s, m, theta, _log_variances(problem, theta)
         return _dataset(problem, module, found, status, backend, rtol, atol, batches.gaussian_softmax).assign(at_end)
     backend_module(backend)  # refuses names that it does not know
-    s, m, theta = starts(problem, samples)
+    s, m, theta = begin or starts(problem, samples)
     first_states = s, m, theta, _log_variances(problem, theta)
     # A theory without one of its terms need not keep overlaps of vectors: it shall be seen as it is. And the noise of
     # finite batches adds directions.
-    space = Span.of(problem, s, m) if drop is None and problem.flow.batch is None else None
+    space = Span.of(problem, s, m) if own and problem.flow.batch is None else None
     times, count = problem.time.times, len(s)
     out = tuple(np.full((count, len(times), *a.shape[1:]), np.nan) for a in first_states)
     status = np.zeros(count, dtype=np.int8)

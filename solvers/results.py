@@ -49,6 +49,17 @@ _VARIABLES: dict[str, tuple[tuple[str, ...], str, str]] = {
     "objective": (_TIMED, "nat", "objective, KL(q‖p)"),
     "mode_mass": ((*_TIMED, "mode"), "1", "mass of q on mode l"),
 }
+# What a sampler adds: name -> (units, meaning), with dimensions sample and time.
+SAMPLER_QUANTITIES = {
+    "elbo": ("nat", "E log W under the sampler, a lower bound of log Z"),
+    "eubo": ("nat", "E log W over paths noised from the target, an upper bound of log Z"),
+    "log_z": ("nat", "log of the mean weight"),
+    "ess": ("1", "reverse effective sample size, (E W)² / E W², of paths from the prior, a fraction"),
+    "ess_forward": ("1", "effective sample size 1 / (E W E 1/W) of paths from the target, a fraction"),
+    "log_weight_variance": ("nat²", "variance of log W under the sampler"),
+    "coverage": ("nat", "KL of the sampled mode masses to those of the target"),
+    "emc": ("1", "entropy of the sampled mode masses / log L; 1 means equal masses, not the right ones"),
+}
 _OUTCOMES = {
     "collapsed": "some mode has less than half its mass at the last time: 1 yes, 0 no, -1 unknown",
     "aligned": "collapsed, and two components share a dominant mode: 1 yes, 0 no, -1 unknown",
@@ -147,6 +158,16 @@ def simulation_dataset(
         fields[f"{name}_se"] = (dimensions, values, units, f"standard error over replicas: {meaning}")
     attrs = attributes(problem, backend, command) | {"system": "none", "rtol": np.nan, "atol": np.nan}
     return _dataset(problem, fields, B, status, attrs | {"particles": particles, "replicas": replicas, "step": step})
+
+
+def sampler_variables(values: dict[str, Array]) -> dict[str, xr.Variable]:
+    """Variables (sample, time) of SAMPLER_QUANTITIES, and of their standard errors, `_se`."""
+    found = {}
+    for name, array in values.items():
+        units, meaning = SAMPLER_QUANTITIES[name.removesuffix("_se")]
+        meaning = f"standard error: {meaning}" if name.endswith("_se") else meaning
+        found[name] = xr.Variable(_TIMED, array, {"units": units, "long_name": meaning})
+    return found
 
 
 _Field = tuple[tuple[str, ...], Array, str, str]

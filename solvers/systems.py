@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -44,6 +44,8 @@ PLAIN = ("c", "log_pi", "v", "u", "d")
 #: What a generated module says of itself, read without executing it.
 _HEADER = re.compile(r"^(OBJECTIVE|METRIC|WEIGHTS|PARAMETERS|VARIANCES) = (.+)$", re.MULTILINE)
 _TERM = re.compile(r"^.*# term (\S+)$", re.MULTILINE)
+#: The same line in its parts: sign, expression, mark.
+_SIGNED = re.compile(r"^(\s*[+-] )(.*\S)(\s+# term (\S+))$", re.MULTILINE)
 
 
 class TermError(ProblemError):
@@ -131,25 +133,35 @@ def terms(source: str) -> tuple[str, ...]:
     return tuple(_TERM.findall(source))
 
 
-def load(source: str, *, drop: str | None = None) -> ModuleType:
+def load(source: str, *, drop: str | None = None, scale: Mapping[str, float] | None = None) -> ModuleType:
     """A module from emitted source text: one of ours, or that of a user's own system (`system.emit("numpy")`).
 
-    drop: leave out the line marked `# term NAME`, to get a deliberately wrong theory; its SYSTEM says so.
+    drop: leave out the line marked `# term NAME`; scale: multiply each line so named by a number. Either makes a
+    deliberately wrong theory, whose SYSTEM says so.
     Raises TermError if there is no such term.
     """
+    for name in [*([] if drop is None else [drop]), *(scale or {})]:
+        if name not in terms(source):
+            option = "--drop" if name == drop else "scale"
+            raise TermError(f"{option}: {name}: no such term; allowed are {', '.join(terms(source))}")
+    changes = [] if drop is None else [f"without {drop}"]
     if drop is not None:
-        if drop not in terms(source):
-            raise TermError(f"--drop: {drop}: no such term; allowed are {', '.join(terms(source))}")
         source = _TERM.sub(lambda line: "" if line.group(1) == drop else line.group(0), source)
-    return _execute(source, drop)
+    if factors := dict(scale or {}):
+        changes += [f"with {factor!r} times {name}" for name, factor in factors.items()]
+        source = _SIGNED.sub(
+            lambda line: f"{line[1]}{factors[line[4]]!r} * ({line[2]}){line[3]}" if line[4] in factors else line[0],
+            source,
+        )
+    return _execute(source, " and ".join(changes))
 
 
 @cache
-def _execute(source: str, drop: str | None) -> ModuleType:
+def _execute(source: str, changes: str) -> ModuleType:
     module = ModuleType("solvers.generated.system")
     exec(compile(source, "<emitted system>", "exec"), module.__dict__)
-    if drop is not None:
-        module.SYSTEM = f"{module.SYSTEM} without {drop}"  # type: ignore[attr-defined]
+    if changes:
+        module.SYSTEM = f"{module.SYSTEM} {changes}"  # type: ignore[attr-defined]
     return module
 
 

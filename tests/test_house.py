@@ -61,6 +61,7 @@ def test_particles_take_nothing_from_the_theory() -> None:
         "solvers.systems",
         "solvers.expectations",
         "solvers.flow",
+        "solvers.sampler",
     )
     for path in sorted((ROOT / "solvers" / "particles").glob("*.py")):
         bad = [n for n in imported(path) if any(n == f or n.startswith(f + ".") for f in forbidden)]

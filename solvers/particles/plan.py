@@ -125,9 +125,26 @@ def plan(problem: Problem, *, particles: int, replicas: int, backend: str, step:
     groups = tuple(range(first, min(first + together, replicas)) for first in range(0, replicas, together))
     workers = 1
     if backend != "cupy":
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        workers = min(cores, len(groups), int((allowed - shared) // worker))
+        workers = min(_cores(), len(groups), int((allowed - shared) // worker))
     return Plan(chosen, groups, block, workers, shared + workers * worker)
+
+
+def threads(problem: Problem, held: int, groups: int) -> int:
+    """How many of so many groups run at once on a CPU, where each holds so many bytes.
+
+    Raises  SimulationError if there is no room for one.
+    """
+    allowed = SHARE * _available(np)
+    if held > allowed:
+        needed, available = (f"{size / 2**30:.3g} GiB" for size in (held, allowed))
+        raise SimulationError(
+            f"{problem.name}: dimension: {problem.dimension} needs {needed}; {available} may be used here"
+        )
+    return min(_cores(), groups, int(allowed // held))
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _available(xp: Any) -> float:

@@ -115,7 +115,7 @@ def replicas_path(
         return Path(*(np.stack(values, axis=1) for values in zip(*saved, strict=True)))
 
     work = len(times) * particles * _sources(problem)
-    return Path.gather(_over_groups(run, cut, work, progress))
+    return Path.gather(over_groups(run, cut, work, progress))
 
 
 def velocities(
@@ -153,7 +153,7 @@ def velocities(
         dv = at.variances[:, :K] * moved.dlog_v
         return Velocities(*map(to_numpy, (moved.dmu, moved.dtheta, dv, moved.objective, mass)))
 
-    return Velocities.gather(_over_groups(run, cut, particles * _sources(problem), None))
+    return Velocities.gather(over_groups(run, cut, particles * _sources(problem), None))
 
 
 def time_steps(problem: Problem, step: float, refine: int = 1) -> tuple[list[float], Counter[int]]:
@@ -249,7 +249,7 @@ def _log_softmax(theta: Any, xp: Any) -> Any:
     return shifted - xp.log(xp.exp(shifted).sum(-1, keepdims=True))
 
 
-def _over_groups(run: Callable[[range, Report], _R], cut: Plan, work: int, progress: Progress | None) -> list[_R]:
+def over_groups(run: Callable[[range, Report], _R], cut: Plan, work: int, progress: Progress | None) -> list[_R]:
     """`run(group, report)` for every group of replicas, in threads: NumPy and compiled code let go of the interpreter.
 
     Takes

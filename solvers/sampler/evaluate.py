@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import rel_entr
 
+from solvers.results import SAMPLER_QUANTITIES as QUANTITIES
 from solvers.sampler.chain import TOGETHER, Noise, Paths, backward, forward
 from solvers.sampler.model import Sampler
 from solvers.sampler.orthogonal import share
@@ -16,18 +17,6 @@ __all__ = ["QUANTITIES", "evaluate"]
 
 Array = NDArray[np.float64]
 Estimate = tuple[float | Array, float | Array]
-
-#: name: (units, meaning).
-QUANTITIES = {
-    "elbo": ("nat", "E log W under the sampler, a lower bound of log Z"),
-    "eubo": ("nat", "E log W over paths noised from the target, an upper bound of log Z"),
-    "log_z": ("nat", "log of the mean weight"),
-    "ess": ("1", "reverse effective sample size, (E W)² / E W², of paths from the prior, a fraction"),
-    "ess_forward": ("1", "effective sample size 1 / (E W E 1/W) of paths from the target, a fraction"),
-    "log_weight_variance": ("nat²", "variance of log W under the sampler"),
-    "coverage": ("nat", "KL of the sampled mode masses to those of the target"),
-    "emc": ("1", "entropy of the sampled mode masses / log L; 1 means equal masses, not the right ones"),
-}
 
 
 def evaluate(sampler: Sampler, paths: int, rng: np.random.Generator) -> dict[str, Estimate]:

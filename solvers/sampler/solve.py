@@ -117,9 +117,8 @@ def solve(
         system=chain_module(drop).SYSTEM, backend="numpy", rtol=rtol, atol=atol,
     ).drop_vars("quadrature_error")  # fmt: skip
     extra: dict[str, xr.Variable] = {}
-    for name, (units, meaning) in QUANTITIES.items():
-        extra[name] = xr.Variable(("sample", "time"), values[name], {"units": units, "long_name": meaning})
-        extra[f"{name}_se"] = _error(extra[name], errors[name])
+    for name in QUANTITIES:
+        extra |= results.sampler_variables({name: values[name], f"{name}_se": errors[name]})
     extra["objective_se"] = _error(ds.objective, errors["elbo"])
     extra["mode_mass_se"] = _error(ds.mode_mass, errors["mode_mass"])
     extra["vanished"] = xr.Variable(("sample",), vanished, ds.vanished.attrs)  # of the components that are there

@@ -1,0 +1,316 @@
+"""The diffusion sampler of a problem simulated in all its dimensions: the theory's opponent.
+
+Each replica learns the prior from its own paths in R^d (sampler_learn.py) and evaluates the sampler, at each save time,
+on paths of its own, with log-weights accumulated as one would in practice (sampler_chain.py, sampler_compiled.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+from scipy.special import logsumexp, rel_entr, xlogy
+
+from solvers.arrays import BackendError
+from solvers.particles.engines import engine
+from solvers.particles.estimate import Report
+from solvers.particles.plan import Plan, SimulationError, threads
+from solvers.particles.replicas import Progress, over_groups
+from solvers.particles.sampler_chain import Mixture, Model, Walk, walk
+from solvers.particles.sampler_learn import GRADIENT_BYTES, Learner, Normals, NotFinite, learn
+from solvers.particles.streams import LARGEST_COUNT, normals, stream_keys
+from solvers.problem import Problem
+from solvers.results import sampler_variables, simulation_dataset
+from solvers.starts import Starts, starts, vectors
+
+__all__ = ["Curves", "replica_curves", "simulate"]
+
+Array = NDArray[np.float64]
+
+# What random numbers are for: one word of the keys of their streams, beside those of the flow (0 and 1).
+_GRADIENT, _AHEAD, _BEHIND, _CHOICES, _CANDIDATES = 2, 3, 4, 5, 6
+_PATHS = 0  # source: paths know no other
+
+
+@dataclass(frozen=True)
+class Curves:
+    """What each replica did, at the save times.
+
+    values: name -> (replica, time, ...): m, s, w, v, mode_mass and those of results.SAMPLER_QUANTITIES; overlaps and
+    variances of components not yet added are nan, their weights 0. B (replica, K, L): mass that paths from component k
+    put on mode l at the last time. failed (replica,): not finite, all values nan.
+    """
+
+    values: dict[str, Array]
+    B: Array
+    failed: NDArray[np.bool_]
+
+
+def simulate(
+    problem: Problem,
+    *,
+    particles: int,
+    replicas: int,
+    step: float,
+    backend: str = "numba",
+    progress: Progress | None = None,
+) -> xr.Dataset:
+    """The sampler of a problem along learning, from every start, in R^d, averaged over replicas.
+
+    Takes
+        particles: paths of each replica behind each gradient, and behind each evaluation in either direction; replicas:
+        independent repetitions of each start; step: of explicit Euler, in units of the learning time; backend: numba or
+        numpy; progress: called with the fraction done.
+    Returns
+        SIM.nc's dataset with the variables of a sampler as means over replicas, and standard errors `_se` over
+        replicas, of what is learned too. Bias of what is learned: O(step), of which the noise of the gradient makes
+        O(step d/particles). Estimates that are no means over paths (log_z, ess, coverage, emc) are freed of their bias
+        of first order in 1/particles, and may for that leave their range by a little.
+    Raises
+        SimulationError for numbers that do not do, or arrays that do not fit in memory; BackendError.
+    """
+    begin = starts(problem)
+    count, K = len(begin.s), components(problem)
+    means: dict[str, list[Array]] = {}
+    status = np.zeros(count, dtype=np.int8)
+    for i in range(count):
+        found = replica_curves(
+            problem, begin, i, particles=particles, replicas=replicas, step=step, backend=backend,
+            progress=progress and _part(progress, i, count),
+        )  # fmt: skip
+        status[i] = 2 if found.failed.any() else 0
+        quantities = found.values | {"objective": -found.values["elbo"]}
+        for name, values in quantities.items():
+            means.setdefault(name, []).append(values.mean(0))
+            means.setdefault(f"{name}_se", []).append(values.std(0, ddof=1) / np.sqrt(replicas))
+        means.setdefault("B", []).append(found.B.mean(0))
+    arrays = {name: np.stack(values) for name, values in means.items()}
+    shown = replace(problem, family=replace(problem.family, components=K))
+    common = {"m", "s", "w", "v", "objective", "mode_mass"}
+    common |= {f"{name}_se" for name in common} | {"B"}
+    ds = simulation_dataset(
+        shown,
+        **{name: arrays[name] for name in common},  # type: ignore[arg-type]
+        status=status,
+        backend=backend,
+        particles=particles,
+        replicas=replicas,
+        step=step,
+    )
+    return ds.assign(sampler_variables({name: arrays[name] for name in arrays if name not in common}))
+
+
+def replica_curves(
+    problem: Problem,
+    begin: Starts,
+    i: int,
+    *,
+    particles: int,
+    replicas: int,
+    step: float,
+    cuts: int = 1,
+    backend: str = "numba",
+    progress: Progress | None = None,
+) -> Curves:
+    """All replicas of one start. Takes and raises as `simulate`; begin, i: the starts, and which; cuts: each step is
+    cut into so many: runs with cuts = 1, 2, 4 have steps in exactly these ratios, and random numbers of their own.
+    """
+    options, times = problem.sampler, problem.time.times
+    assert options is not None
+    cut = plan(problem, particles=particles, replicas=replicas, step=step, backend=backend)
+    mu, nu = vectors(begin.s[i], begin.m[i], problem)
+    start = model_of(problem, mu, nu, begin.theta[i])
+
+    def run(group: range, report: Report) -> list[tuple[dict[str, Array], Array] | None]:
+        return [one(replica, report) for replica in group]
+
+    def one(replica: int, report: Report) -> tuple[dict[str, Array], Array] | None:
+        def key(*words: int) -> NDArray[np.uint64]:
+            return np.asarray(stream_keys(problem.init.seed, (*words, i), range(replica, replica + 1))[0])
+
+        def generator(purpose: int) -> np.random.Generator:
+            return np.random.Generator(np.random.Philox(key=key(purpose)))
+
+        moves = {"prior": problem.family.learn} | {
+            name: options.learn for name in start.mixtures if name.startswith("control")
+        }
+        learner = Learner(moves, problem.flow.weights, problem.flow.metric, particles, step, cuts, lambda: report(0))
+        draws = _drawn(key(_GRADIENT, cuts), problem.dimension, backend)
+        try:
+            models = learn(start, learner, times, options.refine, draws, generator(_CANDIDATES))
+        except NotFinite:
+            report(len(times))
+            return None
+        curves: dict[str, list[Array]] = {}
+        walker = Walker(key(_AHEAD), key(_BEHIND), particles, backend)
+        for model in models:
+            for name, value in (described(model, K) | evaluated(model, walker, generator(_CHOICES))).items():
+                curves.setdefault(name, []).append(np.asarray(value))
+            report(1)
+        return {name: np.stack(values) for name, values in curves.items()}, walker.by_component(models[-1], K)
+
+    K, L = components(problem), len(problem.target.weights)
+    results = [row for group in over_groups(run, cut, len(times), progress) for row in group]
+    failed = np.array([row is None for row in results])
+    known = [row for row in results if row is not None]
+    if not known:
+        raise SimulationError(f"{problem.name}: every replica of start {i} left the range of float64")
+    empty = {name: np.full_like(a, np.nan) for name, a in known[0][0].items()}, np.full((K, L), np.nan)
+    filled = [empty if row is None else row for row in results]
+    return Curves(
+        {name: np.stack([row[0][name] for row in filled]) for name in empty[0]},
+        np.stack([row[1] for row in filled]),
+        failed,
+    )
+
+
+def plan(problem: Problem, *, particles: int, replicas: int, step: float, backend: str) -> Plan:
+    """One replica at a time in each thread. Raises as `simulate`."""
+    if backend == "cupy":
+        raise BackendError("cupy: a sampler is not simulated on it in this version; allowed: numba, numpy")
+    options, K = problem.sampler, components(problem)
+    assert options is not None
+    if not 2 * K <= particles < LARGEST_COUNT:
+        raise SimulationError(
+            f"particles: is {particles}; must be at least twice the {K} components and at most {LARGEST_COUNT - 1}"
+        )
+    if replicas < 2:
+        raise SimulationError(f"replicas: is {replicas}; must be at least 2, since standard errors are over replicas")
+    smallest = float(min(1.0, problem.family.variances.min(), problem.target.variances.min()))
+    if not 0 < step <= smallest:
+        raise SimulationError(
+            f"step: is {step:.6g}; must be > 0 and, for explicit Euler to be stable, at most the smallest variance and "
+            f"1, {smallest:.6g}"
+        )
+    if problem.time.end / step * (options.steps + 1) > LARGEST_COUNT / 8:
+        raise SimulationError(f"step: is {step:.6g}; must be larger, since random numbers of the steps are counted")
+    row = 8 * problem.dimension
+    # Points, residuals and cotangents of the paths differentiated together; mixtures, and their derivatives and stages.
+    held = max(GRADIENT_BYTES, 2 * (options.steps + 1) * row) * 2 + 16 * row
+    held += 40 * row * (K + len(problem.target.weights)) + (10 * particles * row if backend == "numpy" else 0)
+    workers = threads(problem, held, replicas)
+    return Plan(engine(backend), tuple(range(r, r + 1) for r in range(replicas)), particles, workers, workers * held)
+
+
+def components(problem: Problem) -> int:
+    """The most components that the prior will have."""
+    refine = problem.sampler.refine if problem.sampler else None
+    return refine.until if refine else problem.family.components
+
+
+def model_of(problem: Problem, mu: Array, nu: Array, log_weights: Array) -> Model:
+    """The sampler of a problem with prior means mu (K, d) and modes nu (L, d). A mixture control starts as it."""
+    options = problem.sampler
+    assert options is not None
+    prior = Mixture(mu, np.array(problem.family.variances), np.array(log_weights))
+    mixtures = {"prior": prior, "target": Mixture(nu, problem.target.variances, np.log(problem.target.weights))}
+    if options.control == "mixture":
+        mixtures["control"] = prior
+        if options.method == "dbs":
+            mixtures["control_back"] = prior
+    return Model(options.method, options.reference, options.control, options.steps, options.horizon, mixtures)
+
+
+@dataclass(frozen=True)
+class Walker:
+    """Who walks the paths of evaluations: key words of the streams of either direction, number of paths, backend."""
+
+    ahead: NDArray[np.uint64]
+    behind: NDArray[np.uint64]
+    paths: int
+    backend: str
+
+    def walk(self, model: Model, chosen: NDArray[np.intp], *, backward: bool = False, ends: bool = False) -> Walk:
+        key, paths = (self.behind if backward else self.ahead), range(len(chosen))
+        if self.backend == "numba":
+            from solvers.particles import sampler_compiled
+
+            return sampler_compiled.walk(model, key, _PATHS, paths, chosen, backward=backward, ends=ends)
+        return walk(
+            model, lambda step: normals(np, key[None], step, _PATHS, paths, model.dimension)[0], chosen,
+            backward=backward,
+        )  # fmt: skip
+
+    def by_component(self, model: Model, K: int) -> Array:
+        """B (K, L): mass that paths from component k put on mode l."""
+        there, each = len(model.mixtures["prior"].variances), -(-self.paths // K)
+        modes = self.walk(model, np.repeat(np.arange(there), each)).modes
+        table = modes.reshape(there, each, -1).mean(1)
+        return np.pad(table, ((0, K - there), (0, 0)))
+
+
+def described(model: Model, K: int) -> dict[str, Array]:
+    """m (K, L), s (K, K), w (K,), v (K,) of the prior, padded up to K components."""
+    prior, nu = model.mixtures["prior"], model.mixtures["target"].means
+    free = K - len(prior.variances)
+
+    def pad(a: Array, *widths: int, by: float = np.nan) -> Array:
+        return np.pad(a, [(0, width) for width in widths], constant_values=by)
+
+    return {
+        "m": pad(prior.means @ nu.T, free, 0),
+        "s": pad(prior.means @ prior.means.T, free, free),
+        "w": pad(np.exp(prior.log_weights), free, by=0.0),
+        "v": pad(prior.variances, free),
+    }
+
+
+def evaluated(model: Model, walker: Walker, rng: np.random.Generator) -> dict[str, float | Array]:
+    """Estimates from paths both ways; what they are: results.SAMPLER_QUANTITIES."""
+
+    def choose(name: str) -> NDArray[np.intp]:
+        w = np.exp(model.mixtures[name].log_weights)
+        return rng.choice(len(w), size=walker.paths, p=w / w.sum())
+
+    ahead = walker.walk(model, choose("prior"))
+    behind = walker.walk(model, choose("target"), backward=True)
+    log_w, log_w_p, pi = ahead.log_weight, behind.log_weight, np.exp(model.mixtures["target"].log_weights)
+    return {
+        "elbo": float(log_w.mean()),
+        "eubo": float(log_w_p.mean()),
+        "log_z": _by_halves(_log_z, log_w),
+        "ess": _by_halves(_ess, log_w),
+        "ess_forward": _by_halves(_ess_forward, log_w_p),
+        "log_weight_variance": float(log_w.var(ddof=1)),
+        "mode_mass": ahead.modes.mean(0),
+        "coverage": _by_halves(lambda modes: float(rel_entr(modes.mean(0), pi).sum()), ahead.modes),
+        "emc": _by_halves(_emc, ahead.modes) if len(pi) > 1 else 1.0,
+    }
+
+
+def _by_halves(estimate: Callable[[Array], float], of: Array) -> float:
+    """2 f(all) − [f(first half) + f(second half)]/2, free of the bias of first order in 1/paths."""
+    half = len(of) // 2
+    return 2 * estimate(of) - (estimate(of[:half]) + estimate(of[half:])) / 2
+
+
+def _log_z(log_w: Array) -> float:
+    return float(logsumexp(log_w)) - float(np.log(len(log_w)))
+
+
+def _ess(log_w: Array) -> float:
+    return float(np.exp(2 * logsumexp(log_w) - np.log(len(log_w)) - logsumexp(2 * log_w)))
+
+
+def _ess_forward(log_w: Array) -> float:
+    return float(np.exp(2 * np.log(len(log_w)) - logsumexp(log_w) - logsumexp(-log_w)))
+
+
+def _emc(modes: Array) -> float:
+    mass = modes.mean(0)
+    return float(-xlogy(mass, mass).sum() / np.log(len(mass)))
+
+
+def _drawn(key: NDArray[np.uint64], d: int, backend: str) -> Normals:
+    if backend == "numba":
+        from solvers.particles.sampler_compiled import fill
+
+        return lambda step, paths: fill(key, step, _PATHS, paths, d)
+    return lambda step, paths: normals(np, key[None], step, _PATHS, paths, d)[0]
+
+
+def _part(progress: Progress, i: int, count: int) -> Progress:
+    return lambda done: progress((i + done) / count)

@@ -1,0 +1,262 @@
+"""A diffusion sampler in R^d as one would write it down: paths, log-weights, and pathwise gradients by reverse mode.
+
+    x' = x + η F(n, x) + √(2η) ξ,   F = f + u          log F_n = −|ξ|²/2 − (d/2) log 4πη
+    e  = x − x' − η G(n+1, x'),     G = f + b          log B_n = −|e|²/4η − (d/2) log 4πη
+    log W = log p(x_N) − log φ(x_0) + Σ_n [log B_n − log F_n]
+
+Every drift is a combination of x and of scores of mixtures, all evaluated at points of R^d. Nothing here knows that
+the chain can be reduced. Arrays are (path, d).
+
+Source  Blessing, Jia, Neumann, arXiv 2503.00524 (2025); sections 7 and 8 of the theory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Bars", "Mixture", "Model", "Noise", "Walk", "gradient", "walk"]
+
+Array = NDArray[np.float64]
+Noise = Callable[[int], Array]
+"""Standard normal numbers (path, d) of a step: 0 for the start, n + 1 for the n-th move."""
+Drift = dict[tuple[str, bool], float]
+"""Coefficients of ("x", False) and of scores (mixture, noised)."""
+
+
+class Field(NamedTuple):
+    """A mixture at points: log_density (path,), responsibilities (path, K), score (path, d), squares |x − μ_k|²."""
+
+    log_density: Array
+    responsibilities: Array
+    score: Array
+    squares: Array
+
+
+class Bars(NamedTuple):
+    """Derivatives in the parameters of a mixture: means (K, d), log_variances (K,), log_weights (K,)."""
+
+    means: Array
+    log_variances: Array
+    log_weights: Array
+
+
+@dataclass(frozen=True, eq=False)
+class Mixture:
+    """Σ_k w_k N(μ_k, v_k I): means (K, d), variances (K,), log_weights (K,) normalised."""
+
+    means: Array
+    variances: Array
+    log_weights: Array
+
+    def noised(self, decay: float) -> Mixture:
+        """The law of decay·x + √(1 − decay²) z: the Ornstein–Uhlenbeck noise after time −log decay."""
+        return replace(self, means=decay * self.means, variances=1 + (self.variances - 1) * decay**2)
+
+    def at(self, x: Array) -> Field:
+        """Log-density, score and what they are made of, by log-sum-exp."""
+        square = np.einsum("nd,nd->n", x, x)[:, None] - 2 * (x @ self.means.T)
+        square += np.einsum("kd,kd->k", self.means, self.means)
+        terms = self.log_weights - 0.5 * x.shape[1] * np.log(2 * np.pi * self.variances) - square / (2 * self.variances)
+        top = terms.max(1, keepdims=True)
+        r = np.exp(terms - top)
+        total = r.sum(1, keepdims=True)
+        r /= total
+        pull = r / self.variances
+        score = pull @ self.means - pull.sum(1, keepdims=True) * x
+        return Field((top + np.log(total))[:, 0], r, score, square)
+
+    def pull_back(self, x: Array, at: Field, g: Array, by_density: Array | float) -> tuple[Array, Bars]:
+        """Derivatives of Σ [g·score + by_density·log-density] in x (path, d), and in the parameters, summed over paths.
+
+        With a_k = g·(μ_k − x)/v_k the score contributes Σ_k r_k a_k, whose derivative in the k-th exponent is
+        r_k (a_k − Σ_j r_j a_j); that of the log-density is r_k.
+        """
+        r, v = at.responsibilities, self.variances
+        a = (g @ self.means.T - np.einsum("nd,nd->n", g, x)[:, None]) / v
+        q = r * (a - (r * a).sum(1, keepdims=True) + np.reshape(by_density, (-1, 1)))
+        qv, rv = q / v, r / v
+        x_bar = qv @ self.means - qv.sum(1, keepdims=True) * x - rv.sum(1, keepdims=True) * g
+        means = rv.T @ g + qv.T @ x - qv.sum(0)[:, None] * self.means
+        log_v = (q * (at.squares / (2 * v) - 0.5 * x.shape[1]) - r * a).sum(0)
+        return x_bar, Bars(means, log_v, q.sum(0))
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """method: dis, mcd, cmcd or dbs. reference: ou, prior or annealed. control: none, exact or mixture. steps: N.
+
+    mixtures: prior, target, and control, control_back where the drifts have them.
+    """
+
+    method: str
+    reference: str
+    control: str
+    steps: int
+    horizon: float
+    mixtures: dict[str, Mixture]
+
+    @property
+    def eta(self) -> float:
+        """Step size η."""
+        return self.horizon / self.steps if self.steps else 0.0
+
+    @property
+    def dimension(self) -> int:
+        return int(self.mixtures["prior"].means.shape[1])
+
+    def drifts(self, n: int) -> tuple[Drift, Drift]:
+        """Coefficients of F(n, ·) and of G(n, ·)."""
+        beta = n / self.steps
+        reference: Drift = {
+            "ou": {("x", False): -1.0},
+            "prior": {("prior", False): 1.0},
+            "annealed": {("target", False): beta, ("prior", False): 1 - beta},
+        }[self.reference]
+
+        def u(name: str, sign: float) -> Drift:
+            if self.control == "none":
+                return {}
+            if self.reference == "ou":  # time reversal of dx = −x dt + √2 dW, whose own drift is in f already
+                score = "target" if self.control == "exact" else name
+                return {(score, True): 2 * sign, ("x", False): 2 * sign}
+            return {(name, False): sign}
+
+        forward = {} if self.method == "mcd" else u("control", 1.0)
+        backward = {
+            "dis": {}, "mcd": u("control", 1.0), "cmcd": u("control", -1.0), "dbs": u("control_back", 1.0),
+        }[self.method]  # fmt: skip
+        return _sum(reference, forward), _sum(reference, backward)
+
+    def score_of(self, key: tuple[str, bool], n: int) -> Mixture:
+        """The mixture behind a score at step n; noise time of a noised one is horizon − nη."""
+        mixture = self.mixtures[key[0]]
+        return mixture.noised(float(np.exp(n * self.eta - self.horizon))) if key[1] else mixture
+
+
+@dataclass(frozen=True, eq=False)
+class Walk:
+    """log_weight (path,) = log W; modes (path, L): target's responsibilities at end (path, d), the data end."""
+
+    log_weight: Array
+    modes: Array
+    end: Array
+
+
+def walk(model: Model, noise: Noise, chosen: NDArray[np.intp], *, backward: bool = False) -> Walk:
+    """Paths with their log-weights: from the prior with kernels F, or `backward`, from the target with kernels B.
+
+    chosen (path,): the component each path starts from.
+    """
+    N, eta = model.steps, model.eta
+    first = model.mixtures["target" if backward else "prior"]
+    x = first.means[chosen] + np.sqrt(first.variances[chosen])[:, None] * noise(0)
+    ratio, begin = np.zeros(len(x)), x
+    times = range(N, -1, -1) if backward else range(N + 1)
+    moves = 1 if backward else 0
+    for move, (n, after) in enumerate(pairwise(times)):
+        xi = noise(move + 1)
+        new = x + eta * _drift(model, model.drifts(n)[moves], n, x) + np.sqrt(2 * eta) * xi
+        back = x - new - eta * _drift(model, model.drifts(after)[1 - moves], after, new)
+        ratio += np.einsum("nd,nd->n", xi, xi) / 2 - np.einsum("nd,nd->n", back, back) / (4 * eta)
+        x = new
+    data, noise_end = (begin, x) if backward else (x, begin)
+    target = model.mixtures["target"].at(data)
+    ends = target.log_density - model.mixtures["prior"].at(noise_end).log_density
+    return Walk(ends - ratio if backward else ends + ratio, target.responsibilities, data)
+
+
+def gradient(model: Model, noise: Noise, chosen: NDArray[np.intp], weights: Array) -> tuple[Walk, dict[str, Bars]]:
+    """Reverse mode through the chain: derivatives of Σ_i weights_i (−log W_i) at fixed noise and chosen components.
+
+    Weights of a mixture are taken as independent numbers, and `weights` as constants.
+    """
+    N, eta, K = model.steps, model.eta, len(model.mixtures["prior"].variances)
+    prior, z = model.mixtures["prior"], noise(0)
+    spread = np.sqrt(prior.variances[chosen])[:, None]
+    xs = [prior.means[chosen] + spread * z]
+    fields: list[dict[tuple[str, bool], Field]] = []
+    residuals: list[Array] = []
+    log_weight = np.zeros(len(z))
+    for n in range(N + 1):
+        forward, backward = model.drifts(n) if N else ({}, {})
+        needed = {("prior", False): 0.0} if n == 0 else {}
+        needed |= {("target", False): 0.0} if n == N else {}
+        needed |= ({} if n == N else forward) | ({} if n == 0 else backward)
+        fields.append({key: model.score_of(key, n).at(xs[n]) for key in needed if key[0] != "x"})
+        if n > 0:
+            back = xs[n - 1] - xs[n] - eta * _combine(backward, xs[n], fields[n])
+            residuals.append(back)
+            log_weight -= np.einsum("nd,nd->n", back, back) / (4 * eta)
+        if n < N:
+            xi = noise(n + 1)
+            log_weight += np.einsum("nd,nd->n", xi, xi) / 2
+            xs.append(xs[n] + eta * _combine(forward, xs[n], fields[n]) + np.sqrt(2 * eta) * xi)
+    ends = fields[N]["target", False]
+    log_weight += ends.log_density - fields[0]["prior", False].log_density
+    totals = {name: Bars(*map(np.zeros_like, (m.means, m.variances, m.variances)))
+              for name, m in model.mixtures.items()}  # fmt: skip
+    x_bar = np.zeros_like(z)  # of x_{n+1}
+    e_bar = np.zeros_like(z)  # of the residual between n and n + 1
+    for n in range(N, -1, -1):
+        forward, backward = model.drifts(n) if N else ({}, {})
+        f_bar = eta * x_bar
+        now = x_bar + e_bar
+        g_bar = np.zeros_like(z)
+        if n > 0:
+            e_bar = residuals[n - 1] * (weights / (2 * eta))[:, None]
+            now = now - e_bar
+            g_bar = -eta * e_bar
+        now = now + forward.get(("x", False), 0.0) * f_bar + backward.get(("x", False), 0.0) * g_bar
+        for key, at in fields[n].items():
+            cotangent = forward.get(key, 0.0) * f_bar + backward.get(key, 0.0) * g_bar
+            by_density = np.zeros(len(z))
+            if n == 0 and key == ("prior", False):
+                by_density = by_density + weights
+            if n == N and key == ("target", False):
+                by_density = by_density - weights
+            pulled, bars = model.score_of(key, n).pull_back(xs[n], at, cotangent, by_density)
+            now = now + pulled
+            _add(totals[key[0]], _through_noise(model, key, n, bars))
+        x_bar = now
+    start = totals["prior"]
+    one = np.eye(K)[chosen]
+    start.means[:] += one.T @ x_bar
+    start.log_variances[:] += one.T @ (0.5 * np.einsum("nd,nd->n", x_bar, spread * z))
+    return Walk(log_weight, ends.responsibilities, xs[N]), totals
+
+
+def _sum(*drifts: Drift) -> Drift:
+    total: Drift = {}
+    for drift in drifts:
+        for key, c in drift.items():
+            total[key] = total.get(key, 0.0) + c
+    return {key: c for key, c in total.items() if c}
+
+
+def _drift(model: Model, drift: Drift, n: int, x: Array) -> Array:
+    return _combine(drift, x, {key: model.score_of(key, n).at(x) for key in drift if key[0] != "x"})
+
+
+def _combine(drift: Drift, x: Array, fields: dict[tuple[str, bool], Field]) -> Array:
+    return np.asarray(sum((c * (x if key[0] == "x" else fields[key].score) for key, c in drift.items()), 0.0 * x))
+
+
+def _through_noise(model: Model, key: tuple[str, bool], n: int, bars: Bars) -> Bars:
+    """Derivatives in the parameters of the mixture itself, from those in its noised form."""
+    if not key[1]:
+        return bars
+    decay, v = float(np.exp(n * model.eta - model.horizon)), model.mixtures[key[0]].variances
+    return bars._replace(
+        means=decay * bars.means, log_variances=bars.log_variances * decay**2 * v / (1 + (v - 1) * decay**2)
+    )
+
+
+def _add(total: Bars, bars: Bars) -> None:
+    for sums, part in zip(total, bars, strict=True):
+        sums += part

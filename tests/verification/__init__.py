@@ -1,0 +1,1 @@
+"""What the comparison itself is worth: error rates, power, mutations, outcomes. `python -m tests.verification`."""

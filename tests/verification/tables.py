@@ -1,0 +1,199 @@
+"""The tables of docs/verification.md, from stored numbers; each between two comments that name it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from tests.verification.calibration import LEVELS, PARTS, interval
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "verification.md"
+CONFIDENCE = 0.99
+
+
+def table(heading: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [heading, ["---"] * len(heading), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def calibration(result: dict[str, Any]) -> str:
+    """Rates of rejection, of the verdict and of single entries, with exact intervals."""
+    rows, total = [], 0
+    for part in PARTS:
+        found = result["parts"][part]
+        total = found["repetitions"]
+        for level in map(str, LEVELS):
+            count = found["verdict"][level]
+            rows.append([part, "verdict", percent(float(level)), *_rate(count, total), "at most the level"])
+            entries = found["t test"][level]
+            inside = [name for name, n in entries.items() if _covers(n, total, float(level))]
+            low, high = min(entries.values()), max(entries.values())
+            rows.append(
+                [
+                    part,
+                    f"t test, {len(entries)} entries",
+                    percent(float(level)),
+                    f"{percent(low / total)} to {percent(high / total)}",
+                    f"{len(inside)} of {len(entries)} cover the level",
+                    "the level",
+                ]
+            )
+    heading = ["part", "what", "level", "rejected", f"{percent(CONFIDENCE)} interval", "expected"]
+    return (
+        f"{total} repetitions, d = {result['d']}, {result['particles']} particles, {result['replicas']} replicas, "
+        f"step {result['step']:g}.\n\n" + table(heading, rows)
+    )
+
+
+def power(result: dict[str, Any]) -> str:
+    """Rejections of each term changed by each factor."""
+    total, rows = result["repetitions"], []
+    factors = sorted({row["factor"] for row in result["rows"]})
+    by_term: dict[tuple[int, str], dict[float, dict[str, int]]] = {}
+    for row in result["rows"]:
+        by_term.setdefault((row["particles"], row["term"]), {})[row["factor"]] = row["rejected"]
+    for (particles, term), of in by_term.items():
+        cells = [_of(of[factor][part], total) for part in PARTS for factor in factors]
+        rows.append([str(particles), f"`{term}`", *cells])
+    heading = ["particles", "term", *(f"{part}, +{percent(factor - 1)}" for part in PARTS for factor in factors)]
+    return (
+        f"{total} repetitions, d = {result['d']}, {result['replicas']} replicas, step {result['step']:g}, level "
+        f"{result['level']:g} for each part. In brackets: {percent(CONFIDENCE)} interval, exact.\n\n"
+        + table(heading, rows)
+    )
+
+
+def mutations(result: dict[str, Any]) -> str:
+    """What the comparison says of each mutation: how far off its worst entry is, in standard errors."""
+    dimensions = list(result["rows"][0]["verdicts"])
+    rows = []
+    for row in result["rows"]:
+        cells = [row["kind"], row["what"]]
+        for d in dimensions:
+            of, shown = row["verdicts"][d], []
+            for part in PARTS:
+                one = of["parts"].get(part)
+                if one is None:
+                    shown.append("—")
+                    continue
+                size = "∞" if one["deviation"] is None else f"{one['deviation']:.3g}"
+                shown.append(f"{size} ({one['quantity']})" if not one["agrees"] else f"agrees, {size}")
+            cells += [*shown, "agrees" if of["agrees"] else "**rejected**"]
+        rows.append(cells)
+    heading = ["error", "in the theory"]
+    for d in dimensions:
+        heading += [f"d = {d}: {PARTS[0]}", PARTS[1], "verdict"]
+    return (
+        f"{result['particles']} particles, 32 replicas, step {result['step']:g}; deviations in standard errors beyond "
+        "what is allowed, with the worst entry. The limit is about 7.5.\n\n" + table(heading, rows)
+    )
+
+
+def outcomes(result: dict[str, Any]) -> str:
+    """Counts of each outcome in theory and simulation, and of rows in which they differ."""
+    rows = []
+    for row in result["rows"]:
+        if not row["theory"] + row["simulation"]:
+            continue
+        of = [
+            f"{row[side]} ({percent(row[f'{side}_interval'][0])}–{percent(row[f'{side}_interval'][1])})"
+            for side in ("theory", "simulation")
+        ]
+        rows.append(
+            [
+                row["weights"],
+                row["scale"],
+                str(row["d"]),
+                row["outcome"],
+                *of,
+                f"{row['only_theory']} / {row['only_simulation']}",
+                f"{row['mcnemar']:.2g}",
+                str(row["replicas_differ"]),
+                str(row["sensitive"]),
+                f"{row['differ']} of {row['decided']}",
+            ]
+        )
+    heading = [
+        "weights",
+        "scale",
+        "d",
+        "outcome",
+        "theory",
+        "simulation",
+        "only theory / only simulation",
+        "McNemar p",
+        "two simulations differ",
+        "sensitive",
+        "decided rows that differ",
+    ]
+    return (
+        f"{result['samples']} starts, {result['particles']} particles, step {result['step']:g}; in brackets exact 95 % "
+        "intervals. Outcomes that never occur are left out.\n\n" + table(heading, rows)
+    )
+
+
+def scaling(result: dict[str, Any]) -> str:
+    """The fitted exponents of the figure, from its reference numbers."""
+    numbers = result["numbers"]
+    expected = {"particles": "−1/2", "step": "1", "dimension": "0"}
+    of = {"particles": "standard deviation over particles", "step": "bias over the step"}
+    of["dimension"] = "standard deviation over d"
+    rows = [
+        [of[line], entry, f"{value:.3f} ± {width:.3f}", expected[line]]
+        for line, entries in numbers["exponents"].items()
+        for entry, (value, width) in entries.items()
+    ]
+    value, width = numbers["growth"]
+    rows.append(["bias over d at v ≠ u, coefficient of d", "s[0,0]", f"{value:.2e} ± {width:.1e}", "> 0"])
+    return table(["exponent of", "entry", "fitted, 95 %", "expected"], rows)
+
+
+TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
+    "calibration": calibration,
+    "power": power,
+    "mutations": mutations,
+    "outcomes": outcomes,
+    "scaling": scaling,
+}
+#: The scaling is a figure's, and so are its numbers.
+REFERENCE = Path(__file__).parents[1] / "figures" / "reference" / "agreement_scaling.json"
+
+
+def written(text: str, results: Path) -> str:
+    """The document with every table made anew from the results that are there."""
+    for name, made in TABLES.items():
+        path = REFERENCE if name == "scaling" else results / f"{name}.json"
+        if not path.exists():
+            continue
+        content = made(json.loads(path.read_text(encoding="utf-8")))
+        begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
+        if begin not in text or end not in text:
+            raise ValueError(f"docs/verification.md lacks {begin} or {end}")
+        before, _, rest = text.partition(begin)
+        text = f"{before}{begin}\n{content}\n{end}{rest.partition(end)[2]}"
+    return text
+
+
+def write(results: Path) -> None:
+    DOCUMENT.write_text(written(DOCUMENT.read_text(encoding="utf-8"), results), encoding="utf-8")
+
+
+def percent(number: float) -> str:
+    return f"{100 * number:.3g} %"
+
+
+def _covers(count: int, total: int, level: float) -> bool:
+    low, high = interval(count, total, CONFIDENCE)
+    return low <= level <= high
+
+
+def _rate(count: int, total: int) -> list[str]:
+    low, high = interval(count, total, CONFIDENCE)
+    return [percent(count / total), f"{percent(low)} to {percent(high)}"]
+
+
+def _of(count: int, total: int) -> str:
+    low, high = interval(count, total, CONFIDENCE)
+    return f"{count / total:.2f} [{low:.2f}, {high:.2f}]"
