@@ -17,10 +17,8 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
-from solvers._problem_values import (
-    LARGEST_INTEGER,
-    show,
-)
+from solvers._flow_section import BatchSection, FlowSection
+from solvers._problem_values import LARGEST_INTEGER, show
 from solvers._problem_values import Section as _Section
 from solvers._problem_values import choice as _choice
 from solvers._problem_values import integer as _integer
@@ -34,7 +32,7 @@ __all__ = ["ProblemError", "read", "show"]
 
 # Far beyond what can be computed, so that a slip of the keyboard is refused instead of filling the memory.
 MOST_COMPONENTS, MOST_SAMPLES, MOST_TIMES = 10**4, 10**9, 10**7
-LARGEST_BATCH = 2**32 - 1  # particles are counted in one word of a random number's counter
+LEARNABLE = ("means", "weights", "variances")
 
 
 class ProblemError(ValueError):
@@ -58,10 +56,7 @@ def _weights(value: object) -> list[float]:
 def _variances(value: object) -> float | list[float]:
     if not isinstance(value, list):
         return _number("a number > 0, or a list of them", lambda x: x > 0)(value)
-    variances = _numbers(value, "every variance must be a number > 0", lambda x: x > 0)
-    if len(set(variances)) != 1:
-        raise _refuse(f"is {show(value)}; unequal variances are not available in this version, allowed: a number > 0")
-    return variances
+    return _numbers(value, "every variance must be a number > 0", lambda x: x > 0)
 
 
 def _rows(value: object) -> list[list[float]]:
@@ -104,19 +99,14 @@ def _gram(value: object) -> list[list[float]]:
 
 def _learn(value: object) -> list[str]:
     if not isinstance(value, list):
-        raise _refuse(f'is {show(value)}; must be a list of any of "means", "weights"')
+        choices = ", ".join(show(name) for name in LEARNABLE)
+        raise _refuse(f"is {show(value)}; must be a list of any of {choices}")
     for entry in value:
         try:
-            _choice(("means", "weights"), ("variances",))(entry)
+            _choice(LEARNABLE)(entry)
         except PydanticCustomError as error:
             raise _refuse(f"one entry {error.message()}") from None
-    return [name for name in ("means", "weights") if name in value]
-
-
-def _temperature(value: object) -> float:
-    if not (_is_number(value) and value == 1):
-        raise _refuse(f"is {show(value)}; not available in this version, allowed: 1.0")
-    return 1.0
+    return [name for name in LEARNABLE if name in value]
 
 
 def _save(value: object) -> int | list[float]:
@@ -158,21 +148,6 @@ class FamilySection(_Section):
     weights: _Weights | None = None
     variances: _Variances = 1.0
     learn: Annotated[list[str], BeforeValidator(_learn)] = Field(default=["means"])
-
-
-class BatchSection(_Section):
-    size: Annotated[int, BeforeValidator(_integer(1, LARGEST_BATCH))] = Field(description="an integer >= 1")
-    step: Annotated[float, BeforeValidator(_number("a number > 0", lambda x: x > 0))] = Field(
-        description="a number > 0"
-    )
-
-
-class FlowSection(_Section):
-    objective: Annotated[str, BeforeValidator(_choice(("reverse-kl",), ("forward-kl",)))] = "reverse-kl"
-    weights: Annotated[str, BeforeValidator(_choice(("softmax", "fisher-rao")))] = "softmax"
-    metric: Annotated[str, BeforeValidator(_choice(("euclidean",), ("wasserstein",)))] = "euclidean"
-    temperature: Annotated[float, BeforeValidator(_temperature)] = 1.0
-    batch: BatchSection | None = None
 
 
 class StartOverlaps(_Section):

@@ -18,7 +18,7 @@ Source  Audibert, Munos and Szepesvári (2009), theorem 1, for the bound.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +26,8 @@ from numpy.typing import NDArray
 from scipy.stats import t as student
 
 Array = NDArray[np.float64]
+
+NO_POWER = 0.6  # an entry is noted if a difference must exceed this part of its scale to be rejected
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,3 +124,17 @@ def judge(name: str, families: Sequence[Family], alpha: float) -> Part:
         ]
     entries.sort(key=lambda entry: -entry.deviation)
     return Part(name, alpha, limit, tuple(entries))
+
+
+def blind(parts: Sequence[Part]) -> Iterator[str]:
+    """A note on each part and start where some entry could be far off and pass."""
+    for part in parts:
+        worst: dict[int, Entry] = {}
+        for entry in part.entries:
+            if entry.resolved > max(NO_POWER, worst[entry.start].resolved if entry.start in worst else 0):
+                worst[entry.start] = entry
+        for start, entry in sorted(worst.items()):
+            yield (
+                f"{part.name}, start {start}: little power; at time {entry.time:g} {entry.quantity} may differ by "
+                f"{entry.resolved * entry.scale:.2g} unnoticed"
+            )

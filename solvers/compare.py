@@ -14,7 +14,7 @@ replica E = 2 X(h/2) − X(h) is free of the first order. The second order is me
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from types import ModuleType
@@ -26,11 +26,10 @@ from numpy.typing import NDArray
 
 from solvers import flow, systems
 from solvers._gram import span
-from solvers.agreement import Entry, Family, Part, judge
-from solvers.expectations import gaussian_softmax
+from solvers.agreement import Family, blind, judge
 from solvers.particles.plan import SimulationError, plan
 from solvers.particles.replicas import Path, replicas_path, velocities
-from solvers.problem import Problem
+from solvers.problem import Problem, ProblemError
 from solvers.report import Report
 from solvers.results import STATUS
 from solvers.starts import starts, vectors
@@ -49,7 +48,6 @@ FEWEST_REPLICAS = 32
 # are allowed so many times over.
 AMPLIFICATION = 30.0
 SCATTER = 0.15  # standard deviation over replicas, in units of the scale, beyond which a trajectory is not judged
-NO_POWER = 0.6  # an entry is noted if a difference must exceed this part of its scale to be rejected
 
 
 def compare(
@@ -89,6 +87,8 @@ def compare(
             problem, particles=particles, replicas=replicas, step=step, rtol=rtol, atol=atol, backend=backend,
             drop=drop, progress=progress,
         )  # fmt: skip
+    if problem.flow.batch is not None:
+        raise ProblemError(f"{problem.name}: flow.batch: is for `solve` and `simulate` in this version; leave it out")
     if replicas < FEWEST_REPLICAS:
         raise SimulationError(f"replicas: is {replicas}; must be at least {FEWEST_REPLICAS} for a comparison")
     smallest = min(problem.family.variances.min(), problem.target.variances.min())
@@ -124,7 +124,7 @@ def compare(
     return Report(
         parts=parts,
         broken=tuple(broken),
-        notes=(*notes, *_blind(parts)),
+        notes=(*notes, *blind(parts)),
         options={
             "particles": particles,
             "point_particles": POINT_PARTICLES * particles,
@@ -161,8 +161,11 @@ class Trial:
         mu, nu = vectors(*_nearest(row["s"].values, row["m"].values, self.problem), self.problem)
         # The overlaps of these very vectors, so that the errors of the integrator are no part of the comparison.
         s, m, theta = mu @ mu.T, mu @ nu.T, np.log(np.maximum(w, np.finfo(float).tiny))
-        _, B, F = self.module.tables(s, m, theta, **systems.parameters(self.problem), expect=gaussian_softmax)
-        ds, dm, dtheta = flow.velocity(self.problem, self.module, s, m, theta)
+        time = float(row["time"])
+        values = systems.evaluate(self.problem, self.module, s, m, theta, np.log(row["v"].values), time=time)
+        own = {"variances": row["v"].values} if systems.has_variances(self.module) else {}
+        log_v = np.log(row["v"].values)
+        ds, dm, dtheta, *dlog_v = flow.velocity(self.problem, self.module, s, m, theta, log_v, time=time)
         particles = POINT_PARTICLES * self.particles
         found = velocities(
             self.problem,
@@ -171,7 +174,9 @@ class Trial:
             particles=particles,
             replicas=self.replicas,
             key=(i, at),
+            time=time,
             backend=self.backend,
+            **own,
         )
         half = found.dmu @ mu.T
         length, field = self.scales(s, m)
@@ -182,10 +187,14 @@ class Trial:
             "ds/dt": (ds, half + half.transpose(0, 2, 1), fast, fast * precision),
             "dm/dt": (dm, found.dmu @ nu.T, fast, fast * precision),
             "dw/dt": (dw, found_dw, field, length * precision),
-            "objective": (self.module.objective(F, theta), found.objective, field, length * precision),
-            "mode_mass": (self.module.mode_mass(B, theta), found.mode_mass, 1.0, precision),
+            "objective": (systems.call(self.module.objective, values), found.objective, field, length * precision),
+            "mode_mass": (systems.call(self.module.mode_mass, values), found.mode_mass, 1.0, precision),
         }
-        return _family(i, float(row["time"]), particles * self.replicas, quantities)
+        if dlog_v:
+            # (x − μ)·∇ log q is of order d: that is the scale of the slope in log v
+            scale = self.problem.dimension * float(row["v"].max()) * self.rate
+            quantities["dv/dt"] = (row["v"].values * dlog_v[0], found.dv, scale, scale * precision)
+        return _family(i, time, particles * self.replicas, quantities)
 
     def runs(self, i: int, progress: Progress | None = None) -> tuple[Path, Path, Path]:
         """The simulation from start i with steps 2h, h and h/2; nothing of the theory enters."""
@@ -226,7 +235,8 @@ class Trial:
             length, field = self.scales(row["s"].values, row["m"].values)
             known = AMPLIFICATION * (self.rtol + self.precision(length))
             quantities = {}
-            for name, scale in (("s", length), ("m", length), ("w", field)):
+            learned = [("v", float(row["v"].max()))] if "variances" in self.problem.family.learn else []
+            for name, scale in (("s", length), ("m", length), ("w", field), *learned):
                 two_h, h, half_h = (getattr(run, name)[:, at] for run in (coarse, middle, fine))
                 with np.errstate(over="ignore", invalid="ignore"):  # what overflowed is judged to disagree
                     second_order = np.abs(((h - two_h) - 2 * (half_h - h)).mean(0)) / 3
@@ -300,20 +310,6 @@ def _nearest(s: Array, m: Array, problem: Problem) -> tuple[Array, Array]:
 def _weight_velocity(w: Array, dtheta: Array) -> Array:
     """dw_k/dt = w_k (dθ_k/dt − Σ_j w_j dθ_j/dt), over the last axis."""
     return np.asarray(w * (dtheta - (w * dtheta).sum(-1, keepdims=True)))
-
-
-def _blind(parts: Sequence[Part]) -> Iterator[str]:
-    """A note on each part and start where some entry could be far off and pass."""
-    for part in parts:
-        worst: dict[int, Entry] = {}
-        for entry in part.entries:
-            if entry.resolved > max(NO_POWER, worst[entry.start].resolved if entry.start in worst else 0):
-                worst[entry.start] = entry
-        for start, entry in sorted(worst.items()):
-            yield (
-                f"{part.name}, start {start}: little power; at time {entry.time:g} {entry.quantity} may differ by "
-                f"{entry.resolved * entry.scale:.2g} unnoticed"
-            )
 
 
 def _between(progress: Progress, begin: float, end: float, done: float) -> None:

@@ -11,8 +11,10 @@ import hashlib
 import importlib
 import importlib.metadata
 import importlib.util
+import math
 import os
 import platform
+import re
 import shutil
 import sys
 import tempfile
@@ -28,7 +30,7 @@ from numpy.typing import NDArray
 from solvers.integrate.ensemble import Paths, ensemble
 from solvers.integrate.nodes import LARGEST, nodes
 
-__all__ = ["CompiledSystem", "Paths", "build", "cache_folder", "ensemble", "rules"]
+__all__ = ["CompiledSystem", "Paths", "build", "cache_folder", "ensemble", "logits", "rules"]
 
 Array = NDArray[np.float64]
 
@@ -136,17 +138,25 @@ def rules() -> Any:
     return entry.ctypes
 
 
+def logits(text: str, components: int, modes: int) -> tuple[int, ...]:
+    """Sizes of the laws of a text: K, L, and products of them where it needs averages of products."""
+    (found,) = re.findall(r"^LOGITS = \((.*?),?\)", text, re.MULTILINE)
+    known = {"K": components, "L": modes}
+    return tuple(math.prod(known[name] for name in size.split("*")) for size in found.replace(" ", "").split(","))
+
+
 def build(text: str, components: int, modes: int, directions: int) -> CompiledSystem:
     """The compiled system of an emitted text (view "numba") for K components and L modes in a span of R directions.
 
     Machine code is made, or loaded from the cache, when a function of it is first needed; the rules for three and more
     logits, which all systems share, at once.
-    Raises ValueError for more components or modes than the compiled expectations can do.
+    Raises ValueError for more logits than the compiled expectations can do.
     """
-    if max(components, modes) > LARGEST:
-        raise ValueError(f"{components} components, {modes} modes: compiled ensembles have at most {LARGEST} of each")
+    sizes = logits(text, components, modes)
+    if max(sizes) > LARGEST:
+        raise ValueError(f"{components} components, {modes} modes: compiled laws have at most {LARGEST} logits")
     # Two logits do not wait for the compilation of the rules for many.
-    expectations = "many" if max(components, modes) > 2 else "expectations"
+    expectations = "many" if max(sizes) > 2 else "expectations"
     head = _HEADER.format(
         components=components, modes=modes, directions=directions, expectations=expectations, options=_OPTIONS
     )
@@ -179,9 +189,9 @@ class CompiledSystem:
         """Scratch of the functions of the system, and after it the nodes of its expectations."""
         system = self.modules["system"]
         scratch = system.WORK + self.size
-        if max(system.K, system.L) < 3:
+        if max(system.LOGITS) < 3:
             return self.rows(scratch)
-        points = nodes(system.K, system.L, width=system.W, first=scratch)
+        points = nodes(*system.LOGITS, width=system.W, first=scratch)
         work = self.rows(scratch + len(points))
         work[scratch:] = points
         return work

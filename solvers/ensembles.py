@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import numpy as np
@@ -11,11 +12,11 @@ from numpy.typing import NDArray
 from solvers import compiled, cuda, systems
 from solvers.arrays import BackendError, backend_module
 from solvers.integrate.nodes import LARGEST
-from solvers.problem import Problem
+from solvers.problem import Problem, Schedule
 from solvers.span import Span
 from solvers.starts import Starts
 
-__all__ = ["parameters", "paths", "possible", "rest", "to_rest"]
+__all__ = ["build", "by_default", "driven", "parameters", "paths", "possible", "rest", "to_rest"]
 
 Array = NDArray[np.float64]
 Overlaps = tuple[Array, Array, Array, NDArray[np.int8]]
@@ -28,7 +29,52 @@ RANK_CUT = 1e-10
 
 def possible(problem: Problem) -> bool:
     """Whether `paths` can do the problem."""
-    return max(problem.family.components, len(problem.target.weights)) <= LARGEST
+    return _obstacle(problem) is None
+
+
+def by_default(problem: Problem) -> bool:
+    """Whether to do so unasked: compiling the forward KL takes longer than NumPy takes for a few starts."""
+    return problem.flow.objective != "forward-kl" and possible(problem)
+
+
+def build(problem: Problem, space: Span) -> compiled.CompiledSystem:
+    """The compiled system of a problem in a span.
+
+    Raises  BackendError, naming what is not compiled, where `possible` says no; ProblemError if no equations are
+    derived for the problem.
+    """
+    refuse(problem, "numba")
+    return compiled.build(systems.read_compiled(problem), *_sizes(problem, space))
+
+
+def refuse(problem: Problem, backend: str) -> None:
+    """Raise BackendError for what is not compiled; on a GPU, that is the forward KL too."""
+    obstacle = _obstacle(problem)
+    if obstacle is None and backend == "cupy" and problem.flow.objective == "forward-kl":
+        obstacle = 'flow.objective = "forward-kl" is not among the kernels; allowed: numpy, numba'
+    if obstacle:
+        raise BackendError(f"{backend}: {obstacle}")
+
+
+def _obstacle(problem: Problem) -> str | None:
+    """What a compiled system cannot do in a problem, and what can."""
+    flow, K, L = problem.flow, problem.family.components, len(problem.target.weights)
+    if max(K, L) > LARGEST:
+        return f"{K} components and {L} modes; allowed: at most {LARGEST} of each, or numpy"
+    if systems.own_variances(problem):
+        return "variances that differ or are learned; allowed: numpy"
+    if flow.batch is not None:
+        return "flow.batch is descent by steps, which is not compiled; allowed: numpy"
+    most = max(compiled.logits(systems.read_compiled(problem), K, L))
+    if most > LARGEST:
+        what = f'flow.objective = "{flow.objective}" with {K} components and {L} modes'
+        return f"{what} needs expectations of {most} logits; allowed: at most {LARGEST}, or numpy"
+    return None
+
+
+def driven(problem: Problem) -> list[float]:
+    """States that follow from time alone, at its start: β, where the target is tempered. They come last."""
+    return [problem.flow.beta(0.0)] if problem.flow.temperature != 1 else []
 
 
 def paths(
@@ -43,9 +89,11 @@ def paths(
 ) -> Overlaps:
     """Trajectories from n starts at the T save times: s (n, T, K, K), m (n, T, K, L), theta (n, T, K), status (n,).
 
-    What is integrated are coordinates of the mean vectors in their span with the modes, R ≤ K + rank(c) of them, and θ;
-    the overlaps are those of these vectors. Rows that failed hold nan. threads: of backend "numba".
-    Raises  BackendError for more than LARGEST components or modes.
+    What is integrated are coordinates of the mean vectors in their span with the modes, R ≤ K + rank(c) of them, θ and,
+    where the target is tempered, β; the overlaps are those of these vectors. Rows that failed hold nan. threads: of
+    backend "numba".
+    Raises  BackendError for more than LARGEST components or modes, variances that differ or are learned, finite
+    batches, and the forward KL of more than four components, which needs K² logits, or on a GPU.
     """
     space, y0, p = _begin(problem, starts, backend)
     times = problem.time.times
@@ -88,12 +136,11 @@ def to_rest(
 
 def _begin(problem: Problem, starts: Starts, backend: str) -> tuple[Span, Array, Array]:
     """The span of the starts with the modes, states (n, N) in its coordinates, parameters."""
-    if not possible(problem):
-        K, L = problem.family.components, len(problem.target.weights)
-        raise BackendError(f"{backend}: {K} components and {L} modes; allowed: at most {LARGEST} of each, or numpy")
+    refuse(problem, backend)
     s, m, theta = starts
     space = Span.of(problem, s, m)
-    y0 = np.concatenate([space.coordinates(s, m).reshape(len(s), -1), theta], axis=1)
+    at_start = np.tile(driven(problem), (len(s), 1))
+    y0 = np.concatenate([space.coordinates(s, m).reshape(len(s), -1), theta, at_start], axis=1)
     return space, y0, parameters(problem, space)
 
 
@@ -107,7 +154,7 @@ def _overlaps(problem: Problem, space: Span, found: compiled.Paths) -> Overlaps:
     K, y = problem.family.components, found.y
     y[found.status != 0] = np.nan
     x = y[..., : K * space.directions].reshape(*y.shape[:2], K, space.directions)
-    return (*space.overlaps(x), y[..., K * space.directions :], found.status)
+    return (*space.overlaps(x), y[..., K * space.directions : K * space.directions + K], found.status)
 
 
 def rest(
@@ -122,15 +169,19 @@ def rest(
         modes and a constant in θ. nan where the state is at no equilibrium.
     """
     learn, K = problem.family.learn, problem.family.components
-    moving = np.repeat(["means" in learn, "weights" in learn], [system.size - K, K])
+    others = len(driven(problem))
+    kinds = ["means" in learn, "weights" in learn, False]
+    moving = np.repeat(kinds, [system.size - K - others, K, others])
     known = np.asarray(np.isfinite(y).all(-1))
     y = y[known]
     velocity, slope = system.derivatives(y, p)
+    # While a schedule runs nothing is at rest, though β itself has no eigenvalue among those of the flow.
+    running = np.abs(velocity[:, system.size - others :]).max(-1, initial=0.0) > NEAR * atol
     velocity, slope = velocity[:, moving], slope[:, moving][:, :, moving]
     newton = (np.linalg.pinv(slope, rcond=RANK_CUT) @ velocity[..., None])[..., 0]
     tolerance = atol + rtol * np.abs(y[:, moving])
     # Where the Jacobian is singular, nothing must move either.
-    near = (np.maximum(np.abs(newton), np.abs(velocity)) <= NEAR * tolerance).all(-1)
+    near = (np.maximum(np.abs(newton), np.abs(velocity)) <= NEAR * tolerance).all(-1) & ~running
     equilibrium = np.where(known, 0, -1).astype(np.int8)
     equilibrium[np.flatnonzero(known)[near]] = 1
     spectrum = np.full((len(known), int(moving.sum())), np.nan)
@@ -144,8 +195,21 @@ def rest(
 
 
 def parameters(problem: Problem, space: Span) -> Array:
-    """The parameter array of the compiled system, in the order of its header."""
-    p = systems.parameters(problem)
-    learn = problem.family.learn
-    scalars = [p["v"], p["u"], p["d"], np.log(p["v"]), np.log(p["u"]), "means" in learn, "weights" in learn]
-    return np.concatenate([space.target().ravel(), p["c"].ravel(), p["log_pi"], np.array(scalars, dtype=float)])
+    """The parameter array of the compiled system, in the order of its text."""
+    p, learn, temperature = systems.parameters(problem), problem.family.learn, problem.flow.temperature
+    values = {
+        "nu": space.target(),
+        "c": p["c"],
+        "log_pi": p["log_pi"],
+        "pi": problem.target.weights,
+        "v": p["v"],
+        "u": p["u"],
+        "d": p["d"],
+        "log_v": np.log(p["v"]),
+        "log_u": np.log(p["u"]),
+        "learn_means": "means" in learn,
+        "learn_weights": "weights" in learn,
+        "rate": temperature.rate if isinstance(temperature, Schedule) else 0.0,
+    }
+    names = re.findall(r"^P_(\w+) = ", systems.read_compiled(problem), re.MULTILINE)
+    return np.concatenate([np.ravel(np.asarray(values[name.lower()], dtype=float)) for name in names])

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
-from scipy.integrate import LSODA
 
 from solvers import ensembles, results, systems
 from solvers.arrays import BackendError, backend_module
-from solvers.expectations import gaussian_softmax
+from solvers.blocks import TOGETHER, Integrator, Point, velocity
 from solvers.integrate import batches
-from solvers.problem import Problem, ProblemError
+from solvers.problem import Problem
 from solvers.span import Span
 from solvers.starts import Starts, starts
 
@@ -26,57 +23,8 @@ __all__ = ["solve", "velocity"]
 Array = NDArray[np.float64]
 Progress = Callable[[float], None]
 
-#: Trajectories integrated together, as one block-diagonal system: large enough to vectorise, small enough that the
-#: step size, which is that of the most demanding one, suits the others.
-TOGETHER = 64
 #: Backends that integrate coordinates in the span by compiled code.
 COMPILED = ("numba", "cupy")
-MAX_STEPS = 200_000
-
-
-@dataclass(frozen=True)
-class _States:
-    """The moving overlaps and log-weights of one trajectory as a flat vector: upper triangle of s, m, theta."""
-
-    components: int
-    modes: int
-    means: bool
-    weights: bool
-
-    @property
-    def size(self) -> int:
-        K, L = self.components, self.modes
-        return self.means * (K * (K + 1) // 2 + K * L) + self.weights * K
-
-    def pack(self, s: Any, m: Any, theta: Any) -> Any:
-        """(n, size) from s (n, K, K), m (n, K, L), theta (n, K)."""
-        upper = np.triu_indices(self.components)
-        parts = [s[:, upper[0], upper[1]], m.reshape(len(m), -1)] if self.means else []
-        return np.concatenate([*parts, *([theta] if self.weights else [])], axis=1)
-
-    def unpack(self, y: Array, start: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-        """s, m, theta from y (n, ..., size); what does not move is that of the n starts."""
-        K, L, lead = self.components, self.modes, y.shape[:-1]
-        between = (slice(None), *[None] * (len(lead) - 1))
-        s, m, theta = (np.broadcast_to(a[between], lead + a.shape[1:]) for a in start)
-        if self.means:
-            upper = np.triu_indices(K)
-            s = np.empty((*y.shape[:-1], K, K))
-            triangle = len(upper[0])
-            s[..., upper[0], upper[1]] = s[..., upper[1], upper[0]] = y[..., :triangle]
-            m = y[..., triangle : triangle + K * L].reshape(*y.shape[:-1], K, L)
-        return s, m, (y[..., self.size - K :] if self.weights else theta)
-
-
-def velocity(problem: Problem, module: ModuleType, s: Array, m: Array, theta: Array) -> tuple[Array, Array, Array]:
-    """ds/dt (..., K, K), dm/dt (..., K, L), dtheta/dt (..., K); zero for what the problem does not learn."""
-    p = systems.parameters(problem)
-    tables = module.tables(s, m, theta, **p, expect=gaussian_softmax)
-    ds, dm, dtheta = module.velocity(*tables, s, m, theta, p["c"], p["v"], p["u"])
-    learn = problem.family.learn
-    # A system with a term dropped may be left with one number for all components.
-    dtheta = np.broadcast_to(dtheta, theta.shape)
-    return ds * ("means" in learn), dm * ("means" in learn), dtheta * ("weights" in learn)
 
 
 def solve(
@@ -99,6 +47,8 @@ def solve(
     is the maximum over the block, so the tolerances hold for each of them. A block that fails is split until the
     failing trajectory is alone. "numba" and "cupy": solvers.ensembles, compiled for the CPU or an NVIDIA GPU, for up to
     sixteen components and modes. By default numba where it can do the problem, else numpy; the dataset says which.
+    With flow.batch the equations are those of the steps of stochastic gradient descent, and are iterated as such; a
+    save time stands for the step nearest to it.
     samples: which starts, default all of them; begin: starts other than the problem's. threads: of "numba", default all
     cores. drop: a term to leave out; system: closed equations to solve instead of the problem's own, from systems.load.
     Both exclude compiled backends, which have their own text.
@@ -110,7 +60,8 @@ def solve(
         The dataset of RUN.nc (solvers.results): m, s, w, v, objective (nats), mode_mass, outcomes, status, and
         quadrature_error, the estimated error of the expectations at the save points.
     Raises
-        BackendError, or TermError for an unknown `drop`.
+        BackendError, also for a backend other than numpy where variances differ or are learned; ProblemError if no
+        equations are derived for the flow; TermError for an unknown `drop`.
     """
     if problem.sampler is not None:
         from solvers.sampler.solve import solve as solve_sampler  # its start calls this function
@@ -120,11 +71,9 @@ def solve(
         return solve_sampler(
             problem, rtol=rtol, atol=atol, backend=backend, progress=progress, drop=drop, samples=samples
         )
-    if problem.flow.batch is not None:
-        raise ProblemError(f"{problem.name}: flow.batch: is for `simulate` in this version; leave it out")
     module, own = system or systems.for_problem(problem, drop=drop), drop is None and system is None
     if backend is None:
-        backend = "numba" if own and ensembles.possible(problem) else "numpy"
+        backend = "numba" if own and ensembles.by_default(problem) else "numpy"
     if stop_at_equilibrium and backend != "numba":
         raise BackendError(f"{backend}: does not stop at equilibria; allowed with --stop-at-equilibrium: numba")
     if backend in COMPILED:
@@ -132,22 +81,21 @@ def solve(
             raise BackendError(f"{backend}: cannot drop a term; allowed with --drop: numpy")
         begin = begin or starts(problem, samples)
         options: dict[str, Any] = {"rtol": rtol, "atol": atol, "threads": threads, "progress": progress}
-        expect = batches.gaussian_softmax
         if stop_at_equilibrium:
-            found, at_end = ensembles.to_rest(problem, begin, **options)
-            return _dataset(problem, module, *found, backend, rtol, atol, expect).assign(at_end)
-        found = ensembles.paths(problem, begin, backend=backend, **options)
-        return _dataset(problem, module, *found, backend, rtol, atol, expect)
+            (s, m, theta, status), at_end = ensembles.to_rest(problem, begin, **options)
+        else:
+            (s, m, theta, status), at_end = ensembles.paths(problem, begin, backend=backend, **options), {}
+        found = s, m, theta, _log_variances(problem, theta)
+        return _dataset(problem, module, found, status, backend, rtol, atol, batches.gaussian_softmax).assign(at_end)
     backend_module(backend)  # refuses names that it does not know
     s, m, theta = begin or starts(problem, samples)
-    # A theory without one of its terms need not keep overlaps of vectors: it shall be seen as it is.
-    space = Span.of(problem, s, m) if own else None
+    first_states = s, m, theta, _log_variances(problem, theta)
+    # A theory without one of its terms need not keep overlaps of vectors: it shall be seen as it is. And the noise of
+    # finite batches adds directions.
+    space = Span.of(problem, s, m) if own and problem.flow.batch is None else None
     times, count = problem.time.times, len(s)
-    out_s, out_m = (
-        np.full((count, len(times), *s.shape[1:]), np.nan),
-        np.full((count, len(times), *m.shape[1:]), np.nan),
-    )
-    out_theta, status = np.full((count, len(times), theta.shape[1]), np.nan), np.zeros(count, dtype=np.int8)
+    out = tuple(np.full((count, len(times), *a.shape[1:]), np.nan) for a in first_states)
+    status = np.zeros(count, dtype=np.int8)
     for first in range(0, count, TOGETHER):
         block = slice(first, min(first + TOGETHER, count))
 
@@ -155,114 +103,63 @@ def solve(
             if progress:
                 progress((block.start + fraction * (block.stop - block.start)) / count)
 
-        integrator = _Integrator(problem, module, rtol, atol, report, space)
-        paths, status[block] = integrator.run((s[block], m[block], theta[block]))
-        out_s[block], out_m[block], out_theta[block] = paths
-    return _dataset(problem, module, out_s, out_m, out_theta, status, backend, rtol, atol)
+        integrator = Integrator(problem, module, rtol, atol, report, space)
+        paths, status[block] = integrator.run(tuple(a[block] for a in first_states))  # type: ignore[arg-type]
+        for whole, part in zip(out, paths, strict=True):
+            whole[block] = part
+    return _dataset(problem, module, out, status, backend, rtol, atol)  # type: ignore[arg-type]
 
 
-@dataclass(frozen=True)
-class _Integrator:
-    problem: Problem
-    module: ModuleType
-    rtol: float
-    atol: float
-    report: Progress
-    space: Span | None
-
-    def run(self, start: tuple[Array, Array, Array]) -> tuple[tuple[Array, Array, Array], NDArray[np.int8]]:
-        """Paths of s, m, theta (n, T, ...) and the status (n,) of a block of starts."""
-        s, m, theta = start
-        learn, count = self.problem.family.learn, len(s)
-        states = _States(theta.shape[1], m.shape[2], "means" in learn, "weights" in learn)
-        times = self.problem.time.times
-        if not states.size:
-            y, status = np.empty((count, len(times), 0)), 0
-        else:
-            with warnings.catch_warnings():
-                # What LSODA says of a trajectory that it gives up is told by the status.
-                warnings.filterwarnings("ignore", "lsoda: ", UserWarning)
-                y, status = self.integrate(states, start)
-        if status and count > 1:
-            halves = [self.run((s[h], m[h], theta[h])) for h in (slice(None, count // 2), slice(count // 2, None))]
-            paths = tuple(np.concatenate(parts) for parts in zip(halves[0][0], halves[1][0], strict=True))
-            return paths, np.concatenate([halves[0][1], halves[1][1]])  # type: ignore[return-value]
-        return self.overlaps(states, y, start), np.full(count, status, dtype=np.int8)
-
-    def overlaps(self, states: _States, y: Array, start: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-        """s, m, theta from y (n, ..., size), where s and m are those of vectors in the space."""
-        s, m, theta = states.unpack(y, start)
-        return *(self.space.nearest(s, m) if self.space and states.means else (s, m)), theta
-
-    def integrate(self, states: _States, start: tuple[Array, Array, Array]) -> tuple[Array, int]:
-        """(n, T, size) at the save times, and the status of the block."""
-        count, size = len(start[0]), states.size
-        times = self.problem.time.times
-        out = np.full((count, len(times), size), np.nan)
-        y0 = states.pack(*start)
-        saved = int(np.searchsorted(times, 0.0, side="right"))
-        out[:, :saved] = y0[:, None]
-        if saved == len(times):
-            return out, 0
-
-        def rhs(_: float, flat: Array) -> Array:
-            s, m, theta = self.overlaps(states, flat.reshape(count, size), start)
-            return np.asarray(states.pack(*velocity(self.problem, self.module, s, m, theta))).ravel()
-
-        # Blocks on the diagonal: a banded Jacobian, so its cost per trajectory does not grow with their number.
-        band = size - 1 if count > 1 else None
-        solver = LSODA(rhs, 0.0, y0.ravel(), times[-1], rtol=self.rtol, atol=self.atol, lband=band, uband=band)
-        for step in range(MAX_STEPS):
-            solver.step()
-            if solver.status == "failed" or not np.all(np.isfinite(solver.y)):
-                return out, 2
-            reached = int(np.searchsorted(times, solver.t, side="right"))
-            if reached > saved:
-                values = solver.dense_output()(times[saved:reached])
-                out[:, saved:reached] = np.moveaxis(values.reshape(count, size, -1), -1, 1)
-                saved = reached
-            if solver.status == "finished":
-                return out, 0
-            if step % 16 == 0:
-                self.report(solver.t / times[-1])
-        return out, 1
+def _log_variances(problem: Problem, theta: Array) -> Array:
+    """Those of the start, (..., K) as theta."""
+    return np.broadcast_to(np.log(problem.family.variances), theta.shape)
 
 
 def _dataset(
     problem: Problem,
     module: ModuleType,
-    s: Array,
-    m: Array,
-    theta: Array,
+    paths: Point,
     status: NDArray[np.int8],
     backend: str,
     rtol: float,
     atol: float,
-    softmax_of: Callable[..., tuple[Any, ...]] = gaussian_softmax,
+    softmax_of: Callable[..., tuple[Any, ...]] | None = None,
 ) -> xr.Dataset:
-    """Everything that follows from the states: weights, objective, mode masses, the error of the expectations."""
-    errors: list[Array] = []
+    """Everything that follows from the states: weights, objective, mode masses, the error of the expectations.
 
-    def expect(mean: Array, cov: Array) -> tuple[Array, Array]:
-        softmax, logsumexp, error = softmax_of(mean, cov, error=True)
+    softmax_of: instead of the expectations that the system asks for.
+    """
+    errors: list[Array] = []
+    s, m, theta, log_v = paths
+
+    def expect(*law: Any) -> tuple[Any, ...]:
+        *values, error = (softmax_of or systems.expectations(module))(*law, error=True)
         errors.append(np.max(error, axis=-1))
-        return softmax, logsumexp
+        return tuple(values)
 
     good = status == 0
     shape = (*theta.shape[:2],)
     objective, mode_mass = np.full(shape, np.nan), np.full((*shape, m.shape[-1]), np.nan)
     quadrature_error, B = np.full(shape, np.nan), np.full((len(s), *m.shape[2:]), np.nan)
-    if good.any():
-        _, table, F = module.tables(s[good], m[good], theta[good], **systems.parameters(problem), expect=expect)
-        objective[good] = module.objective(F, theta[good])
-        mode_mass[good] = module.mode_mass(table, theta[good])
-        quadrature_error[good] = np.maximum(*errors)
-        B[good] = table[:, -1]
+    times = problem.time.times
+    # At constant temperature all save times together, else one after the other.
+    steady = problem.flow.beta(0.0) == problem.flow.beta(times[-1])
+    for at in ([np.arange(len(times))] if steady else np.arange(len(times))[:, None]) if good.any() else []:
+        errors.clear()
+        here = np.ix_(good, at)
+        time = float(times[at[-1]])
+        states = (s[here], m[here], theta[here], log_v[here])
+        values = systems.evaluate(problem, module, *states, time=time, expect=expect)
+        objective[here] = systems.call(module.objective, values)
+        mode_mass[here] = systems.call(module.mode_mass, values)
+        quadrature_error[here] = np.max(np.broadcast_arrays(*errors), axis=0)
+        B[good] = values["B"][:, -1]
     return results.run_dataset(
         problem,
         m=m,
         s=s,
         w=np.exp(module.log_weights(theta)),
+        v=np.exp(log_v),
         objective=objective,
         mode_mass=mode_mass,
         B=B,

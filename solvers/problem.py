@@ -10,10 +10,10 @@ from typing import NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from solvers._flow_section import Batch, Flow, Schedule, flow_options
 from solvers._gram import NotGram, factor
 from solvers._problem_schema import (
     FamilySection,
-    FlowSection,
     InitSection,
     ProblemError,
     ProblemFile,
@@ -33,6 +33,7 @@ __all__ = [
     "Problem",
     "ProblemError",
     "SamplerOptions",
+    "Schedule",
     "Target",
     "Time",
 ]
@@ -58,35 +59,14 @@ class Target:
 class Family:
     """q = Σ_k w_k N(μ_k, v_k I), k = 1..K, at the start.
 
-    components: K. weights (K,): w, summing to 1. variances (K,): v_k. learn: which of "means", "weights" move.
+    components: K. weights (K,): w, summing to 1. variances (K,): v_k. learn: which of "means", "weights",
+    "variances" move.
     """
 
     components: int
     weights: Array
     variances: Array
     learn: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Descent by steps: `size` fresh samples of each component behind each of them, `step` the learning rate."""
-
-    size: int
-    step: float
-
-
-@dataclass(frozen=True)
-class Flow:
-    """objective: "reverse-kl". weights: "softmax" or "fisher-rao". metric: "euclidean". temperature: 1.
-
-    batch: None for the flow itself, in continuous time and without noise.
-    """
-
-    objective: str
-    weights: str
-    metric: str
-    temperature: float
-    batch: Batch | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,7 +150,7 @@ class Problem:
             dimension=file.dimension,
             target=target,
             family=family,
-            flow=_flow(file.flow),
+            flow=flow_options(file.flow),
             init=builder.init(file.init, family.components, target, given_overlaps=file.target.overlaps is not None),
             time=builder.time(file.time),
             sampler=builder.sampler(file, family, target),
@@ -305,11 +285,6 @@ class _Builder:
         if (rank := vectors.shape[1]) > self.dimension:
             self.fail(key, f"{context}has rank {rank}, must be at most dimension = {self.dimension}")
         return vectors
-
-
-def _flow(section: FlowSection) -> Flow:
-    batch = None if section.batch is None else Batch(section.batch.size, section.batch.step)
-    return Flow(section.objective, section.weights, section.metric, section.temperature, batch)
 
 
 def _fixed(array: Array) -> Array:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -11,18 +14,35 @@ from typing import Any
 
 import numpy as np
 
+from solvers.expectations import gaussian_softmax
+from solvers.expectations.quadratic import quadratic_softmax
 from solvers.problem import Problem, ProblemError
 
-__all__ = ["TermError", "for_problem", "load", "parameters", "read", "read_compiled", "terms"]
+__all__ = [
+    "Kind",
+    "TermError",
+    "call",
+    "derived",
+    "evaluate",
+    "expectations",
+    "for_problem",
+    "has_variances",
+    "load",
+    "name",
+    "own_variances",
+    "parameters",
+    "read",
+    "read_compiled",
+    "terms",
+]
 
 GENERATED = Path(__file__).parent / "generated"
 
-#: (objective, metric, weights) of a problem file → generated module.
-SYSTEMS = {
-    ("reverse-kl", "euclidean", "softmax"): "reverse_kl_flow",
-    ("reverse-kl", "euclidean", "fisher-rao"): "reverse_kl_fisher_rao",
-}
+#: Parameters that every system has.
+PLAIN = ("c", "log_pi", "v", "u", "d")
 
+#: What a generated module says of itself, read without executing it.
+_HEADER = re.compile(r"^(OBJECTIVE|METRIC|WEIGHTS|PARAMETERS|VARIANCES) = (.+)$", re.MULTILINE)
 _TERM = re.compile(r"^.*# term (\S+)$", re.MULTILINE)
 #: The same line in its parts: sign, expression, mark.
 _SIGNED = re.compile(r"^(\s*[+-] )(.*\S)(\s+# term (\S+))$", re.MULTILINE)
@@ -39,12 +59,73 @@ def read(name: str) -> str:
 
 def read_compiled(problem: Problem, backend: str = "numba") -> str:
     """Text for numba, or CUDA source for cupy, of the generated system behind a problem."""
-    return (GENERATED / f"{_name(problem)}.{ {'numba': 'numba', 'cupy': 'cu'}[backend] }").read_text(encoding="utf-8")
+    suffix = {"numba": "numba", "cupy": "cu"}[backend]
+    return (GENERATED / f"{name(problem)}.{suffix}").read_text(encoding="utf-8")
 
 
-def _name(problem: Problem) -> str:
+@dataclass(frozen=True)
+class Kind:
+    """What a system is derived for.
+
+    extra: its parameters beyond those of q and p (beta; step and size of batches). variances: "own" if every component
+    has one, "" if all of a mixture have the same.
+    """
+
+    objective: str
+    metric: str
+    weights: str
+    extra: frozenset[str]
+    variances: str = ""
+
+    def __str__(self) -> str:
+        words = [f"objective {self.objective}", f"metric {self.metric}", f"weights {self.weights}"]
+        return ", ".join([*words, *self.beyond])
+
+    @property
+    def beyond(self) -> tuple[str, ...]:
+        """What the equations have beyond objective, metric and weights, in words; with a batch they have β too."""
+        batch = "step" in self.extra
+        words = {"temperature": "beta" in self.extra and not batch, "batch": batch}
+        words["variances that differ or are learned"] = bool(self.variances)
+        return tuple(word for word, there in words.items() if there)
+
+
+@cache
+def derived() -> dict[Kind, str]:
+    """Every generated system by its kind. A new derivation is found here by itself."""
+    found = {}
+    for path in sorted(GENERATED.glob("*.py")):
+        header = {key: ast.literal_eval(value) for key, value in _HEADER.findall(path.read_text(encoding="utf-8"))}
+        if header:
+            extra = frozenset(header["PARAMETERS"]) - frozenset(PLAIN)
+            found[
+                Kind(header["OBJECTIVE"], header["METRIC"], header["WEIGHTS"], extra, header.get("VARIANCES", ""))
+            ] = path.stem
+    return found
+
+
+def name(problem: Problem) -> str:
+    """Name of the generated system behind a problem. Raises ProblemError if there is none."""
     flow = problem.flow
-    return SYSTEMS[flow.objective, flow.metric, flow.weights]
+    extra = {"beta", "step", "size"} if flow.batch else {"beta"} if flow.temperature != 1 else set()
+    own = "own" if own_variances(problem) else ""
+    kind = Kind(flow.objective, flow.metric, flow.weights, frozenset(extra), own)
+    if kind not in derived():
+        alike = [
+            k for k in derived() if (k.objective, k.metric, k.weights) == (kind.objective, kind.metric, kind.weights)
+        ]
+        known = sorted({" and ".join(other.beyond) or "none of these" for other in alike})
+        raise ProblemError(
+            f"{problem.name}: flow: no equations are derived for {kind.objective} with {' and '.join(kind.beyond)}; "
+            f"allowed: {', or '.join(known)}"
+        )
+    return derived()[kind]
+
+
+def own_variances(problem: Problem) -> bool:
+    """Whether the problem needs equations with a variance for each component."""
+    mixtures = (problem.family, problem.target)
+    return "variances" in problem.family.learn or any(np.ptp(mixture.variances) > 0 for mixture in mixtures)
 
 
 def terms(source: str) -> tuple[str, ...]:
@@ -87,20 +168,66 @@ def _execute(source: str, changes: str) -> ModuleType:
 def for_problem(problem: Problem, *, drop: str | None = None) -> ModuleType:
     """The generated system behind a problem, whole or without one term.
 
-    It defines, on numpy or cupy arrays with any leading batch axes:
-        tables(s, m, theta, c, log_pi, v, u, d, expect) -> A (..., K, K), B (..., K, L), F (..., K)
-        velocity(A, B, F, s, m, theta, c, v, u) -> ds, dm, dtheta
-        objective(F, theta) -> (...)    mode_mass(B, theta) -> (..., L)
+    It defines, on numpy or cupy arrays with any leading batch axes, functions to be called by `call`:
+        tables(s, m, theta, ..., expect) -> the expectation tables TABLES, for example A (..., K, K)
+        velocity(...) -> ds, dm, dtheta    objective(...) -> (...)    mode_mass(...) -> (..., L)
+    With a variance for each component (VARIANCES = "own") v is (..., K), u (L,), and velocity has d log v/dt too.
+    Raises  ProblemError if no equations are derived for the problem's [flow]; TermError.
     """
-    return load(read(_name(problem)), drop=drop)
+    return load(read(name(problem)), drop=drop)
 
 
-def parameters(problem: Problem) -> dict[str, Any]:
-    """c (L, L), log_pi (L,), v, u, d of a problem, as the generated functions take them."""
-    return {
+def expectations(module: ModuleType) -> Callable[..., tuple[Any, ...]]:
+    """The `expect` that the tables of a system ask for."""
+    return quadratic_softmax if has_variances(module) else gaussian_softmax
+
+
+def has_variances(module: ModuleType) -> bool:
+    """Whether log v is among the states of a system."""
+    return getattr(module, "VARIANCES", "") == "own"
+
+
+def parameters(problem: Problem, time: float = 0.0) -> dict[str, Any]:
+    """c (L, L), log_pi (L,), v, u, d of a problem, and beta, step, size where its equations have them.
+
+    Where variances differ or are learned, v is (K,), at the start, and u (L,).
+    """
+    flow, own = problem.flow, own_variances(problem)
+    plain = {
         "c": np.asarray(problem.target.c),
         "log_pi": np.log(problem.target.weights),
-        "v": float(problem.family.variances[0]),
-        "u": float(problem.target.variances[0]),
+        "v": np.asarray(problem.family.variances) if own else float(problem.family.variances[0]),
+        "u": np.asarray(problem.target.variances) if own else float(problem.target.variances[0]),
         "d": problem.dimension,
     }
+    beta = {"beta": flow.beta(time)} if flow.batch or flow.temperature != 1 else {}
+    return plain | beta | ({"step": flow.batch.step, "size": flow.batch.size} if flow.batch else {})
+
+
+def evaluate(
+    problem: Problem,
+    module: ModuleType,
+    s: Any,
+    m: Any,
+    theta: Any,
+    log_v: Any = None,
+    *,
+    time: float = 0.0,
+    expect: Callable[..., Any] | None = None,
+    xp: Any = np,
+) -> dict[str, Any]:
+    """Everything that the functions of a system take, by name: states, parameters and, evaluated here, its tables.
+
+    log_v (..., K): where variances are states; default those at the start.
+    """
+    expect = expect or expectations(module)
+    given = {name: xp.asarray(x) if isinstance(x, np.ndarray) else x for name, x in parameters(problem, time).items()}
+    values = {"s": xp.asarray(s), "m": xp.asarray(m), "theta": xp.asarray(theta), "expect": expect, **given}
+    if has_variances(module) and log_v is not None:
+        values["v"] = xp.exp(xp.asarray(log_v))
+    return values | dict(zip(module.TABLES, call(module.tables, values), strict=True))
+
+
+def call(function: Callable[..., Any], values: dict[str, Any]) -> Any:
+    """A function of a generated system, with the arguments that it names."""
+    return function(**{name: values[name] for name in inspect.signature(function).parameters})

@@ -7,7 +7,24 @@ system = close(gradient_flow(ReverseKL(mixture(), target()), weights="softmax"))
 from theory.closure import NotClosed, close
 from theory.flows import gradient_flow
 from theory.mixtures import Mixture, mixture, target
-from theory.objectives import ReverseKL
+from theory.objectives import AlphaDivergence, ForwardKL, Objective, ReverseKL
+from theory.parameters import BETA
 from theory.system import ClosedSystem
+from theory.variances import close_variances, variance_flow
 
-__all__ = ["ClosedSystem", "Mixture", "NotClosed", "ReverseKL", "close", "gradient_flow", "mixture", "target"]
+__all__ = [
+    "BETA",
+    "AlphaDivergence",
+    "ClosedSystem",
+    "ForwardKL",
+    "Mixture",
+    "NotClosed",
+    "Objective",
+    "ReverseKL",
+    "close",
+    "close_variances",
+    "gradient_flow",
+    "mixture",
+    "target",
+    "variance_flow",
+]

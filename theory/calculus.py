@@ -62,11 +62,15 @@ def differentiate(f: Expr, y: Expr) -> Expr:
 
 def reparametrise(node: Gradient) -> Expr:
     """x = mean_k + √v z makes E_k an expectation over a fixed law of z, so the derivative moves inside:
-    ∂E_k[f]/∂mean_a = δ_ka E_k[∇f] + E_k[∂f/∂mean_a]."""
+    ∂E_k[f]/∂mean_a = δ_ka E_k[∇f] + E_k[∂f/∂mean_a] and ∂E_k[f]/∂v_a = δ_ka E_k[(x−mean_k)·∇f]/2v_k + E_k[∂f/∂v_a]."""
     if not isinstance(node.f, Expectation):
         return differentiate(node.f, node.y)
     f, y = node.f, node.y
     out = Expectation(f.mixture, f.component, Gradient(f.integrand, y))
+    if isinstance(y, Indexed) and isinstance(f.mixture.variance(f.component), Indexed):
+        v = f.mixture.variance(f.component)
+        arm = Dot(POINT - f.mixture.mean(f.component), Gradient(f.integrand, POINT))
+        out += _same(v, y) * Expectation(f.mixture, f.component, arm) / (2 * v)
     if isinstance(y, Mean) and y.name == f.mixture.mean_name:
         out += KroneckerDelta(f.component, y.index) * Expectation(f.mixture, f.component, Gradient(f.integrand, POINT))
     return out

@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
-from sympy import Expr, IndexedBase, expand, factor_terms
+import re
+
+from sympy import Expr, IndexedBase, Integer, Mul, Pow, Symbol, exp, expand, factor_terms, powsimp
 
 from theory import rules
+from theory.derivation import Derivation
 from theory.expectations import Expectation
 from theory.flows import Velocities
-from theory.mixtures import LogDensity, Responsibility
+from theory.mixtures import LogDensity, Mixture, Responsibility
+from theory.objectives import Objective, annealing
+from theory.parameters import BETA
+from theory.radial import Raised
 from theory.rules import Rule, bottom_up
+from theory.sums import substitute
 from theory.system import ClosedSystem, Table
 from theory.vectors import Dot, Image, Mean
 
-__all__ = ["GRAM", "NotClosed", "close"]
+__all__ = ["GRAM", "NotClosed", "close", "refuse_open"]
 
-#: The statistics of the theory: overlaps of the means of q and of p. c does not move.
-OVERLAPS = {("mu", "mu"): "s", ("mu", "nu"): "m", ("nu", "nu"): "c"}
+#: The statistics of the theory: overlaps of the means of q and of p, c of which does not move; and inner products of
+#: the velocities of means with them.
+OVERLAPS = {("mu", "mu"): "s", ("mu", "nu"): "m", ("nu", "nu"): "c", ("dmu", "mu"): "gamma", ("dmu", "nu"): "dm"}
+
+#: Tables of E_a[r], by the mixtures of a and r. That of a product of two responsibilities has both letters.
+LETTERS = {("q", "q"): "A", ("q", "p"): "B", ("p", "q"): "P", ("p", "p"): "O"}
+#: Tables of E_a[integrand of the objective].
+FREE_ENERGIES = {"q": "F", "p": "G"}
 
 #: From an expectation over R^d to one over its fewest Gaussian directions.
 REDUCTION = (
@@ -26,31 +39,33 @@ REDUCTION = (
     rules.GAUSSIAN_LAW,
 )
 
+Pattern = tuple[Mixture, tuple[Mixture, ...]]
+
 
 class NotClosed(ValueError):
-    """The right-hand side needs statistics that are not states. `missing` names them, for example ν·S²ν."""
+    """The right-hand side needs what is neither state nor table. `missing` names it, for example ν·S²ν."""
 
-    def __init__(self, missing: list[str]) -> None:
+    def __init__(self, missing: list[str], advice: str) -> None:
         self.missing = missing
-        super().__init__(
-            f"the equations do not close on the overlaps: they also need {', '.join(missing)}. The time derivatives of "
-            "these bring in higher powers of the operator; give p a scalar variance to close the system."
-        )
+        super().__init__(f"the equations do not close on the overlaps: they also need {', '.join(missing)}. {advice}")
 
 
 def gram(expr: Expr) -> Expr:
     """Inner products of mean vectors are the overlaps s, m (states) and c (parameter)."""
 
     def rewrite(node: Dot) -> Expr:
-        a, b = node.args
-        if isinstance(a, Mean) and isinstance(b, Mean) and (a.name, b.name) in OVERLAPS:
-            return IndexedBase(OVERLAPS[a.name, b.name], real=True)[a.index, b.index]
+        for a, b in (node.args, node.args[::-1]):
+            if isinstance(a, Mean) and isinstance(b, Mean) and (a.name, b.name) in OVERLAPS:
+                return IndexedBase(OVERLAPS[a.name, b.name], real=True)[a.index, b.index]
         return node
 
     return expand(bottom_up(expr, rewrite, Dot))
 
 
 GRAM = Rule("Gram closure", r"s_{kj}=\mu_k\cdot\mu_j,\quad m_{kl}=\mu_k\cdot\nu_l,\quad c_{il}=\nu_i\cdot\nu_l", gram)
+PRODUCTS = Rule(
+    "Inner products of velocities", r"\dot\mu_k\cdot\mu_j=\Gamma_{kj},\quad\dot\mu_k\cdot\nu_l=\dot m_{kl}", gram
+)
 
 
 def close(velocities: Velocities) -> ClosedSystem:
@@ -59,88 +74,168 @@ def close(velocities: Velocities) -> ClosedSystem:
     Every expectation becomes a table over Gaussian logits whose law is given by the states; every inner product becomes
     an overlap. What remains must be states, parameters and tables.
 
-    Raises NotClosed, naming the missing statistics, if anything else is left: nothing is truncated.
+    Raises NotClosed, naming what is missing, if anything else is left: nothing is truncated.
     """
     objective, derivation = velocities.objective, velocities.derivation
     q, p = objective.q, objective.p
     i, (l,) = q.indices(3)[2], p.indices(1)
 
     run = derivation.run
-    tables = _tables(velocities)
+    value, mode_mass = (rules.linearity(e) for e in (objective.value(), objective.mode_mass()))
+    used = [velocities.mean, velocities.theta, velocities.square, value, mode_mass]
+    used = [rules.linearity(e) for e in used if e is not None]
+    _refuse_other_fields(used)
+    tables = _tables(objective, used, derivation)
     gamma = run(r"\dot\mu_k\cdot\mu_i", Dot(velocities.mean, q.mean(i)), (GRAM,))
     dm = run(r"\dot m_{kl}", Dot(velocities.mean, p.mean(l)), (GRAM,))
     equations = {"gamma": gamma, "m": dm}
     if velocities.theta is not None:
         equations["theta"] = velocities.theta
+    noise = {} if velocities.square is None else _noise(velocities, derivation)
     observables = {
         "objective": run("D", objective.value(), (rules.LINEARITY,)),
         "mode_mass": run(r"\hat\pi_l", objective.mode_mass(), (rules.LINEARITY,)),
     }
     named = {}
-    for group in (equations, observables):
-        named.update({name: _use_tables(expr, tables) for name, expr in group.items()})
-    _refuse_open([*named.values(), *(t.value for t in tables)])
+    for group in (equations, noise, observables):
+        named.update({name: _use_tables(expr, tables, objective) for name, expr in group.items()})
+    refuse_open([*named.values(), *(t.value for t in tables)])
+    driven = {"beta": annealing()} if any(e.has(BETA) for e in named.values()) else {}
     return ClosedSystem(
         q=q,
         p=p,
         weights=velocities.weights,
+        metric=velocities.metric,
         objective=objective.name,
         tables=tuple(tables),
-        velocity=factor_terms(_use_tables(velocities.mean, tables)),
+        velocity=factor_terms(_use_tables(velocities.mean, tables, objective)),
         gamma=factor_terms(named["gamma"]),
         equations={name: factor_terms(named[name]) for name in equations if name != "gamma"},
+        noise={name: factor_terms(named[name]) if name == "V" else named[name] for name in noise},
+        driven=driven,
         observables={name: named[name] for name in observables},
         steps=tuple(derivation.steps),
     )
 
 
-def _tables(velocities: Velocities) -> list[Table]:
-    """A_kj = E_k[r_j], B_kl = E_k[ρ_l], F_k = E_k[log q − log p]: reduced to Gaussian logits."""
-    q, p, derivation = velocities.objective.q, velocities.objective.p, velocities.derivation
-    (k, j), (l,) = q.indices(2), p.indices(1)
-    sources = {
-        ("A", (k, j)): Responsibility(q, j),
-        ("B", (k, l)): Responsibility(p, l),
-        ("F", (k,)): LogDensity(q) - LogDensity(p),
-    }
+def _noise(velocities: Velocities, derivation: Derivation) -> dict[str, Expr]:
+    """The second moment of one step of stochastic gradient descent, E[ĝ_k·ĝ_i], ĝ_k an estimate of μ̇_k.
+
+    ĝ_k is a mean over `size` fresh samples of component k: E[ĝ_k·ĝ_i] = μ̇_k·μ̇_i + δ_ki Ξ_k/size.
+    """
+    q = velocities.objective.q
+    k, i = q.indices(3)[0], q.indices(3)[2]
+    other = substitute(velocities.mean, k, i)
+    product = derivation.run(r"\dot\mu_k\cdot\dot\mu_i", Dot(Mean("dmu", k), other), (PRODUCTS,))
+    square = derivation.run("E_k|g|^2", velocities.square, (GRAM, rules.ORDER_OF_SUMS))
+    Q, V = (IndexedBase(name, real=True) for name in "QV")
+    return {"V": product, "Q": square, "Xi": (velocities.mobility * q.weight(k)) ** 2 * Q[k] - V[k, k]}
+
+
+def _pattern(node: Expectation) -> tuple[Pattern, tuple[Expr, ...]] | None:
+    """Which table an expectation belongs to, and its indices there; None if it is not of responsibilities alone."""
+    fields: list[Responsibility] = []
+    for factor in Mul.make_args(node.integrand):
+        power = factor.exp if isinstance(factor, Pow) and isinstance(factor.exp, Integer) else Integer(1)
+        base = factor.base if power != 1 else factor
+        if not isinstance(base, Responsibility) or power < 1:
+            return None
+        fields += [base] * int(power)
+    fields.sort(key=lambda r: r.args[0].name != "q")
+    return (node.mixture, tuple(r.args[0] for r in fields)), (node.component, *(r.args[1] for r in fields))
+
+
+def _name(pattern: Pattern) -> str:
+    under, fields = pattern
+    return "".join(LETTERS[under.name, of.name] for of in fields)
+
+
+def _tables(objective: Objective, used: list[Expr], derivation: Derivation) -> list[Table]:
+    """A_kj = E_k[r_j], B_kl = E_k[ρ_l], …, F_k = E_k[integrand]: all that is used, reduced to Gaussian logits."""
+    q, p = objective.q, objective.p
+    nodes = {node for expr in used for node in expr.atoms(Expectation)}
+    found = {known[0] for node in nodes if (known := _pattern(node)) and len(known[0][1]) <= 2}
+    energies = {m: objective.integrand(m) for m in (q, p) if objective.integrand(m) != 0}
+    # The log-sum-exp has the logits of a softmax, whose table lends it a name.
+    found |= {(m, (f.args[0],)) for m, e in energies.items() for f in e.atoms(LogDensity)}
+    sources: dict[tuple[str, tuple[Symbol, ...]], Expectation] = {}
+    for under, fields in sorted(
+        found, key=lambda known: (len(known[1]), list(LETTERS.values()).index(_name(known)[0]), _name(known))
+    ):
+        (component,) = under.indices(1)
+        indices: list[Symbol] = []
+        for of in fields:
+            letters = [i for i in of.indices(len(fields) + 1) if i not in (component, *indices)]
+            indices.append(letters[0])
+        field = Mul(*(Responsibility(of, index) for of, index in zip(fields, indices, strict=True)))
+        sources[_name((under, fields)), (component, *indices)] = Expectation(under, component, field)
+    for mixture, energy in energies.items():
+        (component,) = mixture.indices(1)
+        sources[FREE_ENERGIES[mixture.name], (component,)] = Expectation(mixture, component, energy)
     tables = []
-    for (name, indices), field in sources.items():
-        source = Expectation(q, k, field)
-        label = f"{name}_{{{''.join(map(str, indices))}}}"
-        value = derivation.run(label, source, (*REDUCTION, GRAM))
-        tables.append(Table(name, indices, source, value))
+    for (name, indices_), source in sources.items():
+        symbol = name if len(name) == 1 else rf"\mathit{{{name}}}"
+        label = f"{symbol}_{{{''.join(map(str, indices_))}}}"
+        tables.append(Table(name, indices_, source, derivation.run(label, source, (*REDUCTION, GRAM))))
     return tables
 
 
-def _use_tables(expr: Expr, tables: list[Table]) -> Expr:
+def _use_tables(expr: Expr, tables: list[Table], objective: Objective) -> Expr:
     """Name every expectation: E_k[r_j] = A_kj and so on; E_k[log q] = F_k + E_k[log p], the last of which cancels."""
+    by_name = {table.name: table for table in tables}
 
     def rewrite(node: Expectation) -> Expr:
-        for table in tables:
-            field, per_mode = table.source.integrand, len(table.indices) == 2
-            if per_mode and isinstance(node.integrand, Responsibility) and node.integrand.args[0] == field.args[0]:
-                return table.symbol[node.component, node.integrand.args[1]]
-            if not per_mode and node.integrand == LogDensity(node.mixture):
-                other = expand(field - node.integrand)
-                return table.symbol[node.component] - rules.linearity(Expectation(node.mixture, node.component, other))
+        known = _pattern(node)
+        if known and all((known[0][0].name, of.name) in LETTERS for of in known[0][1]):
+            table = by_name.get(_name(known[0]))
+            return node if table is None else table.symbol[known[1]]
+        energy = expand(objective.integrand(node.mixture))
+        densities = sorted(energy.atoms(LogDensity), key=lambda f: (f.args[0] != node.mixture, str(f)))
+        share = energy.coeff(densities[0]) if densities else 0
+        if share != 0 and node.integrand == densities[0]:
+            symbol = by_name[FREE_ENERGIES[node.mixture.name]].symbol
+            rest = rules.linearity(Expectation(node.mixture, node.component, energy - share * densities[0]))
+            return (symbol[node.component] - rest) / share
         return node
 
     return expand(rules.linearity(bottom_up(rules.linearity(expr), rewrite, Expectation)))
 
 
-def _refuse_open(expressions: list[Expr]) -> None:
+def _refuse_other_fields(expressions: list[Expr]) -> None:
+    """Raise NotClosed for expectations of fields that no table is for, whatever their law."""
+    nodes = {node for expr in expressions for node in expr.atoms(Expectation)}
+    other = {node for node in nodes if node.integrand.atoms(exp)}
+    if other:
+        # Indices apart, each once: E[r·…] stands for E_k[r_j·…] of all k and j.
+        names = {re.sub(r"_[a-z]\b", "", str(node.func(*node.args[:2], powsimp(node.integrand)))) for node in other}
+        raise NotClosed(
+            sorted(names, key=lambda name: (len(name), name)),
+            "By rotation invariance these are functions of the states, but expectations of other functions of the "
+            "logits than log-sum-exp and products of two softmax, in all directions of q and p together: no table is "
+            "for them.",
+        )
+
+
+def refuse_open(expressions: list[Expr]) -> None:
     """Raise NotClosed if anything but states, parameters and tables is left."""
-    missing = {_statistic(node) for expr in expressions for node in expr.atoms(Dot)}
-    missing |= {str(node) for expr in expressions for node in expr.atoms(Expectation)}
-    if missing:
-        raise NotClosed(sorted(missing))
+    dots = {_statistic(node) for expr in expressions for node in expr.atoms(Dot)}
+    open_ = {str(node) for expr in expressions for node in expr.atoms(Expectation, Raised)}
+    advice = (
+        "The time derivatives of these bring in higher powers of the operator; give p a scalar variance to close the "
+        "system."
+    )
+    if dots or open_:
+        raise NotClosed(sorted(dots | open_), advice)
 
 
 def _statistic(node: Dot) -> str:
     """The inner product without its indices, for example ν·S²ν."""
-    greek = {"mu": "μ", "nu": "ν"}
+
+    def name(vector: Expr) -> str:
+        return {"mu": "μ", "nu": "ν"}.get(getattr(vector, "name", ""), "x")
+
     power = ""
     a, b = node.args
     if isinstance(b, Image):
         power, b = f"{b.args[0]}{'²³⁴'[int(b.args[2]) - 2] if b.args[2] > 1 else ''}", b.args[1]
-    return f"{greek.get(a.name, 'x')}·{power}{greek.get(b.name, 'x')}"
+    return f"{name(a)}·{power}{name(b)}"

@@ -7,6 +7,7 @@ Expectations over Gaussian logits become `LogitMean` nodes, which know their der
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from sympy import (
     ImmutableDenseMatrix,
     Indexed,
     Integer,
+    KroneckerDelta,
     Matrix,
     Rational,
     S,
@@ -29,7 +31,7 @@ from sympy import (
     log,
 )
 
-from theory.expectations import LogitExpectation
+from theory.expectations import LogitExpectation, PairExpectation
 from theory.sums import Sigma
 
 if TYPE_CHECKING:
@@ -99,6 +101,7 @@ class ConcreteSystem:
 
     def __init__(self, system: ClosedSystem, K: int, L: int) -> None:
         self.system, self.K, self.L = system, K, L
+        self.sizes = {system.q.size: K, system.p.size: L}
         self.learned = "theta" in system.equations
         k, _, i = system.q.indices(3)
         (l,) = system.p.indices(1)
@@ -130,7 +133,7 @@ class ConcreteSystem:
 
     def write_out(self, expr: Expr, at: dict[Symbol, int]) -> Expr:
         """An index-notation expression with its indices replaced by numbers and its tables by LogitMean nodes."""
-        sizes = {self.system.q.size: self.K, self.system.p.size: self.L}
+        sizes = self.sizes
 
         def number(index: Expr) -> int:
             return int(at[index] if index in at else sizes.get(index, index))
@@ -143,20 +146,46 @@ class ConcreteSystem:
             return Add(*(self.write_out(expr.function, {**at, expr.index: n}) for n in terms))
         if isinstance(expr, Indexed):
             return self._indexed(str(expr.base), [number(n) for n in expr.indices])
-        if isinstance(expr, LogitExpectation):
-            size = sizes[expr.size]
-            labels = [Integer(n + 1) for n in range(size)]
-            mean = [go(expr.mean(n)) for n in labels]
-            cov = [[go(expr.cov(n, h)) for h in labels] for n in labels]
-            powers = () if expr.kind == "logsumexp" else _unit(number(expr.entry) - 1, size)
-            return LogitMean(powers, mean, cov)
+        if isinstance(expr, LogitExpectation | PairExpectation):
+            return self._expectation(expr, go, number)
+        if isinstance(expr, KroneckerDelta):
+            return Integer(number(expr.args[0]) == number(expr.args[1]))
         if isinstance(expr, log) and isinstance(expr.args[0], Indexed):
             return self._log_weight(str(expr.args[0].base), number(expr.args[0].indices[0]))
         if not expr.args or expr.is_number:
             return Integer(sizes[expr]) if expr in sizes else expr
         return expr.func(*(go(a) for a in expr.args))
 
+    def _law(self, node: LogitExpectation, go: Callable[[Expr], Expr]) -> tuple[list[Expr], list[list[Expr]]]:
+        labels = [Integer(n + 1) for n in range(self.sizes[node.size])]
+        return [go(node.mean(n)) for n in labels], [[go(node.cov(n, h)) for h in labels] for n in labels]
+
+    def _expectation(
+        self, node: LogitExpectation | PairExpectation, go: Callable[[Expr], Expr], number: Callable[[Expr], int]
+    ) -> Expr:
+        """One softmax, or two: a product of entries of one, else one entry of the softmax over pairs, of U_j + V_i."""
+        if isinstance(node, LogitExpectation):
+            mean, cov = self._law(node, go)
+            return LogitMean(() if node.kind == "logsumexp" else _unit(number(node.entry) - 1, len(mean)), mean, cov)
+        (mean, cov), (other, spread) = (self._law(part, go) for part in (node.first, node.second))
+        j, i = (number(part.entry) - 1 for part in (node.first, node.second))
+        n, h = len(mean), len(other)
+        if node.same:
+            return LogitMean([a + b for a, b in zip(_unit(j, n), _unit(i, n), strict=True)], mean, cov)
+        cross = [[go(node.cross(Integer(a + 1), Integer(b + 1))) for b in range(h)] for a in range(n)]
+        pairs = [(a, b) for a in range(n) for b in range(h)]
+        both = [mean[a] + other[b] for a, b in pairs]
+        joint = [[cov[a][e] + spread[b][f] + cross[a][f] + cross[e][b] for e, f in pairs] for a, b in pairs]
+        return LogitMean(_unit(j * h + i, n * h), both, joint)
+
     def _indexed(self, name: str, indices: list[int]) -> Expr:
+        k, _, i = self.system.q.indices(3)
+        (l,) = self.system.p.indices(1)
+        parts = {"gamma": ((k, i), self.system.gamma), "dm": ((k, l), self.system.equations["m"])}
+        letters = {"V": (k, i), "Q": (k,), "Xi": (k,)}
+        parts |= {part: (letters[part], value) for part, value in self.system.noise.items()}
+        if name in parts:
+            return self.write_out(parts[name][1], dict(zip(parts[name][0], indices, strict=True)))
         if name in self._tables:
             table = self._tables[name]
             return self.write_out(table.value, dict(zip(table.indices, indices, strict=True)))

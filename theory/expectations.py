@@ -7,11 +7,11 @@ from typing import Any
 from sympy import Expr, Indexed, Lambda, Symbol, sympify
 from sympy.core.symbol import Str
 
-from theory.mixtures import LogDensity, Mixture, Responsibility
+from theory.mixtures import Mixture
 from theory.sums import Sigma
 from theory.vectors import Dot, Mean, Point, is_vector
 
-__all__ = ["Expectation", "Gradient", "LogSumExp", "LogitExpectation", "Softmax", "depends_on_x"]
+__all__ = ["Expectation", "Gradient", "LogSumExp", "LogitExpectation", "PairExpectation", "Softmax", "depends_on_x"]
 
 
 class Expectation(Expr):  # type: ignore[misc]
@@ -108,6 +108,15 @@ class Softmax(Expr):  # type: ignore[misc]
         return rf"\operatorname{{softmax}}_{{{j}}}\!\left[{body}\right]_{{{printer._print(self.args[2])}}}"
 
 
+_ONE, _TWO = (Symbol(f"_{n}", integer=True, positive=True) for n in (1, 2))
+
+
+def _ordered(expr: Expr) -> Expr:
+    """The same with the two indices of symmetric overlaps s and c in one order."""
+    overlaps = [x for x in expr.atoms(Indexed) if str(x.base) in ("s", "c")]
+    return expr.xreplace({x: x.base[tuple(sorted(x.indices, key=str))] for x in overlaps})
+
+
 class LogitExpectation(Expr):  # type: ignore[misc]
     """E[softmax_j(U)] or E[logsumexp(U)], U ~ N(mean, cov) of `size` logits, the last identically zero.
 
@@ -129,8 +138,7 @@ class LogitExpectation(Expr):  # type: ignore[misc]
     @property
     def law(self) -> tuple[Expr, Expr, Expr]:
         """Mean, covariance and size, the same for nodes that differ in the names of bound indices only."""
-        one, two = Symbol("_1", integer=True, positive=True), Symbol("_2", integer=True, positive=True)
-        return self.mean(one), self.cov(one, two), self.size
+        return _ordered(self.mean(_ONE)), _ordered(self.cov(_ONE, _TWO)), self.size
 
     def _sympystr(self, printer: Any) -> str:
         mean, cov = printer._print(self.mean.expr), printer._print(self.cov.expr)
@@ -142,11 +150,46 @@ class LogitExpectation(Expr):  # type: ignore[misc]
         return rf"E\,{name}{entry}(U^{{({self.size})}})"
 
 
+class PairExpectation(Expr):  # type: ignore[misc]
+    """E[softmax_j(U) softmax_i(V)] for jointly Gaussian logits U and V, the same or others.
+
+    first, second: the LogitExpectation of each softmax alone, which hold the laws and the entries j and i.
+    cross: Lambda (n, h) -> Cov(U_n, V_h).
+    """
+
+    is_commutative = True
+    is_real = True
+
+    def __new__(cls, first: LogitExpectation, second: LogitExpectation, cross: Lambda) -> Any:
+        return Expr.__new__(cls, first, second, cross)
+
+    first = property(lambda self: self.args[0])
+    second = property(lambda self: self.args[1])
+    cross = property(lambda self: self.args[2])
+
+    @property
+    def same(self) -> bool:
+        """True if U = V: second moments of one softmax."""
+        first, second = self.first.law, self.second.law
+        return bool(first == second and _ordered(self.cross(_ONE, _TWO)) == first[1])
+
+    def _sympystr(self, printer: Any) -> str:
+        first, second, cross = (printer._print(a) for a in (self.first, self.second, self.cross.expr))
+        return f"E pair({first}, {second}; {cross})"
+
+    def _latex(self, printer: Any) -> str:
+        def one(node: LogitExpectation, name: str) -> str:
+            return rf"\operatorname{{softmax}}_{{{printer._print(node.entry)}}}({name}^{{({node.size})}})"
+
+        return rf"E\,{one(self.first, 'U')}\,{one(self.second, 'U')}"
+
+
 def depends_on_x(expr: Expr) -> bool:
     """True if the expression is a field: x occurs in it outside of expectations, which bind x."""
-    if isinstance(expr, Expectation | LogitExpectation | Indexed):
+    closed = isinstance(expr, Expectation | LogitExpectation | PairExpectation | Indexed)
+    if closed or getattr(expr, "binds_x", False):
         return False
-    if isinstance(expr, Point | LogDensity | Responsibility | LogSumExp | Softmax):
+    if isinstance(expr, Point) or getattr(expr, "is_field", False):
         return True
     if isinstance(expr, Sigma):
         return depends_on_x(expr.function)

@@ -18,27 +18,39 @@ DIMENSION = Symbol("d", integer=True, positive=True)
 class Mixture(Basic):  # type: ignore[misc]
     """Σ_k w_k N(mean_k, variance·I), or N(mean_k, S⁻¹) if `precision` names a symmetric operator S of R^d.
 
-    Equal variances within the mixture; arbitrary weights; `size` components.
+    One variance for all components, or one for each (`own_variances`); arbitrary weights; `size` components.
     """
 
     def __new__(
-        cls, name: str, size: str, weight: str, mean: str, variance: str, responsibility: str, precision: str = ""
+        cls,
+        name: str,
+        size: str,
+        weight: str,
+        mean: str,
+        variance: str,
+        responsibility: str,
+        precision: str = "",
+        own_variances: Any = "",
     ) -> Any:
-        return Basic.__new__(
-            cls, *(Str(str(a)) for a in (name, size, weight, mean, variance, responsibility, precision))
-        )
+        args = [Str(str(a)) for a in (name, size, weight, mean, variance, responsibility, precision)]
+        return Basic.__new__(cls, *args, *([Str("own")] if str(own_variances) in ("True", "own") else []))
 
     name = property(lambda self: str(self.args[0]))
     size = property(lambda self: Symbol(str(self.args[1]), integer=True, positive=True))
     weights = property(lambda self: IndexedBase(str(self.args[2]), real=True, positive=True))
     mean_name = property(lambda self: str(self.args[3]))
-    variance = property(lambda self: Symbol(str(self.args[4]), positive=True))
+    own_variances = property(lambda self: len(self.args) > 7)
     responsibility_name = property(lambda self: str(self.args[5]))
     precision = property(lambda self: str(self.args[6]))
 
     def weight(self, k: Any) -> Indexed:
         """w_k."""
         return self.weights[k]
+
+    def variance(self, k: Any) -> Expr:
+        """The variance of component k: v, or v_k."""
+        name = str(self.args[4])
+        return IndexedBase(name, real=True, positive=True)[k] if self.own_variances else Symbol(name, positive=True)
 
     def mean(self, k: Any) -> Any:
         """The mean vector of component k."""
@@ -59,7 +71,7 @@ class Mixture(Basic):  # type: ignore[misc]
             log_det = Symbol(f"logdet_{self.precision}", real=True)
             quadratic, normaliser = Dot(r, Image(self.precision, r)), DIMENSION * log(2 * pi) - log_det
         else:
-            quadratic, normaliser = Dot(r, r) / self.variance, DIMENSION * log(2 * pi * self.variance)
+            quadratic, normaliser = Dot(r, r) / self.variance(k), DIMENSION * log(2 * pi * self.variance(k))
         return log(self.weight(k)) - Rational(1, 2) * normaliser - Rational(1, 2) * quadratic
 
 
@@ -98,11 +110,14 @@ class Responsibility(Expr):  # type: ignore[misc]
         return rf"{name if len(name) == 1 else chr(92) + name}_{{{printer._print(self.args[1])}}}"
 
 
-def mixture() -> Any:
-    """q = Σ_k w_k N(μ_k, v I), k = 1..K: the variational family."""
-    return Mixture("q", "K", "w", "mu", "v", "r")
+def mixture(*, own_variances: bool = False) -> Any:
+    """q = Σ_k w_k N(μ_k, v I), k = 1..K: the variational family. `own_variances`: v_k instead of v."""
+    return Mixture("q", "K", "w", "mu", "v", "r", own_variances=own_variances)
 
 
-def target(precision: str = "") -> Any:
-    """p = Σ_l π_l N(ν_l, u I), l = 1..L: the target. With `precision="S"`: N(ν_l, S⁻¹), the same for every mode."""
-    return Mixture("p", "L", "pi", "nu", "u", "rho", precision)
+def target(precision: str = "", *, own_variances: bool = False) -> Any:
+    """p = Σ_l π_l N(ν_l, u I), l = 1..L: the target. `own_variances`: u_l instead of u.
+
+    With `precision="S"`: N(ν_l, S⁻¹), the same for every mode.
+    """
+    return Mixture("p", "L", "pi", "nu", "u", "rho", precision, own_variances)

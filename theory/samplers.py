@@ -144,7 +144,11 @@ def reduce_chain(mixture: Mixture | None = None, extra: Expr = S.Zero) -> Reduce
     score, logit, found = score_in_span(mixture, steps)
     _, _, missing = decompose(extra)
     if found or missing:
-        raise NotClosed(sorted({*found, *missing}))
+        raise NotClosed(
+            sorted({*found, *missing}),
+            "A drift must be a multiple of x plus a combination of the mean vectors; give the mixtures scalar "
+            "variances to close the chain.",
+        )
     table = {}
     for method in METHODS:
         for reference in REFERENCES:

@@ -10,6 +10,7 @@ from typing import Any
 
 from sympy import Add, Expr, Integer, Mul, S, expand, sympify
 from sympy.core.symbol import Str
+from sympy.printing.precedence import PRECEDENCE
 
 from theory.sums import Sigma, rename_bound
 
@@ -113,6 +114,7 @@ class Dot(Expr):  # type: ignore[misc]
 
     is_commutative = True
     is_real = True
+    precedence = PRECEDENCE["Atom"]
 
     def __new__(cls, a: Expr, b: Expr) -> Any:
         out = S.Zero

@@ -16,8 +16,9 @@ import numpy.typing as npt
 from scipy.special import log_softmax, logsumexp
 from sympy import Add, Expr, Function, Indexed, Integer, KroneckerDelta, Mul, Pow, Symbol
 
-from theory.expectations import Expectation, Gradient, LogitExpectation, LogSumExp, Softmax
+from theory.expectations import Expectation, Gradient, LogitExpectation, LogSumExp, PairExpectation, Softmax
 from theory.mixtures import LogDensity, Mixture, Responsibility
+from theory.radial_witness import NODES, evaluate_radial
 from theory.sums import LETTERS, Sigma
 from theory.vectors import Dot, Image, Mean, Point, is_vector
 
@@ -47,6 +48,10 @@ class Witness:
     operators: dict[str, Array] = field(default_factory=dict)
     indices: dict[str, int] = field(default_factory=dict)
     x: Array | None = None
+    #: One more coordinate of x, in which every mean is zero; 0 outside of `Raised`.
+    beyond: float = 0.0
+    #: Averages `Raised` that were evaluated at this point, by node and indices.
+    averages: dict[Any, Array] = field(default_factory=dict, compare=False, repr=False)
 
     #: Fourth-order central differences and 24 Gauss–Hermite nodes leave about 1e-9; a wrong rule leaves O(1).
     TOLERANCE: ClassVar[float] = 1e-7
@@ -59,10 +64,17 @@ class Witness:
         rng = np.random.default_rng(seed)
         factor = rng.normal(size=(d, d))
         return cls(
-            means={"mu": 0.5 * rng.normal(size=(K, d)), "nu": 0.5 * rng.normal(size=(L, d))},
-            weights={"w": rng.dirichlet(4 * np.ones(K)), "pi": rng.dirichlet(4 * np.ones(L))},
-            symbols={"v": 0.8, "u": 1.3, "d": d, "K": K, "L": L},
+            # dmu: any vectors, for identities that hold whatever the velocities of the means are.
+            means={name: 0.5 * rng.normal(size=(n, d)) for name, n in (("mu", K), ("nu", L), ("dmu", K))},
+            weights={
+                "w": rng.dirichlet(4 * np.ones(K)),
+                "pi": rng.dirichlet(4 * np.ones(L)),
+                "v": np.linspace(0.6, 1.0, K),
+                "u": np.linspace(1.5, 1.1, L),
+            },
+            symbols={"v": 0.8, "u": 1.3, "beta": 0.6, "step": 0.3, "size": 5.0, "d": d, "K": K, "L": L},
             operators={"S": np.eye(d) / 1.3 + 0.05 * (factor + factor.T)},
+            x=0.5 * rng.normal(size=(1, d)),  # for fields outside of expectations
         )
 
     def gram(self) -> Array:
@@ -82,27 +94,42 @@ class Witness:
             "s": gram[:K, :K],
             "m": gram[:K, K:],
             "c": gram[K:, K:],
+            "gamma": self.means["dmu"] @ self.means["mu"].T,
+            "dm": self.means["dmu"] @ self.means["nu"].T,
         }
         if name == "Gplus":
             return np.asarray(np.linalg.pinv(gram, rcond=1e-10))
         return np.asarray(tables[name])
 
+    def variances(self, mixture: Mixture) -> Array:
+        """Variances of the components (components,), or of all of them ()."""
+        name = str(mixture.args[4])
+        return np.asarray(self.weights[name] if mixture.own_variances else self.symbols[name])
+
     def logits(self, mixture: Mixture) -> Array:
         """log(weight) + log N at the points x, (n, components)."""
         assert self.x is not None
-        mean, d = self.means[mixture.mean_name], self.x.shape[1]
-        delta = self.x[:, None, :] - mean
+        # Points may have coordinates beyond the d of the problem (`Raised`); means are zero there.
+        mean, d = self.means[mixture.mean_name], self.symbols["d"]
+        delta = self.x[:, None, :] - np.pad(mean, ((0, 0), (0, self.x.shape[1] - mean.shape[1])))
         if mixture.precision:
             s = self.operators[mixture.precision]
             quadratic = np.einsum("nkd,de,nke->nk", delta, s, delta)
             log_norm = -0.5 * d * np.log(2 * np.pi) + 0.5 * np.linalg.slogdet(s)[1]
         else:
-            v = self.symbols[str(mixture.variance)]
+            v = self.variances(mixture)
             quadratic, log_norm = np.sum(delta**2, axis=-1) / v, -0.5 * d * np.log(2 * np.pi * v)
         return np.asarray(np.log(self.weights[str(mixture.weights)]) + log_norm - 0.5 * quadratic)
 
+    def number(self, index: Expr) -> int:
+        """Value of an index expression, from one."""
+        return _index(index, self) + 1
+
     def shifted(self, y: Expr, coordinate: int, h: float) -> Witness:
         """The same point with one coordinate of y moved by h."""
+        return replace(self._shifted(y, coordinate, h), averages={})
+
+    def _shifted(self, y: Expr, coordinate: int, h: float) -> Witness:
         if isinstance(y, Point):
             assert self.x is not None
             return replace(self, x=self.x + h * np.eye(self.x.shape[1])[coordinate])
@@ -155,6 +182,27 @@ def _logit_expectation(node: LogitExpectation, at: Witness) -> Array:
     return np.asarray(weight.T @ np.exp(log_softmax(u, axis=1)))[:, [_index(node.entry, at)]]
 
 
+def _pair_expectation(node: PairExpectation, at: Witness) -> Array:
+    """E of the product of two softmax of jointly Gaussian logits, over the directions that they have together."""
+    parts = (node.first, node.second)
+    sizes = [int(at.symbols[str(part.size)]) for part in parts]
+    labels = [[Integer(n + 1) for n in range(size)] for size in sizes]
+
+    def block(f: Any, rows: list[Integer], columns: list[Integer]) -> Array:
+        return np.array([[evaluate(f(n, h), at).item() for h in columns] for n in rows])
+
+    mean = np.array([evaluate(p.mean(n), at).item() for p, of in zip(parts, labels, strict=True) for n in of])
+    cross = block(node.cross, *labels)
+    own = [block(p.cov, of, of) for p, of in zip(parts, labels, strict=True)]
+    values, vectors = np.linalg.eigh(np.block([[own[0], cross], [cross.T, own[1]]]))
+    moving = values > 1e-12 * values[-1]
+    z, weight = _gauss(int(moving.sum()), at.NODES + 16)
+    u = mean + z @ (vectors[:, moving] * np.sqrt(values[moving])).T
+    first, second = (np.exp(log_softmax(part, axis=1)) for part in (u[:, : sizes[0]], u[:, sizes[0] :]))
+    entries = [_index(part.entry, at) for part in parts]
+    return np.asarray(weight.T @ (first[:, [entries[0]]] * second[:, [entries[1]]]))
+
+
 def evaluate(expr: Expr, at: Witness) -> Array:
     """Value of an expression at a point: scalars (n, 1), vectors (n, d), with n points x or n = 1."""
     value: Any
@@ -177,8 +225,10 @@ def evaluate(expr: Expr, at: Witness) -> Array:
         if mixture.precision:
             z = z @ np.linalg.cholesky(np.linalg.inv(at.operators[mixture.precision])).T
         else:
-            z = z * np.sqrt(at.symbols[str(mixture.variance)])
-        values = evaluate(expr.integrand, replace(at, x=mean + z))
+            v = np.broadcast_to(at.variances(mixture), len(at.means[mixture.mean_name]))
+            z = z * np.sqrt(v[_index(expr.component, at)])
+        x = np.pad(mean + z, ((0, 0), (0, 1)), constant_values=at.beyond) if at.beyond else mean + z
+        values = evaluate(expr.integrand, replace(at, x=x))
         return np.asarray(np.sum(weight * values, axis=0, keepdims=True))
     if isinstance(expr, Gradient):
         return _difference(expr, at)
@@ -195,6 +245,10 @@ def evaluate(expr: Expr, at: Witness) -> Array:
         return np.asarray(np.exp(log_softmax(stacked, axis=1))[:, [_index(expr.args[2], at)]])
     if isinstance(expr, LogitExpectation):
         return _logit_expectation(expr, at)
+    if isinstance(expr, PairExpectation):
+        return _pair_expectation(expr, at)
+    if isinstance(expr, NODES):
+        return evaluate_radial(expr, at, evaluate, _gauss)
     if isinstance(expr, Dot):
         return np.asarray(np.sum(evaluate(expr.args[0], at) * evaluate(expr.args[1], at), axis=1, keepdims=True))
     if isinstance(expr, Image):
@@ -212,7 +266,7 @@ def evaluate(expr: Expr, at: Witness) -> Array:
     elif isinstance(expr, Symbol):
         value = _symbol(expr, at)
     elif isinstance(expr, Function):
-        value = {"log": np.log, "exp": np.exp}[type(expr).__name__](evaluate(expr.args[0], at).item())
+        return np.asarray({"log": np.log, "exp": np.exp}[type(expr).__name__](evaluate(expr.args[0], at)))
     elif isinstance(expr, Expr) and expr.is_number:
         value = float(expr)
     else:
@@ -227,9 +281,15 @@ def _symbol(symbol: Symbol, at: Witness) -> float:
     return at.symbols[name]
 
 
+@cache
+def _standard() -> Witness:
+    """The point at which steps are checked; one for all, so that averages are evaluated once."""
+    return Witness.random()
+
+
 def residual(before: Expr, after: Expr, at: Witness | None = None) -> float:
     """max |before − after| / max(1, |before|) over all values of the free indices."""
-    at = at or Witness.random()
+    at = at or _standard()
     free = sorted({s for s in (before.free_symbols | after.free_symbols) if _is_index(s, at)}, key=str)
     worst = 0.0
     for values in itertools.product(*(range(1, _extent(str(s), at) + 1) for s in free)):

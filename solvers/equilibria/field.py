@@ -16,9 +16,9 @@ import tomli_w
 from numpy.typing import NDArray
 from scipy.linalg import orthogonal_procrustes
 
-from solvers import compiled, ensembles, systems
+from solvers import ensembles, systems
 from solvers.compiled import CompiledSystem
-from solvers.problem import Problem, ProblemError
+from solvers.problem import Problem, ProblemError, Schedule
 from solvers.span import Span
 
 __all__ = ["Field", "NoEquilibrium", "changed", "number"]
@@ -88,18 +88,23 @@ class Field:
         """The field around means in all directions that matter: min(K, d − r) of them besides the r of the modes.
 
         s (n, K, K), m (n, K, L): give only the directions that n starts have, as a trajectory from them does.
-        Raises  ProblemError if the problem learns nothing; ValueError for more components or modes than are compiled.
+        Raises  ProblemError if the problem learns nothing, anneals or descends by finite batches; BackendError for
+        equations that are not compiled.
         """
         K, L = problem.family.components, len(problem.target.weights)
         if not problem.family.learn:
             raise ProblemError(f"{problem.name}: family.learn: is []; must name what moves to have equilibria")
+        if isinstance(problem.flow.temperature, Schedule):
+            raise ProblemError(f"{problem.name}: flow.temperature: is a schedule; must be a number to have equilibria")
+        if problem.sampler is not None:
+            raise ProblemError(f"{problem.name}: sampler: equilibria are those of flows; leave it out")
         if s is None or m is None:
             empty = Span.of(problem, np.zeros((1, K, K)), np.zeros((1, K, L)))
             room = problem.dimension - empty.modes.shape[1]
             space = Span(empty.modes, empty.inverse, min(K, room))
         else:
             space = Span.of(problem, s, m)
-        return cls(problem, space, compiled.build(systems.read_compiled(problem), K, L, space.directions))
+        return cls(problem, space, ensembles.build(problem, space))
 
     def at(self, problem: Problem) -> Field:
         """The field of a problem that differs in a parameter, in the frame that moves the modes least.
@@ -110,7 +115,10 @@ class Field:
         if new.modes.shape != self.space.modes.shape:
             raise ProblemError(f"{problem.name}: the modes span another number of directions than before")
         turn = orthogonal_procrustes(new.modes, self.space.modes)[0] if new.modes.size else np.eye(0)
-        return Field(problem, Span(new.modes @ turn, new.inverse @ turn, self.space.outside), self.system)
+        space = Span(new.modes @ turn, new.inverse @ turn, self.space.outside)
+        # Equations at temperature 1 have no β: a branch along it passes from one system to another there.
+        same = systems.name(problem) == systems.name(self.problem)
+        return Field(problem, space, self.system if same else ensembles.build(problem, space))
 
     @property
     def K(self) -> int:
@@ -124,7 +132,7 @@ class Field:
     def moving(self) -> NDArray[np.intp]:
         """Which entries of the compiled states are learned."""
         learn, means = self.problem.family.learn, self.K * self.space.directions
-        return np.flatnonzero(np.r_[np.full(means, "means" in learn), np.full(self.K, "weights" in learn)])
+        return np.flatnonzero(np.repeat(["means" in learn, "weights" in learn], [means, self.K]))
 
     @cached_property
     def still(self) -> Array:
@@ -132,7 +140,7 @@ class Field:
         from solvers.starts import starts
 
         s, m, theta = starts(self.problem, [0])
-        return np.concatenate([self.space.coordinates(s, m)[0].ravel(), theta[0]])
+        return np.concatenate([self.space.coordinates(s, m)[0].ravel(), theta[0], ensembles.driven(self.problem)])
 
     def full(self, z: Array) -> Array:
         """Compiled states (..., N) of z (..., n)."""
@@ -142,9 +150,10 @@ class Field:
 
     def overlaps(self, z: Array) -> tuple[Array, Array, Array]:
         """s (..., K, K), m (..., K, L), w (..., K) of z (..., n)."""
-        y = self.full(z)
-        x = y[..., : -self.K].reshape(*y.shape[:-1], self.K, self.space.directions)
-        theta = y[..., -self.K :] - y[..., -self.K :].max(-1, keepdims=True)
+        y, means = self.full(z), self.K * self.space.directions
+        x = y[..., :means].reshape(*y.shape[:-1], self.K, self.space.directions)
+        theta = y[..., means : means + self.K]
+        theta = theta - theta.max(-1, keepdims=True)
         return *self.space.overlaps(x), np.exp(theta) / np.exp(theta).sum(-1, keepdims=True)
 
     def state(self, s: Array, m: Array, theta: Array) -> Array:

@@ -370,10 +370,10 @@ DEVICE void jacobian(const double* y, const double* p, Rows jac, Rows work) {
 // out = objective, mode masses, table B at y.
 DEVICE void observables(const double* y, const double* p, Rows out, Rows work) {
     tables(y, p, work, false);
-    work[R_D + 1 - 1] = 0.0;
+    work[R_D] = 0.0;
     UNROLL
     for (int k = 0; k < K; ++k) {
-        work[R_D + 1 - 1] += work[R_F + k] * work[R_W + k];
+        work[R_D] += work[R_F + k] * work[R_W + k];
     }
     UNROLL
     for (int l = 0; l < L; ++l) {

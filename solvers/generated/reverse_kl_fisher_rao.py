@@ -14,6 +14,9 @@ NAME = "reverse_kl_fisher_rao"
 SYSTEM = "34aff945a98390e2de757346333622f535b6ecfd438a692352c43d35b8924e45"
 OBJECTIVE = "reverse-kl"
 WEIGHTS = "fisher-rao"
+METRIC = "euclidean"
+PARAMETERS = ("c", "log_pi", "v", "u", "d",)
+TABLES = ("A", "B", "F",)
 
 
 def log_weights(theta):
@@ -80,7 +83,7 @@ def velocity(A, B, F, s, m, theta, c, v, u):
 
 
 def objective(F, theta):
-    """KL divergence D in nats, shape (...)."""
+    """The objective in nats, shape (...)."""
     xp = array_module(theta)
     w = xp.exp(log_weights(theta))
     return xp.sum(F * w, axis=-1)

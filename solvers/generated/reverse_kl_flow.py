@@ -14,6 +14,9 @@ NAME = "reverse_kl_flow"
 SYSTEM = "72cc5be33a61b9da22c3c5644b1cb759076280d6c9e704a70c30ffac6b57c674"
 OBJECTIVE = "reverse-kl"
 WEIGHTS = "softmax"
+METRIC = "euclidean"
+PARAMETERS = ("c", "log_pi", "v", "u", "d",)
+TABLES = ("A", "B", "F",)
 
 
 def log_weights(theta):
@@ -80,7 +83,7 @@ def velocity(A, B, F, s, m, theta, c, v, u):
 
 
 def objective(F, theta):
-    """KL divergence D in nats, shape (...)."""
+    """The objective in nats, shape (...)."""
     xp = array_module(theta)
     w = xp.exp(log_weights(theta))
     return xp.sum(F * w, axis=-1)

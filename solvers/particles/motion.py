@@ -17,7 +17,6 @@ softmax        dθ_k/dt = −∂D/∂θ_k         fisher-rao  dθ_k/dt = −(1/w
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,14 +33,6 @@ class Motion:
     dtheta: Any
     dlog_v: Any
     objective: Any
-
-
-def inverse_temperature(problem: Problem, time: float) -> float:
-    """β(t) = 1/T(t), T a number or T(t) = 1 + (start − 1) e^(−rate t)."""
-    temperature: Any = problem.flow.temperature
-    if isinstance(temperature, int | float):
-        return 1.0 / temperature
-    return float(1.0 / (1.0 + (temperature.start - 1.0) * math.exp(-temperature.rate * time)))
 
 
 def is_forward(problem: Problem) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from solvers.particles.engines import Engine, engine
-from solvers.particles.motion import inverse_temperature, is_forward
+from solvers.particles.motion import is_forward
 from solvers.particles.streams import LARGEST_COUNT, TILE
 from solvers.problem import Problem, ProblemError
 
@@ -75,7 +75,7 @@ def plan(problem: Problem, *, particles: int, replicas: int, backend: str, step:
         raise SimulationError(
             f"{problem.name}: flow.temperature: must be 1 for the forward KL, which draws from p: p^(1/T) is no mixture"
         )
-    coldest = max(inverse_temperature(problem, time) for time in (0.0, problem.time.end))
+    coldest = max(problem.flow.beta(time) for time in (0.0, problem.time.end))
     smallest = min(problem.family.variances.min(), problem.target.variances.min() / coldest)
     if step is not None and not 0 < step <= smallest:
         raise SimulationError(

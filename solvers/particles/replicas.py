@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from solvers.arrays import to_numpy
 from solvers.particles.estimate import Averages, Draws, Mixtures, Report
-from solvers.particles.motion import inverse_temperature, is_forward, motion
+from solvers.particles.motion import is_forward, motion
 from solvers.particles.plan import Plan, plan
 from solvers.particles.streams import stream_keys
 from solvers.problem import Problem
@@ -213,7 +213,7 @@ class _Trial:
             beside(self.v, self.u),
             beside(_log_softmax(self.theta, xp), self.log_pi),
             self.mu.shape[1],
-            inverse_temperature(self.problem, time),
+            self.problem.flow.beta(time),
         )
 
     def averages(self, at: Mixtures, forward: bool, step: int, report: Report | None = None) -> Averages:

@@ -9,7 +9,6 @@ from scipy.integrate import solve_ivp
 from scipy.special import logsumexp
 
 from solvers import systems
-from solvers.expectations import gaussian_softmax
 from solvers.flow import velocity
 from solvers.problem import Problem
 
@@ -42,8 +41,8 @@ def closed(given, mu, nu, theta):
     """Objective and mode masses of the generated system, at vectors and log-weights with any leading axes."""
     module = systems.for_problem(given)
     s, m = overlaps(mu, nu)
-    _, B, F = module.tables(s, m, theta, **systems.parameters(given), expect=gaussian_softmax)
-    return module.objective(F, theta), module.mode_mass(B, theta)
+    values = systems.evaluate(given, module, s, m, theta)
+    return systems.call(module.objective, values), systems.call(module.mode_mass, values)
 
 
 def flow_by_definition(given, *, rtol=1e-11):

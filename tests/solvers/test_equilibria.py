@@ -102,6 +102,18 @@ def test_rates_at_the_centre_and_the_spectrum_modulo_gauge() -> None:
     assert (fixed.stability, fixed.unstable) == (-1, 2)
 
 
+def test_a_branch_passes_from_the_tempered_equations_to_those_without_temperature() -> None:
+    """At the centre sum and difference of the means grow at β(κ₀R² − 1)/2 and 1/2 more, at every temperature."""
+    hot = Problem.parse(problem("[[0.0], [0.0]]").text + "\n[flow]\ntemperature = 1.6")
+    ds = continuation(hot, "flow.temperature", 0.8, 2.0, step=0.2, branches=1)
+    count = int(ds["points"].values[0])
+    T, rates = ds["parameter"].values[0, :count], ds["eigenvalue"].values[0, :count]
+    assert T.min() < 1 < T.max()
+    together = (kappa_0(3.0) * 9 - 1) / (2 * T)
+    np.testing.assert_allclose(rates[:, 0], together + 0.5, atol=1e-9)
+    np.testing.assert_allclose(rates[:, 1], together, atol=1e-9)
+
+
 def test_spectrum_is_the_rate_at_which_the_flow_returns() -> None:
     """The distance to the equilibrium decays with the largest eigenvalue; controls: not with twice or half of it."""
     rest = equilibrium(problem("[[3.0], [-3.0]]", R=1.5))
@@ -166,6 +178,12 @@ def test_refusals(monkeypatch) -> None:
         continuation(PAIR, "target.separation", 4.0, 5.0)
     with pytest.raises(ProblemError, match=r"family\.learn"):
         Field.of(problem("[[0.0], [0.0]]", learn="[]"))
+    for flow, kind, refused in (
+        ("temperature = {start = 2.0, rate = 0.1}", ProblemError, "is a schedule; must be a number"),
+        ("batch = {size = 4, step = 0.1}", BackendError, r"flow\.batch is descent"),
+    ):
+        with pytest.raises(kind, match=refused):
+            equilibrium(Problem.parse(f"{PAIR.text}\n[flow]\n{flow}"))
     monkeypatch.setattr(field, "ITERATIONS", 2)
     with pytest.raises(NoEquilibrium, match="2 steps of Newton"):
         equilibrium(problem("[[1.0], [-0.4]]"), follow=0.0)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from flow_cases import problem, velocity_at
 
-from solvers import flow, systems
+from solvers import blocks, flow, systems
 from solvers.systems import TermError
 
 solve = partial(flow.solve, backend="numpy")
@@ -110,8 +110,8 @@ def check_rows(monkeypatch, spoil, status):
     assert 0 < doomed.sum() < 6
     real = systems.for_problem(given)
 
-    def velocity(A, B, F, s, m, *rest):
-        ds, dm, dtheta = real.velocity(A, B, F, s, m, *rest)
+    def velocity(A, B, F, s, m, theta, c, v, u):
+        ds, dm, dtheta = real.velocity(A, B, F, s, m, theta, c, v, u)
         return ds, np.where(m[..., :1, :1] > 4, spoil(dm, m), dm), dtheta
 
     broken = SimpleNamespace(**vars(real) | {"velocity": velocity})
@@ -131,12 +131,12 @@ def test_rows_that_are_not_finite_leave_the_others_alone(monkeypatch):
 
 
 def test_rows_that_need_too_many_steps_leave_the_others_alone(monkeypatch):
-    monkeypatch.setattr(flow, "MAX_STEPS", 200)
+    monkeypatch.setattr(blocks, "MAX_STEPS", 200)
     check_rows(monkeypatch, lambda dm, m: dm * (2 + np.sin(1e7 * m)), 1)
 
 
 def test_everything_may_fail(monkeypatch):
-    monkeypatch.setattr(flow, "MAX_STEPS", 3)
+    monkeypatch.setattr(blocks, "MAX_STEPS", 3)
     ds = solve(two_modes(samples=3))
     assert ds.status.values.tolist() == [1, 1, 1]
     assert np.isnan(ds.m).all()

@@ -122,7 +122,7 @@ def test_small_starts_collapse_with_the_exponent_of_the_rates(monkeypatch):
             differences = np.geomspace(low, high, 24)
             x = np.stack([total + differences, total - differences], axis=-1)[..., None] / 2
             drawn = Starts(*overlaps(x, np.array([[3.0], [-3.0]])), np.log(np.full((24, 2), 0.5)))
-            monkeypatch.setattr(flow, "starts", lambda _, drawn=drawn: drawn)
+            monkeypatch.setattr(flow, "starts", lambda *_, drawn=drawn: drawn)
             given = two_modes(3.0, d=1, init={"scale": total, "samples": 24}, end=25.0, save=[25.0])
             collapsed = solve(given, atol=1e-18).collapsed.values == 1
             last = collapsed.sum() - 1

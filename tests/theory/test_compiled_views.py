@@ -6,7 +6,8 @@ import pytest
 from sympy import IndexedBase, Symbol, expand, log
 
 from theory import ReverseKL, close, gradient_flow, mixture, target
-from theory.emit.loops import Assign, Expect, Loop, Program, Statement
+from theory.emit.loops import Program
+from theory.emit.statements import Assign, Expect, Loop, Statement
 from theory.linearise import tangent
 from theory.sums import Sigma, index
 

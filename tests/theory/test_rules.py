@@ -36,6 +36,18 @@ CASES = {
     "stein, x·b squared": (rules.STEIN, e(Dot(POINT, Q.mean(j)) ** 2)),
     "stein, fourth moment": (rules.STEIN, e(X2 * Dot(POINT, P.mean(l)))),
     "stein, vector times field": (rules.STEIN, e(POINT * Dot(POINT, P.mean(l)))),
+    "stein, responsibility": (rules.STEIN_FIELDS, e(POINT * Responsibility(P, l))),
+    "stein, responsibility and x·b": (rules.STEIN_FIELDS, e(Dot(POINT, P.mean(l)) * Responsibility(Q, j))),
+    "order of sums": (rules.ORDER_OF_SUMS, P.sum(Q.sum(e(Responsibility(Q, j)) * Dot(Q.mean(j), P.mean(l)), j), l)),
+    "linearity, field times a sum": (rules.LINEARITY, e(Responsibility(P, l) * Q.sum(Responsibility(Q, j), j))),
+    "partition through another sum": (
+        rules.PARTITION,
+        Q.sum(P.sum(P.weight(l) * Expectation(P, l, Responsibility(Q, j)), l), j),
+    ),
+    "gaussian law of a pair": (
+        rules.GAUSSIAN_LAW,
+        rules.DIFFERENCE.apply(rules.COMMON_SHIFT.apply(e(Responsibility(Q, j) * Responsibility(P, l)))),
+    ),
     "reparametrise": (rules.REPARAMETRISE, Gradient(e(Dot(POINT, Q.mean(k)) ** 2), Q.mean(k))),
     "log-sum-exp": (rules.LOG_SUM_EXP, e(Gradient(LogDensity(P), POINT))),
     "log-sum-exp of a responsibility": (rules.LOG_SUM_EXP, e(Gradient(Responsibility(Q, j), Q.mean(k)))),
@@ -81,7 +93,7 @@ def test_a_wrong_rule_fails_where_it_is_applied() -> None:
 
     def half(expr: Expr) -> Expr:
         def rewrite(node: Expectation) -> Expr:
-            return Dot(Q.mean(node.component), Q.mean(node.component)) + Q.variance / 2 * 3
+            return Dot(Q.mean(node.component), Q.mean(node.component)) + Q.variance(k) / 2 * 3
 
         return bottom_up(expr, rewrite, Expectation)
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import permutations
 
-from sympy import Add, Expr, Indexed, Integer, Mul, Pow, Rational, Symbol, log
+from sympy import Add, Expr, Indexed, Integer, Mul, Pow, Rational, Symbol, log, pi
 
 from theory.expectations import LogitExpectation
 from theory.sums import Sigma
 
-__all__ = ["ArrayPrinter", "signed_terms"]
+__all__ = ["ArrayPrinter", "Axes", "signed_terms"]
 
 Axes = Sequence[Expr]
 
@@ -85,6 +85,8 @@ class ArrayPrinter:
             return f"{self.atom(expr.base, axes)}**{expr.exp}"
         if isinstance(expr, Symbol | Integer):
             return str(expr)
+        if expr == pi:
+            return "xp.pi"
         raise TypeError(f"no array code for {type(expr).__name__}: {expr}")
 
     def array(self, name: str, indices: Sequence[Expr], axes: Axes) -> str:
@@ -125,9 +127,28 @@ class ArrayPrinter:
                 if set(x.indices) == {axes[0], j} and set(y.indices) == {j, axes[1]}:
                     return f"{self.atom(x, (axes[0], j))} @ {self.atom(y, (j, axes[1]))}"
         inner = [a for a in axes if a in node.free_symbols]
-        code = f"xp.sum({self.print(node.function, (*inner, j))}, axis=-1)"
-        if not inner and len(axes) == 1:
+        code = self.einsum(node, inner) or f"xp.sum({self.print(node.function, (*inner, j))}, axis=-1)"
+        if not inner and len(axes) == 1 and code.startswith("xp.sum("):
             return code.removesuffix(")") + ", keepdims=True)"
         if len(inner) == len(axes):
             return code
         return f"{code}[..., {', '.join(':' if a in inner else 'None' for a in axes)}]"
+
+    def einsum(self, node: Sigma, axes: Axes) -> str | None:
+        """Sums over several indices, or of several arrays over two axes, in Einstein's notation; None for others."""
+        summed, arrays, rest = [node.index], list(Mul.make_args(node.function)), []
+        while arrays:
+            factor = arrays.pop(0)
+            if isinstance(factor, Sigma):
+                summed.append(factor.index)
+                arrays += Mul.make_args(factor.function)
+            else:
+                rest.append(factor)
+        letters = {*axes, *summed}
+        if not all(isinstance(f, Indexed) and set(f.indices) <= letters for f in rest):
+            return None
+        if len(summed) == 1 and (len(rest) < 3 or len(axes) < 2) and max(len(f.indices) for f in rest) < 3:
+            return None
+        subscripts = ",".join("..." + "".join(map(str, f.indices)) for f in rest)
+        names = ", ".join(str(f.base) for f in rest)
+        return f'xp.einsum("{subscripts}->...{"".join(map(str, axes))}", {names})'

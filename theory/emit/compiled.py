@@ -8,18 +8,20 @@ lane is a thread. K, L and R are constants of the compiler.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from sympy import Add, Expr, Indexed, Integer, Mul, Pow, Rational, Symbol
+from sympy import Add, Expr, Indexed, Integer, Mul, Pow, Symbol
 
+from theory.emit.heading import HEADER, MEANING, equations
 from theory.emit.languages import CUDA_ENSEMBLE, NUMBA, PARAMETERS, Language
-from theory.emit.loops import Assign, Expect, Loop, Program, Statement, logarithms
-from theory.emit.text import text
+from theory.emit.loops import Program, logarithms
+from theory.emit.statements import Assign, Expect, Loop, State, Statement
 
 if TYPE_CHECKING:
     from theory.system import ClosedSystem
 
-__all__ = ["PARAMETERS", "cuda", "numba"]
+__all__ = ["PARAMETERS", "Writer", "cuda", "numba"]
 
 
 Y, DY, P, WORK, JAC, OUT = (
@@ -28,9 +30,16 @@ Y, DY, P, WORK, JAC, OUT = (
 )  # fmt: skip
 
 
-class _Writer:
+class Writer:
+    """The text of a program in one language."""
+
     def __init__(self, system: ClosedSystem, language: Language) -> None:
         self.system, self.language, self.program = system, language, Program(system)
+        program = self.program
+        equations = [*program.velocity_equations, *program.observable_equations, *program.scalar_tables]
+        weighted = any(str(x.base) == "pi" for _, e in equations for x in logarithms(e).atoms(Indexed))
+        self.parameters = PARAMETERS | ({"pi": "L"} if weighted else {}) | ({"rate": "1"} if system.driven else {})
+        self.parameters |= {"step": "1", "size": "1"} if system.noise else {}
 
     # --- expressions ------------------------------------------------------------------------------------------------
 
@@ -39,14 +48,14 @@ class _Writer:
         shape = self.program.shapes[str(node.base)]
         offset = ""
         for index, size in zip(node.indices, shape, strict=True):
-            at = f"{index} - 1" if index == size else ("0" if index == Integer(1) else str(index))
+            at = "0" if index == Integer(1) else f"{index} - 1" if index == size else str(index)
             start = f"({offset})" if " " in offset else offset
             offset = f"{start} * {size} + {at}" if start else at
         return offset
 
     def value(self, node: Indexed) -> str:
         base, offset = str(node.base), self.offset(node)
-        if base in PARAMETERS:
+        if base in self.parameters:
             return f"p[P_{base.upper()} + {offset}]"
         return self.language.read("work", self.language.row(base, offset))
 
@@ -66,13 +75,16 @@ class _Writer:
             return f"({self.code(expr)})"
         if isinstance(expr, Indexed):
             return self.value(expr)
-        if isinstance(expr, Rational):
+        if expr.is_number:
             return repr(float(expr))
         if isinstance(expr, Symbol):
             return str(expr)
         if isinstance(expr, Pow) and isinstance(expr.base, Symbol) and isinstance(expr.exp, Integer):
             name = f"inv_{expr.base}" if expr.exp < 0 else str(expr.base)
             return " * ".join([name] * abs(int(expr.exp)))
+        if isinstance(expr, Pow) and isinstance(expr.base, Indexed) and isinstance(expr.exp, Integer):
+            product = " * ".join([self.value(expr.base)] * abs(int(expr.exp)))
+            return product if expr.exp > 0 else f"(1.0 / ({product}))"
         raise TypeError(f"no compiled code for {type(expr).__name__}: {expr}")
 
     # --- statements -------------------------------------------------------------------------------------------------
@@ -99,76 +111,86 @@ class _Writer:
     def expect(self, node: Expect) -> str:
         t, n = node.table.upper(), node.size
         rows = f"R_MEAN_{t}, R_COV_{t}, R_{t}, R_LSE_{t}, R_SLOPE_{t}"
-        arguments = f"{self.system.q.size}, {n}, {rows}, slopes"
+        arguments = f"{node.count}, {n}, {rows}, slopes"
         if node.fixed is None:
             return self.language.call("expect", f"work, {arguments}")
         return self.language.call("expect_fixed", f"work, p, {node.fixed}, {arguments}")
 
     def expect_tangents(self) -> list[str]:
         out = []
-        for name, node in self.program.laws.items():
-            t, n = name.upper(), node.size
+        for name, (count, n) in self.program.expectations.items():
+            t = name.upper()
             rows = f"R_SLOPE_{t}, R_{t}, R_D_MEAN_{t}, R_D_COV_{t}, R_D_{t}, R_D_LSE_{t}"
-            out.append(self.language.call("expect_tangent", f"work, {self.system.q.size}, {n}, {rows}"))
+            out.append(self.language.call("expect_tangent", f"work, {count}, {n}, {rows}"))
         return out
 
     # --- parts ------------------------------------------------------------------------------------------------------
 
     def constants(self) -> str:
         lines, previous = [], "0"
-        for name, shape in PARAMETERS.items():
+        for name, shape in self.parameters.items():
             lines.append(self.language.constant(f"P_{name.upper()}", previous))
             previous = f"P_{name.upper()} + {shape}"
         lines.append(self.language.constant("PARAMETERS", previous))
         previous = "0"
         shapes = {name: " * ".join(map(str, shape)) for name, shape in self.program.shapes.items()}
-        shapes |= {f"slope_{t}": f"{self.system.q.size} * SLOPES({node.size})" for t, node in self.program.laws.items()}
+        for table, (count, size) in self.program.expectations.items():
+            shapes[f"slope_{table}"] = f"{count} * SLOPES({size})"
         for name, size in shapes.items():
-            if name in PARAMETERS:
+            if name in self.parameters or name == "pi":
                 continue
             lines.append(self.language.constant(f"R_{name.upper()}", previous))
             previous = f"R_{name.upper()} + {size}"
         lines.append(self.language.constant("WORK", previous))
-        lines.append(self.language.constant("N", "K * R + K"))
+        lines.append(self.language.constant("N", " + ".join(state.size for state in self.program.states)))
         lines.append(self.language.constant("OUT", "1 + L + K * L"))
         if self.language.python:
             laws = (f"(R_COV_{name.upper()}, {self.program.laws[name].size})" for name in self.program.fixed_laws)
+            sizes = dict.fromkeys(size for _, size in self.program.expectations.values())
+            lines.append(f"LOGITS = ({''.join(f'{size}, ' for size in sizes).rstrip()})  # how many there are in a law")
             lines.append(f"FIXED = ({''.join(f'{law}, ' for law in laws).rstrip()})  # laws with a fixed covariance")
         return "\n".join(lines)
 
     def with_scalars(self, body: list[str]) -> list[str]:
         """Statements, after the definitions of the scalar parameters that they use."""
-        values = {name: f"p[P_{name.upper()}]" for name in ("v", "u", "d", "log_v", "log_u")}
-        values |= {f"inv_{name}": f"1.0 / {name}" for name in ("v", "u")}
+        scalars = ("v", "u", "d", "log_v", "log_u", "rate", "step", "size")
+        values = {name: f"p[P_{name.upper()}]" for name in scalars if name in self.parameters}
+        values |= {f"inv_{name}": f"1.0 / {name}" for name in ("v", "u", "size") if name in values}
         lines = list(body)
         for name, value in reversed(values.items()):
             if any(re.search(rf"\b{name}\b", line) for line in lines):
                 lines.insert(0, self.language.local(name, value))
         return lines
 
+    def copies(self, body: Callable[[State, str], list[str]]) -> list[str]:
+        """body(state, position in the packed vector) for each number k of each state."""
+        out, start = [], ""
+        for state in self.program.states:
+            position = f"{start} + k" if start else "k"
+            out += self.language.loop("k", state.size, body(state, position))
+            start = f"{start} + {state.size}" if start else state.size
+        return out
+
     def unpack(self, prefix: str, source: str, start: str = "") -> list[str]:
-        """Copy the packed states x, theta into rows."""
+        """Copy the packed states into rows."""
         language = self.language
 
-        def copy(name: str, position: str) -> list[str]:
-            row = language.row(f"{prefix}{name}", "k")
+        def copy(state: State, position: str) -> list[str]:
+            row = language.row(f"{prefix}{state.name}", "k")
             return language.write("work", row, language.read(source, start + position))
 
-        return [*language.loop("k", "K * R", copy("x", "k")), *language.loop("k", "K", copy("theta", "K * R + k"))]
+        return self.copies(copy)
 
     def pack(self, prefix: str, target: str, column: str = "") -> list[str]:
         """Velocities from rows to packed states; what is not learned does not move."""
         language = self.language
 
-        def copy(name: str, position: str, learn: str) -> list[str]:
+        def copy(state: State, position: str) -> list[str]:
             row = f"({position}) * N + {column}" if column else position
-            velocity = language.read("work", language.row(f"{prefix}v_{name}", "k"))
-            return language.write(target, row, f"p[{learn}] * {velocity}")
+            velocity = language.read("work", language.row(f"{prefix}v_{state.name}", "k"))
+            return language.write(target, row, f"p[{state.learn}] * {velocity}" if state.learn else velocity)
 
-        return [
-            *language.loop("k", "K * R", copy("x", "k", "P_LEARN_MEANS")),
-            *language.loop("k", "K", copy("theta", "K * R + k", "P_LEARN_WEIGHTS")),
-        ]
+        return self.copies(copy)
 
     def functions(self) -> list[str]:
         language, program = self.language, self.program
@@ -232,38 +254,25 @@ class _Writer:
         return language.function("observables", [Y, P, OUT, WORK], body, "out = objective, mode masses, table B at y.")
 
 
-HEADER = """Closed equations of the {title}: compiled {what}.
-
-Generated by `python -m derivations`; do not edit. The derivation is derivations/documents/{name}.md.
-system: {hash}
-
-States y, N of them: x (K, R), coordinates of the mean vectors in a span of R directions, then theta (K).
-Parameters p: {parameters}; nu (L, R) in the same coordinates.
-`work` holds WORK + N rows. Needed in scope: {needs}.
-
-    expect(work, K, n, mean, cov, softmax, lse, slope, slopes)
-        E softmax and E logsumexp of n Gaussian logits, the last of them zero, under K components. All arguments after
-        n are rows of work: means (K, n) and one covariance (n, n) in; softmax (K, n) and logsumexp (K) out. With
-        slopes also what expect_tangent needs, (K, SLOPES(n)).
-    expect_tangent(work, K, n, slope, softmax, d_mean, d_cov, d_softmax, d_lse)
-        the change of both, (K, n) and (K), with that of the means, (K, n), and of the covariance, (n, n)."""
-
-
 def _render(system: ClosedSystem, name: str, title: str, language: Language, what: str, needs: str) -> str:
-    writer = _Writer(system, language)
+    if system.own_variances:
+        from theory.emit import radial_compiled
+
+        return radial_compiled.render(system, name, title, language)
+    writer = Writer(system, language)
     header = HEADER.format(
-        title=title, what=what, name=name, hash=system.hash, parameters=", ".join(PARAMETERS), needs=needs
+        title=title,
+        what=what,
+        name=name,
+        hash=system.hash,
+        states=" then ".join(MEANING[state.name] for state in writer.program.states),
+        parameters=", ".join(writer.parameters),
+        needs=needs,
     )
     head = [f"{language.comment} {line}".rstrip() for line in header.splitlines()]
-    equations = [f"{language.comment}   {line}".rstrip() for line in text_of(system)]
-    parts = ["\n".join([*head, language.comment, *equations]), writer.constants(), *writer.functions()]
+    lines = [f"{language.comment}   {line}".rstrip() for line in equations(system)]
+    parts = ["\n".join([*head, language.comment, *lines]), writer.constants(), *writer.functions()]
     return "\n\n\n".join(parts) + "\n"
-
-
-def text_of(system: ClosedSystem) -> list[str]:
-    """The equations as comment lines."""
-    lines = [f"dmu_k/dt = {text(system.velocity)}"]
-    return lines + [f"dtheta_k/dt = {text(rhs)}" for name, rhs in system.equations.items() if name == "theta"]
 
 
 def numba(system: ClosedSystem, name: str = "system", title: str = "gradient flow") -> str:

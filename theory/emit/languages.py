@@ -8,7 +8,8 @@ from theory.emit.lines import at_sums
 
 __all__ = ["CUDA", "CUDA_ENSEMBLE", "NUMBA", "PARAMETERS", "Language", "indented"]
 
-#: Parameters shared by all trajectories, in the order of the parameter array, with their shapes.
+#: Parameters shared by all trajectories, in the order of the parameter array, with their shapes. Systems with other
+#: objectives have some more, see theory.emit.compiled.
 PARAMETERS = {
     "nu": "L * R", "c": "L * L", "log_pi": "L", "v": "1", "u": "1", "d": "1", "log_v": "1", "log_u": "1",
     "learn_means": "1", "learn_weights": "1",

@@ -10,22 +10,31 @@ from sympy.printing.precedence import PRECEDENCE
 
 from theory.expectations import Expectation
 from theory.mixtures import Responsibility
+from theory.parameters import RATE, SIZE, STEP
 from theory.sums import Sigma
 from theory.vectors import Dot, Vector
 
 if TYPE_CHECKING:
     from theory.system import ClosedSystem
 
-__all__ = ["latex", "render"]
+__all__ = ["latex", "render", "symbol"]
 
 GREEK = {"pi", "mu", "nu", "theta", "rho", "Gamma"}
+#: Parameters that code spells out.
+NAMES = {RATE: r"\lambda", STEP: r"\eta", SIZE: "N"}
+#: Overlaps of velocities are printed as such.
+VELOCITIES = {"gamma": "Gamma", "dm": r"\dot m"}
+
+
+def symbol(name: str) -> str:
+    """An array's name in LaTeX: Greek letters, and tables of two letters as one symbol."""
+    return f"\\{name}" if name in GREEK else rf"\mathit{{{name}}}" if name.isalpha() and len(name) > 1 else name
 
 
 class _Printer(LatexPrinter):  # type: ignore[misc]
     def _print_Indexed(self, expr: Any) -> str:
-        name = str(expr.base)
-        subscript = "".join(self._print(i) for i in expr.indices)
-        return f"{chr(92) + name if name in GREEK else name}_{{{subscript}}}"
+        name = VELOCITIES.get(str(expr.base), str(expr.base))
+        return f"{symbol(name)}_{{{''.join(self._print(i) for i in expr.indices)}}}"
 
     def _print_Mul(self, expr: Any) -> str:
         """Numbers, weights, expectations, vectors, brackets, sums: the order one writes them in."""
@@ -70,7 +79,17 @@ def _rank(factor: Expr) -> int:
 
 def latex(expr: Expr) -> str:
     """LaTeX of any expression of the engine."""
-    return str(_Printer({"fold_short_frac": False, "mul_symbol": None, "ln_notation": False}).doprint(expr))
+    settings = {"fold_short_frac": False, "mul_symbol": None, "ln_notation": False, "symbol_names": NAMES}
+    return str(_Printer(settings).doprint(expr))
+
+
+def _broken(expr: Expr, terms: int = 5) -> str:
+    """A long sum over several lines of an aligned block."""
+    parts = sorted(Add.make_args(expr), key=lambda t: (t.could_extract_minus_sign(), str(t)))
+    codes = [latex(t) for t in parts]
+    signed = [codes[0], *(c if c.startswith("-") else f"+ {c}" for c in codes[1:])]
+    lines = [" ".join(signed[n : n + terms]) for n in range(0, len(signed), terms)]
+    return " \\\\\n&\\quad ".join(lines)
 
 
 def render(system: ClosedSystem) -> str:
@@ -79,11 +98,17 @@ def render(system: ClosedSystem) -> str:
     (l,) = system.p.indices(1)
     rows = []
     for table in system.tables:
-        rows.append(rf"{table.name}_{{{''.join(map(str, table.indices))}}} &= {latex(table.source)}")
+        rows.append(rf"{symbol(table.name)}_{{{''.join(map(str, table.indices))}}} &= {latex(table.source)}")
     rows.append(rf"\Gamma_{{{k}{i}}} &= {latex(system.gamma)}")
-    rows.append(rf"\dot s_{{{k}{i}}} &= \Gamma_{{{k}{i}}} + \Gamma_{{{i}{k}}}")
-    left = {"m": rf"\dot m_{{{k}{l}}}", "theta": rf"\dot\theta_{{{k}}}"}
+    ds = rf"\dot s_{{{k}{i}}} &= \Gamma_{{{k}{i}}} + \Gamma_{{{i}{k}}}"
+    if system.noise:
+        ds += rf" + \eta\left(V_{{{k}{i}}} + \delta_{{{k}{i}}} \frac{{\Xi_{{{k}}}}}{{N}}\right)"
+        rows.append(rf"V_{{{k}{i}}} &= {latex(system.noise['V'])}")
+        rows += [rf"{tex}_{{{k}}} &= {_broken(system.noise[name])}" for name, tex in (("Q", "Q"), ("Xi", r"\Xi"))]
+    rows.append(ds)
+    left = {"m": rf"\dot m_{{{k}{l}}}", "theta": rf"\dot\theta_{{{k}}}", "log_v": rf"\frac{{d}}{{dt}}\log v_{{{k}}}"}
     rows += [f"{left[name]} &= {latex(rhs)}" for name, rhs in system.equations.items()]
+    rows += [rf"\dot\{name} &= {latex(rhs)}" for name, rhs in system.driven.items()]
     rows.append(rf"D &= {latex(system.observables['objective'])}")
     rows.append(rf"\hat\pi_{{{l}}} &= {latex(system.observables['mode_mass'])}")
     return "\\begin{aligned}\n" + " \\\\\n".join(rows) + "\n\\end{aligned}\n"

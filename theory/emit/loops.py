@@ -1,7 +1,9 @@
 """A closed system as loops over its indices: the common ground of compiled CPU lanes and CUDA.
 
 The states are coordinates x_k ∈ R^R of the mean vectors in their span with those of the target, and θ: the same flow as
-that of the overlaps s = x xᵀ, m = x νᵀ, which rounding then cannot make overlaps of no vectors at all.
+that of the overlaps s = x xᵀ, m = x νᵀ, which rounding then cannot make overlaps of no vectors at all. A temperature
+that follows a schedule is one state more, β. Finite batches move overlaps in a way in which no vectors move; there
+the states are s and m themselves.
 
 Every array is a run of rows of one scratch array, every equation a nest of loops over free indices with inner loops for
 sums; languages differ only in how they print a nest. Nothing is unrolled here: K and L are constants of the compiler.
@@ -9,14 +11,15 @@ sums; languages differ only in how they print a nest. Nothing is unrolled here: 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from sympy import Add, Expr, Indexed, IndexedBase, Integer, Mul, Symbol, expand, log
 
-from theory.expectations import LogitExpectation
+from theory.emit.statements import Assign, Expect, Loop, State, Statement
+from theory.expectations import LogitExpectation, PairExpectation
 from theory.linearise import TANGENT, tangent
+from theory.parameters import SIZE, STEP
 from theory.rules import bottom_up, linearity
 from theory.rules.derivatives import softmax_jacobian
 from theory.sums import Sigma, index, separate
@@ -25,41 +28,7 @@ from theory.vectors import Mean
 if TYPE_CHECKING:
     from theory.system import ClosedSystem
 
-__all__ = ["Assign", "Expect", "Loop", "Program"]
-
-
-@dataclass(frozen=True)
-class Assign:
-    """target op expr for one value of the loop indices; op is "=", "+=" or "*="; expr has no sums."""
-
-    target: Indexed
-    op: str
-    expr: Expr
-
-
-@dataclass(frozen=True)
-class Expect:
-    """Expectations under all components k at once: softmax → `table`[k, :], logsumexp → `lse`[k], of logits with means
-    mean[k, :] and the common covariance cov.
-
-    fixed: the number of this law among those with a covariance that no state moves; None for the others.
-    """
-
-    table: str
-    size: Symbol
-    fixed: int | None
-
-
-@dataclass(frozen=True)
-class Loop:
-    """for index in 1..size: body."""
-
-    index: Symbol
-    size: Expr
-    body: tuple[Assign | Expect | Loop, ...]
-
-
-Statement = Assign | Expect | Loop
+__all__ = ["Program", "array", "logarithms"]
 
 
 def array(name: str) -> IndexedBase:
@@ -76,44 +45,98 @@ class Program:
         self.l, self.n = system.p.indices(2)
         K, L = system.q.size, system.p.size
         self.laws = {t.name: t.value for t in system.tables if isinstance(t.value, LogitExpectation)}
+        self.pairs = {t.name: t.value for t in system.tables if isinstance(t.value, PairExpectation)}
+        #: The letter of the component under which a table is taken, and how many there are.
+        self.under = {t.name: (t.indices[0], t.source.mixture.size) for t in system.tables}
         self.b, self.R = index("b"), Symbol("R", integer=True, positive=True)
-        self.shapes: dict[str, tuple[Expr, ...]] = {
-            "x": (K, self.R), "theta": (K,), "s": (K, K), "m": (K, L), "log_w": (K,), "w": (K,), "F": (K,),
-            "v_x": (K, self.R), "v_theta": (K,), "D": (Integer(1),), "mode_mass": (L,),
-            "nu": (L, self.R), "c": (L, L), "log_pi": (L,),
+        vectors = not system.noise
+        moving_overlaps = [State("x", "K * R", "P_LEARN_MEANS")] if vectors else [
+            State("s", "K * K", "P_LEARN_MEANS"), State("m", "K * L", "P_LEARN_MEANS")
+        ]  # fmt: skip
+        driven = [State(name, "1", "") for name in system.driven]
+        self.states = (*moving_overlaps, State("theta", "K", "P_LEARN_WEIGHTS"), *driven)
+        shapes: dict[str, tuple[Expr, ...]] = {
+            "x": (K, self.R), "theta": (K,), "s": (K, K), "m": (K, L), "log_w": (K,), "w": (K,),
+        }  # fmt: skip
+        shapes |= {t.name: (self.under[t.name][1],) for t in system.tables if len(t.indices) == 1}
+        shapes |= {"v_x": (K, self.R), "v_theta": (K,)}
+        if not vectors:
+            del shapes["x"], shapes["v_x"]
+            shapes |= {"gamma": (K, K), "dm": (K, L), "V": (K, K), "Q": (K,), "Xi": (K,), "v_s": (K, K), "v_m": (K, L)}
+        one = Integer(1)
+        shapes |= {name: (one,) for driven in system.driven for name in (driven, f"v_{driven}")}
+        moving = list(shapes)
+        self.shapes = shapes | {
+            "D": (one,), "mode_mass": (L,), "nu": (L, self.R), "c": (L, L), "log_pi": (L,), "pi": (L,),
         }  # fmt: skip
         for name, node in self.laws.items():
-            size = node.size
+            size, count = node.size, self.under[name][1]
             self.shapes |= {
-                f"mean_{name}": (K, size),
+                f"mean_{name}": (count, size),
                 f"cov_{name}": (size, size),
-                name: (K, size),
-                f"lse_{name}": (K,),
+                name: (count, size),
+                f"lse_{name}": (count,),
             }
-        moving = ("x", "theta", "s", "m", "log_w", "w", "F", "v_x", "v_theta")
-        self.moving = frozenset([*moving, *self.laws, *(f"{x}_{n}" for x in ("mean", "cov", "lse") for n in self.laws)])
+        for name, pair in self.pairs.items():
+            sizes, count = (pair.first.size, pair.second.size), self.under[name][1]
+            self.shapes |= {
+                f"mean_{name}": (count, *sizes),
+                f"cov_{name}": (*sizes, *sizes),
+                name: (count, *sizes),
+                f"lse_{name}": (count,),
+            } | ({} if pair.same else {f"cross_{name}": sizes})
+        made = [f"{x}{n}" for x in ("", "mean_", "cov_", "lse_") for n in (*self.laws, *self.pairs)]
+        made += [f"cross_{name}" for name, pair in self.pairs.items() if not pair.same]
+        self.moving = frozenset([*moving, *made])
         self.shapes |= {TANGENT + name: self.shapes[name] for name in sorted(self.moving)}
 
     # --- equations, with expectations named -------------------------------------------------------------------------
 
     def _named(self, expr: Expr) -> Expr:
-        """LogitExpectation nodes as entries of the tables and of lse_*."""
+        """LogitExpectation nodes as entries of the tables and of lse_*; driven parameters as entries of arrays."""
 
         def rewrite(node: LogitExpectation) -> Expr:
-            name = next(n for n, known in self.laws.items() if known.law == node.law)
-            return array(f"lse_{name}")[self.k] if node.kind == "logsumexp" else array(name)[self.k, node.entry]
+            name = self.table_of(node)
+            component = self.under[name][0]
+            return array(f"lse_{name}")[component] if node.kind == "logsumexp" else array(name)[component, node.entry]
 
-        return bottom_up(expr, rewrite, LogitExpectation)
+        driven = {s: array(s.name)[1] for s in expr.atoms(Symbol) if s.name in self.system.driven}
+        return bottom_up(expr.xreplace(driven), rewrite, LogitExpectation)
+
+    def table_of(self, node: LogitExpectation) -> str:
+        """The table whose logits have the same law."""
+        return next(n for n, known in self.laws.items() if known.law == node.law)
 
     @cached_property
     def law_equations(self) -> list[tuple[Indexed, Expr]]:
-        """mean_X[k, j] and cov_X[i, j] of the logits behind every table X."""
+        """mean_X[k, j] and cov_X[i, j] of the logits behind every table X.
+
+        A product of two softmax is an entry of one, of all sums of a logit of the first and a logit of the second.
+        cross_X[i, j]: covariances between the two.
+        """
         out = []
         for name, node in self.laws.items():
             (j,), (i, j2) = node.mean.variables, node.cov.variables
-            out.append((array(f"mean_{name}")[self.k, j], node.mean.expr))
+            out.append((array(f"mean_{name}")[self.under[name][0], j], node.mean.expr))
             out.append((array(f"cov_{name}")[i, j2], node.cov.expr))
+        for name, pair in self.pairs.items():
+            first, second = (self.table_of(part) for part in (pair.first, pair.second))
+            cross, k = array(f"cov_{first}" if pair.same else f"cross_{name}"), self.under[name][0]
+            if not pair.same:
+                out.append((cross[pair.cross.variables], pair.cross.expr))
+            a, b, c, d = (index(letter) for letter in "noef")
+            one, other = (array(f"cov_{part}") for part in (first, second))
+            means = array(f"mean_{first}")[k, a] + array(f"mean_{second}")[k, b]
+            out.append((array(f"mean_{name}")[k, a, b], means))
+            out.append((array(f"cov_{name}")[a, b, c, d], one[a, c] + other[b, d] + cross[a, d] + cross[c, b]))
         return out
+
+    @cached_property
+    def expectations(self) -> dict[str, tuple[Symbol, str]]:
+        """Of each table of softmax: under how many components it is taken, and of how many logits, as code."""
+        sizes = {name: str(node.size) for name, node in self.laws.items()}
+        sizes |= {name: f"{pair.first.size} * {pair.second.size}" for name, pair in self.pairs.items()}
+        return {name: (self.under[name][1], size) for name, size in sizes.items()}
 
     @cached_property
     def fixed_laws(self) -> list[str]:
@@ -127,7 +150,7 @@ class Program:
     @cached_property
     def scalar_tables(self) -> list[tuple[Indexed, Expr]]:
         """F[k], in terms of lse_A, lse_B and the states."""
-        tables = [t for t in self.system.tables if t.name not in self.laws]
+        tables = [t for t in self.system.tables if t.name not in self.laws | self.pairs]
         return [(t.symbol[t.indices], self._named(t.value)) for t in tables]
 
     @cached_property
@@ -135,6 +158,8 @@ class Program:
         """s = x xᵀ and m = x νᵀ: overlaps of vectors, whatever rounding does to the vectors."""
         k, i, l, b = self.k, self.i, self.l, self.b
         x, nu = array("x"), array("nu")
+        if self.system.noise:
+            return []
         return [
             (array("s")[k, i], Sigma(x[k, b] * x[i, b], (b, 1, self.R))),
             (array("m")[k, l], Sigma(x[k, b] * nu[l, b], (b, 1, self.R))),
@@ -142,22 +167,33 @@ class Program:
 
     @cached_property
     def velocity_equations(self) -> list[tuple[Indexed, Expr]]:
-        """v_x[k, b], coordinate b of the velocity of mean k, and v_theta[k]."""
+        """v_x[k, b], coordinate b of the velocity of mean k, and v_theta[k]; v_s and v_m where s and m are states."""
+        k, i, l, system = self.k, self.i, self.l, self.system
 
         def coordinate(mean: Mean) -> Expr:
-            return array("x" if mean.name == self.system.q.mean_name else "nu")[mean.index, self.b]
+            return array("x" if mean.name == system.q.mean_name else "nu")[mean.index, self.b]
 
-        velocity = bottom_up(self.system.velocity, coordinate, Mean)
-        rows = [(array("v_x")[self.k, self.b], velocity)]
-        if "theta" in self.system.equations:
-            rows.append((array("v_theta")[self.k], self.system.equations["theta"]))
-        return rows
+        rows: list[tuple[Indexed, Expr]] = []
+        if system.noise:
+            gamma, V, Xi = (array(name) for name in ("gamma", "V", "Xi"))
+            rows = [(gamma[k, i], system.gamma), (array("dm")[k, l], system.equations["m"])]
+            rows += [(V[k, i], system.noise["V"]), (array("Q")[k], system.noise["Q"]), (Xi[k], system.noise["Xi"])]
+            rows.append((array("v_s")[k, i], gamma[k, i] + gamma[i, k] + STEP * V[k, i]))
+            rows.append((array("v_s")[k, k], array("v_s")[k, k] + STEP * Xi[k] / SIZE))
+            rows.append((array("v_m")[k, l], array("dm")[k, l]))
+        else:
+            rows.append((array("v_x")[k, self.b], bottom_up(system.velocity, coordinate, Mean)))
+        if "theta" in system.equations:
+            rows.append((array("v_theta")[k], system.equations["theta"]))
+        rows += [(array(f"v_{name}")[1], rhs) for name, rhs in system.driven.items()]
+        return [(target, self._named(rhs)) for target, rhs in rows]
 
     @cached_property
     def observable_equations(self) -> list[tuple[Indexed, Expr]]:
         """The objective and the mode masses."""
         observables = self.system.observables
-        return [(array("D")[1], observables["objective"]), (array("mode_mass")[self.l], observables["mode_mass"])]
+        named = [(array("D")[1], observables["objective"]), (array("mode_mass")[self.l], observables["mode_mass"])]
+        return [(target, self._named(expr)) for target, expr in named]
 
     # --- statements -------------------------------------------------------------------------------------------------
 
@@ -170,7 +206,7 @@ class Program:
         laws = [row for row in self.law_equations if not self._is_fixed(row[0])]
         numbers = {name: number for number, name in enumerate(self.fixed_laws)}
         out = self._nests([*self.overlap_equations, *laws])
-        out += [Expect(name, node.size, numbers.get(name)) for name, node in self.laws.items()]
+        out += [Expect(name, *sizes, numbers.get(name)) for name, sizes in self.expectations.items()]
         return out + self._nests(self.scalar_tables)
 
     def _is_fixed(self, target: Indexed) -> bool:
@@ -214,7 +250,8 @@ class Program:
     def nest(self, target: Indexed, expr: Expr) -> list[Statement]:
         """The loops that evaluate one equation."""
         statements: list[Statement] = self._lower(target, separate(expr, frozenset(target.free_symbols)))
-        for free, size in reversed(list(zip(target.indices, self.shapes[str(target.base)], strict=True))):
+        sizes = dict(zip(target.indices, self.shapes[str(target.base)], strict=True))  # one loop along a diagonal
+        for free, size in reversed(sizes.items()):
             if isinstance(free, Symbol):
                 statements = [Loop(free, size, tuple(statements))]
         return statements
@@ -246,6 +283,8 @@ def logarithms(expr: Expr) -> Expr:
 
     def rewrite(node: Expr) -> Expr:
         argument = node.args[0]
+        if argument.is_number:
+            return node
         if isinstance(argument, Indexed):
             return array(f"log_{argument.base}")[argument.indices]
         return Symbol(f"log_{argument}", real=True)

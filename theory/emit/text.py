@@ -30,13 +30,21 @@ def describe(system: ClosedSystem) -> str:
     """Every equation on a line of its own, in index notation."""
     k, i = system.q.indices(3)[0], system.q.indices(3)[2]
     (l,) = system.p.indices(1)
-    lines = [f"objective {system.objective}, weights {system.weights}", "", "tables"]
+    metric = f", metric {system.metric}" if system.metric != "euclidean" else ""
+    lines = [f"objective {system.objective}, weights {system.weights}{metric}", "", "tables"]
     for table in system.tables:
         indices = ",".join(map(str, table.indices))
         lines += [f"  {table.name}[{indices}] = {text(table.source)}", f"    = {text(table.value)}"]
-    lines += ["", "equations", f"  Γ[{k},{i}] = {text(system.gamma)}", f"  ds[{k},{i}]/dt = Γ[{k},{i}] + Γ[{i},{k}]"]
-    subscripts = {"m": f"[{k},{l}]", "theta": f"[{k}]"}
+    lines += ["", "equations", f"  Γ[{k},{i}] = {text(system.gamma)}"]
+    ds = f"  ds[{k},{i}]/dt = Γ[{k},{i}] + Γ[{i},{k}]"
+    if system.noise:
+        ds += f" + step*(V[{k},{i}] + δ[{k},{i}]*Ξ[{k}]/size)"
+        lines.append(f"  V[{k},{i}] = {text(system.noise['V'])}")
+        lines += [f"  {name}[{k}] = {text(system.noise[key])}" for key, name in (("Q", "Q"), ("Xi", "Ξ"))]
+    lines.append(ds)
+    subscripts = {"m": f"[{k},{l}]", "theta": f"[{k}]", "log_v": f"[{k}]"}
     lines += [f"  d{name}{subscripts[name]}/dt = {text(rhs)}" for name, rhs in system.equations.items()]
+    lines += [f"  d{name}/dt = {text(rhs)}" for name, rhs in system.driven.items()]
     lines += ["", "observables", f"  D = {text(system.observables['objective'])}"]
     lines += [f"  π̂[{l}] = {text(system.observables['mode_mass'])}", ""]
     return "\n".join(lines)

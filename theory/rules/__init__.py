@@ -3,25 +3,35 @@
 Adding a rule means adding a function Expr -> Expr and one `Rule`; the numeric witness checks it where it is used.
 """
 
+from theory.rules.collecting import COLLECT
 from theory.rules.derivatives import LOG_SUM_EXP, REPARAMETRISE, SOFTMAX_CHAIN
-from theory.rules.linear import LINEARITY, linearity
+from theory.rules.linear import LINEARITY, ORDER_OF_SUMS, SUMS_OUTSIDE, linearity
 from theory.rules.logits import COMMON_SHIFT, DIFFERENCE, GAUSSIAN_LAW
+from theory.rules.radial import ABOUT_THE_MEAN, RADIAL_LAW, RAISED_STEIN, REPARAMETRISE_WIDTHS
 from theory.rules.responsibilities import BAYES, NORMALISATION, PARTITION
 from theory.rules.rule import Rule, bottom_up
-from theory.rules.stein import STEIN, projection
+from theory.rules.stein import STEIN, STEIN_FIELDS, projection
 
 __all__ = [
+    "ABOUT_THE_MEAN",
     "BAYES",
+    "COLLECT",
     "COMMON_SHIFT",
     "DIFFERENCE",
     "GAUSSIAN_LAW",
     "LINEARITY",
     "LOG_SUM_EXP",
     "NORMALISATION",
+    "ORDER_OF_SUMS",
     "PARTITION",
+    "RADIAL_LAW",
+    "RAISED_STEIN",
     "REPARAMETRISE",
+    "REPARAMETRISE_WIDTHS",
     "SOFTMAX_CHAIN",
     "STEIN",
+    "STEIN_FIELDS",
+    "SUMS_OUTSIDE",
     "Rule",
     "bottom_up",
     "linearity",

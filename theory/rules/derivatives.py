@@ -49,7 +49,7 @@ def softmax_chain(expr: Expr) -> Expr:
     def rewrite(node: Gradient) -> Expr:
         if not (isinstance(node.y, Indexed) and str(node.y.base) == "theta"):
             return node
-        a, q = node.y.indices[0], next(iter(e.mixture for e in node.f.atoms(Expectation)))
+        a, q = node.y.indices[0], next(m for m in sorted(node.f.atoms(Mixture), key=str) if m.name == "q")
         j = next(letter for letter in q.indices(2) if letter != a)
         return q.sum(softmax_jacobian(q, j, a) * Gradient(node.f, q.weight(j)), j)
 

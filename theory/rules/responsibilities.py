@@ -48,7 +48,11 @@ def partition(expr: Expr) -> Expr:
                 inner = partition(Sigma(r.integrand, node.limits))
                 rest = node.function / r
                 if not isinstance(inner, Sigma) and j not in (rest * r.component).free_symbols:
-                    return rest * Expectation(r.mixture, r.component, inner)
+                    return rest if inner == 1 else rest * Expectation(r.mixture, r.component, inner)
+            if isinstance(r, Sigma) and j not in (node.function / r).free_symbols:  # Σ_j Σ_l f = Σ_l Σ_j f
+                inner = partition(Sigma(r.function, node.limits))
+                if j not in inner.free_symbols:
+                    return node.function / r * Sigma(inner, r.limits)
         return node
 
     return bottom_up(expr, rewrite, Sigma)

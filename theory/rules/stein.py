@@ -11,10 +11,10 @@ from theory.rules.linear import linearity
 from theory.rules.rule import Rule, bottom_up
 from theory.vectors import POINT, Dot, Image, Mean, is_vector
 
-__all__ = ["STEIN", "projection"]
+__all__ = ["STEIN", "STEIN_FIELDS", "linear_in_x", "projection"]
 
 
-def _linear_in_x(factor: Expr) -> Expr | None:
+def linear_in_x(factor: Expr) -> Expr | None:
     """b if the factor is x·b with b free of x, else None."""
     if isinstance(factor, Dot) and factor.args[0] == POINT and not depends_on_x(factor.args[1]):
         return factor.args[1]
@@ -25,7 +25,7 @@ def _stein_once(node: Expectation) -> Expr:
     mixture, k, f = node.mixture, node.component, node.integrand
     if mixture.precision:  # the covariance of the component is S⁻¹, not v·I
         return node
-    mean, v = mixture.mean(k), mixture.variance
+    mean, v = mixture.mean(k), mixture.variance(k)
 
     def e(g: Expr) -> Expr:
         return Expectation(mixture, k, g)
@@ -43,7 +43,7 @@ def _stein_once(node: Expectation) -> Expr:
     for factor in Mul.make_args(f):
         base = factor.base if isinstance(factor, Pow) and factor.exp.is_Integer else factor
         rest = f / base
-        b = _linear_in_x(base)
+        b = linear_in_x(base)
         if b is not None:
             return Dot(mean, b) * e(rest) + v * e(Dot(b, differentiate(rest, POINT)) if rest != 1 else S.Zero)
         if isinstance(base, Dot) and depends_on_x(base.args[1]):  # E[x·(Sx f)] = mean·E[Sx f] + v E[f tr S + Sx·∇f]
@@ -70,6 +70,19 @@ def stein(expr: Expr) -> Expr:
         expr = new
 
 
+def stein_fields(expr: Expr) -> Expr:
+    """E_k[x r] = mean_k E_k[r] + v E_k[∇r], once, for fields with responsibilities; ∇r stays to be opened."""
+
+    def linear(f: Expr) -> bool:
+        return any(factor == POINT or linear_in_x(factor) is not None for factor in Mul.make_args(f))
+
+    def rewrite(node: Expectation) -> Expr:
+        f = node.integrand
+        return _stein_once(node) if f.atoms(Responsibility) and not f.atoms(LogDensity) and linear(f) else node
+
+    return linearity(bottom_up(expr, rewrite, Expectation))
+
+
 def projection(expr: Expr, span: tuple[Mean, ...]) -> Expr:
     """E_k[f x] for f a function of the fields x·v_a, v_a the vectors of `span`: Σ_ab v_a (G⁺)_ab E_k[f (x·v_b)].
 
@@ -94,3 +107,4 @@ def projection(expr: Expr, span: tuple[Mean, ...]) -> Expr:
 
 
 STEIN = Rule("Stein", r"E_k[xf]=\mu_kE_k[f]+v\,E_k[\nabla f]", stein)
+STEIN_FIELDS = Rule("Stein for responsibilities", r"E_k[x\,r]=\mu_kE_k[r]+v\,E_k[\nabla r]", stein_fields)

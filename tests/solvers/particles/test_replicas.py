@@ -2,7 +2,6 @@
 
 import threading
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +9,7 @@ from scipy.stats import t as student
 
 from solvers.particles import plan as planning
 from solvers.particles.replicas import replicas_path, time_steps, velocities
-from solvers.problem import Batch, Problem
+from solvers.problem import Batch, Problem, Schedule
 from solvers.starts import starts, vectors
 
 FIELDS = ("s", "m", "w", "v", "objective", "mode_mass")
@@ -131,7 +130,7 @@ def test_groups_change_rounding_only(monkeypatch, backend):
 FLOWS = [
     {"learn": ("means",)},
     {"weights": "fisher-rao", "learn": ("means", "weights", "variances"), "temperature": 1.7},
-    {"metric": "wasserstein", "learn": ("means", "variances"), "temperature": SimpleNamespace(start=3.0, rate=2.0)},
+    {"metric": "wasserstein", "learn": ("means", "variances"), "temperature": Schedule(start=3.0, rate=2.0)},
     {"objective": "forward-kl", "learn": ("means", "weights", "variances")},
 ]
 
@@ -152,7 +151,7 @@ def test_backends_give_the_same_trajectories(options):
 def test_temperature_follows_its_schedule():
     """K = L = 1, v = u = 1: the mean nears ν at the rate β(t), step by step in expectation."""
     case = problem(target="means = [[2.0]]", components=1, learn='["means"]', end=2.0, save=2)
-    schedule = SimpleNamespace(start=4.0, rate=1.5)
+    schedule = Schedule(start=4.0, rate=1.5)
     path = run(replace(case, flow=replace(case.flow, temperature=schedule)), particles=200, replicas=40)
     begin = starts(case).m[0, 0, 0] - 4
 

@@ -1,0 +1,12 @@
+"""Parameters of the equations beyond those of q and p."""
+
+from __future__ import annotations
+
+from sympy import Symbol
+
+__all__ = ["BETA", "RATE", "SIZE", "STEP"]
+
+#: Inverse temperature, and the rate at which a schedule brings it to 1.
+BETA, RATE = Symbol("beta", positive=True), Symbol("rate", real=True)
+#: Learning rate of stochastic gradient descent, and fresh samples of each component at each of its steps.
+STEP, SIZE = Symbol("step", positive=True), Symbol("size", positive=True)

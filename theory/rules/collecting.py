@@ -1,0 +1,73 @@
+"""Sums of the same expectation written as one, with the bracket that multiplies it: form, not content."""
+
+from __future__ import annotations
+
+from sympy import Add, Expr, Mul, S, Symbol, factor_terms
+
+from theory.expectations import Expectation
+from theory.mixtures import Responsibility
+from theory.radial import Raised, Slope
+from theory.rules.rule import Rule
+from theory.sums import LETTERS, Sigma, index, substitute
+
+__all__ = ["COLLECT"]
+
+
+def _open(term: Expr) -> tuple[Expr, list[Sigma]]:
+    """The summand of a product of nested sums, and the sums, outermost first."""
+    sums: list[Sigma] = []
+    while True:
+        sum_ = next((f for f in Mul.make_args(term) if isinstance(f, Sigma)), None)
+        if sum_ is None:
+            return term, sums
+        sums.append(sum_)
+        term = term / sum_ * sum_.function
+
+
+def _canonical(body: Expr, sums: list[Sigma], taken: set[Symbol]) -> tuple[Expr, tuple[Sigma, ...]] | None:
+    """The same, bound indices named in the order in which the expectation has them; None if it is of another kind."""
+    averages = body.atoms(Expectation, Raised)
+    if len(averages) != 1:
+        return None
+    fields = next(iter(averages)).integrand.atoms(Responsibility, Slope)
+    entries = [n for field in fields for n in field.args[1:]]
+    if len(fields) != 1 or {s.index for s in sums} != set(entries) or len(sums) != len(entries):
+        return None
+    side = next(iter(fields)).args[0].name
+    letters = [index(x) for x in LETTERS[side] if index(x) not in taken]
+    stand_ins = [Symbol(f"_{n}", integer=True, positive=True) for n in range(len(entries))]
+    for names in (stand_ins, letters):
+        for old, new in zip(entries, names, strict=False):
+            body = substitute(body, old, new)
+        entries = names[: len(entries)]
+    size = sums[0].size
+    return body, tuple(Sigma(S.One, (n, 1, size)) for n in entries)
+
+
+def _rebuild(body: Expr, sums: tuple[Sigma, ...]) -> Expr:
+    """Σ…Σ body, each factor as far outside as it can stand."""
+    out = body
+    for sum_ in reversed(sums):
+        factors = Mul.make_args(out)
+        inside = Mul(*(f for f in factors if sum_.index in f.free_symbols))
+        out = Mul(*(f for f in factors if sum_.index not in f.free_symbols)) * Sigma(inside, sum_.limits)
+    return out
+
+
+def collect(expr: Expr) -> Expr:
+    """Σ_j c_j E[r_j] + Σ_i d_i E[r_i] = Σ_j (c_j + d_j) E[r_j]."""
+    groups: dict[tuple[Expr, tuple[Sigma, ...]], Expr] = {}
+    rest = []
+    for term in Add.make_args(expr):
+        found = _canonical(*_open(term), set(expr.free_symbols))
+        if found is None:
+            rest.append(term)
+            continue
+        body, sums = found
+        average = next(iter(body.atoms(Expectation, Raised)))
+        key = (average, sums)
+        groups[key] = groups.get(key, S.Zero) + body / average
+    return Add(*rest, *(_rebuild(factor_terms(c) * average, sums) for (average, sums), c in groups.items()))
+
+
+COLLECT = Rule("Collecting", r"\textstyle\sum_j c_jE_k[r_j]+\sum_i d_iE_k[r_i]=\sum_j(c_j+d_j)E_k[r_j]", collect)

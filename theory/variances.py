@@ -1,0 +1,197 @@
+"""Mixtures whose components have different variances, fixed or learned: velocities, and their closure.
+
+The logits then contain |x|², which no difference of logits removes. The rules of theory.rules.radial bring expectations
+of x r_j and of |x|² r_j to tables over a few Gaussian directions and one radius; what remains are combinations of mean
+vectors, and the overlaps close as before.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sympy import Expr, IndexedBase, Mul, expand, factor_terms
+
+from theory import rules
+from theory.closure import GRAM, refuse_open
+from theory.derivation import Derivation
+from theory.expectations import Expectation, Gradient
+from theory.flows import WEIGHTS
+from theory.mixtures import DIMENSION, LogDensity, Responsibility
+from theory.objectives import ReverseKL
+from theory.radial import Raised, Slope, SquaredDistance
+from theory.rules import bottom_up
+from theory.system import ClosedSystem, Table
+from theory.vectors import Dot
+
+__all__ = ["METRICS", "WidthVelocities", "close_variances", "variance_flow"]
+
+#: Metrics of means and variances. Wasserstein: that of isotropic Gaussians (Bures), each component at unit mass.
+METRICS = ("euclidean", "wasserstein")
+
+#: From ∂D to expectations of r_j, x r_j and |x|² r_j, and from these to tables.
+DIFFERENTIATION = (
+    rules.REPARAMETRISE_WIDTHS,
+    rules.LOG_SUM_EXP,
+    rules.LINEARITY,
+    rules.BAYES,
+    rules.PARTITION,
+    rules.STEIN,
+)
+TO_TABLES = (
+    rules.SUMS_OUTSIDE,
+    rules.ABOUT_THE_MEAN,
+    rules.LINEARITY,
+    rules.RAISED_STEIN,
+    rules.LINEARITY,
+    rules.COLLECT,
+)
+
+
+@dataclass(frozen=True)
+class WidthVelocities:
+    """dμ_k/dt (a vector expression), dθ_k/dt (None for fixed weights), d log v_k/dt, and the steps that led there."""
+
+    objective: ReverseKL
+    weights: str
+    metric: str
+    mean: Expr
+    theta: Expr | None
+    log_v: Expr
+    derivation: Derivation
+
+
+def variance_flow(
+    objective: ReverseKL, *, weights: str = "fixed", metric: str = "euclidean", check: bool = False
+) -> WidthVelocities:
+    """Gradient flow in the means, the variances and, if asked, the weights.
+
+    metric "euclidean": of μ_k and of log v_k, so that v stays positive. "wasserstein": dμ_k/dt = −∂_{μ_k}D/w_k and
+    dv_k/dt = −4 v_k ∂_{v_k}D/(d w_k), the Bures–Wasserstein metric of N(μ_k, v_k I).
+    weights: "fixed", "softmax" or "fisher-rao". check: verify every step by its numeric witness as it is taken.
+    Raises ValueError for an unknown name, for mixtures with one variance (use gradient_flow), or another objective than
+    the reverse KL.
+    Source  isotropic Bures–Wasserstein flow: Petit-Talamon, Lambert, Korba, NeurIPS 2025.
+    """
+    for name, value, allowed in (("weights", weights, WEIGHTS), ("metric", metric, METRICS)):
+        if value not in allowed:
+            raise ValueError(f"{name}={value!r}: allowed are {', '.join(map(repr, allowed))}")
+    q, value = objective.q, objective.value()
+    if not (q.own_variances and objective.p.own_variances):
+        raise ValueError("mixtures with one variance: use gradient_flow, or mixture(own_variances=True) for both")
+    if objective != ReverseKL(q, objective.p):
+        raise ValueError(f"{objective.name} with a variance for each component: only reverse-kl at β = 1 is derived")
+    derivation = Derivation(check=check)
+    (k, j), v = q.indices(2), q.variance(q.indices(1)[0])
+    run = derivation.run
+    slope_mean = run(r"\partial D/\partial\mu_k", Gradient(value, q.mean(k)), (*DIFFERENTIATION, *TO_TABLES))
+    slope_v = run(r"\partial D/\partial v_k", Gradient(value, v), (*DIFFERENTIATION, *TO_TABLES))
+    transported = metric == "wasserstein"
+    mean = -slope_mean / (q.weight(k) if transported else 1)
+    # With φ = log v: dφ/dt = −∂D/∂φ = −v ∂D/∂v, or (dv/dt)/v.
+    log_v = -slope_v * (4 / (DIMENSION * q.weight(k)) if transported else v)
+    theta = None
+    if weights == "softmax":
+        slope = Gradient(value, IndexedBase("theta", real=True)[k])
+        theta = -run(
+            r"\partial D/\partial\theta_k", slope, (rules.SOFTMAX_CHAIN, *DIFFERENTIATION, rules.NORMALISATION)
+        )
+    elif weights == "fisher-rao":
+        slope = Gradient(value, q.weight(k)) - q.sum(q.weight(j) * Gradient(value, q.weight(j)), j)
+        theta = -run(r"-\dot w_k/w_k", slope, (*DIFFERENTIATION, rules.NORMALISATION))
+    return WidthVelocities(
+        objective, weights, metric, expand(mean), None if theta is None else expand(theta), expand(log_v), derivation
+    )
+
+
+def close_variances(velocities: WidthVelocities) -> ClosedSystem:
+    """The closed system of a flow with a variance for each component.
+
+    States: overlaps s, m, log-weights θ if they are learned, and log v. Tables, k a component of q:
+    A, B mean responsibilities; H, J their mean slopes, E⁺; Y, Z responsibilities weighted by |x − μ_k|²; F.
+
+    Raises NotClosed, naming the missing statistics, if anything else is left: nothing is truncated.
+    """
+    q, p, run = velocities.objective.q, velocities.objective.p, velocities.derivation.run
+    i, (l,) = q.indices(3)[2], p.indices(1)
+    tables = _tables(velocities)
+    equations = {"gamma": run(r"\dot\mu_k\cdot\mu_i", Dot(velocities.mean, q.mean(i)), (GRAM, rules.COLLECT))}
+    equations["m"] = run(r"\dot m_{kl}", Dot(velocities.mean, p.mean(l)), (GRAM, rules.COLLECT))
+    if velocities.theta is not None:
+        equations["theta"] = velocities.theta
+    equations["log_v"] = run(r"\dot{\log v_k}", velocities.log_v, (GRAM, rules.COLLECT))
+    observables = {
+        "objective": run("D", velocities.objective.value(), (rules.LINEARITY,)),
+        "mode_mass": run(r"\hat\pi_l", velocities.objective.mode_mass(), (rules.LINEARITY,)),
+    }
+    named = {name: use_tables(expr, tables) for name, expr in equations.items()}
+    # F_k + E_k[log p] − E_k[log p]: what cancels has to meet
+    loose = [name for name in ("theta", "objective", "mode_mass") if name in equations | observables]
+    named |= {name: expand(rules.linearity(use_tables((equations | observables)[name], tables))) for name in loose}
+    refuse_open([*named.values(), *(t.value for t in tables)])
+    gamma = factor_terms(named["gamma"])
+    return ClosedSystem(
+        q=q,
+        p=p,
+        weights=velocities.weights,
+        metric=velocities.metric,
+        objective=velocities.objective.name,
+        tables=tuple(tables),
+        velocity=factor_terms(use_tables(velocities.mean, tables)),
+        gamma=gamma,
+        equations={name: factor_terms(named[name]) for name in equations if name != "gamma"},
+        noise={},
+        driven={},
+        observables={name: named[name] for name in observables},
+        steps=tuple(velocities.derivation.steps),
+    )
+
+
+def _tables(velocities: WidthVelocities) -> list[Table]:
+    q, p, derivation = velocities.objective.q, velocities.objective.p, velocities.derivation
+    (k, j, i), (l, n) = q.indices(3), p.indices(2)
+    distance = SquaredDistance(q.mean(k))
+    sources = {
+        ("A", (k, j)): Expectation(q, k, Responsibility(q, j)),
+        ("H", (k, j, i)): Raised(q, k, Slope(q, j, i)),
+        ("Y", (k, j)): Expectation(q, k, Responsibility(q, j) * distance),
+        ("B", (k, l)): Expectation(q, k, Responsibility(p, l)),
+        ("J", (k, l, n)): Raised(q, k, Slope(p, l, n)),
+        ("Z", (k, l)): Expectation(q, k, Responsibility(p, l) * distance),
+        ("F", (k,)): Expectation(q, k, LogDensity(q) - LogDensity(p)),
+    }
+    tables = []
+    for (name, indices), source in sources.items():
+        label = f"{name}_{{{''.join(map(str, indices))}}}"
+        value = derivation.run(label, source, (rules.LINEARITY, rules.RADIAL_LAW, GRAM))
+        tables.append(Table(name, indices, source, value))
+    return tables
+
+
+def use_tables(expr: Expr, tables: list[Table]) -> Expr:
+    """Name every expectation by its table; E_k[log q] = F_k + E_k[log p], the last of which cancels."""
+    known = {_kind(t.source): t for t in tables}
+
+    def rewrite(node: Expectation | Raised) -> Expr:
+        kind = _kind(node)
+        if kind in known:
+            return known[kind].symbol[(node.component, *_parts(node)[0].args[1:])]
+        table = next(t for t in tables if t.name == "F")
+        if node.integrand == LogDensity(node.mixture):
+            other = expand(table.source.integrand - node.integrand)
+            return table.symbol[node.component] - rules.linearity(Expectation(node.mixture, node.component, other))
+        return node
+
+    return bottom_up(expr, rewrite, (Expectation, Raised))
+
+
+def _parts(node: Expectation | Raised) -> tuple[Expr, bool]:
+    """The responsibility, slope or log-density of an integrand, and whether |x − μ_k|² multiplies it."""
+    distance = SquaredDistance(node.mixture.mean(node.component))
+    squared = distance in Mul.make_args(node.integrand)
+    return (node.integrand / distance if squared else node.integrand), squared
+
+
+def _kind(node: Expectation | Raised) -> tuple[object, ...]:
+    field, squared = _parts(node)
+    side = field.args[0] if isinstance(field, Responsibility | Slope) else field
+    return type(node), type(field), side, squared
