@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from solvers.integrate.ensemble import Paths, ensemble
 from solvers.integrate.nodes import LARGEST, nodes
 
-__all__ = ["CompiledSystem", "Paths", "build", "cache_folder", "ensemble", "logits", "rules"]
+__all__ = ["CompiledSystem", "Paths", "build", "cache_folder", "ensemble", "logits", "module", "rules"]
 
 Array = NDArray[np.float64]
 
@@ -143,6 +143,11 @@ def logits(text: str, components: int, modes: int) -> tuple[int, ...]:
     (found,) = re.findall(r"^LOGITS = \((.*?),?\)", text, re.MULTILINE)
     known = {"K": components, "L": modes}
     return tuple(math.prod(known[name] for name in size.split("*")) for size in found.replace(" ", "").split(","))
+
+
+def module(text: str) -> ModuleType:
+    """The module of a text of numba functions with options FLAGS and ENTRY; its machine code is kept in the cache."""
+    return _package(_OPTIONS + text, ())[1]["system"]
 
 
 def build(text: str, components: int, modes: int, directions: int) -> CompiledSystem:

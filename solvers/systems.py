@@ -33,6 +33,7 @@ __all__ = [
     "parameters",
     "read",
     "read_compiled",
+    "read_text",
     "terms",
 ]
 
@@ -54,13 +55,18 @@ class TermError(ProblemError):
 
 def read(name: str) -> str:
     """Source text of a generated system."""
-    return (GENERATED / f"{name}.py").read_text(encoding="utf-8")
+    return read_text(f"{name}.py")
+
+
+def read_text(file: str) -> str:
+    """Text of a generated file."""
+    return (GENERATED / file).read_text(encoding="utf-8")
 
 
 def read_compiled(problem: Problem, backend: str = "numba") -> str:
     """Text for numba, or CUDA source for cupy, of the generated system behind a problem."""
     suffix = {"numba": "numba", "cupy": "cu"}[backend]
-    return (GENERATED / f"{name(problem)}.{suffix}").read_text(encoding="utf-8")
+    return read_text(f"{name(problem)}.{suffix}")
 
 
 @dataclass(frozen=True)

@@ -11,52 +11,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from solvers.sampler import compiled
 from solvers.sampler.model import Mixture, Sampler
+from solvers.sampler.paths import Noise, Paths, component
 
-__all__ = ["TOGETHER", "Noise", "Paths", "backward", "forward", "gradient"]
+__all__ = ["TOGETHER", "Noise", "Paths", "backward", "component", "forward", "gradient"]
 
 Array = NDArray[np.float64]
 
 #: Paths to run together: large enough to vectorise, small enough for the cache.
 TOGETHER = 4096
-
-
-@dataclass(frozen=True, eq=False)
-class Noise:
-    """All that n paths draw: xi (N+1, n, R), xi1 (N+1, n) normal, chi2 (N+1, n); uniform (n,) chooses the component."""
-
-    xi: Array
-    xi1: Array
-    chi2: Array
-    uniform: Array
-
-    @classmethod
-    def draw(cls, sampler: Sampler, paths: int, rng: np.random.Generator) -> Noise:
-        """Of the d − R directions orthogonal to the span ξ₁ is one, so chi2 has d − R − 1 degrees of freedom."""
-        shape, orthogonal = (sampler.steps + 1, paths), sampler.dimension - sampler.directions
-        if orthogonal < 0:
-            raise ValueError(f"dimension {sampler.dimension} is smaller than the span of the means")
-        xi, uniform = rng.standard_normal((*shape, sampler.directions)), rng.random(paths)
-        xi1 = rng.standard_normal(shape) if orthogonal else np.zeros(shape)
-        chi2 = rng.chisquare(orthogonal - 1, shape) if orthogonal > 1 else np.zeros(shape)
-        return cls(xi, xi1, chi2, uniform)
-
-    def block(self, paths: slice) -> Noise:
-        """The same noise for some of the paths."""
-        return Noise(self.xi[:, paths], self.xi1[:, paths], self.chi2[:, paths], self.uniform[paths])
-
-    def at(self, n: int) -> tuple[Array, Array, Array]:
-        return self.xi[n], self.xi1[n], self.chi2[n]
-
-
-@dataclass(frozen=True, eq=False)
-class Paths:
-    """log_weight (n,): log W. end (n, R), rho (n,): x_∥ and |x_⊥|² at the data end. modes (n, L): ρ_l there."""
-
-    log_weight: Array
-    end: Array
-    rho: Array
-    modes: Array
 
 
 @dataclass
@@ -72,14 +36,10 @@ class _Point:
     backward: tuple[Any, Any] = (0.0, 0.0)
 
 
-def component(mixture: Mixture, uniform: Array) -> NDArray[np.intp]:
-    """The component of each path, by its weight."""
-    edges = np.cumsum(mixture.weights)
-    return np.asarray(np.minimum(np.searchsorted(edges, uniform * edges[-1], side="right"), len(edges) - 1))
-
-
 def forward(sampler: Sampler, noise: Noise, chosen: NDArray[np.intp] | None = None) -> Paths:
     """Paths from the prior with their log-weights. chosen (n,): prior components, default by weight."""
+    if sampler.compiled:
+        return compiled.forward(sampler, noise, chosen)
     points, log_weight, *_ = _forward(sampler, noise, chosen, keep=False)
     return _paths(sampler, points[-1], log_weight)
 
@@ -89,6 +49,8 @@ def backward(sampler: Sampler, noise: Noise) -> Paths:
 
     Their mean of log W is the EUBO, an upper bound of log Z, and E[1/W] = 1/Z.
     """
+    if sampler.compiled:
+        return compiled.backward(sampler, noise)
     module, target, eta = sampler.module, sampler.mixtures["target"], sampler.eta
     x, rho = _start(sampler, target, component(target, noise.uniform), noise)
     point = end = _point(sampler, sampler.steps, x, rho)
@@ -113,6 +75,8 @@ def gradient(
     weights (n,): of the paths, α_k/n_k for stratified ones. The derivative of α_k itself is not in it. log_w is taken
     as K independent numbers.
     """
+    if sampler.compiled:
+        return compiled.gradient(sampler, noise, chosen, weights)
     module, eta = sampler.module, sampler.eta
     points, log_weight, moves, increments = _forward(sampler, noise, chosen, keep=True)
     total = {name: _Total.like(mixture) for name, mixture in sampler.mixtures.items()}

@@ -50,7 +50,8 @@ class Mixture:
 @dataclass(frozen=True, eq=False)
 class Sampler:
     """steps: N ≥ 0. horizon: N η. dimension: d ≥ R. mixtures: prior and target, and control and control_back where
-    the drifts have them. module: the generated chain, with a term dropped for a wrong theory."""
+    the drifts have them. module: the generated chain, with a term dropped for a wrong theory. compiled: paths run in
+    machine code (solvers.sampler.compiled), which is that of the whole chain, on so many threads, default all cores."""
 
     method: str
     reference: str
@@ -60,6 +61,8 @@ class Sampler:
     dimension: int
     mixtures: dict[str, Mixture]
     module: ModuleType = field(default_factory=chain_module)
+    compiled: bool = False
+    threads: int | None = None
 
     @property
     def eta(self) -> float:

@@ -1,0 +1,58 @@
+"""What paths of the reduced chain draw and what is left of them, whichever code runs them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from solvers.sampler.model import Mixture, Sampler
+
+__all__ = ["Noise", "Paths", "component"]
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Noise:
+    """All that n paths draw: xi (N+1, n, R), xi1 (N+1, n) normal, chi2 (N+1, n); uniform (n,) chooses the component."""
+
+    xi: Array
+    xi1: Array
+    chi2: Array
+    uniform: Array
+
+    @classmethod
+    def draw(cls, sampler: Sampler, paths: int, rng: np.random.Generator) -> Noise:
+        """Of the d − R directions orthogonal to the span ξ₁ is one, so chi2 has d − R − 1 degrees of freedom."""
+        shape, orthogonal = (sampler.steps + 1, paths), sampler.dimension - sampler.directions
+        if orthogonal < 0:
+            raise ValueError(f"dimension {sampler.dimension} is smaller than the span of the means")
+        xi, uniform = rng.standard_normal((*shape, sampler.directions)), rng.random(paths)
+        xi1 = rng.standard_normal(shape) if orthogonal else np.zeros(shape)
+        chi2 = rng.chisquare(orthogonal - 1, shape) if orthogonal > 1 else np.zeros(shape)
+        return cls(xi, xi1, chi2, uniform)
+
+    def block(self, paths: slice) -> Noise:
+        """The same noise for some of the paths."""
+        return Noise(self.xi[:, paths], self.xi1[:, paths], self.chi2[:, paths], self.uniform[paths])
+
+    def at(self, n: int) -> tuple[Array, Array, Array]:
+        return self.xi[n], self.xi1[n], self.chi2[n]
+
+
+@dataclass(frozen=True, eq=False)
+class Paths:
+    """log_weight (n,): log W. end (n, R), rho (n,): x_∥ and |x_⊥|² at the data end. modes (n, L): ρ_l there."""
+
+    log_weight: Array
+    end: Array
+    rho: Array
+    modes: Array
+
+
+def component(mixture: Mixture, uniform: Array) -> NDArray[np.intp]:
+    """The component of each path, by its weight."""
+    edges = np.cumsum(mixture.weights)
+    return np.asarray(np.minimum(np.searchsorted(edges, uniform * edges[-1], side="right"), len(edges) - 1))

@@ -1,0 +1,31 @@
+"""What the assembled module of solvers.sampler.compiled provides to kernel.py: for those who read or check that file."""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = [
+    "ENTRY", "FLAGS", "R", "bare", "np", "score", "score_adjoint", "start", "start_adjoint", "step", "step_adjoint",
+    "weight", "weight_adjoint",
+]  # fmt: skip
+
+FLAGS: dict[str, Any] = {"error_model": "numpy", "nogil": True}
+"""Options of numba for every function."""
+ENTRY: dict[str, Any] = FLAGS
+"""Options of the functions called from Python; in an assembled module these are cached on disk."""
+K: int = 1
+"""Components of every mixture, with weight 0 where there are fewer."""
+R: int = 1
+"""Directions of the span."""
+
+np: Any = None
+"""solvers.sampler.stack: np.empty is room on the stack."""
+bare: Any = None
+start: Any = None
+start_adjoint: Any = None
+score: Any = None
+score_adjoint: Any = None
+step: Any = None
+step_adjoint: Any = None
+weight: Any = None
+weight_adjoint: Any = None
