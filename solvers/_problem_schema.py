@@ -26,6 +26,7 @@ from solvers._problem_values import is_number as _is_number
 from solvers._problem_values import number as _number
 from solvers._problem_values import numbers as _numbers
 from solvers._problem_values import refuse as _refuse
+from solvers._problem_values import rows as _rows
 from solvers._sampler_section import RefineSection, SamplerSection
 
 __all__ = ["ProblemError", "read", "show"]
@@ -57,19 +58,6 @@ def _variances(value: object) -> float | list[float]:
     if not isinstance(value, list):
         return _number("a number > 0, or a list of them", lambda x: x > 0)(value)
     return _numbers(value, "every variance must be a number > 0", lambda x: x > 0)
-
-
-def _rows(value: object) -> list[list[float]]:
-    if not isinstance(value, list) or not value:
-        raise _refuse(f"is {show(value)}; must be a list of rows of numbers, such as [[3.0], [-1.0]]")
-    rows = []
-    for position, row in enumerate(value, start=1):
-        if not isinstance(row, list):
-            raise _refuse(f"row {position} is {show(row)}; every row must be a list of numbers")
-        if bad := [entry for entry in row if not _is_number(entry)]:
-            raise _refuse(f"row {position} holds {show(bad[0])}; every entry must be a finite number")
-        rows.append([float(entry) for entry in row])
-    return rows
 
 
 def _matrix(value: object) -> list[list[float]]:

@@ -64,6 +64,20 @@ def numbers(value: object, entry: str, accepts: Callable[[float], bool] = lambda
     return [float(number) for number in value]
 
 
+def rows(value: object) -> list[list[float]]:
+    """A list of rows of finite numbers, not all equally long."""
+    if not isinstance(value, list) or not value:
+        raise refuse(f"is {show(value)}; must be a list of rows of numbers, such as [[3.0], [-1.0]]")
+    found = []
+    for position, row in enumerate(value, start=1):
+        if not isinstance(row, list):
+            raise refuse(f"row {position} is {show(row)}; every row must be a list of numbers")
+        if bad := [entry for entry in row if not is_number(entry)]:
+            raise refuse(f"row {position} holds {show(bad[0])}; every entry must be a finite number")
+        found.append([float(entry) for entry in row])
+    return found
+
+
 def choice(allowed: Sequence[str], later: Sequence[str] = ()) -> Callable[[object], str]:
     def check(value: object) -> str:
         if isinstance(value, str) and value in allowed:

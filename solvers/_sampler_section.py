@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, NoReturn
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
-from solvers._problem_values import Section, choice, integer, number, refuse, show
+from solvers._gram import span
+from solvers._problem_values import Section, choice, integer, number, refuse, rows, show
 
-__all__ = ["RefineSection", "Refinement", "SamplerOptions", "SamplerSection", "sampler_options"]
+__all__ = ["RefineSection", "Refinement", "SamplerOptions", "SamplerSection", "sampler_options", "with_points"]
 
 MOST_STEPS, MOST_PATHS, MOST_COMPONENTS = 10**5, 10**9, 10**4
 LEARNED = ("means", "weights", "variances")
@@ -29,12 +31,16 @@ def _learn(value: object) -> list[str]:
     return [name for name in LEARNED if name in value]
 
 
+def _source(value: object) -> str | list[list[float]]:
+    return rows(value) if isinstance(value, list) else choice(("prior", "mala"))(value)
+
+
 class RefineSection(Section):
     rule: Annotated[str, BeforeValidator(choice(("interval", "stalled", "gain")))] = "interval"
     every: Annotated[float, BeforeValidator(number("a number > 0", lambda x: x > 0))] = 10.0
     candidates: Annotated[int, BeforeValidator(integer(1, MOST_PATHS))] = 256
     until: Annotated[int, BeforeValidator(integer(1, MOST_COMPONENTS))] = Field(description="an integer >= 1")
-    source: Annotated[str, BeforeValidator(choice(("prior", "mala")))] = "prior"
+    source: Annotated[str | list[list[float]], BeforeValidator(_source)] = "prior"
     threshold: Annotated[float, BeforeValidator(number("a number >= 0", lambda x: x >= 0))] = 0.01
     weight: Annotated[float, BeforeValidator(number("a number > 0 and < 1", lambda x: 0 < x < 1))] = 0.05
     variance: Annotated[float | None, BeforeValidator(number("a number > 0", lambda x: x > 0))] = None
@@ -51,26 +57,27 @@ class SamplerSection(Section):
     refine: RefineSection | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Refinement:
     """When and how a component is added to the prior.
 
     rule: "interval" (at every multiple of `every`), "stalled" (there, if |dD/dt| < threshold), "gain" (there, if the
     predicted gain, in nats per unit weight, is above the threshold). candidates: how many points, from source "prior"
-    or "mala". until: most components. weight, variance: of a new component; variance None is the prior's mean one.
+    or "mala"; a source (n, d') are given points, all of them candidates each time. until: most components. weight,
+    variance: of a new component; variance None is the prior's mean one.
     """
 
     rule: str
     every: float
     candidates: int
     until: int
-    source: str
+    source: str | NDArray[np.float64]
     threshold: float
     weight: float
     variance: float | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SamplerOptions:
     """A checked [sampler] section.
 
@@ -131,3 +138,30 @@ def sampler_options(
         refine = Refinement(**section.refine.model_dump())
     moves = (learn if section.learn is None else tuple(section.learn)) if control == "mixture" else ()
     return SamplerOptions(method, reference, control, section.steps, section.horizon, section.paths, moves, refine)
+
+
+def with_points(options: SamplerOptions, file: Any, vectors: NDArray[np.float64], builder: Any) -> SamplerOptions:
+    """The options with given candidates as an array (n, d'), once it is known where they are.
+
+    file: the ProblemFile. vectors (L, d''): those of the target. builder: with rows, overlaps and fail of a problem.
+    """
+    key = "sampler.refine.source"
+    if options.refine is None or isinstance(options.refine.source, str):
+        return options
+    if file.target.overlaps is not None:
+        builder.fail(key, "has no common coordinates with target.overlaps; give target.means")
+    points = np.asarray(builder.rows(key, options.refine.source))
+    builder.overlaps(key, file.sampler.refine.source, points)
+    points.setflags(write=False)
+    if file.init.means is None:
+        width = max(points.shape[1], vectors.shape[1])
+        wide, basis = (np.pad(a, ((0, 0), (0, width - a.shape[1]))) for a in (points, vectors))
+        basis = span(basis)[1]
+        outside = np.linalg.norm(wide - wide @ basis @ basis.T, axis=1)
+        if (bad := np.flatnonzero(outside > 1e-9 * np.linalg.norm(wide, axis=1))).size:
+            builder.fail(
+                key,
+                f"row {bad[0] + 1} leaves the span of the target's means, and without init.means nothing says where "
+                "the components are to it; allowed: points in that span",
+            )
+    return replace(options, refine=replace(options.refine, source=points))

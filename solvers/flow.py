@@ -69,7 +69,14 @@ def solve(
         if stop_at_equilibrium:
             raise BackendError("--stop-at-equilibrium: is for flows; leave it out with a [sampler]")
         return solve_sampler(
-            problem, rtol=rtol, atol=atol, backend=backend, progress=progress, drop=drop, samples=samples
+            problem,
+            rtol=rtol,
+            atol=atol,
+            backend=backend,
+            threads=threads,
+            progress=progress,
+            drop=drop,
+            samples=samples,
         )
     module, own = system or systems.for_problem(problem, drop=drop), drop is None and system is None
     if backend is None:

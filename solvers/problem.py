@@ -22,7 +22,7 @@ from solvers._problem_schema import (
     read,
     show,
 )
-from solvers._sampler_section import SamplerOptions, sampler_options
+from solvers._sampler_section import SamplerOptions, sampler_options, with_points
 
 __all__ = [
     "Batch",
@@ -200,7 +200,8 @@ class _Builder:
                 self.fail(f"flow.{key}", f"is {show(value)}; with a [sampler] allowed: {show(allowed)}")
         if file.flow.batch is not None:
             self.fail("flow.batch", "is given with a [sampler]; leave one of them out")
-        return sampler_options(file.sampler, family.learn, family.variances, target.variances, self.fail)
+        options = sampler_options(file.sampler, family.learn, family.variances, target.variances, self.fail)
+        return with_points(options, file, target.vectors, self)
 
     def init(self, section: InitSection, components: int, target: Target, *, given_overlaps: bool) -> Init:
         if section.scale is None and section.samples != 1:

@@ -6,7 +6,6 @@ depend on the number of threads: sums over paths are made in blocks of fixed siz
 
 from __future__ import annotations
 
-import re
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
@@ -53,7 +52,7 @@ def possible(components: int, directions: int) -> bool:
 
 def forward(sampler: Sampler, noise: Noise, chosen: NDArray[np.intp] | None = None) -> Paths:
     """As chain.forward."""
-    tables = _Tables(sampler)
+    tables = _tables(sampler)
     if chosen is None:
         chosen = component(sampler.mixtures["prior"], noise.uniform)
     return tables.run("forward", noise, chosen)
@@ -61,14 +60,14 @@ def forward(sampler: Sampler, noise: Noise, chosen: NDArray[np.intp] | None = No
 
 def backward(sampler: Sampler, noise: Noise) -> Paths:
     """As chain.backward."""
-    return _Tables(sampler).run("backward", noise, component(sampler.mixtures["target"], noise.uniform))
+    return _tables(sampler).run("backward", noise, component(sampler.mixtures["target"], noise.uniform))
 
 
 def gradient(
     sampler: Sampler, noise: Noise, chosen: NDArray[np.intp], weights: Array
 ) -> tuple[Paths, dict[str, Mixture]]:
     """As chain.gradient."""
-    tables = _Tables(sampler)
+    tables = _tables(sampler)
     blocks = _blocks(len(chosen))
     totals = np.zeros((len(blocks), sampler.steps + 1, len(tables.names), tables.K * (tables.R + 2)))
     of_start = np.zeros((len(blocks), tables.K, tables.R + 1))
@@ -88,7 +87,7 @@ def _blocks(paths: int) -> list[tuple[int, int]]:
 @lru_cache(maxsize=64)
 def _module(components: int, directions: int) -> ModuleType:
     kernel = (Path(__file__).parent / "kernel.py").read_text(encoding="utf-8")
-    kernel = re.sub(r"(?m)^from .* import .*$", "", kernel)  # the header has it all
+    kernel = kernel[kernel.index("Array = Any") :]  # what it imports the header has
     text = systems.read_text("sampler_chain.numba")
     return compiled.module(_HEADER.format(components=components, directions=directions) + text + "\n\n" + kernel)
 
@@ -143,8 +142,11 @@ class _Tables:
         if count and not 0 <= chosen.min() <= chosen.max() < len(prior.log_w):
             raise ValueError(f"components {chosen.min()} to {chosen.max()}, there are {len(prior.log_w)}")
         chosen = np.ascontiguousarray(chosen, dtype=np.int64)
-        out = np.empty(count), np.empty((count, s.directions)), np.empty(count), np.empty(
-            (count, len(s.mixtures["target"].log_w))
+        out = (
+            np.empty(count),
+            np.empty((count, s.directions)),
+            np.empty(count),
+            np.empty((count, len(s.mixtures["target"].log_w))),
         )
 
         def work(blocks: list[tuple[int, tuple[int, int]]]) -> None:
@@ -186,3 +188,7 @@ class _Tables:
         out["prior"].mean[:] += of_start[:K, :R]
         out["prior"].log_var[:] += of_start[:K, self.R]
         return out
+
+
+#: A sampler is asked for many blocks of paths; few samplers are in use at a time.
+_tables = lru_cache(maxsize=8)(_Tables)

@@ -2,8 +2,8 @@
 
 solvers.sampler.compiled puts this text behind the emitted functions of one step. Everything that does not depend on the
 path comes in tables: for step n and score j the mixture means (N+1, J, K R), log_vars and log_ws (N+1, J, K), and what
-the score adds to the forward and to the backward drift, c (N+1, J, 2); c_x (N+1, 2) the same for x itself. used (N+1, J):
-whether the score is needed there. Scores 0 and 1 are those of the prior and of the target. Noise as in chain.Noise.
+the score adds to the forward and to the backward drift, c (N+1, J, 2); c_x (N+1, 2) the same for x itself. used
+(N+1, J): whether the score is needed there. Scores 0 and 1 are those of the prior and of the target. Noise as in Noise.
 """
 
 from __future__ import annotations
@@ -12,15 +12,29 @@ from typing import Any
 
 from numba import njit
 
-from solvers.sampler.protocol import ENTRY, FLAGS, K, R, bare, np
-from solvers.sampler.protocol import score, score_adjoint, start, start_adjoint, step, step_adjoint, weight, weight_adjoint
+from solvers.sampler.protocol import (
+    ENTRY,
+    FLAGS,
+    K,
+    R,
+    bare,
+    np,
+    score,
+    score_adjoint,
+    start,
+    start_adjoint,
+    step,
+    step_adjoint,
+    weight,
+    weight_adjoint,
+)
 
 Array = Any
 PRIOR, TARGET = 0, 1
 
 
 @njit(**FLAGS)
-def drifts(n: int, x: Array, rho: float, d: float, tables: Array, shrink: Array, pull: Array, resp: Array) -> float:
+def drifts(n: int, x: Array, rho: float, d: float, tables: Array, shrink: Array, pull: Array, resp: Array) -> Any:
     """shrink (2,), pull (2, R) of both drifts at step n. Returns the log-density of the prior at step 0, of the target
     at the last step; resp (K,): the responsibilities of the same mixture."""
     means, log_vars, log_ws, c, c_x, used = tables
@@ -48,8 +62,8 @@ def drifts(n: int, x: Array, rho: float, d: float, tables: Array, shrink: Array,
 
 @njit(**FLAGS)
 def drifts_adjoint(
-    n: int, x: Array, rho: float, d: float, tables: Array, d_shrink: Array, d_pull: Array, d_ends: Array, weight_i: float,
-    x_bar: Array, rho_bar: Array, totals: Array,
+    n: int, x: Array, rho: float, d: float, tables: Array, d_shrink: Array, d_pull: Array, d_ends: Array,
+    weight_i: float, x_bar: Array, rho_bar: Array, totals: Array,
 ) -> None:  # fmt: skip
     """Adds ∂L/∂x, ∂L/∂ϱ and, to totals, ∂L/∂(means, log_vars, log_ws) of step n."""
     means, log_vars, log_ws, c, _, used = tables
@@ -76,7 +90,7 @@ def drifts_adjoint(
 
 
 @njit(**FLAGS)
-def ahead(i: int, component: int, d: float, eta: float, tables: Array, noise: Array, room: Array, resp: Array) -> float:
+def ahead(i: int, component: int, d: float, eta: float, tables: Array, noise: Array, room: Array, resp: Array) -> Any:
     """Path i from the prior: its points and drifts in `room`. Returns log W."""
     xi, xi1, chi2 = noise
     xs, rhos, shrinks, pulls, overlaps = room
@@ -111,7 +125,7 @@ def without_owner(tables: Array, noise: Array, room: Array) -> Array:
 
 
 @njit(**FLAGS)
-def density(x: Array, rho: float, d: float, tables: Array, n: int, j: int, resp: Array) -> float:
+def density(x: Array, rho: float, d: float, tables: Array, n: int, j: int, resp: Array) -> Any:
     """log-density of the mixture of score j."""
     lse, a, b = np.empty(1), np.empty(1), np.empty(R)
     score(x, rho, tables[0][n, j], tables[1][n, j], tables[2][n, j], d, lse, a, b, resp)
@@ -177,7 +191,8 @@ def backward(
 @njit(**ENTRY)
 def gradient(
     first: int, stop: int, chosen: Array, d: float, eta: float, tables: Array, noise: Array, room: Array,
-    log_weight: Array, end: Array, rho: Array, modes: Array, weights: Array, d_ends: Array, totals: Array, of_start: Array,
+    log_weight: Array, end: Array, rho: Array, modes: Array, weights: Array, d_ends: Array,
+    totals: Array, of_start: Array,
 ) -> None:  # fmt: skip
     """`forward`, and the derivatives of Σ_i weights_i (−log W_i): added to totals (N+1, J, K R + 2 K), rows of means,
     log_vars and log_ws, and of_start (K, R + 1), those of the mean and log_var a path started with."""
@@ -216,7 +231,9 @@ def gradient(
                 for b in range(R):
                     x_bar[b] += of_x_new[b]
                     d_pull[1, b] = of_pull[b]
-            drifts_adjoint(n, xs[n], rhos[n, 0], d, tables, d_shrink, d_pull, d_ends, weights[i], x_bar, rho_bar, totals)
+            drifts_adjoint(
+                n, xs[n], rhos[n, 0], d, tables, d_shrink, d_pull, d_ends, weights[i], x_bar, rho_bar, totals
+            )
             if n > 0:
                 step_adjoint(
                     xs[n - 1], rhos[n - 1, 0], shrinks[n - 1, 0], pulls[n - 1, 0], xi[n, i], xi1[n, i], chi2[n, i], eta,

@@ -42,8 +42,9 @@ def path_gradient(sampler: Sampler, noise: Noise) -> tuple[float, dict[str, Slop
     counts = np.bincount(chosen, minlength=K)
     losses = np.zeros(K)
     total: dict[str, tuple[Array, ...]] = {}
-    for first in range(0, n, TOGETHER):
-        block = slice(first, first + TOGETHER)
+    together = n if sampler.compiled else TOGETHER  # compiled code makes blocks of its own
+    for first in range(0, n, together):
+        block = slice(first, first + together)
         some = chosen[block]
         paths, bars = gradient(sampler, noise.block(block), some, (prior.weights / counts)[some])
         losses += np.bincount(some, weights=-paths.log_weight, minlength=K)

@@ -1,4 +1,4 @@
-"""What the assembled module of solvers.sampler.compiled provides to kernel.py: for those who read or check that file."""
+"""What the assembled module of solvers.sampler.compiled provides to kernel.py, for readers and checkers of it."""
 
 from __future__ import annotations
 

@@ -11,12 +11,14 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from solvers._gram import span
 from solvers._sampler_section import Refinement
+from solvers.problem import Problem
 from solvers.sampler.chain import Noise, component, forward
 from solvers.sampler.learn import Learning, path_gradient
 from solvers.sampler.model import Mixture, Sampler
 
-__all__ = ["add_component", "candidate", "due", "points", "predicted_gain", "refined"]
+__all__ = ["add_component", "candidate", "due", "placed", "points", "predicted_gain", "refined"]
 
 Array = NDArray[np.float64]
 
@@ -31,9 +33,11 @@ def _log_density(sampler: Sampler, name: str, x: Array, rho: Array) -> dict[str,
 
 
 def candidate(sampler: Sampler, refine: Refinement, rng: np.random.Generator) -> tuple[Array, float]:
-    """The best of `refine.candidates` points by log p − log φ: x_∥ (R,) and ϱ."""
+    """The best of the candidates by log p − log φ: x_∥ (R,) and ϱ; nan if none has a finite one."""
     x, rho = points(sampler, refine, rng)
     score = _log_density(sampler, "target", x, rho)["lse"] - _log_density(sampler, "prior", x, rho)["lse"]
+    if not np.any(np.isfinite(score)):
+        return np.full(x.shape[1], np.nan), np.nan
     best = int(np.argmax(np.where(np.isfinite(score), score, -np.inf)))
     return x[best], float(rho[best])
 
@@ -41,8 +45,11 @@ def candidate(sampler: Sampler, refine: Refinement, rng: np.random.Generator) ->
 def points(sampler: Sampler, refine: Refinement, rng: np.random.Generator) -> tuple[Array, Array]:
     """x_∥ (n, R) and ϱ (n,): samples of the prior, moved by a short MALA chain towards the target if so asked.
 
-    The chain runs in reduced coordinates: proposal and Metropolis ratio are a step of the reduced chain.
+    The chain runs in reduced coordinates: proposal and Metropolis ratio are a step of the reduced chain. Given points
+    are in the span, see `placed`.
     """
+    if not isinstance(refine.source, str):
+        return refine.source, np.zeros(len(refine.source))
     prior, count = sampler.mixtures["prior"], refine.candidates
     moves = MALA_STEPS if refine.source == "mala" else 0
     noise = Noise.draw(replace(sampler, steps=moves), count, rng)
@@ -64,15 +71,38 @@ def points(sampler: Sampler, refine: Refinement, rng: np.random.Generator) -> tu
     return x, rho
 
 
+def placed(problem: Problem, sampler: Sampler, given: Array) -> tuple[Sampler, Array]:
+    """Coordinates (n, R) of given points (n, d'), and the sampler in a span that holds them too.
+
+    Where the start has no coordinates the points are in the span of the target, as problem files are made sure of.
+    """
+    vectors, coordinates = [problem.target.vectors], [sampler.mixtures["target"].mean]
+    if problem.init.means is not None:
+        vectors.append(problem.init.means)
+        coordinates.append(sampler.mixtures["prior"].mean)
+    width = max(a.shape[1] for a in (*vectors, given))
+    *known, given = (np.pad(a, ((0, 0), (0, width - a.shape[1]))) for a in (*vectors, given))
+    # Orthonormal rows, the directions of the span in the coordinates of the problem.
+    frame = np.linalg.pinv(np.concatenate(coordinates), rcond=1e-12) @ np.concatenate(known)
+    inside = given @ frame.T
+    outside = given - inside @ frame
+    outside[np.linalg.norm(outside, axis=1) <= 1e-9 * np.linalg.norm(given, axis=1)] = 0.0  # rounding
+    more, _ = span(outside)
+    mixtures = {
+        name: replace(m, mean=np.pad(m.mean, ((0, 0), (0, more.shape[1])))) for name, m in sampler.mixtures.items()
+    }
+    return replace(sampler, mixtures=mixtures), np.concatenate([inside, more], axis=1)
+
+
 def add_component(sampler: Sampler, x: Array, rho: float, weight: float, variance: float) -> Sampler:
     """The sampler with one more prior component at (x_∥, ϱ), the other weights reduced in proportion.
 
-    Where there is a direction orthogonal to the span, all means get one more coordinate, that of √ϱ.
+    Off the span, ϱ > 0, all means get one more coordinate, that of √ϱ.
     Raises ValueError if the candidate is not finite.
     """
     if not (np.all(np.isfinite(x)) and np.isfinite(rho)):
         raise ValueError("the candidate is not finite")
-    wider = int(sampler.dimension > sampler.directions)
+    wider = int(rho > 0)
     mixtures = {name: replace(m, mean=np.pad(m.mean, ((0, 0), (0, wider)))) for name, m in sampler.mixtures.items()}
     prior = mixtures["prior"]
     new = np.append(x, np.sqrt(rho)) if wider else x

@@ -13,11 +13,12 @@ from solvers import results
 from solvers.arrays import BackendError
 from solvers.outcomes import VANISHED_BELOW
 from solvers.problem import Init, Overlaps, Problem
+from solvers.sampler import compiled
 from solvers.sampler.chain import Noise, forward
 from solvers.sampler.evaluate import QUANTITIES, evaluate
 from solvers.sampler.learn import Learning
 from solvers.sampler.model import Mixture, Sampler, chain_module
-from solvers.sampler.refine import refined
+from solvers.sampler.refine import placed, refined
 from solvers.span import Span
 from solvers.starts import starts
 
@@ -56,12 +57,15 @@ def solve(
     rtol: float = 1e-8,
     atol: float = 1e-10,
     backend: str | None = None,
+    threads: int | None = None,
     progress: Callable[[float], None] | None = None,
     drop: str | None = None,
     samples: range | None = None,
 ) -> xr.Dataset:
     """Learn the prior of a problem by its sampler, from every start, and evaluate the sampler at the save times.
 
+    backend: "numba", compiled paths on so many threads (default: all cores), or "numpy"; both use the same random
+    numbers and agree to rounding. By default numba where it can do the problem, else numpy; the dataset says which.
     samples: which starts, default all of them; a start has the same paths whichever others are there.
 
     Returns
@@ -69,10 +73,9 @@ def solve(
         mode_mass that of the samples, QUANTITIES, and for each of them and the two its standard error `_se` from the
         paths of the evaluation, which are not those of the gradient. m, s, w, v carry none: they depend on the latter.
     Raises
-        BackendError for another backend than numpy, the default; TermError for an unknown `drop`.
+        BackendError if the backend cannot do it; TermError for an unknown `drop`.
     """
-    if backend not in (None, "numpy"):
-        raise BackendError(f"{backend}: a sampler is not available on it in this version; allowed: numpy")
+    backend = _backend(problem, backend, drop)
     options, times = problem.sampler, problem.time.times
     assert options is not None
     s0, m0, theta0 = starts(problem, samples)
@@ -88,6 +91,7 @@ def solve(
     B, status = np.full((count, K, L), np.nan), np.zeros(count, dtype=np.int8)
     for n, sample in enumerate(samples or range(count)):
         sampler = sampler_of(problem, s0[n], m0[n], theta0[n], problem.family.variances, drop)
+        sampler = replace(sampler, compiled=backend == "numba", threads=threads)
         found, status[n] = _learned(problem, sampler, sample, max(rtol, FINEST_RTOL), max(atol, FINEST_ATOL))
         for t, learned in enumerate(found if status[n] == 0 else []):
             prior, target = learned.mixtures["prior"], learned.mixtures["target"]
@@ -114,7 +118,7 @@ def solve(
     ds = results.run_dataset(
         problem, m=values["m"], s=values["s"], w=values["w"], v=values["v"], mode_mass=values["mode_mass"],
         objective=-values["elbo"], B=B, status=status, quadrature_error=np.zeros(shape),
-        system=chain_module(drop).SYSTEM, backend="numpy", rtol=rtol, atol=atol,
+        system=chain_module(drop).SYSTEM, backend=backend, rtol=rtol, atol=atol,
     ).drop_vars("quadrature_error")  # fmt: skip
     extra: dict[str, xr.Variable] = {}
     for name in QUANTITIES:
@@ -123,6 +127,24 @@ def solve(
     extra["mode_mass_se"] = _error(ds.mode_mass, errors["mode_mass"])
     extra["vanished"] = xr.Variable(("sample",), vanished, ds.vanished.attrs)  # of the components that are there
     return ds.assign(extra)
+
+
+def _backend(problem: Problem, asked: str | None, drop: str | None) -> str:
+    """The backend: the one asked for, or the faster of those that can do the problem."""
+    if asked not in (None, "numpy", "numba"):
+        raise BackendError(f"{asked}: a sampler is not available on it in this version; allowed: numpy, numba")
+    if drop is not None:
+        if asked == "numba":
+            raise BackendError("numba: cannot drop a term; allowed with --drop: numpy")
+        return "numpy"
+    assert problem.sampler is not None
+    K, L = problem.family.components, len(problem.target.c)
+    most = problem.sampler.refine.until if problem.sampler.refine else K
+    fits = compiled.possible(max(most, L), min(problem.dimension, most + L))
+    if asked == "numba" and not fits:
+        raise BackendError(f"numba: {most} components in up to {min(problem.dimension, most + L)} directions; allowed: "
+                           f"at most {compiled.LARGEST} numbers, or numpy")  # fmt: skip
+    return asked or ("numba" if fits else "numpy")
 
 
 def _error(of: xr.DataArray | xr.Variable, values: Array) -> xr.Variable:
@@ -140,10 +162,14 @@ def _learned(problem: Problem, sampler: Sampler, n: int, rtol: float, atol: floa
         return [sampler] * len(times), 0
     if options.steps == 0 and options.refine is None and _quadrature_knows(problem):
         return _by_quadrature(problem, sampler, rtol, atol)
+    refine = options.refine
+    if refine is not None and not isinstance(refine.source, str):
+        sampler, coordinates = placed(problem, sampler, refine.source)
+        refine = replace(refine, source=coordinates)
     noise = Noise.draw(sampler, options.paths, _generator(problem, n, _GRADIENT))
     learning = Learning(sampler, noise, learn, problem.flow.weights, problem.flow.metric)
-    if options.refine is not None:
-        return refined(learning, options.refine, times, rtol, atol, _generator(problem, n, _REFINEMENT))
+    if refine is not None:
+        return refined(learning, refine, times, rtol, atol, _generator(problem, n, _REFINEMENT))
     return learning.run(times, rtol, atol)
 
 
@@ -165,7 +191,8 @@ def _by_quadrature(problem: Problem, sampler: Sampler, rtol: float, atol: float)
     found = []
     for t in range(len(problem.time.times)):
         at = run.isel(time=t)
-        found.append(sampler_of(problem, at.s.values, at.m.values, np.log(at.w.values), at.v.values))
+        learned = sampler_of(problem, at.s.values, at.m.values, np.log(at.w.values), at.v.values)
+        found.append(replace(learned, compiled=sampler.compiled, threads=sampler.threads))
     return found, 0
 
 

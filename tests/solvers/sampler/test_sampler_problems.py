@@ -144,5 +144,5 @@ def test_doors(tmp_path, capsys):
 
 
 def test_other_backends_are_refused():
-    with pytest.raises(BackendError, match="allowed: numpy"):
-        flow.solve(problem("steps = 2\nhorizon = 0.2"), backend="numba")
+    with pytest.raises(BackendError, match="allowed: numpy, numba"):
+        flow.solve(problem("steps = 2\nhorizon = 0.2"), backend="cupy")
