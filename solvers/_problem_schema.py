@@ -22,7 +22,6 @@ from solvers._problem_values import LARGEST_INTEGER, show
 from solvers._problem_values import Section as _Section
 from solvers._problem_values import choice as _choice
 from solvers._problem_values import integer as _integer
-from solvers._problem_values import is_number as _is_number
 from solvers._problem_values import number as _number
 from solvers._problem_values import numbers as _numbers
 from solvers._problem_values import refuse as _refuse
