@@ -354,6 +354,17 @@ def test_help_does_not_wait_for_the_numbers():
     assert process("-c", script, check=True).stdout == "[]\n"
 
 
+def test_the_solver_is_imported_without_what_a_run_may_not_need():
+    """Each of these takes a good part of a second; compiled runs of two components and modes need numba only."""
+    slow = {"numba", "llvmlite", "scipy.stats", "scipy.integrate", "scipy.optimize", "matplotlib", "dask", "zarr"}
+    for module in ("expectations", "compiled", "flow"):
+        script = f"import sys, solvers.{module}; print(sorted({slow} & set(sys.modules)))"
+        assert process("-c", script, check=True).stdout == "[]\n", module
+    # Control: the comparison with simulations needs Student's t.
+    script = f"import sys, solvers.compare; print(sorted({slow} & set(sys.modules)))"
+    assert "scipy.stats" in process("-c", script, check=True).stdout
+
+
 @pytest.mark.skipif(os.name == "nt", reason="sends a POSIX signal")
 def test_ctrl_c_in_a_process_exits_130_and_leaves_nothing(folder):
     script = f"""
