@@ -178,7 +178,7 @@ def _ends(degrees: int) -> tuple[float, float]:
     def excess(t: float) -> float:
         return float(log_density(np.array(t), degrees)) + _TAIL
 
-    from scipy.optimize import brentq
+    from scipy.optimize import brentq  # slow to import, and for few problems
 
     reach = np.sqrt(degrees / 2)
     return float(brentq(excess, -(2 * _TAIL + 2) / degrees * reach - 40, 0.0)), float(brentq(excess, 0.0, 40.0))
