@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.integrate import LSODA
 
 from solvers import systems
 from solvers.problem import Problem
@@ -127,6 +126,8 @@ class Integrator:
 
     def integrate(self, states: States, start: Point) -> tuple[Array, int]:
         """(n, T, size) at the save times, and the status of the block."""
+        from scipy.integrate import LSODA  # which takes longer to import than most ensembles to solve
+
         count, size = len(start[0]), states.size
         times = self.problem.time.times
         out = np.full((count, len(times), size), np.nan)

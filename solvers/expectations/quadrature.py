@@ -28,7 +28,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import gammaincc, ndtri
-from scipy.stats import qmc
 
 from solvers.arrays import array_module, to_numpy
 
@@ -179,6 +178,8 @@ def beyond(rank: int) -> float:
 @lru_cache(maxsize=256)
 def sobol(size: int, copy: int) -> Points:
     """One replicate: POINTS standard normal points of dimension `size`, mean zero and unit covariance exactly."""
+    from scipy.stats import qmc  # half a second to import, for rules that few problems need
+
     uniform = qmc.Sobol(size, scramble=True, rng=copy).random(POINTS // 2)
     z = ndtri(np.clip(uniform, 1e-12, 1 - 1e-12))
     variances, axes = np.linalg.eigh(z.T @ z / len(z))

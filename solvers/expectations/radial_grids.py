@@ -22,9 +22,7 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import brentq
 from scipy.special import gammaincinv, ndtri
-from scipy.stats import qmc
 
 __all__ = ["MAX_NODES", "Grid", "grids"]
 
@@ -180,6 +178,8 @@ def _ends(degrees: int) -> tuple[float, float]:
     def excess(t: float) -> float:
         return float(log_density(np.array(t), degrees)) + _TAIL
 
+    from scipy.optimize import brentq  # slow to import, and for few problems
+
     reach = np.sqrt(degrees / 2)
     return float(brentq(excess, -(2 * _TAIL + 2) / degrees * reach - 40, 0.0)), float(brentq(excess, 0.0, 40.0))
 
@@ -194,6 +194,8 @@ def _steepening(degrees: int) -> float:
 @lru_cache(maxsize=64)
 def _sobol(rank: int, degrees: int, copy: int) -> Grid:
     """One replicate: POINTS normal points of mean zero and unit covariance, with their antipodes, and χ² beside."""
+    from scipy.stats import qmc  # half a second to import, for rules that few problems need
+
     uniform = qmc.Sobol(rank + (degrees >= 2), scramble=True, rng=copy).random(POINTS // 2)
     uniform = np.clip(uniform, 1e-12, 1 - 1e-12)
     z = ndtri(uniform[:, :rank])

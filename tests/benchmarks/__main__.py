@@ -10,13 +10,13 @@ from typing import Any
 
 from rich.console import Console
 
-from tests.benchmarks import particles, report, samplers, scaling, throughput
+from tests.benchmarks import agreement, particles, report, samplers, scaling, throughput
 from tests.benchmarks.case import TIMES, problem_text
 from tests.benchmarks.worker import SOLVERS, available_cores
 
 RESULTS = Path(__file__).parent / "results"
 ON_GPU = ("this", "diffrax", "diffrax-dopri8")
-PARTS = ("throughput", "scaling", "particles", "sampler")
+PARTS = ("throughput", "scaling", "agreement", "particles", "sampler")
 
 
 def main() -> None:
@@ -56,6 +56,8 @@ def main() -> None:
     if "scaling" in options.parts:
         backend = "numba" if options.device == "cpu" else "cupy"
         result["scaling"] = scaling.measure(backend, quick=options.quick, say=say)
+    if "agreement" in options.parts:
+        result["agreement"] = agreement.measure(options.cores, quick=options.quick, say=say)
     if "particles" in options.parts and options.device == "cpu":  # on a GPU: not yet measured
         result["particles"] = particles.measure(options.cores, quick=options.quick, say=say)
     if "sampler" in options.parts and options.device == "cpu":  # on a GPU: not yet measured

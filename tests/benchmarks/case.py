@@ -36,7 +36,14 @@ STATES = ("s11", "s12", "s22", "m1", "m2", "log_odds")
 
 
 def problem_text(
-    *, samples: int, components: int = 2, separation: float = R, end: float = 50.0, save: int = 26, seed: int = 0
+    *,
+    samples: int,
+    components: int = 2,
+    separation: float = R,
+    scale: float = 0.125,
+    end: float = 50.0,
+    save: int = 26,
+    seed: int = 0,
 ) -> str:
     """The problem file of the ensemble, or of one of its relatives in the scaling benchmarks."""
     return f"""dimension = 64
@@ -46,7 +53,7 @@ separation = {separation}
 components = {components}
 learn = ["means", "weights"]
 [init]
-scale = 0.125
+scale = {scale}
 samples = {samples}
 seed = {seed}
 [time]

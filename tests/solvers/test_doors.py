@@ -196,6 +196,44 @@ def test_bad_input_is_one_message_before_any_work(work, folder, command, monkeyp
     assert (folder / "two_modes.toml").read_text() == PROBLEM
 
 
+@pytest.mark.parametrize("command", ["solve", "compare", "sweep"])
+def test_tolerances_that_cannot_be_kept_are_refused(work, folder, command):
+    refused = {
+        "--rtol": ["0", "-1", "1e-15", "9e-14", "inf", "nan"],
+        "--atol": ["0", "-1", "-1e-10", "inf", "nan"],
+    }
+    allowed = {"--rtol": ">= 1e-13", "--atol": "> 0"}
+    for option, value in ((option, value) for option, values in refused.items() for value in values):
+        done = call(command, "two_modes.toml", "--out", "out", option, value)
+        message = f"{option}: is {value}; must be a number {allowed[option]}\n"
+        assert (done.exit_code, done.stdout, done.stderr) == (2, "", message)
+    assert work.calls == []
+    assert left_in(folder) == ["two_modes.toml"]
+
+
+def test_starts_that_are_no_numbers_and_too_many_components_are_refused(folder):
+    """By the solver itself, not by a stand-in."""
+    weights = "weights = [" + ", ".join(["0.0", *["0.0625"] * 16]) + "]"
+    many = PROBLEM.replace("components = 2", "components = 17")
+    start = PROBLEM.replace("samples = 4\n", "")
+    (folder / "nan.toml").write_text(start.replace("scale = 0.125", "means = [[0.1, nan], [0.3]]"))
+    (folder / "zero.toml").write_text(many.replace("[init]", f"{weights}\n[init]"))
+    (folder / "many.toml").write_text(many)
+    (folder / "sweep.toml").write_text('base = "many.toml"\n[grid]\n"target.separation" = [2.0, 3.0]\n')
+    before = left_in(folder)
+    numba = "numba: 17 components and 2 modes; allowed: at most 16 of each, or numpy\n"
+    refused = {
+        ("solve", "nan.toml"): "nan.toml: init.means: row 1 holds nan; every entry must be a finite number\n",
+        ("solve", "zero.toml"): "zero.toml: family.weights: entry 1 is 0; every weight must be a number > 0\n",
+        ("solve", "many.toml", "--backend", "numba"): numba,
+        ("sweep", "sweep.toml", "--backend", "numba"): numba,
+    }
+    for arguments, message in refused.items():
+        done = call(*arguments, "--out", "out.nc")
+        assert (done.exit_code, done.stdout, done.stderr) == (2, "", message), arguments
+    assert left_in(folder) == before
+
+
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[0])
 @pytest.mark.parametrize(
     ("error", "status", "message"),
@@ -314,6 +352,17 @@ def test_as_a_process_bad_input_exits_2_without_a_traceback(folder):
 def test_help_does_not_wait_for_the_numbers():
     script = "import sys, solvers.__main__; print(sorted({'xarray', 'scipy', 'pydantic'} & set(sys.modules)))"
     assert process("-c", script, check=True).stdout == "[]\n"
+
+
+def test_the_solver_is_imported_without_what_a_run_may_not_need():
+    """Each of these takes a good part of a second; compiled runs of two components and modes need numba only."""
+    slow = {"numba", "llvmlite", "scipy.stats", "scipy.integrate", "scipy.optimize", "matplotlib", "dask", "zarr"}
+    for module in ("expectations", "compiled", "flow"):
+        script = f"import sys, solvers.{module}; print(sorted({slow} & set(sys.modules)))"
+        assert process("-c", script, check=True).stdout == "[]\n", module
+    # Control: the comparison with simulations needs Student's t.
+    script = f"import sys, solvers.compare; print(sorted({slow} & set(sys.modules)))"
+    assert "scipy.stats" in process("-c", script, check=True).stdout
 
 
 @pytest.mark.skipif(os.name == "nt", reason="sends a POSIX signal")

@@ -110,6 +110,15 @@ REFUSED = [
         [("dimension = 64", "dimension = 2"), ("separation = 3.0", "means = [[1.0], [1.0, 2.0, 3.0]]")],
         "target.means: row 2 has 3 entries, must have at most dimension = 2",
     ),
+    ([("0.125", "nan")], "init.scale: is nan; must be a number >= 0"),
+    (
+        [("scale = 0.125", "means = [[1.0], [0.0, nan]]")],
+        "init.means: row 2 holds nan; every entry must be a finite number",
+    ),
+    (
+        [("scale = 0.125", f"overlaps = {{{S2}, m = [[0.0, 0.0], [nan, 0.0]]}}")],
+        "init.overlaps.m: row 2 holds nan; every entry must be a finite number",
+    ),
     ([("scale = 0.125", "means = [[1.0]]")], "init.means: has 1 rows, must have 2, one per component"),
     (
         [("dimension = 64", "dimension = 1"), ("scale = 0.125", "means = [[1.0, 2.0], [1.0]]")],
