@@ -155,6 +155,14 @@ paths = 512
 GROW = 'refine = {every = 6.0, until = 10, candidates = 256, source = "mala", variance = 1.0}'
 
 
+def test_given_candidates_are_refused():
+    text = SIX.format(
+        K=1, v=2.0, seed=1, end=1.2, steps=2, refine="refine = {every = 0.5, until = 3, source = [[1.0]]}"
+    )
+    with pytest.raises(SimulationError, match="sampler.refine.source: given points"):
+        simulate(Problem.parse(text, name="given"), particles=64, replicas=2, step=0.5)
+
+
 def test_refinement_finds_modes_that_a_fixed_prior_loses():
     """One broad component and additions up to ten find all six modes; ten components from the start do not."""
 
