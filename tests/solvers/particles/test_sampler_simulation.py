@@ -159,7 +159,7 @@ def test_given_candidates_are_refused():
     text = SIX.format(
         K=1, v=2.0, seed=1, end=1.2, steps=2, refine="refine = {every = 0.5, until = 3, source = [[1.0]]}"
     )
-    with pytest.raises(SimulationError, match="sampler.refine.source: given points"):
+    with pytest.raises(SimulationError, match=r"sampler\.refine\.source: given points"):
         simulate(Problem.parse(text, name="given"), particles=64, replicas=2, step=0.5)
 
 
