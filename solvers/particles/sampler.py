@@ -179,8 +179,8 @@ def plan(problem: Problem, *, particles: int, replicas: int, step: float, backen
         )
     refine = problem.sampler.refine if problem.sampler else None
     if refine and not isinstance(refine.source, str):
-        # The modes of a simulation have the overlaps of the problem's, not its coordinates.
-        raise SimulationError(f"{problem.name}: sampler.refine.source: given points are for `solve`; allowed: prior, mala")
+        known = "given points are for `solve`; allowed here: prior, mala"
+        raise SimulationError(f"{problem.name}: sampler.refine.source: {known}")
     if replicas < 2:
         raise SimulationError(f"replicas: is {replicas}; must be at least 2, since standard errors are over replicas")
     smallest = float(min(1.0, problem.family.variances.min(), problem.target.variances.min()))
