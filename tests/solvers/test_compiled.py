@@ -12,6 +12,7 @@ from solvers.expectations import gaussian_softmax
 
 TEXT = """
 N, WORK, OUT, PARAMETERS = 1, 0, 1, 1
+LOGITS = (K, L)
 FIXED = ()
 
 @njit(**FLAGS)

@@ -43,7 +43,7 @@ def test_one_character_less_does_not_compile() -> None:
 
 def test_small_systems_live_in_registers() -> None:
     """Left in local memory of the explicit method are its stages and the weights of the dense output; no spills."""
-    _, log = compile_cuda(source(SYSTEMS[0], 2, 2, 3), "sm_90", VERBOSE)
+    _, log = compile_cuda(source("reverse_kl_flow.cu", 2, 2, 3), "sm_90", VERBOSE)
     part = log.split("Compiling entry function 'explicit_ensemble'")[1]
     stack, stores, loads = map(int, re.findall(r"(\d+) bytes (?:stack frame|spill)", part)[:3])
     stages, states = len(DOP853.a), 2 * 3 + 2

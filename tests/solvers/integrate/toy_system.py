@@ -5,6 +5,7 @@ import numpy as np
 #: a' = p₀a + p₁b + p₂a³,   b' = p₃a + p₄b + p₅a²b + p₆a² + p₇
 TEXT = """
 N, WORK, OUT, PARAMETERS = 2, 0, 2, 8
+LOGITS = (K, L)
 FIXED = ()
 
 @njit(**FLAGS)
