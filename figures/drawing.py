@@ -11,6 +11,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
+from scipy.stats import t as student
 
 from solvers.sweeps import moments
 
@@ -71,3 +72,8 @@ def points(ax: Axes, at: Array, ds: xr.Dataset, *, name: str = "collapsed", **st
 def simulated(**style: Any) -> Line2D:
     """A point of a simulation, for a legend."""
     return Line2D([], [], linestyle="", **{"color": "black", "markerfacecolor": "white", "marker": "o", **style})
+
+
+def interval(ds: xr.Dataset, name: str, confidence: float = 0.95) -> xr.DataArray:
+    """Half the t interval of the mean over the replicas of a simulation."""
+    return ds[f"{name}_se"] * float(student.ppf((1 + confidence) / 2, ds.attrs["replicas"] - 1))
