@@ -2,13 +2,14 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 from test_sampler_law import without_cross_term
 from typer.testing import CliRunner
 
-from solvers import flow
+from solvers import compare_sampler, flow
 from solvers.__main__ import app
 from solvers.arrays import BackendError
 from solvers.compare import compare
@@ -99,6 +100,8 @@ def test_comparison_rejects_wrong_reductions(wrong, monkeypatch):
     if wrong == "cross":
         module = without_cross_term()
         monkeypatch.setattr("solvers.sampler.solve.chain_module", lambda drop=None: module)
+        # The wrong module is array code: the compiled chain would not know of it.
+        monkeypatch.setattr("solvers.compare_sampler.solve", partial(compare_sampler.solve, backend="numpy"))
     else:
         draw = Noise.draw
 
