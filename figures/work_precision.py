@@ -23,16 +23,16 @@ ERRORS = {"error_max": "of the worst trajectory", "error_p99": "of 99 % of the t
 
 
 def curves(benchmark: xr.Dataset) -> dict[str, xr.Dataset]:
-    """Rows of each solver by its name, fewest errors last, with `cost`: wall seconds a trajectory on the cores used."""
+    """Rows of each solver by its name, fewest errors last, with `cost`: processor seconds a trajectory, of all cores."""
     benchmark = benchmark.isel(row=np.flatnonzero(benchmark["solver"].values != LEFT_OUT))
-    ds = benchmark.assign(cost=benchmark["wall"] / benchmark["trajectories"])
+    ds = benchmark.assign(cost=benchmark["cpu"] / benchmark["trajectories"])
     names = list(dict.fromkeys(ds["name"].values.tolist()))
     return {name: ds.isel(row=np.flatnonzero(ds["name"].values == name)) for name in names}
 
 
 @in_style
 def main(results: Mapping[str, xr.Dataset]) -> Figure:
-    """Draw wall time a trajectory against the achieved error, the largest and that of 99 % of the trajectories.
+    """Draw processor time a trajectory against the achieved error, the largest and that of 99 % of the trajectories.
 
     Takes  benchmark: the rows work_precision of a benchmark.
     """
@@ -51,7 +51,7 @@ def main(results: Mapping[str, xr.Dataset]) -> Figure:
         ax.invert_xaxis()
         ax.yaxis.set_minor_locator(LogLocator(subs=range(2, 10)))
         ax.yaxis.set_minor_formatter(NullFormatter())
-    panels[0].set_ylabel("wall time (seconds a trajectory)")
+    panels[0].set_ylabel("processor time (seconds a trajectory)")
     letters(panels)
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
     return figure
@@ -63,7 +63,7 @@ def caption(results: Mapping[str, xr.Dataset]) -> str:
     machine, versions = json.loads(ds.attrs["machine"]), json.loads(ds.attrs["versions"])
     peers = ", ".join(f"{name} {versions[name]}" for name in ("scipy", "diffrax", "heyoka") if name in versions)
     sentences = [
-        "Wall time a trajectory against achieved error, K = L = 2, R = 2.5, d = 64, weights learned, t ≤ 50, "
+        "Processor time a trajectory against achieved error, K = L = 2, R = 2.5, d = 64, weights learned, t ≤ 50, "
         "many random "
         f"starts at once, on {int(ds['cores'].max())} cores ({machine.get('processor', 'unknown processor')}, "
         f"{machine.get('vectors', 'unknown')} vectors), measured {ds.attrs['date'][:10]}",
