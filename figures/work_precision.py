@@ -23,7 +23,7 @@ ERRORS = {"error_max": "of the worst trajectory", "error_p99": "of 99 % of the t
 
 
 def curves(benchmark: xr.Dataset) -> dict[str, xr.Dataset]:
-    """Rows of each solver by its name, fewest errors last, with `cost`: processor seconds a trajectory, of all cores."""
+    """Rows of each solver by its name, fewest errors last, with `cost`: processor seconds a trajectory."""
     benchmark = benchmark.isel(row=np.flatnonzero(benchmark["solver"].values != LEFT_OUT))
     ds = benchmark.assign(cost=benchmark["cpu"] / benchmark["trajectories"])
     names = list(dict.fromkeys(ds["name"].values.tolist()))
