@@ -12,6 +12,7 @@ from tests.benchmarks.case import TIMES, Array, R, problem
 from tests.benchmarks.peers import Run, Setting, Solver
 
 TOLERANCES = (1e-3, 1e-4, 1e-5, 1e-6, 3e-7, 1e-7, 3e-8, 1e-8, 3e-9, 1e-9, 8e-10, 5e-10, 3e-10, 1e-10, 1e-11)
+CACHED = 512  # trajectories whose states stay in a core's cache
 
 
 class ThisSolver(Solver):
@@ -45,7 +46,10 @@ class ThisSolver(Solver):
         def run(y0: Array) -> Array:
             paths = integrate(system, coordinates(y0), p, TIMES, **options)
             paths.y[paths.status != 0] = np.nan
-            return overlaps(paths.y)
+            y = np.empty((*paths.y.shape[:-1], 6))
+            for first in range(0, len(y), CACHED):
+                y[first : first + CACHED] = overlaps(paths.y[first : first + CACHED])
+            return y
 
         return run
 
@@ -84,10 +88,13 @@ def coordinates(y: Array) -> Array:
 
 
 def overlaps(states: Array) -> Array:
-    """y (..., 6) from states (..., 8)."""
-    x, theta = states[..., :6].reshape(*states.shape[:-1], 2, 3), states[..., 6:]
-    s = x @ x.mT
-    return np.stack(
-        [s[..., 0, 0], s[..., 0, 1], s[..., 1, 1], R * x[..., 0, 0], R * x[..., 1, 0], theta[..., 0] - theta[..., 1]],
-        axis=-1,
-    )
+    """y (..., 6) from states (..., 8); written out, since a product of 2 x 3 matrices costs more than its 12 sums."""
+    a1, b1, c1, a2, b2, c2, log_w1, log_w2 = np.moveaxis(states, -1, 0)
+    y = np.empty((*states.shape[:-1], 6))
+    y[..., 0] = a1 * a1 + b1 * b1 + c1 * c1
+    y[..., 1] = a1 * a2 + b1 * b2 + c1 * c2
+    y[..., 2] = a2 * a2 + b2 * b2 + c2 * c2
+    y[..., 3] = R * a1
+    y[..., 4] = R * a2
+    y[..., 5] = log_w1 - log_w2
+    return y
