@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from itertools import islice
@@ -23,7 +23,8 @@ Progress = Callable[[float], None]
 
 METHODS = ("auto", "explicit", "rosenbrock")
 SMALLEST_RTOL = 1e-14
-CHUNK = 4096  # trajectories given to a thread at a time
+LARGEST_CHUNK = 4096
+SMALLEST_CHUNK = 128  # a few to every lane, which run empty at the end of a chunk
 REST = 0.01  # tolerances a step may move a state that is asked about being an equilibrium
 NEUTRAL = 1e-9  # eigenvalues smaller than this, in units of the largest, may be zeros with rounding errors ...
 GROWTH = 1e-3  # ... if no deviation grows by e to more than this in the time that is left
@@ -81,28 +82,35 @@ def ensemble(
     paths = np.empty((count, len(times), system.size))
     task = _Task(system, p, times, float(rtol), float(atol), method, max_steps, stop_at_equilibrium)
     workers = threads or cores()
-    chunk = max(1, min(CHUNK, -(-count // (4 * workers))))
-    starts = iter(range(0, count, chunk))
+    chunks = _chunks(count, workers)
     parts = {-1: task.run(y0[:0], paths[:0])}
     running: dict[Future[dict[str, Any]], int] = {}
     with ThreadPoolExecutor(workers) as pool:
         try:
             while True:
-                for start in islice(starts, 2 * workers - len(running)):
-                    block = slice(start, start + chunk)
-                    running[pool.submit(task.run, y0[block], paths[block])] = start
+                for block in islice(chunks, 2 * workers - len(running)):
+                    running[pool.submit(task.run, y0[block], paths[block])] = block.start
                 if not running:
                     break
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
                     parts[running.pop(future)] = future.result()
                 if progress:
-                    progress(min(1.0, (len(parts) - 1) * chunk / count))
+                    progress(sum(len(part["status"]) for part in parts.values()) / count)
         except BaseException:
             task.stop[0] = 1
             pool.shutdown(wait=False, cancel_futures=True)
             raise
     merged = {name: np.concatenate([parts[start][name] for start in sorted(parts)]) for name in parts[-1]}
     return Paths(y=paths, **merged)
+
+
+def _chunks(count: int, workers: int) -> Iterator[slice]:
+    """Trajectories given to a thread at a time: fewer towards the end, so that all threads finish together."""
+    start, smallest = 0, min(SMALLEST_CHUNK, -(-count // (4 * workers)))
+    while start < count:
+        size = min(LARGEST_CHUNK, max(smallest, -(-(count - start) // (4 * workers))))
+        yield slice(start, min(start + size, count))
+        start += size
 
 
 class _Task:

@@ -67,7 +67,7 @@ def test_results_depend_on_nothing_but_the_trajectory(toy, method, monkeypatch):
     assert len(set(whole.steps.tolist())) > 5  # lanes were refilled at different times
     assert np.any(whole.stiff) == (method != "explicit")
     for rows, chunk, threads in ((rng.permutation(61), 7, 2), (np.arange(60, 40, -1), 64, 1), (np.array([17]), 1, 3)):
-        monkeypatch.setattr(module, "CHUNK", chunk)
+        monkeypatch.setattr(module, "LARGEST_CHUNK", chunk)
         part = ensemble(toy, starts[rows], van_der_pol(30.0), times, threads=threads, **options)
         assert part.y.tobytes() == whole.y[rows].tobytes()
         for name in ("status", "steps", "evaluations", "stiff"):
