@@ -1,4 +1,4 @@
-"""`python -m tests.benchmarks`: measure, print the tables, write tests/benchmarks/results/NAME.json."""
+"""`python -m tests.benchmarks`: measure, print the tables, write them and, from `cpu`, docs/benchmarks.md."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markdown import Markdown
 
-from tests.benchmarks import agreement, particles, report, samplers, scaling, throughput
+from tests.benchmarks import agreement, beginnings, machine, particles, samplers, scaling, tables, throughput
 from tests.benchmarks.case import TIMES, problem_text
 from tests.benchmarks.worker import SOLVERS, available_cores
 
 RESULTS = Path(__file__).parent / "results"
 ON_GPU = ("this", "diffrax", "diffrax-dopri8")
-PARTS = ("throughput", "scaling", "agreement", "particles", "sampler")
+PARTS = ("beginnings", "throughput", "scaling", "agreement", "particles", "sampler")
+DOCUMENTED = "cpu"  # the result file whose numbers docs/benchmarks.md shows
 
 
 def main() -> None:
@@ -38,12 +40,14 @@ def main() -> None:
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "quick": options.quick,
         "device": options.device,
-        "machine": report.machine() | {"cores_used": options.cores, "load_before": report.load()},
+        "machine": machine.description() | {"cores_used": options.cores, "load_before": machine.load()},
         "problem": problem_text(samples=1),
         "save_times": TIMES.tolist(),
         "error": "largest |y - y_ref| / max(1, |y_ref|) over six states and all save times, for each trajectory; "
         "then max, 99th percentile and median over trajectories, none left out",
     }
+    if "beginnings" in options.parts and options.device == "cpu":
+        result["beginnings"] = beginnings.measure(quick=options.quick, say=say)
     if "throughput" in options.parts:
         sizes = {"judged": 64, "rounds": 2, "seconds": 0.3} if options.quick else {}
         result |= throughput.measure(
@@ -62,13 +66,15 @@ def main() -> None:
         result["particles"] = particles.measure(options.cores, quick=options.quick, say=say)
     if "sampler" in options.parts and options.device == "cpu":  # on a GPU: not yet measured
         result["sampler"] = samplers.measure(options.cores, quick=options.quick, say=say)
-    result["machine"]["load_after"] = report.load()
+    result["machine"]["load_after"] = machine.load()
     name = options.name or ("quick" if options.quick else options.device)
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
     path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    if "throughput" in result:
-        report.print_throughput(result["throughput"], console)
+    for text in tables.made(result).values():
+        console.print(Markdown(text))
+    if name == DOCUMENTED:
+        tables.write(path)
     console.print(f"written: tests/benchmarks/results/{path.name}")
 
 

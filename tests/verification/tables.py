@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tests.markdown import filled, table
 from tests.verification.calibration import LEVELS, PARTS, interval
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "verification.md"
 CONFIDENCE = 0.99
-
-
-def table(heading: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [heading, ["---"] * len(heading), *rows]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
 def calibration(result: dict[str, Any]) -> str:
@@ -163,17 +159,12 @@ REFERENCE = Path(__file__).parents[1] / "figures" / "reference" / "agreement_sca
 
 def written(text: str, results: Path) -> str:
     """The document with every table made anew from the results that are there."""
+    contents = {}
     for name, made in TABLES.items():
         path = REFERENCE if name == "scaling" else results / f"{name}.json"
-        if not path.exists():
-            continue
-        content = made(json.loads(path.read_text(encoding="utf-8")))
-        begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
-        if begin not in text or end not in text:
-            raise ValueError(f"docs/verification.md lacks {begin} or {end}")
-        before, _, rest = text.partition(begin)
-        text = f"{before}{begin}\n{content}\n{end}{rest.partition(end)[2]}"
-    return text
+        if path.exists():
+            contents[name] = made(json.loads(path.read_text(encoding="utf-8")))
+    return filled(text, contents, "docs/verification.md")
 
 
 def write(results: Path) -> None:

@@ -1,0 +1,142 @@
+"""The numbers of a result file as tables, for the screen and for docs/benchmarks.md."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tests.markdown import filled, table
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "benchmarks.md"
+Row = dict[str, Any]
+
+
+def machine(result: dict[str, Any]) -> str:
+    """Where and when, and with which versions."""
+    of = result["machine"]
+    versions = ", ".join(f"{name} {version}" for name, version in result.get("versions", {}).items())
+    return (
+        f"{result['date'][:10]}, {of['processor']} ({of['architecture']}, {of['vectors']}), {of['cores_used']} of "
+        f"{of['cores']} cores, Python {of['python']}; {of['load_before']:.1f} processes wanted a core before, "
+        f"{of['load_after']:.1f} after. {versions}"
+    )
+
+
+def throughput(result: dict[str, Any]) -> str:
+    """A table for each criterion, target and number of cores."""
+    rows, texts = result["throughput"], []
+    for criterion, target, cores in dict.fromkeys((r["criterion"], r["target"], r["cores"]) for r in rows):
+        worst = "of every trajectory" if criterion == "max" else "of 99 % of the trajectories"
+        chosen = [r for r in rows if (r["criterion"], r["target"], r["cores"]) == (criterion, target, cores)]
+        cells = []
+        for row in sorted(chosen, key=lambda r: -r["throughput"]):
+            speeds = [f"{row[name]:,.0f}" for name in ("throughput", "throughput_cpu")]
+            errors = [f"{row['error'][name]:.1e}" for name in ("max", "p99")]
+            cells.append([row["name"], *speeds, *errors, "" if row["solver"] == "this" else _ratio(row)])
+        heading = ["solver", "trajectories/s", "per CPU second", "error", "of 99 %", "modecollapse is faster by"]
+        texts.append(f"Achieved error {worst} ≤ {target:g}, {_cores(cores)}:\n\n{table(heading, cells)}")
+    return "\n\n".join(texts)
+
+
+def scaling(result: dict[str, Any]) -> str:
+    """Trajectories, components, time."""
+    titles = {"trajectories": "In trajectories", "components": "In K = L", "time": "In the time integrated over"}
+    heading = ["K = L", "R", "t ≤", "starts", "seconds", "a second", "largest quadrature error", "peak memory, GiB"]
+    texts = []
+    for name, rows in result["scaling"].items():
+        cells = [
+            [
+                str(row["components"]),
+                f"{row['separation']:g}",
+                f"{row['end']:g}",
+                f"{row['samples']:,}",
+                f"{row['seconds']:.2f}",
+                f"{row['throughput']:,.0f}",
+                f"{row['quadrature_error']:.0e}",
+                f"{row['peak_gib']:.2f}",
+            ]
+            for row in rows
+        ]
+        texts.append(f"{titles[name]}:\n\n{table(heading, cells)}")
+    return "\n\n".join(texts)
+
+
+def agreement(result: dict[str, Any]) -> str:
+    """Labels that differ from those of the automatic choice."""
+    of = result["agreement"]
+    cells = [
+        [
+            row["method"],
+            str(sum(row["labels"].values())),
+            *(f"{row['distance'][name]:.1e}" for name in ("max", "p99", "median")),
+        ]
+        for row in of["methods"]
+        if row["method"] != of["reference"]
+    ]
+    found = ", ".join(f"{count:,} {label}" for label, count in of["found"].items())
+    heading = ["method", "labels that differ", "largest distance", "of 99 %", "median"]
+    return f"{of['starts']:,} starts, of which end {found}; all against `{of['reference']}`:\n\n{table(heading, cells)}"
+
+
+def particles(result: dict[str, Any]) -> str:
+    """Coordinates drawn, evaluated and added."""
+    cells = [
+        [str(row["d"]), row["name"], f"{row['throughput']:.3g}", f"{row['throughput_cpu']:.3g}", *_both(row)]
+        for row in result["particles"]
+    ]
+    return table(["d", "", "coordinates/s", "per CPU second", "modecollapse is faster by", "by CPU time"], cells)
+
+
+def sampler(result: dict[str, Any]) -> str:
+    """Paths of the diffusion sampler."""
+    cells = [
+        [str(row["d"]), row["name"], f"{row['throughput']:.3g}", f"{row['throughput_cpu']:.3g}", *_both(row)]
+        for row in result["sampler"]
+    ]
+    return table(["d", "", "paths/s", "per CPU second", "modecollapse in R^d is faster by", "by CPU time"], cells)
+
+
+def beginnings(result: dict[str, Any]) -> str:
+    """What one waits for."""
+    cells = [[row["what"], f"{row['wall']:.2f}", f"{row['cpu']:.2f}"] for row in result["beginnings"]]
+    return table(["", "seconds", "of processor time"], cells)
+
+
+TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
+    "machine": machine,
+    "throughput": throughput,
+    "scaling": scaling,
+    "agreement": agreement,
+    "particles": particles,
+    "sampler": sampler,
+    "beginnings": beginnings,
+}
+
+
+def made(result: dict[str, Any]) -> dict[str, str]:
+    """The tables of the parts that `result` has."""
+    return {name: text(result) for name, text in TABLES.items() if name in result}
+
+
+def written(text: str, path: Path) -> str:
+    """The document with the tables of a result file."""
+    return filled(text, made(json.loads(path.read_text(encoding="utf-8"))), "docs/benchmarks.md")
+
+
+def write(path: Path) -> None:
+    DOCUMENT.write_text(written(DOCUMENT.read_text(encoding="utf-8"), path), encoding="utf-8")
+
+
+def _ratio(row: Row, kind: str = "") -> str:
+    low, high = row[f"faster_range{kind}"]
+    return f"{row[f'faster{kind}']:.3g} ({low:.3g} to {high:.3g})"
+
+
+def _both(row: Row) -> list[str]:
+    return ["", ""] if row["solver"] == "this" else [_ratio(row), _ratio(row, "_cpu")]
+
+
+def _cores(count: int) -> str:
+    return "one core" if count == 1 else f"{count} cores"
