@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-import sys
 import time
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.stats import t as student
 
+from solvers.machine import cores, peak_memory
 from solvers.problem import Problem
-from solvers.sweeps import executors
 from solvers.sweeps.dataset import VIEW, summaries
 from solvers.sweeps.plan import Sweep
 from solvers.sweeps.prepare import layout, prepare, refined
@@ -100,8 +99,8 @@ def estimate(sweep: Sweep, *, workers: int | None = None, options: Options | Non
         units=plan.units,
         files=files,
         seconds=(sweep.starts * mean, sweep.starts * max(mean - half, min(costs)), sweep.starts * (mean + half)),
-        workers=max(1, min(workers or executors.cores(), plan.units)),
-        memory=_peak_memory(),
+        workers=max(1, min(workers or cores(), plan.units)),
+        memory=peak_memory(),
         store=sweep.points * (plan.parts * (quantities + 1) * 24 + variables * 8) + files * BLOCK,
     )
 
@@ -115,16 +114,6 @@ def _seconds_a_start(problem: Problem, options: Options) -> float:
         if taken >= LONG_ENOUGH or count == min(problem.init.samples, PIECE):
             return taken / count
         count = min(4 * count, problem.init.samples, PIECE)
-
-
-def _peak_memory() -> float:
-    """Bytes this process had at most; nan where the system does not say."""
-    try:
-        import resource
-    except ImportError:
-        return float("nan")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return float(peak * (1 if sys.platform == "darwin" else 1024))
 
 
 def _duration(seconds: float) -> str:

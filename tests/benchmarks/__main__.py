@@ -10,13 +10,13 @@ from typing import Any
 
 from rich.console import Console
 
-from tests.benchmarks import agreement, particles, report, samplers, scaling, throughput
+from tests.benchmarks import agreement, particles, report, samplers, scaling, sweeps, throughput
 from tests.benchmarks.case import TIMES, problem_text
 from tests.benchmarks.worker import SOLVERS, available_cores
 
 RESULTS = Path(__file__).parent / "results"
 ON_GPU = ("this", "diffrax", "diffrax-dopri8")
-PARTS = ("throughput", "scaling", "agreement", "particles", "sampler")
+PARTS = ("throughput", "scaling", "agreement", "particles", "sampler", "sweeps")
 
 
 def main() -> None:
@@ -62,6 +62,8 @@ def main() -> None:
         result["particles"] = particles.measure(options.cores, quick=options.quick, say=say)
     if "sampler" in options.parts and options.device == "cpu":  # on a GPU: not yet measured
         result["sampler"] = samplers.measure(options.cores, quick=options.quick, say=say)
+    if "sweeps" in options.parts and options.device == "cpu":
+        result["sweeps"] = sweeps.measure(quick=options.quick, say=say)
     result["machine"]["load_after"] = report.load()
     name = options.name or ("quick" if options.quick else options.device)
     RESULTS.mkdir(exist_ok=True)
