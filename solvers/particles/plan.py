@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from solvers.machine import cores
 from solvers.particles.engines import Engine, engine
 from solvers.particles.motion import is_forward
 from solvers.particles.streams import LARGEST_COUNT, TILE
@@ -125,7 +126,7 @@ def plan(problem: Problem, *, particles: int, replicas: int, backend: str, step:
     groups = tuple(range(first, min(first + together, replicas)) for first in range(0, replicas, together))
     workers = 1
     if backend != "cupy":
-        workers = min(_cores(), len(groups), int((allowed - shared) // worker))
+        workers = min(cores(), len(groups), int((allowed - shared) // worker))
     return Plan(chosen, groups, block, workers, shared + workers * worker)
 
 
@@ -140,11 +141,7 @@ def threads(problem: Problem, held: int, groups: int) -> int:
         raise SimulationError(
             f"{problem.name}: dimension: {problem.dimension} needs {needed}; {available} may be used here"
         )
-    return min(_cores(), groups, int(allowed // held))
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores(), groups, int(allowed // held))
 
 
 def _available(xp: Any) -> float:
