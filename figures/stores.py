@@ -1,4 +1,4 @@
-"""Further kinds of stored results: the Zarr stores of sweeps, and committed benchmarks."""
+"""Further kinds of stored results: the Zarr stores of sweeps, clones of sampler paths, and committed benchmarks."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ import numpy as np
 import tomli_w
 import xarray as xr
 
-from figures.stored import Progress, Stored, Table
-from solvers import reopen, results
+from figures.stored import Progress, Run, Stored, Table
+from solvers import reopen, results, speciation
+from solvers.problem import Problem
+from solvers.sampler.model import chain_module
 from solvers.sweeps import plan, store
 from solvers.sweeps.run import run as run_sweep
 from solvers.sweeps.work import Options
@@ -81,6 +83,20 @@ class Swept(Stored):
             return plan.Sweep.load(path)
         changed = _merged(tomllib.loads(path.read_text(encoding="utf-8")), changes)
         return plan.Sweep.parse(tomli_w.dumps(changed), self.file, SWEEPS)
+
+
+@dataclass(frozen=True)
+class Clones(Run):
+    """When a sampler decides between modes; options: those of solvers.speciation.speciation."""
+
+    command = "speciation"
+    compute = staticmethod(speciation.speciation)
+
+    def origin(self, problem: Problem) -> Table:
+        return {"command": speciation.COMMAND, "system": str(chain_module(None).SYSTEM)}
+
+    def read(self, path: Path) -> xr.Dataset:
+        return speciation.open_speciation(path)
 
 
 @dataclass(frozen=True)

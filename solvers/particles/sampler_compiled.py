@@ -188,11 +188,12 @@ def _scores(dots, square, slot, base, scale, inverse, constant, live, move, judg
 
 @_compiled
 def _walk(  # type: ignore[no-untyped-def]
-    means, slot, base, scale, inverse, constant, live, move, judge, eta, d, origin, spread, first, source, k0, k1,
+    means, slot, base, scale, inverse, constant, live, move, judge, eta, d, origin, spread, first, sources, k0, k1,
     block, first_slot, last_slot, log_first, log_last, ratio, resp, resp_at, end, end_at,
 ):  # fmt: skip
     """Walk paths first ≤ i < first + origin.size. Writes log-densities at both ends, the log-ratio of the kernels, the
-    responsibilities of the target (path, L) and the point at the data end, step `end_at` of those walked."""
+    responsibilities of the target (path, L) and the point at the data end, step `end_at` of those walked. sources
+    (N+1,): whose numbers each step draws."""
     N, A, S, C, width = scale.shape[0] - 1, means.shape[0], live.shape[1], slot.size, means.shape[1]
     x, y = np.empty((block, width)), np.empty((block, width))
     dots, square = np.empty((A, block)), np.empty(block)
@@ -203,7 +204,7 @@ def _walk(  # type: ignore[no-untyped-def]
         for n in range(N + 1):
             step = np.uint64(n)
             for p in range(count):
-                draw(y, p, 0, width, np.uint64(first + begin + p), step, source, k0, k1)
+                draw(y, p, 0, width, np.uint64(first + begin + p), step, sources[n], k0, k1)
                 if n == 0:
                     ratio[begin + p] = 0.0
                     _start(y, p, means, origin[begin + p], spread[begin + p], d)
@@ -250,8 +251,12 @@ def walk(
     *,
     backward: bool = False,
     ends: bool = False,
+    split: int | None = None,
 ) -> Walk:
-    """sampler_chain.walk, with the numbers of `source` for these particles; end points only if `ends`."""
+    """sampler_chain.walk, with the numbers of `source` for these particles; end points only if `ends`.
+
+    split: after so many steps the numbers are those of source + 1: clones of the paths without it.
+    """
     d, N, tables = model.dimension, model.steps, _Tables.of(model, backward)
     first = model.mixtures["target" if backward else "prior"]
     offset = len(model.mixtures["prior"].variances)
@@ -259,6 +264,8 @@ def walk(
     origin = chosen + (offset if backward else 0)
     spread = np.sqrt(first.variances[chosen])
     paths, width = len(particles), tables.means.shape[1]
+    sources = np.full(N + 1, source, dtype=np.uint64)
+    sources[N + 1 if split is None else split + 1 :] += np.uint64(1)
     block = max(4, min(MOST_PATHS, BLOCK_BYTES // (16 * width)))
     log_first, log_last, ratio, resp = np.empty(paths), np.empty(paths), np.empty(paths), np.empty((paths, modes))
     end = np.empty((paths if ends else 0, d))
@@ -268,7 +275,7 @@ def walk(
     for begin in range(0, paths, at_once):
         s = slice(begin, begin + at_once)
         compiled(
-            *arrays, model.eta, d, origin[s], spread[s], particles.start + begin, np.uint64(source), *key, block,
+            *arrays, model.eta, d, origin[s], spread[s], particles.start + begin, sources, *key, block,
             int(backward), int(not backward), log_first[s], log_last[s], ratio[s], resp[s], offset, end[s],
             0 if backward else N,
         )  # fmt: skip

@@ -38,6 +38,12 @@ class Noise:
         """The same noise for some of the paths."""
         return Noise(self.xi[:, paths], self.xi1[:, paths], self.chi2[:, paths], self.uniform[paths])
 
+    def then(self, other: Noise, n: int) -> Noise:
+        """This noise for the start and n steps, another's for the steps after them."""
+        mine, theirs = (self.xi, self.xi1, self.chi2), (other.xi, other.xi1, other.chi2)
+        xi, xi1, chi2 = (np.concatenate([a[: n + 1], b[n + 1 :]]) for a, b in zip(mine, theirs, strict=True))
+        return Noise(xi, xi1, chi2, self.uniform)
+
     def at(self, n: int) -> tuple[Array, Array, Array]:
         return self.xi[n], self.xi1[n], self.chi2[n]
 
