@@ -1,6 +1,7 @@
 """Coverage of six modes while a prior learns: one Gaussian, ten from the beginning, and ten added one by one.
 
-Each line is a start. Below are the masses on the six modes at the end, sorted.
+Each line is a start of the theory, symbols are simulations in R^d from the same starts. Beside them are the masses on
+the six modes at the end, sorted.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ import xarray as xr
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from figures.drawing import GUIDE, letters, looks
+from figures.drawing import GUIDE, POINT, letters, looks, simulated
 from figures.files import in_style
-from figures.stored import Solve, Stored
+from figures.stored import Simulate, Solve, Stored
 from solvers.outcomes import COLLAPSED_BELOW, mode_mass_distance
 from solvers.results import problem_of
 
@@ -29,11 +30,18 @@ def _fixed(components: int) -> dict[str, Any]:
     return {"family.components": components, "family.variances": 1.0, "sampler": sampler}
 
 
+_PARTICLES = {"particles": 600, "replicas": 4, "step": 0.2}
+_QUICK = {"particles": 600, "replicas": 2, "step": 0.4}
+_CHANGES: Mapping[str, dict[str, Any]] = {"one": _fixed(1), "fixed": _fixed(10), "growing": {}}
+
 RESULTS: Mapping[str, Stored] = {
-    "one": Solve("refinement.toml", _OPTIONS, changes=_fixed(1)),
-    "fixed": Solve("refinement.toml", _OPTIONS, changes=_fixed(10)),
-    "growing": Solve("refinement.toml", _OPTIONS),
+    **{role: Solve("refinement.toml", _OPTIONS, changes=changes) for role, changes in _CHANGES.items()},
+    **{
+        f"simulated_{role}": Simulate("refinement.toml", _PARTICLES, quick=_QUICK, changes=changes)
+        for role, changes in _CHANGES.items()
+    },
 }
+EVERY = 4  # save points between the symbols of simulations
 LABELS = {"one": "$K=1$", "fixed": "$K=10$ from the beginning", "growing": "growing, $K=1$ to 10"}
 
 
@@ -46,7 +54,7 @@ def distance(result: xr.Dataset) -> Array:
 def main(results: Mapping[str, xr.Dataset]) -> Figure:
     """Draw the distance of mode masses along learning, and the masses at the end.
 
-    Takes  one, fixed, growing: samplers that learn the prior of one target.
+    Takes  one, fixed, growing: samplers that learn the prior of one target; simulated_one, ...: the same in R^d.
     """
     figure = Figure(figsize=(7.0, 2.8), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(1.4, 1.0))
@@ -57,6 +65,9 @@ def main(results: Mapping[str, xr.Dataset]) -> Figure:
             left.plot(
                 ds["time"], curve, color=color, linestyle=dash, marker="", linewidth=1.0, label=label if not i else None
             )
+        simulation = results[f"simulated_{role}"].isel(time=slice(EVERY, None, EVERY))
+        for curve, error in zip(simulation["coverage"].values, simulation["coverage_se"].values, strict=True):
+            left.errorbar(simulation["time"], curve, error, color=color, fmt=look["marker"], linestyle="", **POINT)
         masses = -np.sort(-ds["mode_mass"].values[:, -1], axis=-1)
         ranks = np.arange(masses.shape[1]) + 1
         for i, row in enumerate(masses):
@@ -76,7 +87,7 @@ def main(results: Mapping[str, xr.Dataset]) -> Figure:
         added, np.full(len(added), top), color="black", linestyle="", marker="v", clip_on=False, label="component added"
     )
     left.set(xlabel="time of learning $t$ (dimensionless)", ylabel=r"$\mathrm{KL}(\hat\pi\Vert\pi)$ (nats)")
-    left.set(xlim=(0, float(results["growing"]["time"].values[-1])), ylim=(0, top))
+    left.set(xlim=(0, 1.02 * float(results["growing"]["time"].values[-1])), ylim=(-0.03, top))
     right.axhline(float(pi[0]), **GUIDE)
     right.axhline(COLLAPSED_BELOW * float(pi[0]), **GUIDE)
     right.set_yscale("symlog", linthresh=0.01)
@@ -93,13 +104,17 @@ def main(results: Mapping[str, xr.Dataset]) -> Figure:
         va="center",
     )
     letters((left, right))
-    figure.legend(*left.get_legend_handles_labels(), loc="outside upper center", ncols=4)
+    handles = [
+        *left.get_legend_handles_labels()[0],
+        simulated(label=f"simulation in $\\mathbb{{R}}^{{{problem.dimension}}}$"),
+    ]
+    figure.legend(handles=handles, loc="outside upper center", ncols=5, columnspacing=1.4)
     return figure
 
 
 def caption(results: Mapping[str, xr.Dataset]) -> str:
     """What is drawn and how it was made, in one paragraph of plain text."""
-    growing = results["growing"]
+    growing, run = results["growing"], results["simulated_growing"].attrs
     problem = problem_of(growing)
     options = problem.sampler
     assert options is not None
@@ -115,7 +130,9 @@ def caption(results: Mapping[str, xr.Dataset]) -> str:
         "− log φ is "
         f"largest among {options.refine.candidates} points of short MALA chains; the first one has variance "
         f"{problem.family.variances[0]:g}, the others 1",
-        "(b) Mode masses at the end, largest first",
+        f"Symbols: means of {run['replicas']} simulations from each start, {run['particles']} paths in d dimensions at "
+        f"each Euler step of {run['step']:g} and, freed of bias, behind each symbol; bars: standard errors",
+        "(b) Mode masses at the end of the theory, largest first",
         "Some mode has less than half its mass in " + ", ".join(f"{lost[role]} ({role})" for role in LABELS)
         + f" of {growing.sizes['sample']} starts",
         f"Masses are averages over {options.paths} samples",
@@ -124,7 +141,7 @@ def caption(results: Mapping[str, xr.Dataset]) -> str:
 
 
 def numbers(results: Mapping[str, xr.Dataset]) -> dict[str, Any]:
-    """Distance of mode masses at a quarter, half and the end, masses at the end, and how many starts lost a mode."""
+    """Distance of mode masses at a quarter, half and the end, masses at the end, starts that lost a mode; simulated."""
     out: dict[str, Any] = {}
     for role in LABELS:
         ds = results[role]
@@ -135,5 +152,10 @@ def numbers(results: Mapping[str, xr.Dataset]) -> dict[str, Any]:
             "distance": distance(ds)[:, at].tolist(),
             "mode_mass": ds["mode_mass"].values[:, -1].tolist(),
             "collapsed": ds["collapsed"].values.tolist(),
+        }
+        simulation = results[f"simulated_{role}"].isel(time=at)
+        out[f"simulated_{role}"] = {
+            "distance": simulation["coverage"].values.tolist(),
+            "distance_se": simulation["coverage_se"].values.tolist(),
         }
     return out

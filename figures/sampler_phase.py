@@ -1,7 +1,8 @@
 """When the learned prior of a diffusion sampler loses a mode: separation R against horizon T, all of it at R exp(-T).
 
 With the exact control, learning the prior is the flow of the closed equations for the noised target, whose separation
-is R exp(-T). Colours and lines are that flow, points are priors learned through the chain of the sampler.
+is R exp(-T). Colours and lines are that flow, points are priors learned through the chain of the sampler, squares those
+learned from simulated paths in R^d.
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ from matplotlib.lines import Line2D
 
 from figures.drawing import COLLAPSE_LABEL, GUIDE, INTERVAL, MAP, POINT, R_LABEL, letters, looks, with_interval
 from figures.files import in_style
-from figures.stored import Continuation, Stored
+from figures.stored import Along, Continuation, Simulate, Stored
 from figures.stores import Swept
 from solvers.results import ResultError, problem_of
 
+R, T = "target.separation", "sampler.horizon"
 _TWO = {"problem": {"family": {"components": 2}}}
 _COARSE = {"problem": {"sampler": {"steps": 8}}}
 _LOOSE = {"rtol": 1e-2, "atol": 1e-3}  # the gradient is that of a hundred paths
@@ -37,10 +39,20 @@ RESULTS: Mapping[str, Stored] = {
             "grid": {"target.separation": {"start": 2.5, "stop": 6.0, "count": 8}, "sampler.horizon": [0.1, 0.3, 0.6]},
         },
         quick={
-            "problem": {"init": {"samples": 6}, **_COARSE["problem"]},
+            "problem": {"init": {"samples": 12}, **_COARSE["problem"]},
             "grid": {"target.separation": {"count": 2}, "sampler.horizon": [0.1, 0.3]},
         },
         options=_LOOSE,
+    ),
+    "simulation": Along(
+        Simulate(
+            "sampler_phase_simulation.toml",
+            {"particles": 128, "replicas": 8, "step": 0.1},
+            quick={"particles": 128, "replicas": 4, "step": 0.4},
+        ),
+        grid={R: [1.5, 2.5, 3.5, 4.5], T: [0.1, 0.5, 0.9], "sampler.steps": [16]},
+        quick={R: [1.5, 3.0, 4.5], T: [0.2, 0.8], "sampler.steps": [8]},
+        keep=("coverage", "coverage_se", "status"),
     ),
     "flow_one": Swept("sampler_phase_closed.toml"),
     "flow_two": Swept("sampler_phase_closed.toml", changes=_TWO),
@@ -51,8 +63,8 @@ RESULTS: Mapping[str, Stored] = {
     ),
 }
 
-R, T = "target.separation", "sampler.horizon"
 PITCHFORK = 2
+BESIDE = 0.04  # squares stand to the right of circles
 
 
 def critical(results: Mapping[str, xr.Dataset]) -> float:
@@ -64,12 +76,17 @@ def critical(results: Mapping[str, xr.Dataset]) -> float:
     return float(found[0])
 
 
+def simulated(results: Mapping[str, xr.Dataset]) -> xr.Dataset:
+    """coverage and coverage_se of the simulation, (R, T)."""
+    return results["simulation"].isel({"sample": 0, "time": 0, "sampler.steps": 0}).transpose(R, T)
+
+
 @in_style
 def main(results: Mapping[str, xr.Dataset]) -> Figure:
     """Draw the plane of horizon and separation for one component, and P against R exp(-T) for two.
 
-    Takes  one, two: sweeps of samplers in R and T; flow_one, flow_two: sweeps of the flow in R; critical: a
-        continuation of one component at the centre in R.
+    Takes  one, two: sweeps of samplers in R and T; simulation: some points of the first in R^d; flow_one, flow_two:
+        sweeps of the flow in R; critical: a continuation of one component at the centre in R.
     Raises  ResultError if there is no pitchfork on it.
     """
     one, two = results["one"].transpose(R, T), results["two"].transpose(R, T)
@@ -86,9 +103,17 @@ def main(results: Mapping[str, xr.Dataset]) -> Figure:
     at = np.meshgrid(one[T].values, one[R].values)
     share = one["mode_mass_distance"].values / np.log(2)
     left.scatter(*at, c=share, s=26, edgecolors="white", linewidths=0.9, zorder=3, **colours)
+    simulation = simulated(results)
+    at = np.meshgrid(simulation[T].values + BESIDE, simulation[R].values)
+    share = simulation["coverage"].values / np.log(2)
+    left.scatter(*at, c=share, s=24, marker="s", edgecolors="white", linewidths=0.9, zorder=3, **colours)
+    edges: dict[str, Any] = {"linestyle": "", "markeredgecolor": "white", "markerfacecolor": "none", "markersize": 4.5}
+    names = {"o": "reduced chain", "s": f"paths in $\\mathbb{{R}}^{{{problem_of(one).dimension}}}$"}
+    keys = [Line2D([], [], marker=marker, label=label, **edges) for marker, label in names.items()]
+    left.legend(handles=keys, loc="lower right", bbox_to_anchor=(1.0, 0.07), labelcolor="white", labelspacing=0.2)
     left.set(xlim=(t[0], t[-1]), ylim=(r[0], r[-1]), xlabel="horizon of the sampler $T$ (OU time)", ylabel=R_LABEL)
     left.set_title("prior of one Gaussian")
-    left.annotate("$R\\,e^{-T}=R_c$", (0.6, r_c * np.exp(0.6)), (8, -12), textcoords="offset points", color="white")
+    left.annotate("$R\\,e^{-T}=R_c$", (0.3, r_c * np.exp(0.3)), (0, -10), textcoords="offset points", color="white")
     figure.colorbar(image, ax=left, label=r"$\mathrm{KL}(\hat\pi\Vert\pi)\,/\log 2$", pad=0.02)
     with_interval(right, pair[R], pair, color="black")
     handles = [Line2D([], [], color="black", marker="", label="closed equations at $R\\,e^{-T}$")]
@@ -111,7 +136,7 @@ def main(results: Mapping[str, xr.Dataset]) -> Figure:
 
 def caption(results: Mapping[str, xr.Dataset]) -> str:
     """What is drawn and how it was made, in one paragraph of plain text."""
-    problem, two = problem_of(results["one"]), results["two"]
+    problem, two, run = problem_of(results["one"]), results["two"], results["simulation"].attrs
     options = problem.sampler
     assert options is not None
     sentences = [
@@ -121,8 +146,9 @@ def caption(results: Mapping[str, xr.Dataset]) -> str:
         "equal modes at ±R",
         "(a) One Gaussian: KL of the mode masses of the samples to those of the target, 1 where one mode has all. "
         f"Colours: the flow of the closed equations at R exp(−T). Circles: learned through the chain from "
-        f"{options.paths} paths, whose finite steps bias it where T and R are large. Dashed: R exp(−T) = R_c "
-        f"= {critical(results):.6g}",
+        f"{options.paths} paths, whose finite steps bias it where T and R are large. Squares, beside them: learned "
+        f"from {run['particles']} simulated paths in d dimensions at each Euler step of {run['step']:g}, mean of "
+        f"{run['replicas']} replicas. Dashed: R exp(−T) = R_c = {critical(results):.6g}",
         "(b) Two Gaussians of equal weight: probability that a mode has less than half its mass. Line: closed "
         "equations "
         f"at R exp(−T), {int(results['flow_two']['samples'].max())} starts. Points: learned through the chain, "
@@ -133,7 +159,7 @@ def caption(results: Mapping[str, xr.Dataset]) -> str:
 
 
 def numbers(results: Mapping[str, xr.Dataset]) -> dict[str, Any]:
-    """R_c; distance of mode masses (nats) of one Gaussian, probability of two: chain, and flow at R exp(-T)."""
+    """R_c; distance of mode masses (nats) of one Gaussian, probability of two: chain, flow at R exp(-T), simulation."""
     out: dict[str, Any] = {"critical": critical(results)}
     for role, name in {"one": "mode_mass_distance", "two": "collapsed"}.items():
         ds, flow = results[role].transpose(R, T), results[f"flow_{role}"]
@@ -144,4 +170,7 @@ def numbers(results: Mapping[str, xr.Dataset]) -> dict[str, Any]:
             "sampler": ds[name].values.tolist(),
             "flow": np.interp(noised, flow[R].values, flow[name].values).tolist(),
         }
+    simulation = simulated(results)
+    out["simulation"] = {"R": simulation[R].values.tolist(), "T": simulation[T].values.tolist()}
+    out["simulation"] |= {name: simulation[name].values.tolist() for name in ("coverage", "coverage_se")}
     return out

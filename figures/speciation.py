@@ -38,7 +38,7 @@ RESULTS: Mapping[str, Stored] = {
         role: Clones(
             "speciation.toml",
             {"splits": _EVERY, "paths": 32768},
-            quick={"splits": _QUICK, "paths": 4096},
+            quick={"splits": _QUICK, "paths": 8192},
             changes={"target.separation": r},
         )
         for role, r in CURVES.items()
@@ -112,7 +112,7 @@ def main(results: Mapping[str, xr.Dataset]) -> Figure:
     for ax in (left, middle):
         ax.axhline(level, **GUIDE)
         ax.set_ylim(0.47, 1.03)
-    left.set_ylabel("clones that end in the same mode")
+    left.set_ylabel("probability of ending in the same mode")
     letters((left, middle, right))
     handles.append(simulated(label=f"simulation in $\\mathbb{{R}}^{{{problem_of(results['r2']).dimension}}}$"))
     handles.append(Line2D([], [], **CROSS, color="black", label="reduced chain"))

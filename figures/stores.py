@@ -1,4 +1,4 @@
-"""Further kinds of stored results: the Zarr stores of sweeps, clones of sampler paths, and committed benchmarks."""
+"""Further kinds of stored results: sweeps, samplers with the prior of their ideal, clones of paths, benchmarks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import shutil
 import tomllib
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,12 @@ import numpy as np
 import tomli_w
 import xarray as xr
 
-from figures.stored import Progress, Run, Stored, Table
+from figures.stored import Progress, Run, Simulate, Solve, Stored, Table
 from solvers import reopen, results, speciation
+from solvers.flow import solve
+from solvers.particles.flow import simulate
 from solvers.problem import Problem
+from solvers.sampler.ideal import continuous_time, learned
 from solvers.sampler.model import chain_module
 from solvers.sweeps import plan, store
 from solvers.sweeps.run import run as run_sweep
@@ -83,6 +86,44 @@ class Swept(Stored):
             return plan.Sweep.load(path)
         changed = _merged(tomllib.loads(path.read_text(encoding="utf-8")), changes)
         return plan.Sweep.parse(tomli_w.dumps(changed), self.file, SWEEPS)
+
+
+@dataclass(frozen=True)
+class IdealFlow(Solve):
+    """The flow that learns the prior of a sampler with infinitely many steps."""
+
+    @staticmethod
+    def compute(problem: Problem, **options: Any) -> xr.Dataset:
+        options.setdefault("backend", "numpy")
+        return solve(continuous_time(problem), **options)
+
+    def origin(self, problem: Problem) -> Table:
+        ideal = replace(problem, sampler=None)
+        return {**super().origin(ideal), "prior": "solvers.sampler.ideal.continuous_time"}
+
+
+@dataclass(frozen=True)
+class SolveIdeal(Solve):
+    """Solve of a sampler whose prior the closed equations learned, as with infinitely many steps."""
+
+    @staticmethod
+    def compute(problem: Problem, **options: Any) -> xr.Dataset:
+        return solve(learned(problem), **options)
+
+    def origin(self, problem: Problem) -> Table:
+        return {**super().origin(problem), "prior": "solvers.sampler.ideal.learned"}
+
+
+@dataclass(frozen=True)
+class SimulateIdeal(Simulate):
+    """Simulate of the same."""
+
+    @staticmethod
+    def compute(problem: Problem, **options: Any) -> xr.Dataset:
+        return simulate(learned(problem), **options)
+
+    def origin(self, problem: Problem) -> Table:
+        return {**super().origin(problem), "prior": "solvers.sampler.ideal.learned"}
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from solvers import systems
-from solvers.problem import Overlaps, Problem, Target
+from solvers import flow, systems
+from solvers.problem import Overlaps, Problem, Target, Time
 
-__all__ = ["continuous_time"]
+__all__ = ["continuous_time", "learned"]
 
 
 def continuous_time(problem: Problem) -> Problem:
@@ -32,3 +32,24 @@ def continuous_time(problem: Problem) -> Problem:
     init = problem.init if start is None else replace(problem.init, overlaps=Overlaps(start.s, moved["m"]))
     noised = Target(moved["c"], target.weights, moved["u"], vectors)
     return replace(problem, target=noised, init=init, sampler=None)
+
+
+def learned(problem: Problem, rtol: float = 1e-8, atol: float = 1e-10) -> Problem:
+    """A problem whose prior is what that flow has learned at time.end, from the first start; no more is learned.
+
+    What the sampler of finitely many steps makes of it can then be evaluated or simulated.
+    Raises ValueError for another control, or if the flow does not reach the end.
+    """
+    # A single trajectory: not worth compiling for.
+    run = flow.solve(continuous_time(problem), rtol=rtol, atol=atol, backend="numpy", samples=range(1))
+    run = run.isel(sample=0, time=-1)
+    if int(run.status):
+        raise ValueError(f"{problem.name}: time.end: is not reached by the flow that learns the prior")
+    assert problem.sampler is not None
+    overlaps = Overlaps(run.s.values, run.m.values * float(np.exp(problem.sampler.horizon)))
+    return replace(
+        problem,
+        family=replace(problem.family, weights=run.w.values, variances=run.v.values, learn=()),
+        init=replace(problem.init, scale=None, means=None, overlaps=overlaps, samples=1),
+        time=Time(0.0, np.zeros(1)),
+    )

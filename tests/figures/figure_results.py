@@ -91,7 +91,7 @@ def stand_in(kind, *, share=0.3):
     variables = {}
     for name in kind.keep:
         if name in ("collapsed", "aligned", "vanished", "status"):
-            samples = 1 if "elbo" in kind.keep else 10
+            samples = 1 if {"elbo", "coverage"} & set(kind.keep) else 10
             values = np.broadcast_to(np.arange(samples) < samples * share, (*shape, samples)).astype(np.int8)
             variables[name] = ((*coordinates, "sample"), values)
         else:

@@ -12,7 +12,7 @@ from solvers import flow
 from solvers._sampler_section import Refinement
 from solvers.problem import Problem, ProblemError
 from solvers.sampler import Mixture, Noise, Sampler, evaluate, forward
-from solvers.sampler.ideal import continuous_time
+from solvers.sampler.ideal import continuous_time, learned
 from solvers.sampler.orthogonal import share
 from solvers.sampler.refine import add_component, candidate, placed
 from solvers.sampler.solve import sampler_of
@@ -63,6 +63,21 @@ def test_ideal_control_by_overlaps():
     np.testing.assert_allclose(one.s, two.s, rtol=1e-7, atol=1e-7)
     with pytest.raises(ValueError, match='must be "exact"'):
         continuous_time(replace(by_means, sampler=None))
+
+
+def test_learned_prior_is_where_that_flow_ends():
+    """Its gap at 64 steps is the flow's objective, up to 6 standard errors and the 1/N of a chain with d = 30."""
+    text = TEXT.format(target="separation = 3.0", u=1.0, init=START, sampler=IDEAL + "\nsteps = 64\npaths = 2048")
+    problem = Problem.parse(text)
+    flowed, found = flow.solve(continuous_time(problem)), flow.solve(learned(problem))
+    assert found.sizes["time"] == 1
+    np.testing.assert_allclose(found.w[0, 0], flowed.w[0, -1], atol=1e-7)
+    np.testing.assert_allclose(found.s[0, 0], flowed.s[0, -1], atol=1e-6)
+    np.testing.assert_allclose(found.m[0, 0] * np.exp(-0.7), flowed.m[0, -1], atol=1e-6)
+    gap, error = -found.elbo.item(), found.elbo_se.item()
+    assert abs(gap - flowed.objective[0, -1].item()) < 6 * error + 0.03
+    # control: at the start
+    assert abs(gap - flowed.objective[0, 0].item()) > 6 * error + 0.03
 
 
 def test_gap_of_the_exact_control_falls_as_one_over_n():
