@@ -43,7 +43,7 @@ RESULTS: Mapping[str, Stored] = {
         f"simulated_k{k}": Along(
             SimulateIdeal(
                 PROBLEM,
-                {"particles": 16384, "replicas": 32, "step": 0.1},
+                {"particles": 4096, "replicas": 32, "step": 0.1},
                 quick={"particles": 4096, "replicas": 8, "step": 0.1},
                 changes=_at(k),
             ),
