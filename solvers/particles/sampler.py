@@ -20,7 +20,7 @@ from solvers.particles.estimate import Report
 from solvers.particles.plan import Plan, SimulationError, threads
 from solvers.particles.replicas import Progress, over_groups
 from solvers.particles.sampler_chain import Mixture, Model, Walk, walk
-from solvers.particles.sampler_learn import GRADIENT_BYTES, Learner, Normals, NotFinite, learn
+from solvers.particles.sampler_learn import GRADIENT_BYTES, Gradient, Learner, NotFinite, learn, plainly
 from solvers.particles.streams import LARGEST_COUNT, normals, stream_keys
 from solvers.problem import Problem
 from solvers.results import sampler_variables, simulation_dataset
@@ -138,14 +138,14 @@ def replica_curves(
             name: options.learn for name in start.mixtures if name.startswith("control")
         }
         learner = Learner(moves, problem.flow.weights, problem.flow.metric, particles, step, cuts, lambda: report(0))
-        draws = _drawn(key(_GRADIENT, cuts), problem.dimension, backend)
+        gradients = _gradients(key(_GRADIENT, cuts), learner, problem.dimension, cut.within, backend)
         try:
-            models = learn(start, learner, times, options.refine, draws, generator(_CANDIDATES))
+            models = learn(start, learner, times, options.refine, gradients, generator(_CANDIDATES))
         except NotFinite:
             report(len(times))
             return None
         curves: dict[str, list[Array]] = {}
-        walker = Walker(key(_AHEAD), key(_BEHIND), particles, backend)
+        walker = Walker(key(_AHEAD), key(_BEHIND), particles, backend, cut.within)
         for model in models:
             for name, value in (described(model, K) | evaluated(model, walker, generator(_CHOICES))).items():
                 curves.setdefault(name, []).append(np.asarray(value))
@@ -168,7 +168,8 @@ def replica_curves(
 
 
 def plan(problem: Problem, *, particles: int, replicas: int, step: float, backend: str) -> Plan:
-    """One replica at a time in each thread. Raises as `simulate`."""
+    """One replica at a time in each worker, and its paths in as many threads as there are cores for it. Raises as
+    `simulate`."""
     if backend == "cupy":
         raise BackendError("cupy: a sampler is not simulated on it in this version; allowed: numba, numpy")
     options, K = problem.sampler, components(problem)
@@ -195,8 +196,9 @@ def plan(problem: Problem, *, particles: int, replicas: int, step: float, backen
     # Points, residuals and cotangents of the paths differentiated together; mixtures, and their derivatives and stages.
     held = max(GRADIENT_BYTES, 2 * (options.steps + 1) * row) * 2 + 16 * row
     held += 40 * row * (K + len(problem.target.weights)) + (10 * particles * row if backend == "numpy" else 0)
-    workers = threads(problem, held, replicas)
-    return Plan(engine(backend), tuple(range(r, r + 1) for r in range(replicas)), particles, workers, workers * held)
+    workers, within = threads(problem, held, replicas)
+    groups = tuple(range(r, r + 1) for r in range(replicas))
+    return Plan(engine(backend), groups, particles, workers, within, workers * within * held)
 
 
 def components(problem: Problem) -> int:
@@ -220,19 +222,23 @@ def model_of(problem: Problem, mu: Array, nu: Array, log_weights: Array) -> Mode
 
 @dataclass(frozen=True)
 class Walker:
-    """Who walks the paths of evaluations: key words of the streams of either direction, number of paths, backend."""
+    """Who walks the paths of evaluations: key words of the streams of either direction, number of paths, backend, and
+    threads."""
 
     ahead: NDArray[np.uint64]
     behind: NDArray[np.uint64]
     paths: int
     backend: str
+    threads: int
 
     def walk(self, model: Model, chosen: NDArray[np.intp], *, backward: bool = False, ends: bool = False) -> Walk:
         key, paths = (self.behind if backward else self.ahead), range(len(chosen))
         if self.backend == "numba":
             from solvers.particles import sampler_compiled
 
-            return sampler_compiled.walk(model, key, _PATHS, paths, chosen, backward=backward, ends=ends)
+            return sampler_compiled.walk(
+                model, key, _PATHS, paths, chosen, backward=backward, ends=ends, threads=self.threads
+            )
         return walk(
             model, lambda step: normals(np, key[None], step, _PATHS, paths, model.dimension)[0], chosen,
             backward=backward,
@@ -308,12 +314,18 @@ def _emc(modes: Array) -> float:
     return float(-xlogy(mass, mass).sum() / np.log(len(mass)))
 
 
-def _drawn(key: NDArray[np.uint64], d: int, backend: str) -> Normals:
-    if backend == "numba":
-        from solvers.particles.sampler_compiled import fill
+def _gradients(
+    key: NDArray[np.uint64], learner: Learner, d: int, threads: int, backend: str
+) -> Callable[[int], Gradient]:
+    """Step -> the gradient in what the learner moves, from paths whose numbers have the steps from this one on."""
+    if backend != "numba":
+        return lambda step: plainly(lambda n, paths: normals(np, key[None], step + n, _PATHS, paths, d)[0])
+    from solvers.particles.sampler_compiled import gradient
 
-        return lambda step, paths: fill(key, step, _PATHS, paths, d)
-    return lambda step, paths: normals(np, key[None], step, _PATHS, paths, d)[0]
+    return lambda step: lambda model, chosen, weights: gradient(
+        model, key, _PATHS, step, range(len(chosen)), chosen, weights, of=learner.learn, threads=threads,
+        stop=learner.stop,
+    )  # fmt: skip
 
 
 def _part(progress: Progress, i: int, count: int) -> Progress:

@@ -139,7 +139,7 @@ def _normals(mu: Any, nu: Any, particles: int, cores: int) -> Run:
     """The numbers that the simulation draws, in blocks of the same size, from a compiled loop in as many threads."""
     from numba import njit
 
-    from solvers.particles.compiled import draw
+    from solvers.particles.loops.numbers import draw
     from solvers.particles.plan import BLOCK_BYTES as OURS
     from solvers.particles.streams import TILE, stream_keys
 
