@@ -1,6 +1,6 @@
 """Ensembles of trajectories in compiled code: a system's text and the integrators become one package of machine code.
 
-`build` makes a package of Python modules, the system and copies of the kernels of solvers.integrate that import it, whose
+`build` makes a package of Python modules, the system and copies of the kernels of solvers.integrate that import it. Its
 machine code is kept in a cache (solvers.machine_code). Nothing here imports numba until a system is built.
 """
 
@@ -26,7 +26,7 @@ __all__ = ["CompiledSystem", "Paths", "build", "cache_folder", "ensemble", "logi
 Array = NDArray[np.float64]
 
 _KERNELS = ("explicit", "rosenbrock", "pointwise")
-_PACKAGES = ("integrate", "expectations")  # whose files end up in the machine code
+_BESIDE = ("integrate", "expectations", "stack.py")  # what else ends up in the machine code
 _OPTIONS = """
 FLAGS = {"error_model": "numpy", "nogil": True}
 ENTRY = {**FLAGS, "cache": True}
@@ -58,7 +58,7 @@ def _package(text: str, kernels: tuple[str, ...]) -> tuple[Path, dict[str, Modul
     return package(
         (("system", text), *sources),
         inside=(("solvers.integrate.protocol", "system"),),
-        beside=tuple(here / folder for folder in _PACKAGES),
+        beside=tuple(here / name for name in _BESIDE),
     )
 
 

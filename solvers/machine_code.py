@@ -1,7 +1,7 @@
 """Machine code that is made once: numba functions as a package of files in a cache folder named by its content.
 
-The name of the folder is the hash of everything that decides the machine code. numba compiles the functions at first use
-and leaves the machine code beside them; the next process loads that. Nothing here imports numba.
+The name of the folder is the hash of everything that decides the machine code. numba compiles the functions at first
+use and leaves the machine code beside them; the next process loads that. Nothing here imports numba.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ def package(files: Files, inside: Files = (), beside: tuple[Path, ...] = ()) -> 
     """The folder and the modules of a package, from the cache or new.
 
     Takes
-        files: (name, text) of each module; inside: (module, name) for modules that the texts import and that the package
-        has under that name; beside: files, or folders of files, whose content ends up in the machine code too.
+        files: (name, text) of each module; inside: (module, name) for modules that the texts import and the package has
+        under that name; beside: files, or folders of files, whose content ends up in the machine code too.
     """
     digest = _digest(files, beside)
     name, folder = f"modecollapse_{digest}", cache_folder() / digest

@@ -7,7 +7,6 @@ change a bit of the result.
 
 from __future__ import annotations
 
-import threading
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 
 from solvers.machine_code import package
 from solvers.particles.estimate import Averages, Draws, Mixtures, Report, sources
-from solvers.particles.pieces import in_order
+from solvers.particles.pieces import PerThread, in_order
 from solvers.particles.streams import TILE
 
 Array = NDArray[np.float64]
@@ -34,7 +33,7 @@ def loops() -> dict[str, ModuleType]:
     return package(
         tuple((name, (here / "loops" / f"{name}.py").read_text(encoding="utf-8")) for name in names),
         inside=tuple((f"solvers.particles.loops.{name}", name) for name in names),
-        beside=(here / "streams.py",),
+        beside=(here / "streams.py", here.parent / "stack.py"),
     )[1]
 
 
@@ -62,18 +61,17 @@ def sample(
     means = np.zeros((replicas, A, width))
     means[..., :d] = at.means
     gram = at.gram
-    shapes = (replicas, drawn_from, K if forward else 1, width), (replicas, drawn_from, A)
-    shapes = *shapes, (replicas, drawn_from, 1 + shapes[0][2])
+    rows, coefficients = (replicas, drawn_from), K if forward else 1
+    shapes: list[tuple[int, ...]] = [(*rows, coefficients, width), (*rows, A), (*rows, 1 + coefficients)]
     inputs = means, at.variances, at.constants(gram), gram, K, at.beta, forward, draws.keys, np.uint64(draws.step)
     together = max(FEWEST_PARTICLES, PIECE_NORMALS // (drawn_from * width))
-    held, scratch = min(block, together), threading.local()
+    held = min(block, together)
+    room = PerThread(lambda: (np.empty((held, width)), np.empty((2 * A + 4, held))))
 
     def piece(n: int) -> list[Array]:
-        if not hasattr(scratch, "x"):
-            scratch.x, scratch.work = np.empty((held, width)), np.empty((2 * A + 4, held))
         sums = [np.zeros(shape) for shape in shapes]
         last = min((n + 1) * together, particles)
-        loops()["estimator"].accumulate(*inputs, n * together, last, d, scratch.x, scratch.work, *sums)
+        loops()["estimator"].accumulate(*inputs, n * together, last, d, *room(), *sums)
         return sums
 
     totals = [np.zeros(shape) for shape in shapes]

@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from typing import Generic, TypeVar
 
-__all__ = ["in_order"]
+__all__ = ["PerThread", "in_order"]
 
 _R = TypeVar("_R")
+
+
+class PerThread(Generic[_R]):
+    """Scratch that every thread makes for itself when it first needs it."""
+
+    def __init__(self, make: Callable[[], _R]) -> None:
+        self.make, self.local = make, threading.local()
+
+    def __call__(self) -> _R:
+        if not hasattr(self.local, "made"):
+            self.local.made = self.make()
+        made: _R = self.local.made
+        return made
 
 
 def in_order(work: Callable[[int], _R], count: int, threads: int) -> Iterator[_R]:

@@ -19,9 +19,10 @@ from solvers.particles.engines import engine
 from solvers.particles.estimate import Report
 from solvers.particles.plan import Plan, SimulationError, threads
 from solvers.particles.replicas import Progress, over_groups
-from solvers.particles.sampler_chain import Mixture, Model, Walk, walk
-from solvers.particles.sampler_learn import GRADIENT_BYTES, Gradient, Learner, NotFinite, learn, plainly
-from solvers.particles.streams import LARGEST_COUNT, normals, stream_keys
+from solvers.particles.sampler_chain import Mixture, Model
+from solvers.particles.sampler_engine import Walker, gradients
+from solvers.particles.sampler_learn import GRADIENT_BYTES, Learner, NotFinite, learn
+from solvers.particles.streams import LARGEST_COUNT, stream_keys
 from solvers.problem import Problem
 from solvers.results import sampler_variables, simulation_dataset
 from solvers.starts import Starts, starts, vectors
@@ -32,7 +33,6 @@ Array = NDArray[np.float64]
 
 # What random numbers are for: one word of the keys of their streams, beside those of the flow (0 and 1).
 _GRADIENT, _AHEAD, _BEHIND, _CHOICES, _CANDIDATES = 2, 3, 4, 5, 6
-_PATHS = 0  # source: paths know no other
 
 
 @dataclass(frozen=True)
@@ -138,9 +138,9 @@ def replica_curves(
             name: options.learn for name in start.mixtures if name.startswith("control")
         }
         learner = Learner(moves, problem.flow.weights, problem.flow.metric, particles, step, cuts, lambda: report(0))
-        gradients = _gradients(key(_GRADIENT, cuts), learner, problem.dimension, cut.within, backend)
+        differentiate = gradients(key(_GRADIENT, cuts), learner, problem.dimension, cut.within, backend)
         try:
-            models = learn(start, learner, times, options.refine, gradients, generator(_CANDIDATES))
+            models = learn(start, learner, times, options.refine, differentiate, generator(_CANDIDATES))
         except NotFinite:
             report(len(times))
             return None
@@ -220,38 +220,6 @@ def model_of(problem: Problem, mu: Array, nu: Array, log_weights: Array) -> Mode
     return Model(options.method, options.reference, options.control, options.steps, options.horizon, mixtures)
 
 
-@dataclass(frozen=True)
-class Walker:
-    """Who walks the paths of evaluations: key words of the streams of either direction, number of paths, backend, and
-    threads."""
-
-    ahead: NDArray[np.uint64]
-    behind: NDArray[np.uint64]
-    paths: int
-    backend: str
-    threads: int
-
-    def walk(self, model: Model, chosen: NDArray[np.intp], *, backward: bool = False, ends: bool = False) -> Walk:
-        key, paths = (self.behind if backward else self.ahead), range(len(chosen))
-        if self.backend == "numba":
-            from solvers.particles import sampler_compiled
-
-            return sampler_compiled.walk(
-                model, key, _PATHS, paths, chosen, backward=backward, ends=ends, threads=self.threads
-            )
-        return walk(
-            model, lambda step: normals(np, key[None], step, _PATHS, paths, model.dimension)[0], chosen,
-            backward=backward,
-        )  # fmt: skip
-
-    def by_component(self, model: Model, K: int) -> Array:
-        """B (K, L): mass that paths from component k put on mode l."""
-        there, each = len(model.mixtures["prior"].variances), -(-self.paths // K)
-        modes = self.walk(model, np.repeat(np.arange(there), each)).modes
-        table = modes.reshape(there, each, -1).mean(1)
-        return np.pad(table, ((0, K - there), (0, 0)))
-
-
 def described(model: Model, K: int) -> dict[str, Array]:
     """m (K, L), s (K, K), w (K,), v (K,) of the prior, padded up to K components."""
     prior, nu = model.mixtures["prior"], model.mixtures["target"].means
@@ -312,20 +280,6 @@ def _ess_forward(log_w: Array) -> float:
 def _emc(modes: Array) -> float:
     mass = modes.mean(0)
     return float(-xlogy(mass, mass).sum() / np.log(len(mass)))
-
-
-def _gradients(
-    key: NDArray[np.uint64], learner: Learner, d: int, threads: int, backend: str
-) -> Callable[[int], Gradient]:
-    """Step -> the gradient in what the learner moves, from paths whose numbers have the steps from this one on."""
-    if backend != "numba":
-        return lambda step: plainly(lambda n, paths: normals(np, key[None], step + n, _PATHS, paths, d)[0])
-    from solvers.particles.sampler_compiled import gradient
-
-    return lambda step: lambda model, chosen, weights: gradient(
-        model, key, _PATHS, step, range(len(chosen)), chosen, weights, of=learner.learn, threads=threads,
-        stop=learner.stop,
-    )  # fmt: skip
 
 
 def _part(progress: Progress, i: int, count: int) -> Progress:

@@ -1,7 +1,7 @@
 """The chain of sampler_chain.py compiled for CPUs: paths both ways, and pathwise gradients by reverse mode.
 
-The loops are in loops/. Random numbers are those of streams.py, drawn there. Paths are cut into pieces that do not depend
-on the machine, and what is summed over them is added piece by piece in their order, so threads change no bit.
+The loops are in loops/. Random numbers are those of streams.py, drawn there. Paths are cut into pieces that do not
+depend on the machine, and what is summed over them is added piece by piece in their order, so threads change no bit.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from solvers.particles.compiled import loops
-from solvers.particles.pieces import in_order
+from solvers.particles.pieces import PerThread, in_order
 from solvers.particles.sampler_chain import Bars, Drift, Model, Walk
 from solvers.particles.streams import TILE
 
@@ -25,7 +25,7 @@ Whole = NDArray[np.int64]
 BLOCK_BYTES, MOST_PATHS = 2**17, 256
 """Of the paths walked together, old and new points: a part of the cache of a core."""
 KEPT_BYTES, FEWEST_PATHS, MOST_KEPT_BYTES = 2**19, 8, 2**23
-"""Of the paths differentiated together, all points and residuals; so many paths at least, unless they take that much."""
+"""Of the paths differentiated together, all points and residuals; so many paths at least, if they take no more."""
 CALL_NORMALS = 2**26  # drawn in one call, a tenth of a second: compiled code hears of no Ctrl-C
 PIECE_NORMALS = 2**17  # of the paths whose derivatives are summed in one go: a piece is half a millisecond
 
@@ -86,7 +86,7 @@ class _Tables:
 
     means (A, d filled up to whole tiles). slot, base (C,): score of a component, and which mean it has; scale, inverse,
     constant (N+1, C): its mean is scale·means[base], its precision and what its exponent has besides; live (N+1, S):
-    whether a score is needed; move, judge (N+1, 1 + S): coefficients of x and of the scores in the drift that moves, and
+    whether a score is needed; move, judge (N+1, 1 + S): coefficients of x and of the scores in the drift that moves and
     in the other; which (3, N+1, A), counts (3, N+1): means that live scores have, those in `move` and those in `judge`.
     """
 
@@ -116,8 +116,7 @@ class _Tables:
         noised = np.array([noised for _, noised in made.keys])[made.slot]
         scale, v = np.where(noised, decay, 1.0), np.where(noised, 1 + (v - 1) * decay**2, v)
         constant = log_w - 0.5 * d * np.log(2 * np.pi * v) - scale**2 * squares / (2 * v)
-        return cls(
-            means,
+        parts = (
             made.slot,
             made.base,
             scale,
@@ -129,6 +128,7 @@ class _Tables:
             made.which,
             made.counts,
         )
+        return cls(means, *parts)
 
 
 def walk(
@@ -156,12 +156,19 @@ def walk(
     compiled, arrays = loops()["chain"].walk, tuple(vars(tables).values())
     together = block * max(1, min(CALL_NORMALS // (block * width * (N + 1)), -(-paths // (block * threads))))
 
+    def made() -> tuple[Array, ...]:
+        A, C, S = len(tables.means), len(tables.slot), tables.live.shape[1]
+        rows = [np.empty((count, width)) for count in (block, block, 1)]
+        return *rows, *map(np.empty, ((A, block), block, (S + 1, block), (C, block), (2, 1 + A, block)))
+
+    room = PerThread(made)
+
     def piece(n: int) -> None:
         s = slice(n * together, (n + 1) * together)
         compiled(
-            *arrays, model.eta, d, origin[s], spread[s], particles.start + s.start, np.uint64(source), *key, block,
+            *arrays, model.eta, d, origin[s], spread[s], particles.start + s.start, np.uint64(source), *key,
             int(backward), int(not backward), log_first[s], log_last[s], ratio[s], resp[s], offset, end[s],
-            0 if backward else N,
+            0 if backward else N, *room(),
         )  # fmt: skip
 
     for _ in in_order(piece, -(-paths // together), threads):
@@ -187,7 +194,8 @@ def gradient(
     """sampler_chain.gradient for the mixtures `of`, with the numbers of `source` and the steps from `step` on.
 
     Takes
-        block: paths held at a time, default as many as fit in the cache of a core; stop: called between pieces, may raise.
+        block: paths held at a time, default as many as fit in the cache of a core; stop: called between pieces, may
+        raise.
     Returns
         log W (path,) and the derivatives, the same bits for every number of threads and every block.
     """
@@ -208,14 +216,24 @@ def gradient(
     paths, kept = len(particles), 8 * width * (2 * N + 4 + M)
     block = block or max(1, KEPT_BYTES // kept, min(FEWEST_PATHS, MOST_KEPT_BYTES // kept))
     log_weight, together = np.empty(paths), max(1, PIECE_NORMALS // (width * (N + 1)))
+    held = min(block, together)
     compiled, arrays = loops()["adjoint"].differentiate, (*vars(tables).values(), variances, densities, place)
+
+    def made() -> tuple[Array, ...]:
+        C, S = len(tables.slot), tables.live.shape[1]
+        rows = [np.empty((count * held, width)) for count in (N + 1, N + 2, 1, M)]
+        kept = ((N + 1) * A, held), (N + 1, held), (N + 1, C, held), (2 * N + 2, 1 + A, held)
+        scratch = (S + 1, held), (1, 1 + A, held), (3, A, held), (C, held), (A, held), (A, held), (4, held), A
+        return *rows, *map(np.empty, (*kept, *scratch))
+
+    room = PerThread(made)
 
     def piece(n: int) -> tuple[Array, Array]:
         s = slice(n * together, (n + 1) * together)
         of_means, of_rest = np.zeros((M, width)), np.zeros((2, A))
         compiled(
             *arrays, model.eta, d, chosen[s], spread[s], weights[s], particles.start + s.start, step, np.uint64(source),
-            *key, min(block, together), log_weight[s], of_means, of_rest,
+            *key, log_weight[s], of_means, of_rest, *room(),
         )  # fmt: skip
         return of_means, of_rest
 

@@ -35,9 +35,9 @@ _HEADER = '''"""The reduced chain as compiled code; assembled by solvers.sampler
 from math import exp, log, sqrt
 from typing import Any
 
-import solvers.sampler.stack as np
+import solvers.stack as np
 from numba import njit
-from solvers.sampler.stack import bare
+from solvers.stack import bare
 
 K, R = {components}, {directions}
 

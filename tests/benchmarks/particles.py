@@ -150,7 +150,7 @@ def _normals(mu: Any, nu: Any, particles: int, cores: int) -> Run:
     def fill(x, particles, k0, k1):  # type: ignore[no-untyped-def]
         for source in range(K):
             for p in range(particles):
-                draw(x, p % len(x), 0, x.shape[1], np.uint64(p), np.uint64(0), np.uint64(source), k0, k1)
+                draw(x, p % len(x), 1, 0, x.shape[1], np.uint64(p), np.uint64(0), np.uint64(source), k0, k1)
 
     def one(replica: int) -> None:
         fill(np.empty((block, tiles * TILE)), particles, *stream_keys(0, (), range(replica, replica + 1))[0])

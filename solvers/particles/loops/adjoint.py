@@ -1,8 +1,8 @@
 """Reverse mode through the chain: what sampler_chain.gradient does, line by line, for a block of paths in the cache.
 
 Points and residuals of the block are kept; so are responsibilities and what drifts are made of. Going back, x̄ and the
-derivatives in the means are combinations, with factors of each path, of x̄ of the step after, the residuals on either side,
-x and the means. Derivatives are gathered path by path, and paths added in their order: blocks change no bit.
+derivatives in the means are combinations, with factors of each path, of x̄ of the step after, the residuals on either
+side, x and the means. Derivatives are gathered path by path, and paths added in their order: blocks change no bit.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ import math
 import numpy as np
 
 from solvers.particles.loops.chain import JUDGE, LIVE, MOVE, begin, dot, move, project, pull, residual, scores
-from solvers.particles.loops.numbers import compiled, entry, exact
+from solvers.particles.loops.numbers import STRETCH, compiled, draw, entry, exact
+from solvers.stack import bare
 
 
 @exact
@@ -20,8 +21,8 @@ def _scores_back(  # type: ignore[no-untyped-def]
     dots, square, norms, variances, slot, base, scale, inverse, live, moves, judges, densities, eta, d, weights,
     after, after_x, error, error_x, r, count, alpha, total, factor, sums,
 ):  # fmt: skip
-    """Reverse mode of `scores` for the derivatives in the drifts, η x̄' and −η ē with ē = (weight/2η) e, and weight times
-    `densities` (S,) in the log-densities.
+    """Reverse mode of `scores` for the derivatives in the drifts, η x̄' and −η ē with ē = (weight/2η) e, and weight
+    times `densities` (S,) in the log-densities.
 
     after (A, path), after_x (path,): x̄'·μ_a, x̄'·x; error, error_x: e·μ_a, e·x.
     factor (1 + A, path): of −x and of each mean in x̄, the latter also of x in the derivative in that mean. sums (3, A,
@@ -80,26 +81,21 @@ def _add(total, place, x, row, f):  # type: ignore[no-untyped-def]
 
 @entry
 def differentiate(  # type: ignore[no-untyped-def]
-    means, slot, base, scale, inverse, constant, live, moves, judges, which, counts, variances, densities, place, eta, d,
-    origin, spread, weights, first, step, source, k0, k1, block, log_weight, of_means, of_rest,
+    means, slot, base, scale, inverse, constant, live, moves, judges, which, counts, variances, densities, place, eta,
+    d, origin, spread, weights, first, step, source, k0, k1, log_weight, of_means, of_rest,
+    x, e, x_bar, held, dots, square, r, out, top, factor, sums, alpha, after, error, rest, norms,
 ):  # fmt: skip
     """log W of the paths first ≤ i < first + origin.size, whose numbers have the steps from `step` on; and added to
     of_means (M, width) and of_rest (2, A), derivatives of Σ_i weights_i (−log W_i) in means, log-variances and
-    log-weights. place (A,): where in of_means those in a mean go, −1 for nowhere."""
-    N, A, S, C, width = scale.shape[0] - 1, means.shape[0], live.shape[1], slot.size, means.shape[1]
-    M = of_means.shape[0]
-    x, e = np.empty(((N + 1) * block, width)), np.empty(((N + 2) * block, width))
-    x_bar, held = np.empty((block, width)), np.empty((block * M, width))
-    dots, square, r = np.empty(((N + 1) * A, block)), np.empty((N + 1, block)), np.empty((N + 1, C, block))
-    out, top, log_first = np.empty((2 * N + 2, 1 + A, block)), np.empty((S + 1, block)), np.empty(block)
-    after, after_x, error, error_x = np.zeros((A, block)), np.zeros(block), np.zeros((A, block)), np.zeros(block)
-    alpha, total, factor, sums = (
-        np.empty((C, block)),
-        np.empty(block),
-        np.empty((1, 1 + A, block)),
-        np.empty((3, A, block)),
-    )
-    norms = np.empty(A)
+    log-weights. place (A,): where in of_means those in a mean go, −1 for nowhere. From x on: room."""
+    means, which, counts, place = bare(means), bare(which), bare(counts), bare(place)
+    x, e, x_bar, held, of_means = bare(x), bare(e), bare(x_bar), bare(held), bare(of_means)
+    dots, square, r, out, top = bare(dots), bare(square), bare(r), bare(out), bare(top)
+    factor, sums, alpha, after, error = bare(factor), bare(sums), bare(alpha), bare(after), bare(error)
+    rest, log_weight = bare(rest), bare(log_weight)
+    N, A, M, block = scale.shape[0] - 1, means.shape[0], of_means.shape[0], x_bar.shape[0]
+    rows = max(1, STRETCH // x.shape[1])
+    log_first, after_x, error_x, total = rest[0], rest[1], rest[2], rest[3]
     for a in range(A):
         norms[a] = dot(means, a, means, a)
     e[:block] = 0.0  # of no step: before the first, and after the last
@@ -112,27 +108,27 @@ def differentiate(  # type: ignore[no-untyped-def]
         for n in range(N + 1):
             now, number = n * block, np.uint64(step + n)
             for p in range(count):
-                i, row, particle = some + p, now + p, np.uint64(first + some + p)
+                i, row = some + p, now + p
+                if p % rows == 0:
+                    draw(x, row, min(rows, count - p), 0, x.shape[1], np.uint64(first + i), number, source, k0, k1)
                 if n == 0:
                     ratio[p] = 0.0
-                    begin(x, row, means, origin[i], spread[i], d, particle, number, source, k0, k1)
+                    begin(x, row, means, origin[i], spread[i], d)
                 else:
                     ratio[p] += 0.5 * move(
-                        x, row, x, row - block, means, which, counts, n - 1, out, 2 * n - 2, p, eta, noise, d, particle,
-                        number, source, k0, k1,
-                    )  # fmt: skip
+                        x, row, x, row - block, means, which, counts, n - 1, out, 2 * n - 2, p, eta, noise, d
+                    )
                 square[n, p] = dot(x, row, x, row)
                 project(x, row, means, which, counts, n, dots, n * A, p)
-            scores(dots[n * A : (n + 1) * A], square[n], slot, base, scale[n], inverse[n], constant[n], live[n], moves[n], judges[n], count,
+            inner = dots[n * A : (n + 1) * A]
+            scores(inner, square[n], slot, base, scale[n], inverse[n], constant[n], live[n], moves[n], judges[n], count,
                    top, r[n], out[2 * n : 2 * n + 2])  # fmt: skip
             if n == 0:
                 log_first[:count] = top[0, :count]
             else:
                 for p in range(count):
                     row = now + p
-                    total[p] = residual(
-                        e, row, x, row - block, x, row, means, which, counts, n, out, 2 * n + 1, p, eta
-                    )  # fmt: skip
+                    total[p] = residual(e, row, x, row - block, x, row, means, which, counts, n, out, 2 * n + 1, p, eta)
                 for p in range(count):
                     ratio[p] -= total[p] / (4 * eta)
         for p in range(count):
@@ -158,9 +154,11 @@ def differentiate(  # type: ignore[no-untyped-def]
             else:
                 after[:] = 0.0
                 after_x[:] = 0.0
-            _scores_back(dots[n * A : (n + 1) * A], square[n], norms, variances, slot, base, scale[n], inverse[n], live[n], moves[n],
-                         judges[n], densities[n], eta, d, weight, after, after_x, error, error_x, r[n], count, alpha,
-                         total, factor[0], sums)  # fmt: skip
+            inner = dots[n * A : (n + 1) * A]
+            _scores_back(
+                inner, square[n], norms, variances, slot, base, scale[n], inverse[n], live[n], moves[n], judges[n],
+                densities[n], eta, d, weight, after, after_x, error, error_x, r[n], count, alpha, total, factor[0], sums,
+            )  # fmt: skip
             for p in range(count):
                 row, half = now + p, 0.5 * weight[p]
                 for j in range(counts[LIVE, n]):

@@ -11,7 +11,8 @@ import math
 
 import numpy as np
 
-from solvers.particles.loops.numbers import compiled, draw, entry, exact, exp, log, reordered
+from solvers.particles.loops.numbers import STRETCH, compiled, draw, entry, exact, exp, log, reordered
+from solvers.stack import bare
 
 LIVE, MOVE, JUDGE = 0, 1, 2
 """Means that scores at a step have, and those in the drift that moves and in the one that judges."""
@@ -78,18 +79,14 @@ def _scale(x, row, f, y, other, g, d):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def begin(x, row, means, origin, spread, d, particle, step, source, k0, k1):  # type: ignore[no-untyped-def]
-    """x = μ_origin + spread ξ."""
-    draw(x, row, 0, x.shape[1], particle, step, source, k0, k1)
+def begin(x, row, means, origin, spread, d):  # type: ignore[no-untyped-def]
+    """x, which is ξ, becomes μ_origin + spread ξ."""
     _scale(x, row, spread, means, origin, 1.0, d)
 
 
 @compiled
-def move(  # type: ignore[no-untyped-def]
-    x, row, y, other, means, which, counts, n, out, at, p, eta, noise, d, particle, step, source, k0, k1
-):
-    """x = y + η drift(y) + noise ξ, where y is at step n. Returns |ξ|²."""
-    draw(x, row, 0, x.shape[1], particle, step, source, k0, k1)
+def move(x, row, y, other, means, which, counts, n, out, at, p, eta, noise, d):  # type: ignore[no-untyped-def]
+    """x, which is ξ, becomes y + η drift(y) + noise ξ, where y is at step n. Returns |ξ|²."""
     one = x[row]
     for j in range(d, one.size):
         one[j] = 0.0
@@ -158,28 +155,30 @@ def scores(dots, square, slot, base, scale, inverse, constant, live, move, judge
 @entry
 def walk(  # type: ignore[no-untyped-def]
     means, slot, base, scale, inverse, constant, live, moves, judges, which, counts, eta, d, origin, spread, first,
-    source, k0, k1, block, first_slot, last_slot, log_first, log_last, ratio, resp, resp_at, end, end_at,
+    source, k0, k1, first_slot, last_slot, log_first, log_last, ratio, resp, resp_at, end, end_at,
+    x, y, e, dots, square, top, r, out,
 ):  # fmt: skip
     """Walk paths first ≤ i < first + origin.size. Writes log-densities at both ends, the log-ratio of the kernels, the
-    responsibilities of the target (path, L) and the point at the data end, step `end_at` of those walked."""
-    N, A, S, C, width = scale.shape[0] - 1, means.shape[0], live.shape[1], slot.size, means.shape[1]
-    x, y, e = np.empty((block, width)), np.empty((block, width)), np.empty((1, width))
-    dots, square = np.empty((A, block)), np.empty(block)
-    top, r, out = np.empty((S + 1, block)), np.empty((C, block)), np.empty((2, 1 + A, block))
+    responsibilities of the target (path, L) and the point at the data end, step `end_at` of those walked.
+
+    From x on: room."""
+    means, which, counts, x, y, e = bare(means), bare(which), bare(counts), bare(x), bare(y), bare(e)
+    dots, square, top, r, out = bare(dots), bare(square), bare(top), bare(r), bare(out)
+    N, block, rows = scale.shape[0] - 1, x.shape[0], max(1, STRETCH // x.shape[1])
     noise = math.sqrt(2 * eta)
     for some in range(0, origin.size, block):
         count = min(block, origin.size - some)
         for n in range(N + 1):
             step = np.uint64(n)
             for p in range(count):
-                particle = np.uint64(first + some + p)
+                if p % rows == 0:
+                    particle = np.uint64(first + some + p)
+                    draw(y, p, min(rows, count - p), 0, y.shape[1], particle, step, source, k0, k1)
                 if n == 0:
                     ratio[some + p] = 0.0
-                    begin(y, p, means, origin[some + p], spread[some + p], d, particle, step, source, k0, k1)
+                    begin(y, p, means, origin[some + p], spread[some + p], d)
                 else:
-                    ratio[some + p] += 0.5 * move(
-                        y, p, x, p, means, which, counts, n - 1, out, 0, p, eta, noise, d, particle, step, source, k0, k1
-                    )  # fmt: skip
+                    ratio[some + p] += 0.5 * move(y, p, x, p, means, which, counts, n - 1, out, 0, p, eta, noise, d)
                 square[p] = dot(y, p, y, p)
                 project(y, p, means, which, counts, n, dots, 0, p)
             scores(dots, square, slot, base, scale[n], inverse[n], constant[n], live[n], moves[n], judges[n], count,

@@ -10,10 +10,7 @@ import math
 
 import numpy as np
 
-from solvers.particles.loops.numbers import compiled, draw, entry, exact, exp, log, reordered
-from solvers.particles.streams import TILE
-
-_STRETCH = 128 * TILE  # coordinates drawn before they are used: few enough for the first-level cache, means included
+from solvers.particles.loops.numbers import STRETCH, compiled, draw, entry, exact, exp, log, reordered
 
 
 @compiled
@@ -83,6 +80,7 @@ def accumulate(  # type: ignore[no-untyped-def]
     the log-ratio, then the squares.
     """
     block, width = x.shape
+    rows = max(1, STRETCH // width)
     replicas, A = means.shape[:2]
     terms, dots, square = work[:A], work[A : 2 * A], work[2 * A]
     log_q, log_p, total = work[2 * A + 1], work[2 * A + 2], work[2 * A + 3]
@@ -95,11 +93,12 @@ def accumulate(  # type: ignore[no-untyped-def]
                 count = min(block, last - begin)
                 dots[:, :count] = 0.0
                 square[:count] = 0.0
-                for j in range(0, width, _STRETCH):
-                    end = min(j + _STRETCH, width)
+                for j in range(0, width, STRETCH):
+                    end = min(j + STRETCH, width)
                     for p in range(count):
-                        particle = np.uint64(begin + p)
-                        draw(x, p, j, end, particle, step, np.uint64(origin), keys[g, 0], keys[g, 1])
+                        if p % rows == 0:
+                            particle, drawn = np.uint64(begin + p), min(rows, count - p)
+                            draw(x, p, drawn, j, end, particle, step, np.uint64(origin), keys[g, 0], keys[g, 1])
                         _place(x, p, j, end, mean, origin, scale, d)
                         square[p] += _dot(x, p, j, end, x, p)
                         for a in range(A):

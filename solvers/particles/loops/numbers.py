@@ -1,8 +1,7 @@
 """Random numbers of streams.py, and the functions that everything here is written with, as plain loops.
 
 LLVM turns them into vector instructions: random numbers over coordinates, with polynomials for log, cos and sin
-(coefficients of fdlibm, errors below 2e-16 of the result). The loops are few and simple because LLVM gives up on others: an
-array read beside the one written is enough, so what is added is added in a loop of its own.
+(coefficients of fdlibm, errors below 2e-16 of the result). The loops are simple because LLVM gives up on others.
 """
 
 from __future__ import annotations
@@ -17,6 +16,8 @@ from numba import njit
 from numba.extending import intrinsic
 
 from solvers.particles.streams import INCREMENTS, MULTIPLIERS, ROUNDS, TILE
+
+STRETCH = 128 * TILE  # coordinates drawn before they are used: few enough for the first-level cache, means included
 
 _types: Any = numba.types
 _M0, _M1, _W0, _W1 = map(np.uint64, (*MULTIPLIERS, *INCREMENTS))
@@ -135,11 +136,14 @@ def _pair(pair, particle, step, source, k0, k1):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def draw(x, row, begin, end, particle, step, source, k0, k1):  # type: ignore[no-untyped-def]
-    """Fill x[row, begin:end], whole tiles of coordinates, with normal numbers. From `particle` on: np.uint64."""
-    tiles = x[row, begin:end].reshape((end - begin) // TILE, TILE)
-    for i in range(tiles.shape[0]):
-        for z in range(_PAIRS):
-            a, b = _pair(np.uint64(begin // 2 + i * _PAIRS + z), particle, step, source, k0, k1)
-            tiles[i, z] = a
-            tiles[i, z + _PAIRS] = b
+def draw(x, row, rows, begin, end, particle, step, source, k0, k1):  # type: ignore[no-untyped-def]
+    """Fill x[row : row + rows, begin:end], whole tiles of coordinates, with normal numbers of so many particles, from
+    `particle` on. From there on: np.uint64. A call costs as much as 40 numbers."""
+    for p in range(rows):
+        tiles = x[row + p, begin:end].reshape((end - begin) // TILE, TILE)
+        number = particle + np.uint64(p)
+        for i in range(tiles.shape[0]):
+            for z in range(_PAIRS):
+                a, b = _pair(np.uint64(begin // 2 + i * _PAIRS + z), number, step, source, k0, k1)
+                tiles[i, z] = a
+                tiles[i, z + _PAIRS] = b

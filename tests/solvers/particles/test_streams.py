@@ -61,7 +61,7 @@ def test_compiled_numbers_are_the_same_to_rounding():
     keys, d = stream_keys(5, (), range(1)), 16 * TILE
     x = np.empty((200, d))
     for n in range(len(x)):
-        numbers.draw(x, n, 0, d, *map(np.uint64, (n, 4, 2)), *keys[0])
+        numbers.draw(x, n, 1, 0, d, *map(np.uint64, (n, 4, 2)), *keys[0])
     expected = normals(np, keys, 4, 2, range(len(x)), d)[0]
     # log, cos and sin within two units in the last place of either; the radius of a pair is at most 8.5.
     np.testing.assert_allclose(x, expected, rtol=8 * 2.0**-52, atol=4 * 2.0**-52)
