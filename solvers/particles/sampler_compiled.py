@@ -24,10 +24,10 @@ Array = NDArray[np.float64]
 Whole = NDArray[np.int64]
 BLOCK_BYTES, MOST_PATHS = 2**17, 256
 """Of the paths walked together, old and new points: a part of the cache of a core."""
-KEPT_BYTES, FEWEST_PATHS, MOST_KEPT_BYTES = 2**19, 8, 2**23
-"""Of the paths differentiated together, all points and residuals; so many paths at least, if they take no more."""
 CALL_NORMALS = 2**26  # drawn in one call, a tenth of a second: compiled code hears of no Ctrl-C
-PIECE_NORMALS = 2**17  # of the paths whose derivatives are summed in one go: a piece is half a millisecond
+PIECE_BYTES = (
+    2**21
+)  # of all points and residuals of the paths whose derivatives are summed in one go: half a millisecond
 
 
 @dataclass(frozen=True, eq=False)
@@ -194,8 +194,7 @@ def gradient(
     """sampler_chain.gradient for the mixtures `of`, with the numbers of `source` and the steps from `step` on.
 
     Takes
-        block: paths held at a time, default as many as fit in the cache of a core; stop: called between pieces, may
-        raise.
+        block: most paths held at a time, default those of a piece; stop: called between pieces, may raise.
     Returns
         log W (path,) and the derivatives, the same bits for every number of threads and every block.
     """
@@ -214,9 +213,8 @@ def gradient(
     densities[N, 1] -= 1
     spread, weights = np.sqrt(variances[chosen]), np.ascontiguousarray(weights, dtype=float)
     paths, kept = len(particles), 8 * width * (2 * N + 4 + M)
-    block = block or max(1, KEPT_BYTES // kept, min(FEWEST_PATHS, MOST_KEPT_BYTES // kept))
-    log_weight, together = np.empty(paths), max(1, PIECE_NORMALS // (width * (N + 1)))
-    held = min(block, together)
+    log_weight, together = np.empty(paths), max(1, PIECE_BYTES // kept)
+    held = min(block or together, together, paths)
     compiled, arrays = loops()["adjoint"].differentiate, (*vars(tables).values(), variances, densities, place)
 
     def made() -> tuple[Array, ...]:

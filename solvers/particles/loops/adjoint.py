@@ -87,12 +87,14 @@ def differentiate(  # type: ignore[no-untyped-def]
 ):  # fmt: skip
     """log W of the paths first ≤ i < first + origin.size, whose numbers have the steps from `step` on; and added to
     of_means (M, width) and of_rest (2, A), derivatives of Σ_i weights_i (−log W_i) in means, log-variances and
-    log-weights. place (A,): where in of_means those in a mean go, −1 for nowhere. From x on: room."""
+    log-weights. place (A,): where in of_means those in a mean go, −1: nowhere. From x on: room."""
     means, which, counts, place = bare(means), bare(which), bare(counts), bare(place)
+    slot, base, scale, inverse, constant = bare(slot), bare(base), bare(scale), bare(inverse), bare(constant)
+    live, moves, judges, densities, weights = bare(live), bare(moves), bare(judges), bare(densities), bare(weights)
     x, e, x_bar, held, of_means = bare(x), bare(e), bare(x_bar), bare(held), bare(of_means)
     dots, square, r, out, top = bare(dots), bare(square), bare(r), bare(out), bare(top)
     factor, sums, alpha, after, error = bare(factor), bare(sums), bare(alpha), bare(after), bare(error)
-    rest, log_weight = bare(rest), bare(log_weight)
+    rest, log_weight, variances, norms = bare(rest), bare(log_weight), bare(variances), bare(norms)
     N, A, M, block = scale.shape[0] - 1, means.shape[0], of_means.shape[0], x_bar.shape[0]
     rows = max(1, STRETCH // x.shape[1])
     log_first, after_x, error_x, total = rest[0], rest[1], rest[2], rest[3]

@@ -163,6 +163,8 @@ def walk(  # type: ignore[no-untyped-def]
 
     From x on: room."""
     means, which, counts, x, y, e = bare(means), bare(which), bare(counts), bare(x), bare(y), bare(e)
+    slot, base, scale, inverse, constant = bare(slot), bare(base), bare(scale), bare(inverse), bare(constant)
+    live, moves, judges, ratio, end = bare(live), bare(moves), bare(judges), bare(ratio), bare(end)
     dots, square, top, r, out = bare(dots), bare(square), bare(top), bare(r), bare(out)
     N, block, rows = scale.shape[0] - 1, x.shape[0], max(1, STRETCH // x.shape[1])
     noise = math.sqrt(2 * eta)

@@ -132,7 +132,7 @@ def test_compiled_gradient_equals_plain(key):
 
 @pytest.mark.parametrize("options", [{"threads": 3}, {"block": 1}, {"block": 7, "threads": 2}])
 def test_threads_and_blocks_change_no_bit(options, monkeypatch):
-    monkeypatch.setattr(sampler_compiled, "PIECE_NORMALS", 2000)  # ten paths
+    monkeypatch.setattr(sampler_compiled, "PIECE_BYTES", 40_000)  # some ten paths
     at, some = model(("cmcd", "ou", "mixture"), d=19), range(47)
     once, again = both_gradients(at, some)[1], both_gradients(at, some, **options)[1]
     assert np.array_equal(once[0], again[0])
@@ -154,7 +154,7 @@ def test_only_what_is_asked_for_is_differentiated():
 
 
 def test_a_gradient_can_be_stopped(monkeypatch):
-    monkeypatch.setattr(sampler_compiled, "PIECE_NORMALS", 2000)
+    monkeypatch.setattr(sampler_compiled, "PIECE_BYTES", 40_000)
     calls = []
 
     def stop():
