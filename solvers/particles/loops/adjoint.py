@@ -159,7 +159,8 @@ def differentiate(  # type: ignore[no-untyped-def]
             inner = dots[n * A : (n + 1) * A]
             _scores_back(
                 inner, square[n], norms, variances, slot, base, scale[n], inverse[n], live[n], moves[n], judges[n],
-                densities[n], eta, d, weight, after, after_x, error, error_x, r[n], count, alpha, total, factor[0], sums,
+                densities[n], eta, d, weight, after, after_x, error, error_x, r[n], count, alpha, total, factor[0],
+                sums,
             )  # fmt: skip
             for p in range(count):
                 row, half = now + p, 0.5 * weight[p]
