@@ -25,7 +25,7 @@ __all__ = ["backward", "forward", "gradient", "possible"]
 Array = NDArray[np.float64]
 
 #: Paths behind one partial sum: enough to keep a thread busy, and few enough to share evenly.
-BLOCK = 256
+BLOCK = 64
 #: Most numbers in the means of a mixture, for which there is room on the stack of a thread.
 LARGEST = 4096
 #: Sizes for which machine code is made; other numbers of components or directions are padded to the next of them.
