@@ -60,6 +60,6 @@ def gradients(
     from solvers.particles.sampler_compiled import gradient
 
     return lambda step: lambda model, chosen, weights: gradient(
-        model, key, _PATHS, step, range(len(chosen)), chosen, weights, of=learner.learn, threads=threads,
+        model, key, _PATHS, step, range(len(chosen)), chosen, weights, of=learner.moving, threads=threads,
         stop=learner.stop,
     )  # fmt: skip

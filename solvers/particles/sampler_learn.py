@@ -48,6 +48,11 @@ class Learner:
     cuts: int
     stop: Callable[[], None]
 
+    @property
+    def moving(self) -> list[str]:
+        """The mixtures of which anything is learned."""
+        return [name for name, learned in self.learn.items() if learned]
+
 
 def plainly(normals: Normals) -> Gradient:
     """The gradient in array code, of paths with these numbers."""
@@ -89,7 +94,8 @@ def path_gradient(model: Model, paths: int, differentiate: Gradient) -> tuple[fl
 def velocity(model: Model, learner: Learner, slopes: dict[str, Bars]) -> dict[str, Bars]:
     """dμ/dt, d log v/dt and dθ/dt of what is learned."""
     moved = {}
-    for name, learned in learner.learn.items():
+    for name in learner.moving:
+        learned = learner.learn[name]
         mixture, slope = model.mixtures[name], slopes[name]
         w, one = np.exp(mixture.log_weights), np.ones_like(mixture.variances)
         wasserstein = learner.metric == "wasserstein"
@@ -122,7 +128,7 @@ def learn(
     """
     end = float(times[-1])
     found = [model] * int((times <= 0).sum())
-    if end == 0 or not any(learner.learn.values()):
+    if end == 0 or not learner.moving:
         return [model] * len(times)
     events = np.arange(1, end / refine.every) * refine.every if refine else np.empty(0)
     now, count = 0.0, 0
