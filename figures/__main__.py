@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from solvers.console import one_message, progress_bar
+
 # Everything else is imported where it is used: --help should not wait for numpy, xarray and matplotlib.
 if TYPE_CHECKING:
     import xarray as xr
@@ -40,7 +42,6 @@ def draw(
         print(f"{unknown[0]}: no such figure; allowed are {', '.join(figures)}", file=sys.stderr)
         raise typer.Exit(2)
     from figures.files import make_folder, write
-    from solvers.__main__ import one_message
 
     with one_message():
         make_folder(out)
@@ -53,8 +54,6 @@ def draw(
 
 def stored_results(name: str, module: FigureModule, out: Path, *, quick: bool, quiet: bool) -> dict[str, xr.Dataset]:
     """What a figure draws, by the names it gives: read from `out` where stored there, otherwise computed and stored."""
-    from solvers.console import progress_bar
-
     found = {}
     for role, stored in module.RESULTS.items():
         path = stored.path(out, f"{name}.{role}", quick=quick)

@@ -27,7 +27,7 @@ def main_command(
 ) -> None:
     """Run the whole loop on figures/problems/two_modes.toml. Exit status 0: every step agrees; 1: one does not."""
     from figures.files import make_folder
-    from solvers.__main__ import one_message
+    from solvers.console import one_message
 
     with one_message():
         make_folder(out)

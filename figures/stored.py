@@ -22,10 +22,11 @@ import numpy as np
 import xarray as xr
 
 from solvers import equilibria, flow, results, scaling, systems
+from solvers.keys import replaced
 from solvers.particles.flow import simulate
 from solvers.problem import Problem
 from solvers.sampler.model import chain_module
-from solvers.sweeps import plan
+from solvers.sweeps.plan import Axis
 
 PROBLEMS = Path(__file__).parent / "problems"
 
@@ -122,7 +123,7 @@ class Run(Stored):
         problem = Problem.load(PROBLEMS / self.problem)
         if not self.changes:
             return problem
-        return Problem.parse(plan.at(tomllib.loads(problem.text), dict(self.changes)), self.problem)
+        return Problem.parse(replaced(tomllib.loads(problem.text), self.changes, self.problem), self.problem)
 
     def chosen(self, quick: bool) -> Table:
         """The options of a tier."""
@@ -209,7 +210,8 @@ class Along(Stored):
         points = list(itertools.product(*grid.values()))
         found = []
         for i, values in enumerate(points):
-            problem = Problem.parse(plan.at(base, dict(zip(grid, values, strict=True))), self.of.problem)
+            text = replaced(base, dict(zip(grid, values, strict=True)), self.of.problem)
+            problem = Problem.parse(text, self.of.problem)
             share = progress and partial(_part_of, progress, i, len(points))
             found.append(type(self.of).compute(problem, **self.of.chosen(quick), progress=share))
         shape = tuple(map(len, grid.values()))
@@ -218,7 +220,7 @@ class Along(Stored):
             every = np.stack([ds[name].values for ds in found])
             every = every.reshape(*shape, *every.shape[1:])
             variables[name] = xr.Variable((*grid, *found[0][name].dims), every, found[0][name].attrs)
-        coordinates = {key: plan.Axis(key, tuple(values)).coordinate for key, values in grid.items()}
+        coordinates = {key: Axis(key, tuple(values)).coordinate for key, values in grid.items()}
         if any("time" in variable.dims for variable in variables.values()):
             coordinates["time"] = found[0]["time"].values
         attributes = found[0].attrs | dict(self.wanted(quick))

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 import sys
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from solvers.console import OptionError, counting_bar, one_message, progress_bar
 
 # Everything else is imported where it is used: --help should not wait for numpy, xarray and scipy.
 if TYPE_CHECKING:
@@ -39,10 +39,6 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar and no sum
 SMALLEST_RTOL = 1e-13
 
 
-class OptionError(ValueError):
-    """An option that cannot be used; str() is the one-line message `--option: what is wrong, what is allowed`."""
-
-
 @app.command(epilog="Example: python -m solvers solve figures/problems/two_modes.toml --out run.nc")
 def solve(
     problem_path: ProblemPath,
@@ -68,7 +64,6 @@ def solve(
         above_zero("--atol", atol)
         problem = prepare(problem_path, out, backend, also=("numba",))
         from solvers import flow, results
-        from solvers.console import progress_bar
 
         with progress_bar("solving", quiet=quiet) as progress:
             ds = flow.solve(
@@ -107,7 +102,6 @@ def simulate(
         if step is None:
             step = batch.step if batch else 0.05
         from solvers import results
-        from solvers.console import progress_bar
         from solvers.particles import flow
 
         with progress_bar("simulating", quiet=quiet) as progress:
@@ -142,7 +136,6 @@ def compare(
 
         from solvers import results
         from solvers.compare import compare as judge
-        from solvers.console import progress_bar
 
         with progress_bar("comparing", quiet=quiet) as progress:
             report = judge(
@@ -190,7 +183,6 @@ def sweep(
             from solvers.arrays import backend_module
 
             backend_module(backend, ("auto", "numba"))
-        from solvers.console import counting_bar
         from solvers.sweeps.plan import Sweep
         from solvers.sweeps.work import Options
 
@@ -217,40 +209,6 @@ def sweep(
             print(f"{out}: {done}")
         if done.failed:
             print(f"{out}: {done.failed} starts failed and are left out", file=sys.stderr)
-
-
-@contextmanager
-def one_message() -> Iterator[None]:
-    """Bad input becomes one line on standard error and exit status 2; Ctrl-C becomes 130."""
-    try:
-        yield
-    except KeyboardInterrupt as error:
-        print(str(error) or "interrupted", file=sys.stderr)
-        raise typer.Exit(130) from None
-    except MemoryError as error:
-        print(f"not enough memory: {error}".rstrip(": "), file=sys.stderr)
-        raise typer.Exit(2) from None
-    except Exception as error:
-        from solvers.arrays import BackendError
-        from solvers.particles.plan import SimulationError
-        from solvers.problem import ProblemError
-        from solvers.results import OutputError, ResultError
-        from solvers.sweeps.executors import SchedulerError, WorkerError
-
-        bad_input = (
-            OptionError,
-            ProblemError,
-            BackendError,
-            SimulationError,
-            OutputError,
-            ResultError,
-            SchedulerError,
-            WorkerError,
-        )
-        if not isinstance(error, bad_input):
-            raise
-        print(error, file=sys.stderr)
-        raise typer.Exit(2) from None
 
 
 def prepare(problem_path: str, out: str | None, backend: str | None, also: tuple[str, ...] = ()) -> Problem:

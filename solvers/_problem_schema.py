@@ -20,6 +20,7 @@ from pydantic_core import PydanticCustomError
 from solvers._flow_section import BatchSection, FlowSection
 from solvers._problem_values import LARGEST_INTEGER, show
 from solvers._problem_values import Section as _Section
+from solvers._problem_values import as_typed as _as_typed
 from solvers._problem_values import choice as _choice
 from solvers._problem_values import integer as _integer
 from solvers._problem_values import number as _number
@@ -99,7 +100,7 @@ def _learn(value: object) -> list[str]:
 def _save(value: object) -> int | list[float]:
     if not isinstance(value, list):
         if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MOST_TIMES:
-            raise _refuse(f"is {show(value)}; must be an integer from 1 to {MOST_TIMES} or a list of times")
+            raise _refuse(f"is {_as_typed(value)}; must be an integer from 1 to {MOST_TIMES} or a list of times")
         return value
     times = _numbers(value, "every time must be a number >= 0", lambda x: x >= 0)
     if not times:

@@ -25,6 +25,11 @@ def show(value: object) -> str:
     return text if len(text) <= 60 else text[:56] + " ..."
 
 
+def as_typed(value: object) -> str:
+    """The same where an integer is asked for, and 3.0 is none."""
+    return repr(value) if isinstance(value, float) else show(value)
+
+
 def refuse(message: str) -> PydanticCustomError:
     return PydanticCustomError("refused", "{message}", {"message": message})
 
@@ -49,7 +54,7 @@ def integer(smallest: int, largest: int) -> Callable[[object], int]:
     def check(value: object) -> int:
         if isinstance(value, bool) or not isinstance(value, int) or not smallest <= value <= largest:
             limit = f" and <= {largest}" if isinstance(value, int) and value > largest else ""
-            raise refuse(f"is {show(value)}; must be an integer >= {smallest}{limit}")
+            raise refuse(f"is {as_typed(value)}; must be an integer >= {smallest}{limit}")
         return value
 
     return check

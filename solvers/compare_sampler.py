@@ -19,7 +19,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from solvers.agreement import Family, judge
-from solvers.integrate.ensemble import cores
+from solvers.machine import cores
 from solvers.particles.pieces import in_order
 from solvers.particles.plan import SimulationError
 from solvers.particles.sampler import Curves, plan, replica_curves

@@ -1,10 +1,52 @@
-"""What the commands show on a terminal."""
+"""What the commands show on a terminal: progress, and one message where something is wrong."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+import typer
+
+#: Arguments of functions that are options of the commands.
+ARGUMENTS = ("particles", "replicas", "step")
+
+
+class OptionError(ValueError):
+    """An option that cannot be used; str() is the one-line message `--option: what is wrong, what is allowed`."""
+
+
+@contextmanager
+def one_message() -> Iterator[None]:
+    """Bad input becomes one line on standard error and exit status 2; Ctrl-C becomes 130."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        print(str(error) or "interrupted", file=sys.stderr)
+        raise typer.Exit(130) from None
+    except MemoryError as error:
+        print(f"not enough memory: {error}".rstrip(": "), file=sys.stderr)
+        raise typer.Exit(2) from None
+    except Exception as error:
+        from solvers.arrays import BackendError
+        from solvers.problem import ProblemError
+        from solvers.results import OutputError, ResultError
+        from solvers.sweeps.executors import SchedulerError, WorkerError
+
+        bad_input = (OptionError, ProblemError, BackendError, OutputError, ResultError, SchedulerError, WorkerError)
+        if not isinstance(error, bad_input):
+            raise
+        print(_as_typed(str(error), isinstance(error, BackendError)), file=sys.stderr)
+        raise typer.Exit(2) from None
+
+
+def _as_typed(message: str, about_backend: bool) -> str:
+    """A message of a function, which speaks of its arguments, with the options as one types them."""
+    if message.startswith("--"):
+        return message
+    if about_backend:
+        return f"--backend: {message}"
+    return f"--{message}" if message.partition(":")[0] in ARGUMENTS else message
 
 
 @contextmanager

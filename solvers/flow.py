@@ -93,7 +93,8 @@ def solve(
         else:
             (s, m, theta, status), at_end = ensembles.paths(problem, begin, backend=backend, **options), {}
         found = s, m, theta, _log_variances(problem, theta)
-        return _dataset(problem, module, found, status, backend, rtol, atol, batches.gaussian_softmax).assign(at_end)
+        ds = _dataset(problem, module, found, status, backend, rtol, atol, batches.gaussian_softmax)
+        return ds.assign(at_end) if at_end else ds
     backend_module(backend)  # refuses names that it does not know
     s, m, theta = begin or starts(problem, samples)
     first_states = s, m, theta, _log_variances(problem, theta)

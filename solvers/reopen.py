@@ -54,7 +54,8 @@ def problem_at(ds: xr.Dataset) -> Problem:
     try:
         if "grid" not in ds.attrs:
             return Problem.parse(text, name)
-        from solvers.sweeps.plan import Axis, at
+        from solvers.keys import replaced
+        from solvers.sweeps.plan import Axis
 
         axes = [Axis(key, tuple(values)) for key, values in json.loads(ds.attrs["grid"]).items()]
         chosen = {}
@@ -62,7 +63,7 @@ def problem_at(ds: xr.Dataset) -> Problem:
             if axis.key in ds.coords and ds[axis.key].ndim == 0:
                 position = int(np.flatnonzero(axis.coordinate == ds[axis.key].item())[0])
                 chosen[axis.key] = axis.values[position]
-        return Problem.parse(at(tomllib.loads(text), chosen) if chosen else text, name)
+        return Problem.parse(replaced(tomllib.loads(text), chosen, name) if chosen else text, name)
     except ProblemError as error:
         raise ResultError(str(error)) from error
 

@@ -24,6 +24,7 @@ from theory.reduction import noise_law
 from theory.rules import Rule, linearity
 from theory.system import ClosedSystem
 from theory.vectors import Mean
+from theory.viewed import Viewed
 
 __all__ = ["Correspondence", "NotTheSameFlow", "PathIdentity", "ideal_control", "no_steps", "tied_control"]
 
@@ -85,11 +86,13 @@ class PathIdentity(Step):
 
 
 @dataclass(frozen=True)
-class Correspondence:
+class Correspondence(Viewed):
     """A sampler learns as `flow` (section 3) does at the parameters `mapping`, in terms of the sampler's own.
 
     mapping: every state and parameter of the flow, by name, in terms of those of the sampler and decay = e^{−T}.
     """
+
+    emitter = "theory.emit.mapping"
 
     flow: ClosedSystem
     mapping: dict[str, Expr]
@@ -99,21 +102,6 @@ class Correspondence:
     def hash(self) -> str:
         """SHA-256 of the flow and of the mapping."""
         return hashlib.sha256((self.flow.hash + self.emit("text")).encode()).hexdigest()
-
-    @property
-    def views(self) -> tuple[str, ...]:
-        """Names that `emit` accepts."""
-        from theory.emit.mapping import VIEWS
-
-        return tuple(VIEWS)
-
-    def emit(self, view: str, *names: str) -> str:
-        """The mapping in one of the views of `theory.emit.mapping`."""
-        from theory.emit.mapping import VIEWS
-
-        if view not in VIEWS:
-            raise ValueError(f"view {view!r}: allowed are {', '.join(VIEWS)}")
-        return VIEWS[view](self, *names)
 
 
 class Shrunk(Mixture):

@@ -23,6 +23,7 @@ from theory.mixtures import Mixture
 from theory.programs import Program
 from theory.reduction import programs, score_in_span
 from theory.vectors import POINT, Vector
+from theory.viewed import Viewed
 
 __all__ = [
     "BETA",
@@ -101,12 +102,14 @@ def drifts(method: str, reference: str, control: str) -> tuple[Expr, Expr]:
 
 
 @dataclass(frozen=True)
-class ReducedChain:
+class ReducedChain(Viewed):
     """The chain of (x_∥, ϱ), its log-weight and its adjoint, as straight-line programs in index notation.
 
     coefficients: of x and of every score in the two drifts of each method, reference and control. programs: start,
     noise (a mixture under OU noise), score, step, weight. steps: how they were derived, each with a witness in R^5.
     """
+
+    emitter = "theory.emit.chain"
 
     coefficients: dict[tuple[str, str, str], tuple[dict[str, Expr], dict[str, Expr]]]
     programs: tuple[Program, ...]
@@ -116,21 +119,6 @@ class ReducedChain:
     def hash(self) -> str:
         """SHA-256 of drifts and programs."""
         return hashlib.sha256(self.emit("text").encode()).hexdigest()
-
-    @property
-    def views(self) -> tuple[str, ...]:
-        """Names that `emit` accepts."""
-        from theory.emit.chain import VIEWS
-
-        return tuple(VIEWS)
-
-    def emit(self, view: str, *names: str) -> str:
-        """The chain in one of the views of `theory.emit.chain`."""
-        from theory.emit.chain import VIEWS
-
-        if view not in VIEWS:
-            raise ValueError(f"view {view!r}: allowed are {', '.join(VIEWS)}")
-        return VIEWS[view](self, *names)
 
 
 def reduce_chain(mixture: Mixture | None = None, extra: Expr = S.Zero) -> ReducedChain:

@@ -14,6 +14,7 @@ from theory.expectations import Expectation
 from theory.mixtures import Mixture
 from theory.parameters import SIZE, STEP
 from theory.sums import substitute
+from theory.viewed import Viewed
 
 __all__ = ["ClosedSystem", "Table"]
 
@@ -36,7 +37,7 @@ class Table:
 
 
 @dataclass(frozen=True)
-class ClosedSystem:
+class ClosedSystem(Viewed):
     """Closed equations of a gradient flow, in index notation for any K and L.
 
     velocity: μ̇_k, a combination of mean vectors. gamma: Γ_ki = μ̇_k·μ_i, so that ds/dt = Γ + Γᵀ.
@@ -45,6 +46,8 @@ class ClosedSystem:
     noise: empty, or V_ki = μ̇_k·μ̇_i (in terms of Γ and ṁ, here called gamma and dm), Q_k = E_k|g|² and, with these,
     Ξ_k ("Xi"), the variance of μ̇_k by one sample: stochastic gradient descent adds step·(V + diag(Ξ)/size) to ds/dt.
     """
+
+    emitter = "theory.emit"
 
     q: Mixture
     p: Mixture
@@ -106,21 +109,3 @@ class ClosedSystem:
     def jacobian(self, K: int = 2, L: int = 2) -> Matrix:
         """∂(right-hand side)/∂(states) at K, L; expectations are differentiated by Price's theorem. Raises as `at`."""
         return self.at(K, L).jacobian
-
-    @property
-    def views(self) -> tuple[str, ...]:
-        """Names that `emit` accepts."""
-        from theory.emit import VIEWS
-
-        return tuple(VIEWS)
-
-    def emit(self, view: str, *names: str) -> str:
-        """The system as "latex" or "text", or as source for "numpy", "numba" or "cuda", headed by name and title.
-
-        Raises ValueError for a view that does not exist.
-        """
-        from theory.emit import VIEWS
-
-        if view not in VIEWS:
-            raise ValueError(f"view {view!r}: allowed are {', '.join(VIEWS)}")
-        return VIEWS[view](self, *names)

@@ -6,13 +6,10 @@ directions, then θ (K). Rotating the further directions or adding a constant to
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
-import tomli_w
 from numpy.typing import NDArray
 from scipy.linalg import orthogonal_procrustes
 
@@ -21,7 +18,7 @@ from solvers.compiled import CompiledSystem
 from solvers.problem import Problem, ProblemError, Schedule
 from solvers.span import Span
 
-__all__ = ["Field", "NoEquilibrium", "changed", "number"]
+__all__ = ["Field", "NoEquilibrium"]
 
 Array = NDArray[np.float64]
 
@@ -34,45 +31,6 @@ RANK_CUT = 1e-10
 
 class NoEquilibrium(ValueError):
     """Newton's method found no equilibrium; the message says from where and how far it got."""
-
-
-def number(problem: Problem, key: str) -> float:
-    """The number at a dotted key of a problem, for instance "target.separation" or "target.weights.0".
-
-    Raises  ProblemError if the problem does not have it.
-    """
-    return float(_place(problem, key)[0][_place(problem, key)[1]])
-
-
-def changed(problem: Problem, key: str, value: float) -> Problem:
-    """The problem with the number at a dotted key replaced; other weights of the same list are scaled to sum to one.
-
-    Raises  ProblemError if the key is not there or the new problem is not valid.
-    """
-    table, place, content = _place(problem, key)
-    if isinstance(table, list) and key.split(".")[-2] == "weights":
-        rest = sum(table) - table[place]
-        table[:] = [w * (1 - value) / rest for w in table]
-    table[place] = float(value)
-    return Problem.parse(tomli_w.dumps(content), f"{problem.name} ({key} = {value:.12g})")
-
-
-def _place(problem: Problem, key: str) -> tuple[Any, Any, dict[str, Any]]:
-    """The table or list that holds a key, the place in it, and the problem as a table around them."""
-    content = tomllib.loads(problem.text)
-    table: Any = content
-    place: Any = None
-    try:
-        for name in key.split("."):
-            table, place = (table if place is None else table[place]), name
-            if isinstance(table, list):
-                place = int(name)
-        found = table[place]
-    except (KeyError, ValueError, IndexError, TypeError):
-        found = None
-    if isinstance(found, bool) or not isinstance(found, int | float):
-        raise ProblemError(f"{problem.name}: {key}: is no number in the problem; must be a dotted key of one")
-    return table, place, content
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
 
-from solvers.equilibria.field import AT_REST, RANK_CUT, Field, changed, number
+from solvers.equilibria.field import AT_REST, RANK_CUT, Field
 from solvers.equilibria.point import NEUTRAL, judged
+from solvers.keys import changed, number
 from solvers.problem import ProblemError
 
 __all__ = ["Curve", "Point"]

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from solvers.expectations import gaussian_softmax as numpy_softmax
-from solvers.integrate.ensemble import cores
 from solvers.integrate.nodes import DIRECTORY, LARGEST, nodes
+from solvers.machine import cores
 
 __all__ = ["gaussian_softmax"]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -13,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from solvers.machine import cores
+
 if TYPE_CHECKING:
     from solvers.compiled import CompiledSystem
 
-__all__ = ["METHODS", "Paths", "check", "cores", "ensemble"]
+__all__ = ["METHODS", "Paths", "check", "ensemble"]
 
 Array = NDArray[np.float64]
 Progress = Callable[[float], None]
@@ -209,11 +210,6 @@ class _Task:
         step = speed * many.h[rows]
         many.rest[rows] = np.where(step > 0, 0.1 * step, -1.0)  # asked again when it is ten times slower
         return finite & ~grows & (distance <= 1), eigenvalues
-
-
-def cores() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def check(times: Array, rtol: float, atol: float, method: str, max_steps: int, threads: int | None) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from solvers.machine import cores
 from solvers.particles.engines import Engine, engine
 from solvers.particles.motion import is_forward
 from solvers.particles.streams import LARGEST_COUNT, TILE
@@ -126,7 +127,7 @@ def plan(problem: Problem, *, particles: int, replicas: int, backend: str, step:
     groups = tuple(range(first, min(first + together, replicas)) for first in range(0, replicas, together))
     workers = within = 1
     if backend != "cupy":
-        most = min(_cores(), int((allowed - shared) // worker))
+        most = min(cores(), int((allowed - shared) // worker))
         workers = min(most, len(groups))
         within = most // workers if backend == "numba" else 1
     return Plan(chosen, groups, block, workers, within, shared + workers * within * worker)
@@ -143,13 +144,9 @@ def threads(problem: Problem, held: int, groups: int) -> tuple[int, int]:
         raise SimulationError(
             f"{problem.name}: dimension: {problem.dimension} needs {needed}; {available} may be used here"
         )
-    most = min(_cores(), int(allowed // held))
+    most = min(cores(), int(allowed // held))
     workers = min(most, groups)
     return workers, most // workers
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _available(xp: Any) -> float:

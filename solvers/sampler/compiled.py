@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from solvers import compiled, systems
-from solvers.integrate.ensemble import cores
+from solvers.machine import cores
 from solvers.sampler.model import Mixture, Sampler
 from solvers.sampler.paths import Noise, Paths, component
 

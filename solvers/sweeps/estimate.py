@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-import sys
 import time
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.stats import t as student
 
+from solvers.machine import cores, peak_memory
 from solvers.problem import Problem
-from solvers.sweeps import executors
 from solvers.sweeps.dataset import VIEW, summaries
 from solvers.sweeps.plan import Sweep
 from solvers.sweeps.prepare import layout, prepare, refined
@@ -20,17 +19,18 @@ from solvers.sweeps.work import PIECE, Options, end_state
 
 __all__ = ["Estimate", "estimate"]
 
-PILOTS = 12
+PILOTS, FEWEST = 48, 6  # points timed; fewer, but not so few, where they take longer than ...
+ENOUGH = 10.0  # ... so many seconds together
 BLOCK = 4096  # bytes that a file system takes for a file besides what is in it, at most
-LONG_ENOUGH = 0.2  # seconds; shorter timings are repeated with more starts
+LONG_ENOUGH = 0.05  # seconds; shorter timings are repeated with more starts
 
 
 @dataclass(frozen=True)
 class Estimate:
     """points, starts: of the whole grid, and of the first round of a refined one (else the same).
 
-    units, files: how the work is cut, files in the store. seconds: of one worker, the mean and its 95 % interval over
-    pilot points. workers. memory: bytes one worker had at most so far. store: bytes, at most.
+    units, files: how the work is cut, files in the store. seconds: of one worker with a core to itself, the mean and
+    its 95 % interval over pilot points. workers. memory: bytes one worker had at most so far. store: bytes, at most.
     """
 
     points: int
@@ -50,7 +50,7 @@ class Estimate:
         workers = "1 worker" if self.workers == 1 else f"{self.workers} workers"
         lines = [
             f"{self.points} points, {self.starts} starts, in {self.units} units of work",
-            f"time: about {mean} ({low} to {high}) on {workers}, at {rate:.3g} starts a second each",
+            f"time: about {mean} ({low} to {high}) on {workers}, each with a core and {rate:.3g} starts a second",
         ]
         if self.first_points < self.points:
             first = _duration(self.seconds[0] / self.workers * self.first_starts / self.starts)
@@ -66,15 +66,19 @@ class Estimate:
 def estimate(sweep: Sweep, *, workers: int | None = None, options: Options | None = None) -> Estimate:
     """Plan a sweep and time some of its starts, spread over the grid; nothing is written.
 
-    The interval is that of the mean over PILOTS points; what it leaves out is that workers may slow each other down,
-    by sharing memory or a core.
+    What is timed is the processor, except on a GPU: other work on this machine does not count. The interval is that of
+    the mean over the points timed; what it leaves out is that workers may slow each other down, by sharing memory or a
+    core.
     """
     options = options or Options()
     prepare(sweep, options)
-    # Multiples of the golden ratio spread over the grid in its order, whatever its shape.
-    chosen = sorted({int(i * 0.6180339887498949 % 1 * sweep.points) for i in range(PILOTS)})
-    costs = []
+    # Multiples of the golden ratio spread over the grid in its order, whatever its shape, and however many there are.
+    chosen = dict.fromkeys(int(i * 0.6180339887498949 % 1 * sweep.points) for i in range(PILOTS))
+    costs: list[float] = []
+    begun = time.perf_counter()
     for flat in chosen:
+        if len(costs) >= FEWEST and time.perf_counter() - begun > ENOUGH:
+            break
         index = tuple(int(i) for i in np.unravel_index(flat, sweep.shape))
         costs.append(_seconds_a_start(sweep.problem(index), options))
     mean = float(np.mean(costs))
@@ -100,31 +104,22 @@ def estimate(sweep: Sweep, *, workers: int | None = None, options: Options | Non
         units=plan.units,
         files=files,
         seconds=(sweep.starts * mean, sweep.starts * max(mean - half, min(costs)), sweep.starts * (mean + half)),
-        workers=max(1, min(workers or executors.cores(), plan.units)),
-        memory=_peak_memory(),
+        workers=max(1, min(workers or cores(), plan.units)),
+        memory=peak_memory(),
         store=sweep.points * (plan.parts * (quantities + 1) * 24 + variables * 8) + files * BLOCK,
     )
 
 
 def _seconds_a_start(problem: Problem, options: Options) -> float:
-    count = min(16, problem.init.samples)
+    clock = time.perf_counter if options.backend == "cupy" else time.process_time
+    count = 1
     while True:
-        begun = time.perf_counter()
+        begun = clock()
         end_state(problem, range(count), options)
-        taken = time.perf_counter() - begun
+        taken = clock() - begun
         if taken >= LONG_ENOUGH or count == min(problem.init.samples, PIECE):
             return taken / count
         count = min(4 * count, problem.init.samples, PIECE)
-
-
-def _peak_memory() -> float:
-    """Bytes this process had at most; nan where the system does not say."""
-    try:
-        import resource
-    except ImportError:
-        return float("nan")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return float(peak * (1 if sys.platform == "darwin" else 1024))
 
 
 def _duration(seconds: float) -> str:

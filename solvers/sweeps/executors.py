@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from typing import Any
 
-__all__ = ["Cluster", "SchedulerError", "WorkerError", "cores", "local", "on_cluster"]
+__all__ = ["Cluster", "SchedulerError", "WorkerError", "local", "on_cluster"]
 
 
 PATIENCE = 10.0  # seconds to wait for a scheduler
@@ -24,11 +24,6 @@ class SchedulerError(RuntimeError):
 
 class WorkerError(RuntimeError):
     """A worker that cannot be relied on; str() is the one-line message."""
-
-
-def cores() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Cluster:

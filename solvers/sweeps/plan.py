@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import itertools
 import json
 import math
@@ -19,9 +18,11 @@ import tomli_w
 from numpy.typing import NDArray
 
 from solvers._problem_schema import show, suggestion
+from solvers._problem_values import as_typed
+from solvers.keys import replaced
 from solvers.problem import Problem, ProblemError
 
-__all__ = ["Axis", "Refine", "Sweep", "at"]
+__all__ = ["Axis", "Refine", "Sweep"]
 
 Table = dict[str, Any]
 Index = tuple[int, ...]
@@ -131,7 +132,8 @@ class Sweep:
 
     def problem_text(self, index: Index) -> str:
         """TOML of the problem at a grid point; it reproduces that point by `python -m solvers solve`."""
-        return at(self.base, {axis.key: axis.values[i] for axis, i in zip(self.axes, index, strict=True)})
+        values = {axis.key: axis.values[i] for axis, i in zip(self.axes, index, strict=True)}
+        return replaced(self.base, values, self.where(index))
 
     def where(self, index: Index) -> str:
         """A grid point in words, for messages."""
@@ -150,20 +152,6 @@ class Sweep:
             for value in range(size):
                 yield tuple(value if i == position else 0 for i in range(len(self.shape)))
         yield from itertools.product(*[(0, size - 1) if size > 1 else (0,) for size in self.shape])
-
-
-def at(base: Table, values: Table) -> str:
-    """TOML of `base` with the dotted keys of `values` replaced."""
-    content = copy.deepcopy(base)
-    for key, value in values.items():
-        *path, last = key.split(".")
-        table = content
-        for name in path:
-            table = table.setdefault(name, {})
-            if not isinstance(table, dict):
-                raise ProblemError(f"grid.{key}: {name} is {show(table)} in the problem; must be a table")
-        table[last] = value
-    return tomli_w.dumps(content)
 
 
 def _read(path: str | os.PathLike[str]) -> str:
@@ -254,7 +242,7 @@ class _Reader:
             if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
                 self.fail(f"{label}.{name}", f"is {show(value)}; must be a finite number")
         if isinstance(count, bool) or not isinstance(count, int) or not 2 <= count <= MOST_POINTS:
-            self.fail(f"{label}.count", f"is {show(count)}; must be an integer from 2 to {MOST_POINTS}")
+            self.fail(f"{label}.count", f"is {as_typed(count)}; must be an integer from 2 to {MOST_POINTS}")
         if start == stop:
             self.fail(f"{label}.stop", f"is {show(stop)}, as start; must differ")
         spacing = given.get("spacing", "linear")
@@ -294,7 +282,7 @@ class _Reader:
         if isinstance(contour, bool) or not isinstance(contour, int | float) or not math.isfinite(contour):
             self.fail("refine.contour", f"is {show(contour)}; must be a number")
         if isinstance(levels, bool) or not isinstance(levels, int) or not 1 <= levels <= 20:
-            self.fail("refine.levels", f"is {show(levels)}; must be an integer from 1 to 20")
+            self.fail("refine.levels", f"is {as_typed(levels)}; must be an integer from 1 to 20")
         if not any(axis.numerical and len(axis.values) > 2 for axis in axes):
             self.fail("refine", "no key of the grid has three numbers or more; there is nothing to refine")
         return Refine(quantity, float(contour), levels)

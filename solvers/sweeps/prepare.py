@@ -7,11 +7,10 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from solvers.problem import ProblemError
 from solvers.sweeps.dataset import Layout
 from solvers.sweeps.plan import Index, Sweep
 from solvers.sweeps.store import FORMAT
-from solvers.sweeps.work import PART, Options, end_state, kind, listed, versions
+from solvers.sweeps.work import PART, Options, end_state, kind, versions
 
 __all__ = ["attributes_of", "identity", "layout", "prepare", "refined"]
 
@@ -36,12 +35,11 @@ def prepare(sweep: Sweep, options: Options) -> tuple[dict[str, Index], list[str]
     backends = set()
     for index in first.values():
         problem = sweep.problem(index)
-        ds = end_state(problem, range(1), options)
+        end = end_state(problem, range(1), options)
         for quantity in sweep.quantities:
-            if quantity not in ds:
-                raise ProblemError(f"{sweep.name}: output.quantities: {quantity}: not known; allowed: {listed(ds)}")
-        systems.setdefault(str(ds.attrs["system"]), index)
-        backends.add(str(ds.attrs["backend"]))
+            end.of(quantity, sweep.name)
+        systems.setdefault(end.system, index)
+        backends.add(end.backend)
     return systems, sorted(backends)
 
 

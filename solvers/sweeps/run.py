@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from solvers.machine import cores
 from solvers.reopen import ResultWarning, version_differences
 from solvers.sweeps import executors
 from solvers.sweeps.dataset import PROBABILITIES, Layout, summaries
@@ -77,7 +78,7 @@ def run(
     systems, backends = prepare(sweep, options)
     plan = identity(sweep, options, systems) | {"backend": backends}
     attributes = attributes_of(sweep, systems, plan)
-    processes = max(1, min(workers or executors.cores(), layout(sweep).units))
+    processes = max(1, min(workers or cores(), layout(sweep).units))
     # Workers first: without them no store is begun.
     with executors.on_cluster(scheduler) if scheduler else executors.local(processes) as cluster:
         return _run(sweep, out, resumed, plan, attributes, cluster, options, progress)

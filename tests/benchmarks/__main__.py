@@ -11,13 +11,13 @@ from typing import Any
 from rich.console import Console
 from rich.markdown import Markdown
 
-from tests.benchmarks import agreement, beginnings, machine, particles, samplers, scaling, tables, throughput
+from tests.benchmarks import agreement, beginnings, machine, particles, samplers, scaling, sweeps, tables, throughput
 from tests.benchmarks.case import TIMES, problem_text
 from tests.benchmarks.worker import SOLVERS, available_cores
 
 RESULTS = Path(__file__).parent / "results"
 ON_GPU = ("this", "diffrax", "diffrax-dopri8")
-PARTS = ("beginnings", "throughput", "scaling", "agreement", "particles", "sampler")
+PARTS = ("beginnings", "throughput", "scaling", "agreement", "particles", "sampler", "sweeps")
 DOCUMENTED = "cpu"  # the result file whose numbers docs/benchmarks.md shows
 
 
@@ -66,6 +66,8 @@ def main() -> None:
         result["particles"] = particles.measure(options.cores, quick=options.quick, say=say)
     if "sampler" in options.parts and options.device == "cpu":  # on a GPU: not yet measured
         result["sampler"] = samplers.measure(options.cores, quick=options.quick, say=say)
+    if "sweeps" in options.parts and options.device == "cpu":
+        result["sweeps"] = sweeps.measure(quick=options.quick, say=say)
     result["machine"]["load_after"] = machine.load()
     name = options.name or ("quick" if options.quick else options.device)
     RESULTS.mkdir(exist_ok=True)

@@ -7,20 +7,13 @@ one particle, drawn, evaluated and reduced. Each solver has a process of its own
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import statistics
-import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 
-from tests.benchmarks.worker import available_cores
-
-Row = dict[str, Any]
-Run = Callable[[int], Any]
+from tests.benchmarks.turns import Row, Run, compared, ready, take_turns
 
 K = L = 2
 SOLVERS = {
@@ -39,36 +32,17 @@ BLOCK_BYTES = 2**21  # of NumPy's and jax's particles at a time: the fastest of 
 def measure(cores: int, *, quick: bool, say: Callable[[str], None]) -> list[Row]:
     """Rows {d, particles, cores, solver, name, throughput, faster, faster_range, ...}, in particle-dimensions a second.
 
-    faster: the median over rounds of this simulation's speed divided by that solver's in the same round. The same with
-    _cpu: by a second of processor time, all threads together, which a busy machine disturbs less.
+    See tests.benchmarks.turns.compared.
     """
     rows: list[Row] = []
     rounds, seconds = (2, 0.2) if quick else (5, 1.0)
     for d, particles in CASES[:2] if quick else CASES:
-        runs: dict[str, list[tuple[float, float]]] = {}
-        pools = {key: _pool(cores, 1 if key == "numpy-threads" else cores) for key in SOLVERS}
-        try:
-            for key in list(pools):
-                try:
-                    pools[key].submit(_prepare, key, d, particles, cores, seconds).result()
-                except ImportError as error:
-                    say(f"{SOLVERS[key]}: not available: {error}")
-                    del pools[key]
-            for _ in range(rounds):
-                for key, pool in pools.items():
-                    runs.setdefault(key, []).append(pool.submit(_time).result())
-        finally:
-            for pool in pools.values():
-                pool.shutdown()
-        for key, speeds in runs.items():
-            row: Row = {"d": d, "particles": particles, "cores": cores, "solver": key, "name": SOLVERS[key]}
-            for i, kind in enumerate(("", "_cpu")):
-                ratios = [mine[i] / other[i] for mine, other in zip(runs["this"], speeds, strict=True)]
-                row |= {
-                    f"throughput{kind}": statistics.median(speed[i] for speed in speeds),
-                    f"faster{kind}": statistics.median(ratios),
-                    f"faster_range{kind}": [min(ratios), max(ratios)],
-                }
+        speeds, _ = take_turns(
+            SOLVERS, {"numpy-threads": 1}, cores, rounds, _prepare, (d, particles, cores, seconds), say
+        )
+        for key in speeds:
+            row = {"d": d, "particles": particles, "cores": cores, "solver": key, "name": SOLVERS[key]}
+            row |= compared(speeds, key)
             rows.append(row)
             say(
                 f"d = {d}: {row['name']}: {row['throughput'] / 1e6:.0f} million a second, this simulation is faster by "
@@ -77,42 +51,11 @@ def measure(cores: int, *, quick: bool, say: Callable[[str], None]) -> list[Row]
     return rows
 
 
-def _pool(cores: int, blas_threads: int) -> ProcessPoolExecutor:
-    os.environ |= {f"{name}_NUM_THREADS": str(blas_threads) for name in ("OPENBLAS", "OMP", "MKL")}
-    pool = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"), initializer=_hold, initargs=(cores,))
-    pool.submit(os.getpid).result()  # started now, with this environment
-    return pool
-
-
-def _hold(cores: int) -> None:
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, available_cores()[:cores])
-
-
-_ready: tuple[Run, int, int] | None = None
-
-
 def _prepare(key: str, d: int, particles: int, cores: int, seconds: float) -> None:
     """Compile, and find how many evaluations fill the time: a multiple of all cores doing all steps."""
-    global _ready
     rng = np.random.default_rng(0)
     mu, nu = (rng.standard_normal((count, d)) / np.sqrt(d) for count in (K, L))
-    run = MAKERS[key](mu, nu, particles, cores)
-    unit = cores * STEPS
-    run(unit)
-    begin = time.perf_counter()
-    run(unit)
-    count = unit * max(1, round(seconds / (time.perf_counter() - begin)))
-    _ready = run, count, count * particles * K * d
-
-
-def _time() -> tuple[float, float]:
-    """Particle-dimensions a second, and a second of processor time."""
-    assert _ready is not None
-    run, count, work = _ready
-    wall, cpu = time.perf_counter(), time.process_time()
-    run(count)
-    return work / (time.perf_counter() - wall), work / (time.process_time() - cpu)
+    ready(MAKERS[key](mu, nu, particles, cores), cores * STEPS, seconds, particles * K * d)
 
 
 def _this(mu: Any, nu: Any, particles: int, cores: int) -> Run:

@@ -9,16 +9,14 @@ take turns.
 
 from __future__ import annotations
 
-import statistics
-import time
 from collections.abc import Callable
+from itertools import product
 from typing import Any
 
 import numpy as np
 
-from tests.benchmarks.particles import Run, _in_threads, _pool
-
-Row = dict[str, Any]
+from tests.benchmarks.particles import _in_threads
+from tests.benchmarks.turns import Row, compared, ready, take_turns
 
 SOLVERS = {"this": "modecollapse, in R^d", "reduced": "modecollapse, reduced chain", "jax": "jax.jit, in R^d"}
 TASKS = ("paths", "gradient")
@@ -32,81 +30,31 @@ def measure(cores: int, *, quick: bool, say: Callable[[str], None]) -> list[Row]
     """Rows {task, d, steps, paths, cores, solver, name, throughput, faster, faster_range, elbo, slope}; throughput in
     paths a second.
 
-    faster: the median over rounds of the speed of the simulation in R^d divided by that solver's in the same round.
-    With _cpu: by a second of processor time. elbo, and of gradients slope, the derivative of −elbo in the logarithm of
-    the first variance: what the solver found, to see that all do the same.
+    faster is the simulation in R^d; see tests.benchmarks.turns.compared. elbo, and of gradients slope, the derivative
+    of −elbo in the logarithm of the first variance: what the solver found, to see that all do the same.
     """
     rows: list[Row] = []
     rounds, seconds = (2, 0.2) if quick else (5, 1.0)
-    for task in TASKS:
-        for d, paths in CASES[:2] if quick else CASES:
-            rows += _case(task, d, paths, cores, rounds, seconds, say)
+    for task, (d, paths) in product(TASKS, CASES[:2] if quick else CASES):
+        speeds, found = take_turns(SOLVERS, {}, cores, rounds, _prepare, (task, d, paths, cores, seconds), say)
+        for key in speeds:
+            row = {"task": task, "d": d, "steps": STEPS, "paths": paths, "cores": cores, "solver": key}
+            row |= {"name": SOLVERS[key], **found[key], **compared(speeds, key)}
+            rows.append(row)
+            say(
+                f"{task}, d = {d}: {row['name']}: {row['throughput']:.3g} paths a second, simulation in R^d faster by "
+                f"{row['faster']:.2f}, by processor time {row['faster_cpu']:.2f}; "
+                + ", ".join(f"{name} {value:.3f}" for name, value in found[key].items())
+            )
     return rows
 
 
-def _case(
-    task: str, d: int, paths: int, cores: int, rounds: int, seconds: float, say: Callable[[str], None]
-) -> list[Row]:
-    runs: dict[str, list[tuple[float, float]]] = {}
-    found: dict[str, dict[str, float]] = {}
-    pools = {key: _pool(cores, cores) for key in SOLVERS}
-    try:
-        for key in list(pools):
-            try:
-                found[key] = pools[key].submit(_prepare, task, key, d, paths, cores, seconds).result()
-            except ImportError as error:
-                say(f"{SOLVERS[key]}: not available: {error}")
-                del pools[key]
-        for _ in range(rounds):
-            for key, pool in pools.items():
-                runs.setdefault(key, []).append(pool.submit(_time).result())
-    finally:
-        for pool in pools.values():
-            pool.shutdown()
-    rows = []
-    for key, speeds in runs.items():
-        row: Row = {"task": task, "d": d, "steps": STEPS, "paths": paths, "cores": cores, "solver": key}
-        row |= {"name": SOLVERS[key]} | found[key]
-        for i, kind in enumerate(("", "_cpu")):
-            ratios = [mine[i] / other[i] for mine, other in zip(runs["this"], speeds, strict=True)]
-            row |= {
-                f"throughput{kind}": statistics.median(speed[i] for speed in speeds),
-                f"faster{kind}": statistics.median(ratios),
-                f"faster_range{kind}": [min(ratios), max(ratios)],
-            }
-        rows.append(row)
-        say(
-            f"{task}, d = {d}: {row['name']}: {row['throughput']:.3g} paths a second, simulation in R^d faster by "
-            f"{row['faster']:.2f}, by processor time {row['faster_cpu']:.2f}; "
-            + ", ".join(f"{name} {value:.3f}" for name, value in found[key].items())
-        )
-    return rows
-
-
-_ready: tuple[Run, int, int] | None = None
-
-
-def _prepare(task: str, key: str, d: int, paths: int, cores: int, seconds: float) -> dict[str, float]:
+def _prepare(key: str, task: str, d: int, paths: int, cores: int, seconds: float) -> dict[str, float]:
     """Compile, find how many calls fill the time, and return what the solver found, averaged over some calls."""
-    global _ready
     one = MAKERS[task, key](d, paths)
     found = [one(n) for n in range(4)]
-    run = _in_threads(one, cores)
-    run(cores)
-    begin = time.perf_counter()
-    run(cores)
-    count = cores * max(1, round(seconds / (time.perf_counter() - begin)))
-    _ready = run, count, count * paths
+    ready(_in_threads(one, cores), cores, seconds, paths)
     return {name: float(np.mean([numbers[name] for numbers in found])) for name in found[0]}
-
-
-def _time() -> tuple[float, float]:
-    """Paths a second, and a second of processor time."""
-    assert _ready is not None
-    run, count, work = _ready
-    wall, cpu = time.perf_counter(), time.process_time()
-    run(count)
-    return work / (time.perf_counter() - wall), work / (time.process_time() - cpu)
 
 
 def _vectors(d: int, mixture: Any) -> Any:

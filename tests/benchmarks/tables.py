@@ -105,6 +105,22 @@ def sampler(result: dict[str, Any]) -> str:
     return table(["", "d", "", "paths/s", "per CPU second", "modecollapse in R^d is faster by", "by CPU time"], cells)
 
 
+def sweeps(result: dict[str, Any]) -> str:
+    """Points and starts, over a hundredfold."""
+    cells = [
+        [
+            f"{row['points']:,}",
+            f"{row['starts']:,}",
+            f"{row['cpu_seconds']:.2f}",
+            f"{1e6 * row['cpu_a_start']:.1f}",
+            f"{row['peak_gib']:.3f}",
+        ]
+        for rows in result["sweeps"].values()
+        for row in rows
+    ]
+    return table(["points", "starts a point", "processor seconds", "µs a start", "peak memory, GiB"], cells)
+
+
 def beginnings(result: dict[str, Any]) -> str:
     """What one waits for."""
     cells = [[row["what"], f"{row['wall']:.2f}", f"{row['cpu']:.2f}"] for row in result["beginnings"]]
@@ -118,6 +134,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "agreement": agreement,
     "particles": particles,
     "sampler": sampler,
+    "sweeps": sweeps,
     "beginnings": beginnings,
 }
 

@@ -180,8 +180,14 @@ def test_bad_input_is_one_message_before_any_work(work, folder, command, monkeyp
         (name, "bad.toml", *out): "bad.toml: family.weights: sums to 1.2, must sum to 1\n",
         (name, "two_modes.toml", "--out", "none/out.nc"): "none/out.nc: folder none does not exist",
         (name, "two_modes.toml", "--out", "two_modes.toml"): "--out: two_modes.toml is the problem file itself",
-        (name, "two_modes.toml", *out, "--backend", "cupy"): "cupy: not installed",
-        (name, "two_modes.toml", *out, "--backend", "tpu"): "tpu: unknown backend; allowed: numpy, cupy, numba",
+        (name, "two_modes.toml", *out, "--backend", "cupy"): "--backend: cupy: not installed",
+        (
+            name,
+            "two_modes.toml",
+            *out,
+            "--backend",
+            "tpu",
+        ): "--backend: tpu: unknown backend; allowed: numpy, cupy, numba",
     }
     if name != "simulate":
         refused[name, "two_modes.toml", *out, "--rtol", "0"] = "--rtol: is 0; must be a number >= 1e-13\n"
@@ -221,7 +227,7 @@ def test_starts_that_are_no_numbers_and_too_many_components_are_refused(folder):
     (folder / "many.toml").write_text(many)
     (folder / "sweep.toml").write_text('base = "many.toml"\n[grid]\n"target.separation" = [2.0, 3.0]\n')
     before = left_in(folder)
-    numba = "numba: 17 components and 2 modes; allowed: at most 16 of each, or numpy\n"
+    numba = "--backend: numba: 17 components and 2 modes; allowed: at most 16 of each, or numpy\n"
     refused = {
         ("solve", "nan.toml"): "nan.toml: init.means: row 1 holds nan; every entry must be a finite number\n",
         ("solve", "zero.toml"): "zero.toml: family.weights: entry 1 is 0; every weight must be a number > 0\n",
@@ -238,7 +244,7 @@ def test_starts_that_are_no_numbers_and_too_many_components_are_refused(folder):
 @pytest.mark.parametrize(
     ("error", "status", "message"),
     [
-        (SimulationError("step: is 3; must be at most 1"), 2, "step: is 3; must be at most 1\n"),
+        (SimulationError("step: is 3; must be at most 1"), 2, "--step: is 3; must be at most 1\n"),
         (ProblemError("--drop: gravity: no such term"), 2, "--drop: gravity: no such term\n"),
         (MemoryError("Unable to allocate 8 EiB"), 2, "not enough memory: Unable to allocate 8 EiB\n"),
         (KeyboardInterrupt(), 130, "interrupted\n"),
@@ -326,7 +332,7 @@ def test_options_of_a_sweep_that_exclude_each_other(folder):
     done = call("sweep", "two_modes.toml", "--out", "out.zarr", "--workers", 0)
     assert (done.exit_code, done.stderr) == (2, "--workers: is 0; must be a number >= 1\n")
     done = call("sweep", "two_modes.toml", "--out", "out.zarr", "--backend", "tpu")
-    assert (done.exit_code, done.stderr) == (2, "tpu: unknown backend; allowed: numpy, cupy, auto, numba\n")
+    assert (done.exit_code, done.stderr) == (2, "--backend: tpu: unknown backend; allowed: numpy, cupy, auto, numba\n")
     done = call("sweep", "two_modes.toml", "--out", "out.zarr")
     assert (done.exit_code, done.stderr.count("\n")) == (2, 1)
     assert done.stderr.startswith("two_modes.toml: dimension: unknown key")

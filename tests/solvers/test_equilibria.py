@@ -11,8 +11,9 @@ from derivations import stability
 from solvers import ensembles, results
 from solvers.arrays import BackendError
 from solvers.equilibria import NoEquilibrium, basin_boundary, continuation, equilibrium, field, open_branches
-from solvers.equilibria.field import Field, changed
+from solvers.equilibria.field import Field
 from solvers.flow import solve
+from solvers.keys import changed
 from solvers.problem import Problem, ProblemError
 
 

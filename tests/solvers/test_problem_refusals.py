@@ -42,7 +42,7 @@ REFUSED = [
     # numbers
     ([("dimension = 64", "dimension = 0")], "dimension: is 0; must be an integer >= 1"),
     ([("dimension = 64", "dimension = true")], "dimension: is true; must be an integer >= 1"),
-    ([("dimension = 64", "dimension = 64.0")], "dimension: is 64; must be an integer >= 1"),
+    ([("dimension = 64", "dimension = 64.0")], "dimension: is 64.0; must be an integer >= 1"),
     (
         [("dimension = 64", f"dimension = {10**30}")],
         f"dimension: is {10**30}; must be an integer >= 1 and <= 9007199254740992",

@@ -134,21 +134,30 @@ def test_interrupted_and_resumed_in_this_process(whole, tmp_path) -> None:
 
 @pytest.mark.skipif(os.name == "nt", reason="sends POSIX signals")
 def test_killed_at_random_moments_and_resumed(whole, tmp_path) -> None:
-    """SIGKILL, wherever it hits: starting, writing, or after the end; workers end with their parent."""
-    (tmp_path / "sweep.toml").write_text(SMALL)
+    """SIGKILL, wherever it hits: starting, writing, or after the end; workers end with their parent.
+
+    SWEEP_KILLS=20: in a sweep that takes longer, so that most hit while it writes.
+    """
+    kills = int(os.environ.get("SWEEP_KILLS", "2"))
+    samples, latest = ("40", 3.0) if kills == 2 else ("100000", 6.0)
+    text = SMALL.replace("samples = 40", f"samples = {samples}")
+    uninterrupted = results.open(whole) if text == SMALL else swept(tmp_path, text, name="whole.zarr")
+    (tmp_path / "sweep.toml").write_text(text)
     rng = np.random.default_rng(int(os.environ.get("SWEEP_KILL_SEED", "0")))
-    out = tmp_path / "out.zarr"
-    for _ in range(2):
+    out, parts = tmp_path / "out.zarr", []
+    for _ in range(kills):
         resume = ["--resume"] if out.exists() else []
         with subprocess.Popen(command(tmp_path / "sweep.toml", "--out", out, "--quiet", *resume), cwd=ROOT) as running:
             try:
-                running.wait(rng.uniform(1.0, 3.0))
+                running.wait(rng.uniform(1.0, latest))
             except subprocess.TimeoutExpired:
                 running.kill()
+        parts.append(len(list((out / JOURNAL).rglob("*/0/0"))))
+    print("units in the journal after each kill:", parts)
     done = process(tmp_path / "sweep.toml", "--out", out, *(["--resume"] if out.exists() else []))
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == f"{out}: 8 points, 320 starts\n"
-    assert same_bits(results.open(whole), results.open(out))
+    assert done.stdout == f"{out}: 8 points, {8 * int(samples)} starts\n"
+    assert same_bits(uninterrupted, results.open(out))
 
 
 @pytest.mark.skipif(os.name == "nt", reason="sends POSIX signals")

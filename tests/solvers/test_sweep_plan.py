@@ -47,6 +47,31 @@ def test_values_of_a_grid() -> None:
     assert np.prod(layout(plan).block) == 108 // 64
 
 
+def test_a_key_may_lead_into_a_list() -> None:
+    """The other weights of a list make up for the one that is varied."""
+    base = SMALL[: SMALL.index("[grid]")].replace("separation = 3.0", "separation = 3.0\nweights = [0.5, 0.5]")
+    plan = sweep(base + '[grid]\n"target.weights.0" = [0.2, 0.4]\n')
+    np.testing.assert_allclose(
+        [plan.problem((i,)).target.weights for i in (0, 1)], [[0.2, 0.8], [0.4, 0.6]], rtol=1e-15
+    )
+    for key, message in {
+        "target.weights.2": "2 is no entry of the list; must be from 0 to 1",
+        "target.weights.x": "x is",
+    }.items():
+        with pytest.raises(ProblemError, match=rf"sweep\.toml \({key} = 0\.2\): {key}: {message}"):
+            sweep(base + f'[grid]\n"{key}" = [0.2]\n')
+
+
+def test_values_that_belong_together_are_tables() -> None:
+    """Keys of one section varied together, along one dimension of the result."""
+    plan = sweep(
+        SMALL[: SMALL.index("[grid]")] + "[grid]\ninit = [{scale = 0.5, samples = 40}, {scale = 0.1, samples = 90}]\n"
+    )
+    assert [plan.problem((i,)).init.samples for i in (0, 1)] == [40, 90]
+    assert plan.starts == 130
+    assert plan.axes[0].coordinate.tolist() == ['{"scale": 0.5, "samples": 40}', '{"scale": 0.1, "samples": 90}']
+
+
 def test_a_base_file_is_found_beside_the_sweep(tmp_path) -> None:
     (tmp_path / "base.toml").write_text(
         "dimension = 8\n[target]\nseparation = 3.0\n[family]\ncomponents = 2\n[init]\nscale = 0.5\n[time]\nend = 1.0\n"
@@ -78,7 +103,10 @@ REFUSED = {
         ('"target.separation"', '"target.seperation"'),
         'target.seperation: unknown key; did you mean "separation"?',
     ),
-    "a key below a number": (('"target.separation"', '"dimension.x"'), "grid.dimension.x: dimension is 8"),
+    "a key below a number": (
+        ('"target.separation"', '"dimension.x"'),
+        "dimension.x: dimension is 8 in the problem; must be a table or a list",
+    ),
     "a key without quotes": (('"target.separation" =', "target.separation ="), 'quote "target.separation"'),
     "two ways to give a target": (
         ('"target.separation" = {start = 1.0, stop = 4.0, count = 4}', '"target.means" = [[[1.0], [2.0]]]'),

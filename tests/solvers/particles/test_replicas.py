@@ -114,7 +114,7 @@ def test_cores_beyond_the_replicas_share_particles_and_change_no_byte(monkeypatc
     case = problem()
     paths = []
     for cores in (2, 7):
-        monkeypatch.setattr(planning, "_cores", lambda n=cores: n)
+        monkeypatch.setattr(planning, "cores", lambda n=cores: n)
         cut = planning.plan(case, particles=100, replicas=2, backend="numba")
         assert (cut.workers, cut.within) == (2, cores // 2)
         paths.append(run(case, particles=100, replicas=2))

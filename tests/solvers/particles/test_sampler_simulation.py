@@ -83,7 +83,7 @@ def test_the_same_numbers_from_either_backend_and_from_more_cores(monkeypatch):
     learning = problem(learn=("means", "weights"), end=0.2, save=(0.0, 0.2), control="mixture")
     options = {"particles": 40, "replicas": 3, "step": 0.1}
     fast, plain = (simulate(learning, **options, backend=b) for b in ("numba", "numpy"))
-    monkeypatch.setattr(planning, "_cores", lambda: 7)  # two for each replica
+    monkeypatch.setattr(planning, "cores", lambda: 7)  # two for each replica
     again = simulate(learning, **options)
     assert fast.drop_attrs().identical(again.drop_attrs())
     for name in (*SAMPLER_QUANTITIES, "s", "m", "w", "v"):
