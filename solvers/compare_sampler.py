@@ -19,6 +19,8 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from solvers.agreement import Family, judge
+from solvers.machine import cores
+from solvers.particles.pieces import in_order
 from solvers.particles.plan import SimulationError
 from solvers.particles.sampler import Curves, plan, replica_curves
 from solvers.problem import Init, Overlaps, Problem, ProblemError
@@ -161,8 +163,10 @@ class _Trial:
         """The same quantities from the reduced chain, free of the first order in 1/paths; and the status."""
         n = self.particles * (1 if self.learns else PATHS_THEORY)
         found: list[dict[str, Array]] = []
+        jobs = [(paths, r, k) for r in range(self.replicas) for k, paths in enumerate((n, n // 2))]
+        solved = in_order(lambda job: self.solved(*jobs[job]), len(jobs), cores())
         for r in range(self.replicas):
-            full, half = (self.solved(paths, r, k) for k, paths in enumerate((n, n // 2)))
+            full, half = next(solved), next(solved)
             for run in (full, half):
                 if status := int(run["status"][0]):
                     return {}, status
@@ -188,7 +192,7 @@ class _Trial:
             init=Init(None, None, overlaps, 1, int(words[0])),
             sampler=replace(problem.sampler, paths=paths),
         )
-        return solve(once, rtol=self.rtol, atol=self.atol, drop=self.drop)
+        return solve(once, rtol=self.rtol, atol=self.atol, drop=self.drop, threads=1)
 
     def scattered(self, simulated: dict[str, Array], at: int) -> bool:
         with np.errstate(over="ignore", invalid="ignore"):

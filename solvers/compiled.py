@@ -1,25 +1,15 @@
 """Ensembles of trajectories in compiled code: a system's text and the integrators become one package of machine code.
 
-`build` writes a package of Python modules, the system and copies of the kernels of solvers.integrate that import it,
-into a cache folder whose name is the hash of everything that decides the machine code. numba compiles it at first use
-and leaves the machine code there; the next process loads that. Nothing here imports numba until a system is built.
+`build` makes a package of Python modules, the system and copies of the kernels of solvers.integrate that import it. Its
+machine code is kept in a cache (solvers.machine_code). Nothing here imports numba until a system is built.
 """
 
 from __future__ import annotations
 
-import hashlib
-import importlib
-import importlib.metadata
-import importlib.util
 import math
-import os
-import platform
 import re
-import shutil
-import sys
-import tempfile
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -29,13 +19,14 @@ from numpy.typing import NDArray
 
 from solvers.integrate.ensemble import Paths, ensemble
 from solvers.integrate.nodes import LARGEST, nodes
+from solvers.machine_code import cache_folder, package
 
 __all__ = ["CompiledSystem", "Paths", "build", "cache_folder", "ensemble", "logits", "module", "rules"]
 
 Array = NDArray[np.float64]
 
 _KERNELS = ("explicit", "rosenbrock", "pointwise")
-_PACKAGES = ("integrate", "expectations")  # whose files end up in the machine code
+_BESIDE = ("integrate", "expectations", "stack.py")  # what else ends up in the machine code
 _OPTIONS = """
 FLAGS = {"error_model": "numpy", "nogil": True}
 ENTRY = {**FLAGS, "cache": True}
@@ -60,69 +51,15 @@ def weights(work):
 '''
 
 
-def cache_folder() -> Path:
-    """Where machine code is kept: $MODECOLLAPSE_CACHE, else modecollapse in $XDG_CACHE_HOME, else in ~/.cache."""
-    chosen = os.environ.get("MODECOLLAPSE_CACHE")
-    if chosen:
-        return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "modecollapse"
-
-
-def _processor() -> str:
-    from llvmlite import binding
-
-    return f"{platform.machine()} {binding.get_host_cpu_name()} {binding.get_host_cpu_features().flatten()}"
-
-
-@lru_cache(maxsize=64)
-def _digest(text: str) -> str:
-    """Hash of all that decides the machine code: the text, our own files, versions, the processor."""
-    here = Path(__file__).parent
-    digest = hashlib.sha256()
-    parts = [text, _processor(), sys.version, *(importlib.metadata.version(p) for p in ("numba", "llvmlite", "numpy"))]
-    for part in parts:
-        digest.update(part.encode() + b"\0")
-    for folder in _PACKAGES:
-        for path in sorted((here / folder).iterdir()):
-            if path.is_file():
-                digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
-    return digest.hexdigest()[:32]
-
-
-def _assemble(text: str, kernels: tuple[str, ...], folder: Path, name: str) -> None:
-    """Write the package, whole or not at all; another process may be writing the same one."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    here = Path(__file__).parent / "integrate"
-    temporary = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=folder.parent))
-    try:
-        (temporary / "__init__.py").write_text("", encoding="utf-8")
-        (temporary / "system.py").write_text(text, encoding="utf-8")
-        for kernel in kernels:
-            source = (here / f"{kernel}.py").read_text(encoding="utf-8")
-            source = source.replace("from solvers.integrate.protocol import", f"from {name}.system import")
-            (temporary / f"{kernel}.py").write_text(source, encoding="utf-8")
-        try:
-            temporary.rename(folder)
-        except OSError:
-            if not folder.is_dir():
-                raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
 def _package(text: str, kernels: tuple[str, ...]) -> tuple[Path, dict[str, ModuleType]]:
     """The package of a text and the kernels that import it, from the cache or new."""
-    digest = _digest(text)
-    name, folder = f"modecollapse_{digest}", cache_folder() / digest
-    if not folder.is_dir():
-        _assemble(text, kernels, folder, name)
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(
-            name, folder / "__init__.py", submodule_search_locations=[str(folder)]
-        )
-        assert spec is not None
-        sys.modules[name] = importlib.util.module_from_spec(spec)
-    return folder, {module: importlib.import_module(f"{name}.{module}") for module in ("system", *kernels)}
+    here = Path(__file__).parent
+    sources = ((kernel, (here / "integrate" / f"{kernel}.py").read_text(encoding="utf-8")) for kernel in kernels)
+    return package(
+        (("system", text), *sources),
+        inside=(("solvers.integrate.protocol", "system"),),
+        beside=tuple(here / name for name in _BESIDE),
+    )
 
 
 @cache

@@ -63,7 +63,7 @@ def test_particles_take_nothing_from_the_theory() -> None:
         "solvers.flow",
         "solvers.sampler",
     )
-    for path in sorted((ROOT / "solvers" / "particles").glob("*.py")):
+    for path in sorted((ROOT / "solvers" / "particles").rglob("*.py")):
         bad = [n for n in imported(path) if any(n == f or n.startswith(f + ".") for f in forbidden)]
         assert not bad, f"{path}: {bad}"
 

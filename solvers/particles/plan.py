@@ -43,14 +43,15 @@ class Plan:
     """How a simulation is cut.
 
     engine: who draws and averages. groups: the replicas carried together. block: particles of each of them held at a
-    time; on a GPU, particles for which one block of threads adds. workers: threads. size: bytes of all its large
-    arrays, at most.
+    time; on a GPU, particles for which one block of threads adds. workers: threads, each with a group. within: threads
+    that a worker may have for its particles. size: bytes of all its large arrays, at most.
     """
 
     engine: Engine
     groups: tuple[range, ...]
     block: int
     workers: int
+    within: int
     size: int
 
 
@@ -124,14 +125,16 @@ def plan(problem: Problem, *, particles: int, replicas: int, backend: str, step:
             f"{available} may be used here, enough for dimension {fits}"
         )
     groups = tuple(range(first, min(first + together, replicas)) for first in range(0, replicas, together))
-    workers = 1
+    workers = within = 1
     if backend != "cupy":
-        workers = min(cores(), len(groups), int((allowed - shared) // worker))
-    return Plan(chosen, groups, block, workers, shared + workers * worker)
+        most = min(cores(), int((allowed - shared) // worker))
+        workers = min(most, len(groups))
+        within = most // workers if backend == "numba" else 1
+    return Plan(chosen, groups, block, workers, within, shared + workers * within * worker)
 
 
-def threads(problem: Problem, held: int, groups: int) -> int:
-    """How many of so many groups run at once on a CPU, where each holds so many bytes.
+def threads(problem: Problem, held: int, groups: int) -> tuple[int, int]:
+    """How many of so many groups run at once on a CPU, and in how many threads each, if a thread holds so many bytes.
 
     Raises  SimulationError if there is no room for one.
     """
@@ -141,7 +144,9 @@ def threads(problem: Problem, held: int, groups: int) -> int:
         raise SimulationError(
             f"{problem.name}: dimension: {problem.dimension} needs {needed}; {available} may be used here"
         )
-    return min(cores(), groups, int(allowed // held))
+    most = min(cores(), int(allowed // held))
+    workers = min(most, groups)
+    return workers, most // workers
 
 
 def _available(xp: Any) -> float:

@@ -224,6 +224,7 @@ class _Trial:
             particles=self.particles,
             block=self.cut.block,
             report=report or self.report,
+            **({"threads": self.cut.within} if self.cut.within > 1 else {}),
         )
 
     def mode_mass(self, at: Mixtures, found: Averages, step: int) -> Any:

@@ -19,9 +19,10 @@ from solvers.particles.engines import engine
 from solvers.particles.estimate import Report
 from solvers.particles.plan import Plan, SimulationError, threads
 from solvers.particles.replicas import Progress, over_groups
-from solvers.particles.sampler_chain import Mixture, Model, Walk, walk
-from solvers.particles.sampler_learn import GRADIENT_BYTES, Learner, Normals, NotFinite, learn
-from solvers.particles.streams import LARGEST_COUNT, normals, stream_keys
+from solvers.particles.sampler_chain import Mixture, Model
+from solvers.particles.sampler_engine import Walker, gradients
+from solvers.particles.sampler_learn import GRADIENT_BYTES, Learner, NotFinite, learn
+from solvers.particles.streams import LARGEST_COUNT, stream_keys
 from solvers.problem import Problem
 from solvers.results import sampler_variables, simulation_dataset
 from solvers.starts import Starts, starts, vectors
@@ -32,7 +33,6 @@ Array = NDArray[np.float64]
 
 # What random numbers are for: one word of the keys of their streams, beside those of the flow (0 and 1).
 _GRADIENT, _AHEAD, _BEHIND, _CHOICES, _CANDIDATES = 2, 3, 4, 5, 6
-_PATHS = 0  # source: paths know no other
 
 
 @dataclass(frozen=True)
@@ -138,14 +138,14 @@ def replica_curves(
             name: options.learn for name in start.mixtures if name.startswith("control")
         }
         learner = Learner(moves, problem.flow.weights, problem.flow.metric, particles, step, cuts, lambda: report(0))
-        draws = _drawn(key(_GRADIENT, cuts), problem.dimension, backend)
+        differentiate = gradients(key(_GRADIENT, cuts), learner, problem.dimension, cut.within, backend)
         try:
-            models = learn(start, learner, times, options.refine, draws, generator(_CANDIDATES))
+            models = learn(start, learner, times, options.refine, differentiate, generator(_CANDIDATES))
         except NotFinite:
             report(len(times))
             return None
         curves: dict[str, list[Array]] = {}
-        walker = Walker(key(_AHEAD), key(_BEHIND), particles, backend)
+        walker = Walker(key(_AHEAD), key(_BEHIND), particles, backend, cut.within)
         for model in models:
             for name, value in (described(model, K) | evaluated(model, walker, generator(_CHOICES))).items():
                 curves.setdefault(name, []).append(np.asarray(value))
@@ -168,7 +168,8 @@ def replica_curves(
 
 
 def plan(problem: Problem, *, particles: int, replicas: int, step: float, backend: str) -> Plan:
-    """One replica at a time in each thread. Raises as `simulate`."""
+    """One replica at a time in each worker, and its paths in as many threads as there are cores for it. Raises as
+    `simulate`."""
     if backend == "cupy":
         raise BackendError("cupy: a sampler is not simulated on it in this version; allowed: numba, numpy")
     options, K = problem.sampler, components(problem)
@@ -195,8 +196,9 @@ def plan(problem: Problem, *, particles: int, replicas: int, step: float, backen
     # Points, residuals and cotangents of the paths differentiated together; mixtures, and their derivatives and stages.
     held = max(GRADIENT_BYTES, 2 * (options.steps + 1) * row) * 2 + 16 * row
     held += 40 * row * (K + len(problem.target.weights)) + (10 * particles * row if backend == "numpy" else 0)
-    workers = threads(problem, held, replicas)
-    return Plan(engine(backend), tuple(range(r, r + 1) for r in range(replicas)), particles, workers, workers * held)
+    workers, within = threads(problem, held, replicas)
+    groups = tuple(range(r, r + 1) for r in range(replicas))
+    return Plan(engine(backend), groups, particles, workers, within, workers * within * held)
 
 
 def components(problem: Problem) -> int:
@@ -216,34 +218,6 @@ def model_of(problem: Problem, mu: Array, nu: Array, log_weights: Array) -> Mode
         if options.method == "dbs":
             mixtures["control_back"] = prior
     return Model(options.method, options.reference, options.control, options.steps, options.horizon, mixtures)
-
-
-@dataclass(frozen=True)
-class Walker:
-    """Who walks the paths of evaluations: key words of the streams of either direction, number of paths, backend."""
-
-    ahead: NDArray[np.uint64]
-    behind: NDArray[np.uint64]
-    paths: int
-    backend: str
-
-    def walk(self, model: Model, chosen: NDArray[np.intp], *, backward: bool = False, ends: bool = False) -> Walk:
-        key, paths = (self.behind if backward else self.ahead), range(len(chosen))
-        if self.backend == "numba":
-            from solvers.particles import sampler_compiled
-
-            return sampler_compiled.walk(model, key, _PATHS, paths, chosen, backward=backward, ends=ends)
-        return walk(
-            model, lambda step: normals(np, key[None], step, _PATHS, paths, model.dimension)[0], chosen,
-            backward=backward,
-        )  # fmt: skip
-
-    def by_component(self, model: Model, K: int) -> Array:
-        """B (K, L): mass that paths from component k put on mode l."""
-        there, each = len(model.mixtures["prior"].variances), -(-self.paths // K)
-        modes = self.walk(model, np.repeat(np.arange(there), each)).modes
-        table = modes.reshape(there, each, -1).mean(1)
-        return np.pad(table, ((0, K - there), (0, 0)))
 
 
 def described(model: Model, K: int) -> dict[str, Array]:
@@ -306,14 +280,6 @@ def _ess_forward(log_w: Array) -> float:
 def _emc(modes: Array) -> float:
     mass = modes.mean(0)
     return float(-xlogy(mass, mass).sum() / np.log(len(mass)))
-
-
-def _drawn(key: NDArray[np.uint64], d: int, backend: str) -> Normals:
-    if backend == "numba":
-        from solvers.particles.sampler_compiled import fill
-
-        return lambda step, paths: fill(key, step, _PATHS, paths, d)
-    return lambda step, paths: normals(np, key[None], step, _PATHS, paths, d)[0]
 
 
 def _part(progress: Progress, i: int, count: int) -> Progress:

@@ -1,245 +1,134 @@
-"""The chain of sampler_chain.py compiled for CPUs: a block of paths is walked from end to end while it is in the cache.
+"""The chain of sampler_chain.py compiled for CPUs: paths both ways, and pathwise gradients by reverse mode.
 
-Scores enter through inner products x·μ_a and |x|², from which come a shrinking of x and a pull along each mean; then x
-is moved, and the residual of the other kernel evaluated, coordinate by coordinate in R^d. The random numbers are those
-of streams.py, drawn by the compiled loop of compiled.py.
+The loops are in loops/. Random numbers are those of streams.py, drawn there. Paths are cut into pieces that do not
+depend on the machine, and what is summed over them is added piece by piece in their order, so threads change no bit.
 """
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-from solvers.particles.compiled import draw, exp, log
-from solvers.particles.sampler_chain import Drift, Model, Walk
+from solvers.particles.compiled import loops
+from solvers.particles.pieces import PerThread, in_order
+from solvers.particles.sampler_chain import Bars, Drift, Model, Walk
 from solvers.particles.streams import TILE
 
-__all__ = ["fill", "walk"]
+__all__ = ["gradient", "walk"]
 
 Array = NDArray[np.float64]
+Whole = NDArray[np.int64]
 BLOCK_BYTES, MOST_PATHS = 2**17, 256
 """Of the paths walked together, old and new points: a part of the cache of a core."""
 CALL_NORMALS = 2**26  # drawn in one call, a tenth of a second: compiled code hears of no Ctrl-C
-
-_compiled = njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
-_reordered = njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz"})
-_exact = njit(nogil=True, cache=True, error_model="numpy")
-
-
-@_compiled
-def _fill(x, first, step, source, k0, k1):  # type: ignore[no-untyped-def]
-    for p in range(x.shape[0]):
-        draw(x, p, 0, x.shape[1], np.uint64(first + p), step, source, k0, k1)
-
-
-def fill(key: NDArray[np.uint64], step: int, source: int, particles: range, d: int) -> Array:
-    """Standard normal numbers (particle, d): those of streams.normals for one replica."""
-    x = np.empty((len(particles), -(-d // TILE) * TILE))
-    _fill(x, particles.start, np.uint64(step), np.uint64(source), *key)
-    return x[:, :d]
+PIECE_BYTES = (
+    2**21
+)  # of all points and residuals of the paths whose derivatives are summed in one go: half a millisecond
 
 
 @dataclass(frozen=True, eq=False)
-class _Tables:
-    """The model as arrays, C components of S scores, at each of the N + 1 steps in the order in which they are walked.
+class _Structure:
+    """What the arrays of _Tables have in common for all parameters: see there."""
 
-    slot, base (C,): score of a component, and which mean it has; scale, inverse, constant (N+1, C): its mean is
-    scale·means[base], its precision and what its exponent has besides; live (N+1, S): whether a score is needed;
-    move, judge (N+1, 1 + S): coefficients of x and of the scores in the drift that moves, and in the other.
-    """
-
-    means: Array
-    slot: NDArray[np.int64]
-    base: NDArray[np.int64]
-    scale: Array
-    inverse: Array
-    constant: Array
+    keys: tuple[tuple[str, bool], ...]
+    slot: Whole
+    base: Whole
     live: NDArray[np.bool_]
     move: Array
     judge: Array
+    which: Whole
+    counts: Whole
 
-    @classmethod
-    def of(cls, model: Model, backward: bool) -> _Tables:
-        N, d = model.steps, model.dimension
-        drifts = [model.drifts(n) if N else ({}, {}) for n in range(N + 1)]
-        names = list(model.mixtures)
-        keys: list[tuple[str, bool]] = [("prior", False), ("target", False)]
-        keys += sorted({k for pair in drifts for drift in pair for k in drift if k[0] != "x"} - set(keys))
-        offset = np.cumsum([0] + [len(model.mixtures[name].variances) for name in names])
-        means = np.zeros((offset[-1], -(-d // TILE) * TILE))
-        means[:, :d] = np.concatenate([m.means for m in model.mixtures.values()])
-        slot = np.concatenate([np.full(len(model.mixtures[key[0]].variances), s) for s, key in enumerate(keys)])
-        base = np.concatenate(
-            [offset[names.index(name)] + np.arange(len(model.mixtures[name].variances)) for name, _ in keys]
-        )
-        scale, inverse, constant = (np.empty((N + 1, len(slot))) for _ in range(3))
-        live = np.zeros((N + 1, len(keys)), dtype=bool)
-        live[0, 0] = live[N, 1] = True
-        sides = np.zeros((2, N + 1, 1 + len(keys)))
-        for n in range(N + 1):
-            for s, key in enumerate(keys):
-                part, mixture, own = slot == s, model.score_of(key, n), model.mixtures[key[0]]
-                decay = float(np.exp(n * model.eta - model.horizon)) if key[1] else 1.0
-                v = mixture.variances
-                scale[n, part], inverse[n, part] = decay, 1 / v
-                square = decay**2 * (own.means**2).sum(1)
-                constant[n, part] = mixture.log_weights - 0.5 * d * np.log(2 * np.pi * v) - square / (2 * v)
-            for side, drift in enumerate(drifts[n]):
-                sides[side, n] = _row(drift, keys)
-                used = n < N if side == 0 else n > 0
-                live[n] |= used & (sides[side, n, 1:] != 0)
-        order = slice(None, None, -1 if backward else 1)
-        move, judge = sides[::-1] if backward else sides
-        rows = (scale, inverse, constant, live, move, judge)
-        return cls(means, slot, base, *(np.ascontiguousarray(a[order]) for a in rows))
+
+@lru_cache(maxsize=64)
+def _structure(
+    method: str, reference: str, control: str, steps: int, sizes: tuple[tuple[str, int], ...], backward: bool
+) -> _Structure:
+    empty = Model(method, reference, control, steps, 0.0, {})
+    drifts = [empty.drifts(n) if steps else ({}, {}) for n in range(steps + 1)]
+    keys: list[tuple[str, bool]] = [("prior", False), ("target", False)]
+    keys += sorted({k for pair in drifts for drift in pair for k in drift if k[0] != "x"} - set(keys))
+    count, first, A = dict(sizes), 0, sum(size for _, size in sizes)
+    own = {}
+    for name, size in sizes:
+        own[name] = range(first, first + size)
+        first += size
+    slot = np.repeat(np.arange(len(keys)), [count[name] for name, _ in keys])
+    base = np.concatenate([own[name] for name, _ in keys])
+    live = np.zeros((steps + 1, len(keys)), dtype=bool)
+    live[0, 0] = live[steps, 1] = True
+    sides = np.zeros((2, steps + 1, 1 + len(keys)))
+    for side, used in enumerate((slice(0, steps), slice(1, None))):
+        sides[side] = [_row(pair[side], keys) for pair in drifts]
+        live[used] |= sides[side, used, 1:] != 0
+    if backward:
+        sides, live = sides[::-1, ::-1], live[::-1]
+    which, counts = np.zeros((3, steps + 1, A), dtype=np.int64), np.zeros((3, steps + 1), dtype=np.int64)
+    for i, needed in enumerate((live, live & (sides[0, :, 1:] != 0), live & (sides[1, :, 1:] != 0))):
+        for n in range(steps + 1):
+            found = np.unique(base[needed[n, slot]])
+            which[i, n, : len(found)], counts[i, n] = found, len(found)
+    parts = (slot, base, live, *sides, which, counts)
+    return _Structure(tuple(keys), *(np.ascontiguousarray(a) for a in parts))
 
 
 def _row(drift: Drift, keys: list[tuple[str, bool]]) -> list[float]:
     return [drift.get(key, 0.0) for key in [("x", False), *keys]]
 
 
-@_reordered
-def _dot(x, row, y, other):  # type: ignore[no-untyped-def]
-    one, two = x[row], y[other]
-    total = 0.0
-    for j in range(one.size):
-        total += one[j] * two[j]
-    return total
+@dataclass(frozen=True, eq=False)
+class _Tables:
+    """The model as arrays, C components of S scores, at each of the N + 1 steps in the order in which they are walked.
 
-
-@_compiled
-def _start(x, row, means, a, spread, d):  # type: ignore[no-untyped-def]
-    part, mean = x[row], means[a]
-    for j in range(part.size):
-        part[j] = mean[j] + spread * part[j]
-    for j in range(d, part.size):
-        part[j] = 0.0
-
-
-@_compiled
-def _multiply(x, row, y, other, factor, scale, d):  # type: ignore[no-untyped-def]
-    """x becomes factor·y + scale·x, 0 beyond d."""
-    one, two = x[row], y[other]
-    for j in range(one.size):
-        one[j] = factor * two[j] + scale * one[j]
-    for j in range(d, one.size):
-        one[j] = 0.0
-
-
-@_compiled
-def _add(x, row, y, other, factor):  # type: ignore[no-untyped-def]
-    one, two = x[row], y[other]
-    for j in range(one.size):
-        one[j] += factor * two[j]
-
-
-@_exact
-def _scores(dots, square, slot, base, scale, inverse, constant, live, move, judge, count, top, r, out):  # type: ignore[no-untyped-def]
-    """Responsibilities r (C, path), log-densities top (S, path) of the live scores, and what the drifts are made of.
-
-    out (2, 1 + A, path): factor of x and of each mean, for the drift that moves and for the one that judges.
+    means (A, d filled up to whole tiles). slot, base (C,): score of a component, and which mean it has; scale, inverse,
+    constant (N+1, C): its mean is scale·means[base], its precision and what its exponent has besides; live (N+1, S):
+    whether a score is needed; move, judge (N+1, 1 + S): coefficients of x and of the scores in the drift that moves and
+    in the other; which (3, N+1, A), counts (3, N+1): means that live scores have, those in `move` and those in `judge`.
     """
-    C, S = slot.size, live.size
-    for p in range(count):
-        out[0, 0, p] = move[0]
-        out[1, 0, p] = judge[0]
-    out[:, 1:, :count] = 0.0
-    for s in range(S):
-        if not live[s]:
-            continue
-        for p in range(count):
-            top[s, p] = -np.inf
-        for c in range(C):
-            if slot[c] == s:
-                a, e, i, k = base[c], scale[c], inverse[c], constant[c]
-                for p in range(count):
-                    r[c, p] = (e * dots[a, p] - 0.5 * square[p]) * i + k
-                for p in range(count):
-                    top[s, p] = r[c, p] if r[c, p] > top[s, p] else top[s, p]
-        total = top[S]
-        for p in range(count):
-            total[p] = 0.0
-        for c in range(C):
-            if slot[c] == s:
-                for p in range(count):
-                    r[c, p] = exp(r[c, p] - top[s, p])
-                for p in range(count):
-                    total[p] += r[c, p]
-        for c in range(C):
-            if slot[c] == s:
-                a, e, i = base[c], scale[c], inverse[c]
-                f, g = move[1 + s] * i, judge[1 + s] * i
-                for p in range(count):
-                    r[c, p] /= total[p]
-                for p in range(count):
-                    out[0, 0, p] -= f * r[c, p]
-                    out[1, 0, p] -= g * r[c, p]
-                for p in range(count):
-                    out[0, 1 + a, p] += f * e * r[c, p]
-                    out[1, 1 + a, p] += g * e * r[c, p]
-        for p in range(count):
-            top[s, p] += log(total[p])
 
+    means: Array
+    slot: Whole
+    base: Whole
+    scale: Array
+    inverse: Array
+    constant: Array
+    live: NDArray[np.bool_]
+    move: Array
+    judge: Array
+    which: Whole
+    counts: Whole
 
-@_compiled
-def _walk(  # type: ignore[no-untyped-def]
-    means, slot, base, scale, inverse, constant, live, move, judge, eta, d, origin, spread, first, sources, k0, k1,
-    block, first_slot, last_slot, log_first, log_last, ratio, resp, resp_at, end, end_at,
-):  # fmt: skip
-    """Walk paths first ≤ i < first + origin.size. Writes log-densities at both ends, the log-ratio of the kernels, the
-    responsibilities of the target (path, L) and the point at the data end, step `end_at` of those walked. sources
-    (N+1,): whose numbers each step draws."""
-    N, A, S, C, width = scale.shape[0] - 1, means.shape[0], live.shape[1], slot.size, means.shape[1]
-    x, y = np.empty((block, width)), np.empty((block, width))
-    dots, square = np.empty((A, block)), np.empty(block)
-    top, r, out = np.empty((S + 1, block)), np.empty((C, block)), np.empty((2, 1 + A, block))
-    noise = math.sqrt(2 * eta)
-    for begin in range(0, origin.size, block):
-        count = min(block, origin.size - begin)
-        for n in range(N + 1):
-            step = np.uint64(n)
-            for p in range(count):
-                draw(y, p, 0, width, np.uint64(first + begin + p), step, sources[n], k0, k1)
-                if n == 0:
-                    ratio[begin + p] = 0.0
-                    _start(y, p, means, origin[begin + p], spread[begin + p], d)
-                else:
-                    for j in range(d, width):
-                        y[p, j] = 0.0
-                    ratio[begin + p] += 0.5 * _dot(y, p, y, p)
-                    _multiply(y, p, x, p, 1 + eta * out[0, 0, p], noise, d)
-                    for a in range(A):
-                        if out[0, 1 + a, p] != 0.0:
-                            _add(y, p, means, a, eta * out[0, 1 + a, p])
-                square[p] = _dot(y, p, y, p)
-                for a in range(A):
-                    dots[a, p] = _dot(y, p, means, a)
-            _scores(dots, square, slot, base, scale[n], inverse[n], constant[n], live[n], move[n], judge[n], count,
-                    top, r, out)  # fmt: skip
-            if n > 0:
-                for p in range(count):
-                    _multiply(x, p, y, p, -1 - eta * out[1, 0, p], 1.0, d)
-                    for a in range(A):
-                        if out[1, 1 + a, p] != 0.0:
-                            _add(x, p, means, a, -eta * out[1, 1 + a, p])
-                    ratio[begin + p] -= _dot(x, p, x, p) / (4 * eta)
-            if n == 0:
-                log_first[begin : begin + count] = top[first_slot, :count]
-            if n == N:
-                log_last[begin : begin + count] = top[last_slot, :count]
-            if n == end_at:
-                for l in range(resp.shape[1]):
-                    for p in range(count):
-                        resp[begin + p, l] = r[resp_at + l, p]
-                for p in range(min(count, end.shape[0] - begin)):
-                    for j in range(d):
-                        end[begin + p, j] = y[p, j]
-            x, y = y, x
+    @classmethod
+    def of(cls, model: Model, backward: bool) -> _Tables:
+        N, d = model.steps, model.dimension
+        sizes = tuple((name, len(m.variances)) for name, m in model.mixtures.items())
+        made = _structure(model.method, model.reference, model.control, N, sizes, backward)
+        means = np.zeros((sum(size for _, size in sizes), -(-d // TILE) * TILE))
+        means[:, :d] = np.concatenate([m.means for m in model.mixtures.values()])
+        v = np.concatenate([m.variances for m in model.mixtures.values()])[made.base]
+        log_w = np.concatenate([m.log_weights for m in model.mixtures.values()])[made.base]
+        squares = np.einsum("ad,ad->a", means, means)[made.base]
+        decay = np.exp(np.arange(N + 1) * model.eta - model.horizon)[:: -1 if backward else 1, None]
+        noised = np.array([noised for _, noised in made.keys])[made.slot]
+        scale, v = np.where(noised, decay, 1.0), np.where(noised, 1 + (v - 1) * decay**2, v)
+        constant = log_w - 0.5 * d * np.log(2 * np.pi * v) - scale**2 * squares / (2 * v)
+        parts = (
+            made.slot,
+            made.base,
+            scale,
+            1 / v,
+            constant,
+            made.live,
+            made.move,
+            made.judge,
+            made.which,
+            made.counts,
+        )
+        return cls(means, *parts)
 
 
 def walk(
@@ -252,6 +141,7 @@ def walk(
     backward: bool = False,
     ends: bool = False,
     split: int | None = None,
+    threads: int = 1,
 ) -> Walk:
     """sampler_chain.walk, with the numbers of `source` for these particles; end points only if `ends`.
 
@@ -269,15 +159,94 @@ def walk(
     block = max(4, min(MOST_PATHS, BLOCK_BYTES // (16 * width)))
     log_first, log_last, ratio, resp = np.empty(paths), np.empty(paths), np.empty(paths), np.empty((paths, modes))
     end = np.empty((paths if ends else 0, d))
-    compiled: Any = _walk
-    arrays = tuple(vars(tables).values())
-    at_once = block * max(1, CALL_NORMALS // (block * width * (N + 1)))
-    for begin in range(0, paths, at_once):
-        s = slice(begin, begin + at_once)
+    compiled, arrays = loops()["chain"].walk, tuple(vars(tables).values())
+    together = block * max(1, min(CALL_NORMALS // (block * width * (N + 1)), -(-paths // (block * threads))))
+
+    def made() -> tuple[Array, ...]:
+        A, C, S = len(tables.means), len(tables.slot), tables.live.shape[1]
+        rows = [np.empty((count, width)) for count in (block, block, 1)]
+        return *rows, *map(np.empty, ((A, block), block, (S + 1, block), (C, block), (2, 1 + A, block)))
+
+    room = PerThread(made)
+
+    def piece(n: int) -> None:
+        s = slice(n * together, (n + 1) * together)
         compiled(
-            *arrays, model.eta, d, origin[s], spread[s], particles.start + begin, sources, *key, block,
+            *arrays, model.eta, d, origin[s], spread[s], particles.start + s.start, sources, *key,
             int(backward), int(not backward), log_first[s], log_last[s], ratio[s], resp[s], offset, end[s],
-            0 if backward else N,
+            0 if backward else N, *room(),
         )  # fmt: skip
+
+    for _ in in_order(piece, -(-paths // together), threads):
+        pass
     log_weight = log_first - log_last - ratio if backward else log_last - log_first + ratio
     return Walk(log_weight, resp, end)
+
+
+def gradient(
+    model: Model,
+    key: NDArray[np.uint64],
+    source: int,
+    step: int,
+    particles: range,
+    chosen: NDArray[np.intp],
+    weights: Array,
+    *,
+    of: Iterable[str],
+    threads: int = 1,
+    block: int | None = None,
+    stop: Callable[[], None] | None = None,
+) -> tuple[Array, dict[str, Bars]]:
+    """sampler_chain.gradient for the mixtures `of`, with the numbers of `source` and the steps from `step` on.
+
+    Takes
+        block: most paths held at a time, default those of a piece; stop: called between pieces, may raise.
+    Returns
+        log W (path,) and the derivatives, the same bits for every number of threads and every block.
+    """
+    d, N, tables = model.dimension, model.steps, _Tables.of(model, backward=False)
+    A, width = tables.means.shape
+    place, own, first, wanted = np.full(A, -1), {}, 0, set(of)
+    for name, mixture in model.mixtures.items():
+        own[name] = slice(first, first + len(mixture.variances))
+        if name in wanted:
+            place[own[name]] = np.arange(len(mixture.variances)) + place.max() + 1
+        first = own[name].stop
+    M = int(place.max()) + 1
+    variances = np.concatenate([m.variances for m in model.mixtures.values()])
+    densities = np.zeros(tables.live.shape)
+    densities[0, 0] += 1
+    densities[N, 1] -= 1
+    spread, weights = np.sqrt(variances[chosen]), np.ascontiguousarray(weights, dtype=float)
+    paths, kept = len(particles), 8 * width * (2 * N + 4 + M)
+    log_weight, together = np.empty(paths), max(1, PIECE_BYTES // kept)
+    held = min(block or together, together, paths)
+    compiled, arrays = loops()["adjoint"].differentiate, (*vars(tables).values(), variances, densities, place)
+
+    def made() -> tuple[Array, ...]:
+        C, S = len(tables.slot), tables.live.shape[1]
+        rows = [np.empty((count * held, width)) for count in (N + 1, N + 2, 1, M)]
+        kept = ((N + 1) * A, held), (N + 1, held), (N + 1, C, held), (2 * N + 2, 1 + A, held)
+        scratch = (S + 1, held), (1, 1 + A, held), (3, A, held), (C, held), (A, held), (A, held), (4, held), A
+        return *rows, *map(np.empty, (*kept, *scratch))
+
+    room = PerThread(made)
+
+    def piece(n: int) -> tuple[Array, Array]:
+        s = slice(n * together, (n + 1) * together)
+        of_means, of_rest = np.zeros((M, width)), np.zeros((2, A))
+        compiled(
+            *arrays, model.eta, d, chosen[s], spread[s], weights[s], particles.start + s.start, step, np.uint64(source),
+            *key, log_weight[s], of_means, of_rest, *room(),
+        )  # fmt: skip
+        return of_means, of_rest
+
+    total_means, total_rest = np.zeros((M, width)), np.zeros((2, A))
+    for of_means, of_rest in in_order(piece, -(-paths // together), threads):
+        total_means += of_means
+        total_rest += of_rest
+        if stop:
+            stop()
+    return log_weight, {
+        name: Bars(total_means[place[own[name]], :d], *total_rest[:, own[name]]) for name in own if name in wanted
+    }

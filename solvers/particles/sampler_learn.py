@@ -17,11 +17,13 @@ from scipy.special import log_softmax
 
 from solvers.particles.sampler_chain import Bars, Mixture, Model, gradient, walk
 
-__all__ = ["Learner", "NotFinite", "learn", "path_gradient"]
+__all__ = ["Gradient", "Learner", "NotFinite", "learn", "path_gradient", "plainly"]
 
 Array = NDArray[np.float64]
 #: (step, paths) -> standard normal numbers (path, d).
 Normals = Callable[[int, range], Array]
+#: (model, chosen, weights) -> log W (path,), and the derivatives of sampler_chain.gradient in what is learned.
+Gradient = Callable[[Model, NDArray[np.intp], Array], tuple[Array, dict[str, Bars]]]
 
 GRADIENT_BYTES = 2**22  # of points of the paths differentiated together
 MALA_STEPS, MALA_STEP = 30, 0.1  # candidates by MALA: steps, and their size in units of the least variance of p
@@ -46,38 +48,54 @@ class Learner:
     cuts: int
     stop: Callable[[], None]
 
+    @property
+    def moving(self) -> list[str]:
+        """The mixtures of which anything is learned."""
+        return [name for name, learned in self.learn.items() if learned]
 
-def path_gradient(model: Model, paths: int, normals: Normals) -> tuple[float, dict[str, Bars]]:
-    """D in nats, and its derivatives in means, log-variances and θ (weights = softmax θ) of every mixture."""
+
+def plainly(normals: Normals) -> Gradient:
+    """The gradient in array code, of paths with these numbers."""
+
+    def differentiate(model: Model, chosen: NDArray[np.intp], weights: Array) -> tuple[Array, dict[str, Bars]]:
+        block = max(1, GRADIENT_BYTES // (16 * (model.steps + 1) * model.dimension))
+        log_weight: list[Array] = []
+        totals: list[tuple[str, tuple[Any, ...]]] = [(name, (0.0, 0.0, 0.0)) for name in model.mixtures]
+        for first in range(0, len(chosen), block):
+            some = range(first, min(first + block, len(chosen)))
+            s = slice(first, some.stop)
+            done, bars = gradient(model, lambda step, r=some: normals(step, r), chosen[s], weights[s])  # type: ignore[misc]
+            log_weight.append(done.log_weight)
+            totals = [(name, tuple(a + b for a, b in zip(old, bars[name], strict=True))) for name, old in totals]
+        return np.concatenate(log_weight), {name: Bars(*map(np.asarray, total)) for name, total in totals}
+
+    return differentiate
+
+
+def path_gradient(model: Model, paths: int, differentiate: Gradient) -> tuple[float, dict[str, Bars]]:
+    """D in nats, and its derivatives in means, log-variances and θ (weights = softmax θ) of what is differentiated."""
     w = np.exp(model.mixtures["prior"].log_weights)
     K = len(w)
     chosen = np.arange(paths) % K
     counts = np.bincount(chosen, minlength=K)
-    losses = np.zeros(K)
-    totals: list[tuple[str, tuple[Any, ...]]] = [(name, (0.0, 0.0, 0.0)) for name in model.mixtures]
-    block = max(1, GRADIENT_BYTES // (16 * (model.steps + 1) * model.dimension))
-    for first in range(0, paths, block):
-        some = range(first, min(first + block, paths))
-        here = chosen[first : some.stop]
-        done, bars = gradient(model, lambda step, r=some: normals(step, r), here, (w / counts)[here])  # type: ignore[misc]
-        losses -= np.bincount(here, weights=done.log_weight, minlength=K)
-        totals = [(name, tuple(a + b for a, b in zip(old, bars[name], strict=True))) for name, old in totals]
-    losses /= counts
+    log_weight, bars = differentiate(model, chosen, (w / counts)[chosen])
+    losses = np.bincount(chosen, weights=-log_weight, minlength=K) / counts
     value = float(w @ losses)
     found = {}
-    for name, (means, log_variances, log_weights) in totals:
+    for name, (means, log_variances, log_weights) in bars.items():
         weights = np.exp(model.mixtures[name].log_weights)
         theta = log_weights - weights * np.sum(log_weights)
         if name == "prior":
             theta = theta + w * (losses - value)
-        found[name] = Bars(np.asarray(means), np.asarray(log_variances), theta)
+        found[name] = Bars(means, log_variances, theta)
     return value, found
 
 
 def velocity(model: Model, learner: Learner, slopes: dict[str, Bars]) -> dict[str, Bars]:
     """dμ/dt, d log v/dt and dθ/dt of what is learned."""
     moved = {}
-    for name, learned in learner.learn.items():
+    for name in learner.moving:
+        learned = learner.learn[name]
         mixture, slope = model.mixtures[name], slopes[name]
         w, one = np.exp(mixture.log_weights), np.ones_like(mixture.variances)
         wasserstein = learner.metric == "wasserstein"
@@ -93,35 +111,39 @@ def velocity(model: Model, learner: Learner, slopes: dict[str, Bars]) -> dict[st
 
 
 def learn(
-    model: Model, learner: Learner, times: Array, refine: Any, normals: Normals, rng: np.random.Generator
+    model: Model,
+    learner: Learner,
+    times: Array,
+    refine: Any,
+    gradients: Callable[[int], Gradient],
+    rng: np.random.Generator,
 ) -> list[Model]:
     """The models at increasing times ≥ 0; with `refine` (of the problem file), components are added on the way.
 
     Takes
-        normals: of the paths; those of Euler step t have steps t (N + 1) to t (N + 1) + N. rng: for candidates.
+        gradients: step -> the gradient from paths whose numbers have the steps from this one on; Euler step t has the
+        steps t (N + 1) to t (N + 1) + N. rng: for candidates.
     Raises
         NotFinite.
     """
     end = float(times[-1])
     found = [model] * int((times <= 0).sum())
-    if end == 0 or not any(learner.learn.values()):
+    if end == 0 or not learner.moving:
         return [model] * len(times)
     events = np.arange(1, end / refine.every) * refine.every if refine else np.empty(0)
     now, count = 0.0, 0
-
-    def drawn(step: int, paths: range) -> Array:
-        return normals(count * (model.steps + 1) + step, paths)
 
     for stop in np.unique(np.concatenate([times[times > 0], events])):
         cuts = learner.cuts * int(np.ceil((stop - now) / learner.step * (1 - 1e-12)))
         for _ in range(cuts):
             learner.stop()
-            moved = velocity(model, learner, path_gradient(model, learner.paths, drawn)[1])
+            differentiate = gradients(count * (model.steps + 1))
+            moved = velocity(model, learner, path_gradient(model, learner.paths, differentiate)[1])
             model, count = euler(model, moved, (stop - now) / cuts), count + 1
         now = float(stop)
         found += [model] * int((times == stop).sum())  # at the time of an addition: before it
         if stop in events and len(model.mixtures["prior"].variances) < refine.until:
-            larger = addition(model, learner, refine, drawn, rng)
+            larger = addition(model, learner, refine, gradients(count * (model.steps + 1)), rng)
             model, count = larger or model, count + 1
     return found
 
@@ -143,7 +165,9 @@ def euler(model: Model, moved: dict[str, Bars], step: float) -> Model:
     return replace(model, mixtures=mixtures)
 
 
-def addition(model: Model, learner: Learner, refine: Any, normals: Normals, rng: np.random.Generator) -> Model | None:
+def addition(
+    model: Model, learner: Learner, refine: Any, differentiate: Gradient, rng: np.random.Generator
+) -> Model | None:
     """The model with one more prior component, at the candidate where log p − log φ is largest; None if not due."""
     prior, target = model.mixtures["prior"], model.mixtures["target"]
     x = candidates(model, refine, rng)
@@ -153,7 +177,7 @@ def addition(model: Model, learner: Learner, refine: Any, normals: Normals, rng:
         raise NotFinite
     variance = refine.variance or float(np.exp(prior.log_weights) @ prior.variances)
     if refine.rule == "stalled":
-        slopes = path_gradient(model, learner.paths, normals)[1]
+        slopes = path_gradient(model, learner.paths, differentiate)[1]
         moved = velocity(model, learner, slopes)
         change = sum(float(np.sum(s * m)) for name in moved for s, m in zip(slopes[name], moved[name], strict=True))
         if abs(change) >= refine.threshold:
@@ -162,7 +186,7 @@ def addition(model: Model, learner: Learner, refine: Any, normals: Normals, rng:
         # dD/dε at weight ε = 0 of the new component is E_new[−log W] − D.
         new, K = widened(model, x[best], 1e-12, variance), len(prior.variances)
         fresh = rng.standard_normal((model.steps + 1, learner.paths, model.dimension))
-        value, _ = path_gradient(new, learner.paths, lambda step, r: fresh[step, r.start : r.stop])
+        value, _ = path_gradient(new, learner.paths, plainly(lambda step, r: fresh[step, r.start : r.stop]))
         log_weight = walk(new, lambda step: fresh[step], np.full(learner.paths, K)).log_weight
         if value + float(np.mean(log_weight)) <= refine.threshold:
             return None

@@ -25,7 +25,7 @@ __all__ = ["backward", "forward", "gradient", "possible"]
 Array = NDArray[np.float64]
 
 #: Paths behind one partial sum: enough to keep a thread busy, and few enough to share evenly.
-BLOCK = 256
+BLOCK = 64
 #: Most numbers in the means of a mixture, for which there is room on the stack of a thread.
 LARGEST = 4096
 #: Sizes for which machine code is made; other numbers of components or directions are padded to the next of them.
@@ -35,9 +35,9 @@ _HEADER = '''"""The reduced chain as compiled code; assembled by solvers.sampler
 from math import exp, log, sqrt
 from typing import Any
 
-import solvers.sampler.stack as np
+import solvers.stack as np
 from numba import njit
-from solvers.sampler.stack import bare
+from solvers.stack import bare
 
 K, R = {components}, {directions}
 
@@ -115,12 +115,11 @@ class _Tables:
             m = sampler.mixtures[sampler.origin(name)]
             there = slice(len(m.log_w))
             self.log_ws[:, j, there] = m.log_w
-            for n in range(N + 1):
-                mean, log_var, decay = m.mean, m.log_var, sampler.decay(n, name)
-                if decay is not None:
-                    saved = sampler.module.noise(mean, log_var, decay)
-                    mean, log_var = saved["mean_t"], saved["log_var_t"]
-                self.means[n, j, there, : sampler.directions], self.log_vars[n, j, there] = mean, log_var
+            mean, log_var, decay = m.mean, m.log_var, self.decay(name)
+            if decay is not None:
+                saved = sampler.module.noise(mean.reshape(-1, 1), log_var[:, None], decay)
+                mean, log_var = saved["mean_t"].T.reshape(N + 1, *mean.shape), saved["log_var_t"].T
+            self.means[:, j, there, : sampler.directions], self.log_vars[:, j, there] = mean, log_var
         # The forward drift is not taken at the last step, nor the backward one at the first.
         for side, steps in enumerate((range(N), range(1, N + 1))):
             for n in steps:
@@ -128,13 +127,19 @@ class _Tables:
                 self.c[n, :, side] = [sides[n][side].get(name, 0.0) for name in self.names]
         self.used = np.any(self.c != 0, axis=-1) | (self.ends != 0)
 
+    def decay(self, name: str) -> Array | None:
+        """e^{−τ} at each step (N+1,), beside which parameters are columns; None for a score that is not noised."""
+        decay = [self.sampler.decay(n, name) for n in range(self.sampler.steps + 1)]
+        return None if decay[0] is None else np.array(decay)
+
     def run(self, kernel: str, noise: Noise, chosen: NDArray[np.intp], more: Any = lambda n: ()) -> Paths:
         """All paths by a kernel; more(block): what it takes beyond the others."""
         s, count = self.sampler, len(chosen)
         function = getattr(_module(self.K, self.R), kernel)
         means = self.means.reshape(*self.used.shape, -1)
         tables = (means, self.log_vars, self.log_ws, self.c, self.c_x, self.used)
-        xi = np.ascontiguousarray(np.pad(noise.xi, ((0, 0), (0, 0), (0, self.R - s.directions))))
+        wide = self.R - s.directions
+        xi = np.ascontiguousarray(np.pad(noise.xi, ((0, 0), (0, 0), (0, wide))) if wide else noise.xi)
         drawn = (xi, np.ascontiguousarray(noise.xi1), np.ascontiguousarray(noise.chi2))
         prior = s.mixtures["target" if kernel == "backward" else "prior"]
         if xi.shape[:2] != (s.steps + 1, count) or any(a.shape != xi.shape[:2] for a in drawn[1:]):
@@ -173,17 +178,18 @@ class _Tables:
             origin = s.origin(name)
             m, total = s.mixtures[origin], out[origin]
             K = len(m.log_w)
-            for n in np.flatnonzero(self.used[:, j]):
-                mean_bar, log_var_bar, log_w_bar = np.split(totals[n, j], [self.K * self.R, self.K * (self.R + 1)])
-                mean_bar, log_var_bar = mean_bar.reshape(self.K, self.R)[:K, :R], log_var_bar[:K]
-                decay = s.decay(int(n), name)
-                if decay is not None:
-                    saved = s.module.noise(m.mean, m.log_var, decay)
-                    pulled = s.module.noise_adjoint(m.mean, m.log_var, decay, saved, mean_bar, log_var_bar)
-                    mean_bar, log_var_bar = pulled["mean"], pulled["log_var"]
-                total.mean[:] += mean_bar
-                total.log_var[:] += log_var_bar
-                total.log_w[:] += log_w_bar[:K]
+            found = totals[self.used[:, j], j].T
+            mean_bar, log_var_bar, log_w_bar = np.split(found, [self.K * self.R, self.K * (self.R + 1)])
+            mean_bar, log_var_bar = mean_bar.reshape(self.K, self.R, -1)[:K, :R].reshape(K * R, -1), log_var_bar[:K]
+            decay = self.decay(name)
+            if decay is not None:
+                mean, log_var, decay = m.mean.reshape(-1, 1), m.log_var[:, None], decay[self.used[:, j]]
+                saved = s.module.noise(mean, log_var, decay)
+                pulled = s.module.noise_adjoint(mean, log_var, decay, saved, mean_bar, log_var_bar)
+                mean_bar, log_var_bar = pulled["mean"], pulled["log_var"]
+            total.mean[:] += mean_bar.sum(1).reshape(K, R)
+            total.log_var[:] += log_var_bar.sum(1)
+            total.log_w[:] += log_w_bar[:K].sum(1)
         K = len(s.mixtures["prior"].log_w)
         out["prior"].mean[:] += of_start[:K, :R]
         out["prior"].log_var[:] += of_start[:K, self.R]

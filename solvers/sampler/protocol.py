@@ -19,7 +19,7 @@ R: int = 1
 """Directions of the span."""
 
 np: Any = None
-"""solvers.sampler.stack: np.empty is room on the stack."""
+"""solvers.stack: np.empty is room on the stack."""
 bare: Any = None
 start: Any = None
 start_adjoint: Any = None

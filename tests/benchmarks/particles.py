@@ -82,7 +82,7 @@ def _normals(mu: Any, nu: Any, particles: int, cores: int) -> Run:
     """The numbers that the simulation draws, in blocks of the same size, from a compiled loop in as many threads."""
     from numba import njit
 
-    from solvers.particles.compiled import draw
+    from solvers.particles.loops.numbers import draw
     from solvers.particles.plan import BLOCK_BYTES as OURS
     from solvers.particles.streams import TILE, stream_keys
 
@@ -93,7 +93,7 @@ def _normals(mu: Any, nu: Any, particles: int, cores: int) -> Run:
     def fill(x, particles, k0, k1):  # type: ignore[no-untyped-def]
         for source in range(K):
             for p in range(particles):
-                draw(x, p % len(x), 0, x.shape[1], np.uint64(p), np.uint64(0), np.uint64(source), k0, k1)
+                draw(x, p % len(x), 1, 0, x.shape[1], np.uint64(p), np.uint64(0), np.uint64(source), k0, k1)
 
     def one(replica: int) -> None:
         fill(np.empty((block, tiles * TILE)), particles, *stream_keys(0, (), range(replica, replica + 1))[0])

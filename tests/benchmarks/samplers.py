@@ -1,13 +1,16 @@
-"""How fast samplers are walked: the simulation in R^d and the reduced chain, beside the same sampler written in jax.
+"""How fast samplers are walked and learned: simulation in R^d and reduced chain, beside the same sampler in jax.
 
 All walk paths of one sampler in float64 (annealed Langevin, CMCD, two prior components and two modes of different
-variances) and accumulate log-weights and mode masses. The unit is the path. Each solver has a process of its own on the
-same cores; rounds take turns.
+variances). Task "paths": accumulate log-weights and mode masses. Task "gradient": the reverse KL on paths and its
+derivatives in means, variances and weights of the prior, the same number of paths from each component; in jax by
+`value_and_grad` of the plain loss. The unit is the path. Each solver has a process of its own on the same cores; rounds
+take turns.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -16,6 +19,7 @@ from tests.benchmarks.particles import _in_threads
 from tests.benchmarks.turns import Row, compared, ready, take_turns
 
 SOLVERS = {"this": "modecollapse, in R^d", "reduced": "modecollapse, reduced chain", "jax": "jax.jit, in R^d"}
+TASKS = ("paths", "gradient")
 STEPS, HORIZON = 32, 0.5
 CASES = ((10, 4096), (50, 2048), (1000, 256))  # d, paths a call
 PRIOR = ([[0.7, 0.2], [-0.5, 0.3]], [1.4, 1.1], [0.4, 0.6])
@@ -23,33 +27,34 @@ TARGET = ([[0.8, 0.0], [-0.8, 0.0]], [0.8, 1.0], [0.35, 0.65])
 
 
 def measure(cores: int, *, quick: bool, say: Callable[[str], None]) -> list[Row]:
-    """Rows {d, steps, paths, cores, solver, name, throughput, faster, faster_range, elbo, ...}; throughput in paths a
-    second.
+    """Rows {task, d, steps, paths, cores, solver, name, throughput, faster, faster_range, elbo, slope}; throughput in
+    paths a second.
 
-    faster is the simulation in R^d; see tests.benchmarks.turns.compared. elbo: what the solver found, to see that all
-    do the same.
+    faster is the simulation in R^d; see tests.benchmarks.turns.compared. elbo, and of gradients slope, the derivative
+    of −elbo in the logarithm of the first variance: what the solver found, to see that all do the same.
     """
     rows: list[Row] = []
     rounds, seconds = (2, 0.2) if quick else (5, 1.0)
-    for d, paths in CASES[:2] if quick else CASES:
-        speeds, elbos = take_turns(SOLVERS, {}, cores, rounds, _prepare, (d, paths, cores, seconds), say)
+    for task, (d, paths) in product(TASKS, CASES[:2] if quick else CASES):
+        speeds, found = take_turns(SOLVERS, {}, cores, rounds, _prepare, (task, d, paths, cores, seconds), say)
         for key in speeds:
-            row = {"d": d, "steps": STEPS, "paths": paths, "cores": cores, "solver": key, "name": SOLVERS[key]}
-            row |= {"elbo": elbos[key], **compared(speeds, key)}
+            row = {"task": task, "d": d, "steps": STEPS, "paths": paths, "cores": cores, "solver": key}
+            row |= {"name": SOLVERS[key], **found[key], **compared(speeds, key)}
             rows.append(row)
             say(
-                f"d = {d}: {row['name']}: {row['throughput']:.3g} paths a second, simulation in R^d faster by "
-                f"{row['faster']:.2f}, by processor time {row['faster_cpu']:.2f}; ELBO {row['elbo']:.3f}"
+                f"{task}, d = {d}: {row['name']}: {row['throughput']:.3g} paths a second, simulation in R^d faster by "
+                f"{row['faster']:.2f}, by processor time {row['faster_cpu']:.2f}; "
+                + ", ".join(f"{name} {value:.3f}" for name, value in found[key].items())
             )
     return rows
 
 
-def _prepare(key: str, d: int, paths: int, cores: int, seconds: float) -> float:
-    """Compile, find how many calls fill the time, and return the ELBO."""
-    one = MAKERS[key](d, paths)
-    elbo = float(np.mean([np.mean(one(n)) for n in range(4)]))
+def _prepare(key: str, task: str, d: int, paths: int, cores: int, seconds: float) -> dict[str, float]:
+    """Compile, find how many calls fill the time, and return what the solver found, averaged over some calls."""
+    one = MAKERS[task, key](d, paths)
+    found = [one(n) for n in range(4)]
     ready(_in_threads(one, cores), cores, seconds, paths)
-    return elbo
+    return {name: float(np.mean([numbers[name] for numbers in found])) for name in found[0]}
 
 
 def _vectors(d: int, mixture: Any) -> Any:
@@ -58,40 +63,87 @@ def _vectors(d: int, mixture: Any) -> Any:
     return np.array(mean) @ frame.T, np.array(v), np.array(w)
 
 
-def _this(d: int, paths: int) -> Callable[[int], Any]:
-    from solvers.particles import sampler_compiled
+Maker = Callable[[int, int], Callable[[int], dict[str, Any]]]
+
+
+def _model(d: int) -> Any:
     from solvers.particles.sampler_chain import Mixture, Model
-    from solvers.particles.streams import stream_keys
 
     prior, target = (
         Mixture(mean, v, np.log(w)) for mean, v, w in (_vectors(d, mixture) for mixture in (PRIOR, TARGET))
     )
-    model = Model("cmcd", "annealed", "none", STEPS, HORIZON, {"prior": prior, "target": target})
+    return Model("cmcd", "annealed", "none", STEPS, HORIZON, {"prior": prior, "target": target})
 
-    def one(call: int) -> Any:
+
+def _this(d: int, paths: int) -> Callable[[int], dict[str, Any]]:
+    from solvers.particles import sampler_compiled
+    from solvers.particles.streams import stream_keys
+
+    model = _model(d)
+
+    def one(call: int) -> dict[str, Any]:
         chosen = np.random.default_rng(call).choice(2, size=paths, p=PRIOR[2])
         key = stream_keys(0, (), range(call, call + 1))[0]
-        return sampler_compiled.walk(model, key, 0, range(paths), chosen).log_weight
+        return {"elbo": sampler_compiled.walk(model, key, 0, range(paths), chosen).log_weight.mean()}
 
     return one
 
 
-def _reduced(d: int, paths: int) -> Callable[[int], Any]:
-    from solvers.sampler import Mixture, Noise, Sampler, forward
+def _this_gradient(d: int, paths: int) -> Callable[[int], dict[str, Any]]:
+    from solvers.particles.sampler_compiled import gradient
+    from solvers.particles.sampler_learn import path_gradient
+    from solvers.particles.streams import stream_keys
+
+    model = _model(d)
+
+    def one(call: int) -> dict[str, Any]:
+        key = stream_keys(0, (), range(call, call + 1))[0]
+        loss, slopes = path_gradient(
+            model, paths, lambda model, *path: gradient(model, key, 0, 0, range(paths), *path, of=["prior"])
+        )
+        return {"elbo": -loss, "slope": slopes["prior"].log_variances[0]}
+
+    return one
+
+
+def _sampler(d: int) -> Any:
+    from solvers.sampler.model import Mixture, Sampler
 
     mixtures = {"prior": Mixture.of(*PRIOR), "target": Mixture.of(*TARGET)}
-    sampler = Sampler("cmcd", "annealed", "none", STEPS, HORIZON, d, mixtures)
-    return lambda call: forward(sampler, Noise.draw(sampler, paths, np.random.default_rng(call))).log_weight
+    return Sampler("cmcd", "annealed", "none", STEPS, HORIZON, d, mixtures, compiled=True, threads=1)
 
 
-def _jax(d: int, paths: int) -> Callable[[int], Any]:
+def _reduced(d: int, paths: int) -> Callable[[int], dict[str, Any]]:
+    from solvers.sampler import Noise, forward
+
+    sampler = _sampler(d)
+    return lambda call: {
+        "elbo": forward(sampler, Noise.draw(sampler, paths, np.random.default_rng(call))).log_weight.mean()
+    }
+
+
+def _reduced_gradient(d: int, paths: int) -> Callable[[int], dict[str, Any]]:
+    from solvers.sampler import Noise
+    from solvers.sampler.learn import path_gradient
+
+    sampler = _sampler(d)
+
+    def one(call: int) -> dict[str, Any]:
+        loss, slopes = path_gradient(sampler, Noise.draw(sampler, paths, np.random.default_rng(call)))
+        return {"elbo": -loss, "slope": slopes["prior"].log_var[0]}
+
+    return one
+
+
+def _jax_walk(d: int, paths: int) -> Any:
+    """The sampler as one would write it: (parameters of the prior, components, key) -> log W, modes."""
     import jax
 
     jax.config.update("jax_enable_x64", True)
     from jax import numpy as jnp
 
     eta = HORIZON / STEPS
-    (mu, v, w), (nu, u, pi) = (tuple(map(jnp.asarray, _vectors(d, mixture))) for mixture in (PRIOR, TARGET))
+    nu, u, pi = map(jnp.asarray, _vectors(d, TARGET))
 
     def mixture(x: Any, mean: Any, var: Any, weight: Any) -> tuple[Any, Any, Any]:
         square = (x**2).sum(1, keepdims=True) - 2 * x @ mean.T + (mean**2).sum(1)
@@ -99,14 +151,15 @@ def _jax(d: int, paths: int) -> Callable[[int], Any]:
         r = jax.nn.softmax(terms, axis=1)
         return jax.nn.logsumexp(terms, axis=1), (r / var) @ mean - (r / var).sum(1, keepdims=True) * x, r
 
-    def drift(x: Any, beta: Any) -> Any:
-        return beta * mixture(x, nu, u, pi)[1] + (1 - beta) * mixture(x, mu, v, w)[1]
+    def walk(prior: Any, chosen: Any, key: Any) -> Any:
+        mu, log_v, theta = prior
+        v, w = jnp.exp(log_v), jax.nn.softmax(theta)
 
-    @jax.jit
-    def walk(key: Any) -> Any:
-        first, second, third = jax.random.split(key, 3)
-        chosen = jax.random.choice(first, 2, (paths,), p=w)
-        x = mu[chosen] + jnp.sqrt(v[chosen])[:, None] * jax.random.normal(second, (paths, d))
+        def drift(x: Any, beta: Any) -> Any:
+            return beta * mixture(x, nu, u, pi)[1] + (1 - beta) * mixture(x, mu, v, w)[1]
+
+        first, rest = jax.random.split(key)
+        x = mu[chosen] + jnp.sqrt(v[chosen])[:, None] * jax.random.normal(first, (paths, d))
         log_weight = -mixture(x, mu, v, w)[0]
 
         def step(carry: Any, at: Any) -> Any:
@@ -118,12 +171,57 @@ def _jax(d: int, paths: int) -> Callable[[int], Any]:
             back = x - new - eta * after
             return (new, after, log_weight + (xi**2).sum(1) / 2 - (back**2).sum(1) / (4 * eta)), None
 
-        keys = jax.random.split(third, STEPS)
+        keys = jax.random.split(rest, STEPS)
         (x, _, log_weight), _ = jax.lax.scan(step, (x, drift(x, 0.0), log_weight), (jnp.arange(STEPS), keys))
         end, _, modes = mixture(x, nu, u, pi)
         return log_weight + end, modes.mean(0)
 
-    return lambda call: np.asarray(walk(jax.random.key(call))[0])
+    mean, v, w = map(jnp.asarray, _vectors(d, PRIOR))
+    return walk, (mean, jnp.log(v), jnp.log(w))
 
 
-MAKERS: dict[str, Callable[[int, int], Callable[[int], Any]]] = {"this": _this, "reduced": _reduced, "jax": _jax}
+def _jax(d: int, paths: int) -> Callable[[int], dict[str, Any]]:
+    walk, prior = _jax_walk(d, paths)
+    import jax
+
+    @jax.jit
+    def run(key: Any) -> Any:
+        first, rest = jax.random.split(key)
+        log_weight, modes = walk(prior, jax.random.choice(first, 2, (paths,), p=jax.nn.softmax(prior[2])), rest)
+        return log_weight.mean(), modes
+
+    def one(call: int) -> dict[str, Any]:
+        elbo, _ = jax.block_until_ready(run(jax.random.key(call)))
+        return {"elbo": elbo}
+
+    return one
+
+
+def _jax_gradient(d: int, paths: int) -> Callable[[int], dict[str, Any]]:
+    walk, prior = _jax_walk(d, paths)
+    import jax
+    from jax import numpy as jnp
+
+    chosen = jnp.arange(paths) % 2
+
+    def loss(prior: Any, key: Any) -> Any:
+        log_weight, _ = walk(prior, chosen, key)
+        return -jax.nn.softmax(prior[2]) @ jnp.stack([log_weight[k::2].mean() for k in range(2)])
+
+    both = jax.jit(jax.value_and_grad(loss))
+
+    def one(call: int) -> dict[str, Any]:
+        value, (_, slope, _) = jax.block_until_ready(both(prior, jax.random.key(call)))
+        return {"elbo": -value, "slope": slope[0]}
+
+    return one
+
+
+MAKERS: dict[tuple[str, str], Maker] = {
+    ("paths", "this"): _this,
+    ("paths", "reduced"): _reduced,
+    ("paths", "jax"): _jax,
+    ("gradient", "this"): _this_gradient,
+    ("gradient", "reduced"): _reduced_gradient,
+    ("gradient", "jax"): _jax_gradient,
+}

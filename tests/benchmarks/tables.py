@@ -90,12 +90,19 @@ def particles(result: dict[str, Any]) -> str:
 
 
 def sampler(result: dict[str, Any]) -> str:
-    """Paths of the diffusion sampler."""
+    """Paths of the diffusion sampler, and gradients along them."""
     cells = [
-        [str(row["d"]), row["name"], f"{row['throughput']:.3g}", f"{row['throughput_cpu']:.3g}", *_both(row)]
+        [
+            row["task"],
+            str(row["d"]),
+            row["name"],
+            f"{row['throughput']:.3g}",
+            f"{row['throughput_cpu']:.3g}",
+            *_both(row),
+        ]
         for row in result["sampler"]
     ]
-    return table(["d", "", "paths/s", "per CPU second", "modecollapse in R^d is faster by", "by CPU time"], cells)
+    return table(["", "d", "", "paths/s", "per CPU second", "modecollapse in R^d is faster by", "by CPU time"], cells)
 
 
 def sweeps(result: dict[str, Any]) -> str:

@@ -7,6 +7,7 @@ import pytest
 from scipy.special import logsumexp
 from scipy.stats import t as student
 
+from solvers.particles import compiled
 from solvers.particles.engines import engine
 from solvers.particles.estimate import Draws, Mixtures
 from solvers.particles.motion import motion
@@ -69,13 +70,17 @@ class Plane:
         return np.einsum("xyk,xyl->kl", self.component, self.rho)
 
 
-def samples(particles, replicas, *, forward=False, backend="numba", block=None, seed=0, **point):
+def samples(
+    particles, replicas, *, forward=False, backend="numba", block=None, seed=0, threads=1, report=None, **point
+):
     point = {"mu": MU, "log_w": LOG_W, "v": V, "nu": NU, "log_pi": LOG_PI, "u": U, "beta": BETA} | point
     rows = [np.concatenate([point[q], point[p]]) for q, p in (("mu", "nu"), ("v", "u"), ("log_w", "log_pi"))]
     at = Mixtures(*(np.tile(row, (replicas, *[1] * row.ndim)) for row in rows), len(point["mu"]), point["beta"])
     draws = Draws(stream_keys(seed, (), range(replicas)), 3)
     block = block or min(particles, 100)
-    return at, engine(backend).sample(at, forward, draws, particles=particles, block=block)
+    options = {"threads": threads} if threads > 1 else {}
+    sample = engine(backend).sample
+    return at, sample(at, forward, draws, particles=particles, block=block, report=report, **options)
 
 
 def agree(estimates, exact, alpha=1e-6):
@@ -166,6 +171,20 @@ def test_blocks_change_no_bit_of_compiled_sums_and_of_plain_ones_the_rounding(bl
             if backend == "numba":
                 assert np.array_equal(one, other)
             np.testing.assert_allclose(other, one, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("forward", [False, True], ids=["reverse", "forward"])
+def test_threads_change_no_bit(monkeypatch, forward):
+    """Nor do blocks where particles are cut into pieces, here of 32: sums of pieces are added in their order."""
+    monkeypatch.setattr(compiled, "PIECE_NORMALS", 1)
+    heard = []
+    found = [
+        samples(250, 3, forward=forward, block=block, threads=threads, report=heard.append, **far())[1]
+        for block, threads in ((250, 1), (250, 3), (7, 2))
+    ]
+    assert sum(heard) == 3 * found[0].log_ratio.size * 250
+    for other in found[1:]:
+        assert all(np.array_equal(getattr(found[0], name), getattr(other, name)) for name in FIELDS)
 
 
 def test_standard_errors_fall_as_one_over_the_square_root_of_the_particles():

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from scipy.stats import t as student
 
+from solvers.particles import compiled
 from solvers.particles import plan as planning
 from solvers.particles.replicas import replicas_path, time_steps, velocities
 from solvers.problem import Batch, Problem, Schedule
@@ -106,6 +107,18 @@ def test_threads_change_no_byte(monkeypatch):
         paths.append(run(case, particles=50, replicas=40))
     assert same(paths[0], paths[1])
     assert same(paths[0], paths[2])
+
+
+def test_cores_beyond_the_replicas_share_particles_and_change_no_byte(monkeypatch):
+    monkeypatch.setattr(compiled, "PIECE_NORMALS", 1)  # pieces of 32 particles
+    case = problem()
+    paths = []
+    for cores in (2, 7):
+        monkeypatch.setattr(planning, "cores", lambda n=cores: n)
+        cut = planning.plan(case, particles=100, replicas=2, backend="numba")
+        assert (cut.workers, cut.within) == (2, cores // 2)
+        paths.append(run(case, particles=100, replicas=2))
+    assert same(*paths)
 
 
 def test_blocks_change_no_byte(monkeypatch):

@@ -40,23 +40,44 @@ def model(key, *, d, steps=5, horizon=0.6, wide=1.0, seed=0):
     return Model(*key, steps, horizon, {name: mixture(rng, K, d, wide) for name, K in sizes.items()})
 
 
+def plain(z):
+    """Loss Σ weights (−log W), and the gradient with log W, from given numbers."""
+
+    def loss(at, chosen, weights):
+        return -weights @ walk(at, lambda step: z[step], chosen).log_weight
+
+    def slopes(at, chosen, weights):
+        found, bars = gradient(at, lambda step: z[step], chosen, weights)
+        return found.log_weight, bars
+
+    return loss, slopes
+
+
+def compiled():
+    def loss(at, chosen, weights):
+        return -weights @ sampler_compiled.walk(at, STREAM, 3, range(len(chosen)), chosen).log_weight
+
+    def slopes(at, chosen, weights):
+        return sampler_compiled.gradient(at, STREAM, 3, 0, range(len(chosen)), chosen, weights, of=at.mixtures)
+
+    return loss, slopes
+
+
 @EACH
-def test_gradient_is_that_of_finite_differences(key):
+@pytest.mark.parametrize("kind", ["plain", "compiled"])
+def test_gradient_is_that_of_finite_differences(key, kind):
     """d = 3, common random numbers; along a random direction of all parameters of each mixture."""
     at, rng = model(key, d=3), np.random.default_rng(1)
     z, chosen, weights = rng.standard_normal((6, 9, 3)), rng.integers(0, 2, 9), rng.random(9)
-    found, bars = gradient(at, lambda step: z[step], chosen, weights)
-
-    def loss(at):
-        return -weights @ walk(at, lambda step: z[step], chosen).log_weight
-
-    np.testing.assert_allclose(weights @ found.log_weight, -loss(at), rtol=1e-12)
+    loss, slopes = plain(z) if kind == "plain" else compiled()
+    log_weight, bars = slopes(at, chosen, weights)
+    np.testing.assert_allclose(weights @ log_weight, -loss(at, chosen, weights), rtol=1e-12)
     for name, m in at.mixtures.items():
         to = [rng.standard_normal(bar.shape) for bar in bars[name]]
 
         def moved(h, name=name, m=m, to=to):
             new = Mixture(m.means + h * to[0], m.variances * np.exp(h * to[1]), m.log_weights + h * to[2])
-            return loss(replace(at, mixtures=at.mixtures | {name: new}))
+            return loss(replace(at, mixtures=at.mixtures | {name: new}), chosen, weights)
 
         h = 1e-4  # central differences of fourth order: error h⁴ and rounding 1e-13/h
         slope = (8 * (moved(h) - moved(-h)) - (moved(2 * h) - moved(-2 * h))) / (12 * h)
@@ -79,6 +100,70 @@ def test_compiled_equals_plain(key, backward):
         np.testing.assert_allclose(fast.log_weight, plain.log_weight, atol=1e-10)
         np.testing.assert_allclose(fast.modes, plain.modes, atol=1e-12)
         np.testing.assert_allclose(fast.end, plain.end, atol=1e-12)
+
+
+def both_gradients(at, some, **options):
+    """The derivatives by either code, of paths with unequal weights whose numbers begin at step 11."""
+    d, rng = at.dimension, np.random.default_rng(2)
+    chosen, weights = rng.integers(0, 2, len(some)), rng.random(len(some))
+    plain, bars = gradient(at, lambda n: normals(np, STREAM[None], 11 + n, 3, some, d)[0], chosen, weights)
+    fast = sampler_compiled.gradient(at, STREAM, 3, 11, some, chosen, weights, of=at.mixtures, **options)
+    return (plain.log_weight, bars), fast
+
+
+@EACH
+def test_compiled_gradient_equals_plain(key):
+    """Every mixture, path by path (a single path has no sums to hide in) and in sum; steps 0 and 1 are special."""
+    for steps, paths in [(steps, n) for steps in ((0, 1, 5) if key[2] == "none" else (1, 5)) for n in (1, 30)]:
+        at = model(key, d=19, steps=steps)
+        (log_weight, bars), (fast_weight, fast) = both_gradients(at, range(7, 7 + paths))
+        np.testing.assert_allclose(fast_weight, log_weight, atol=1e-10)  # as of walk
+        assert set(fast) == set(bars)
+        for name, bar in bars.items():
+            # The largest are sums of some ten terms of order 10 for each path, which may cancel.
+            for mine, theirs in zip(fast[name], bar, strict=True):
+                np.testing.assert_allclose(mine, theirs, rtol=1e-11, atol=1e-11 * paths)
+    # negative control: the same comparison sees that a single number of a single mixture is another
+    prior = at.mixtures["prior"]
+    moved = replace(prior, variances=prior.variances * (1 + 1e-8))
+    _, (_, other) = both_gradients(replace(at, mixtures=at.mixtures | {"prior": moved}), range(7, 37))
+    assert not np.allclose(other["prior"].means, bars["prior"].means, rtol=1e-11, atol=1e-11 * paths)
+
+
+@pytest.mark.parametrize("options", [{"threads": 3}, {"block": 1}, {"block": 7, "threads": 2}])
+def test_threads_and_blocks_change_no_bit(options, monkeypatch):
+    monkeypatch.setattr(sampler_compiled, "PIECE_BYTES", 40_000)  # some ten paths
+    at, some = model(("cmcd", "ou", "mixture"), d=19), range(47)
+    once, again = both_gradients(at, some)[1], both_gradients(at, some, **options)[1]
+    assert np.array_equal(once[0], again[0])
+    for name, bar in once[1].items():
+        assert all(np.array_equal(a, b) for a, b in zip(bar, again[1][name], strict=True))
+    monkeypatch.setattr(sampler_compiled, "CALL_NORMALS", 2000)
+    chosen = np.arange(47) % 2
+    walks = [sampler_compiled.walk(at, STREAM, 3, some, chosen, ends=True, threads=n) for n in (1, 3)]
+    assert all(np.array_equal(*parts) for parts in zip(*(vars(found).values() for found in walks), strict=True))
+
+
+def test_only_what_is_asked_for_is_differentiated():
+    at = model(("dbs", "ou", "mixture"), d=19)
+    chosen, weights = np.arange(9) % 2, np.ones(9)
+    every = sampler_compiled.gradient(at, STREAM, 3, 0, range(9), chosen, weights, of=at.mixtures)[1]
+    some = sampler_compiled.gradient(at, STREAM, 3, 0, range(9), chosen, weights, of=["control_back", "prior"])[1]
+    assert set(some) == {"control_back", "prior"}
+    assert all(np.array_equal(a, b) for name in some for a, b in zip(some[name], every[name], strict=True))
+
+
+def test_a_gradient_can_be_stopped(monkeypatch):
+    monkeypatch.setattr(sampler_compiled, "PIECE_BYTES", 40_000)
+    calls = []
+
+    def stop():
+        calls.append(0)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        both_gradients(model(("cmcd", "ou", "none"), d=19), range(100), stop=stop, threads=2)
+    assert len(calls) == 1
 
 
 def mean_weight(at, walked, *, backward):

@@ -13,6 +13,8 @@ from solvers import compare_sampler, flow
 from solvers.__main__ import app
 from solvers.arrays import BackendError
 from solvers.compare import compare
+from solvers.particles import plan as planning
+from solvers.particles import sampler_compiled
 from solvers.particles.flow import simulate
 from solvers.particles.plan import SimulationError
 from solvers.problem import Problem, ProblemError
@@ -76,10 +78,13 @@ def test_doors(tmp_path):
     assert json.loads(report.read_text())["agrees"]
 
 
-def test_the_same_numbers_from_either_backend_and_again():
+def test_the_same_numbers_from_either_backend_and_from_more_cores(monkeypatch):
+    monkeypatch.setattr(sampler_compiled, "PIECE_BYTES", 20_000)  # some ten paths
     learning = problem(learn=("means", "weights"), end=0.2, save=(0.0, 0.2), control="mixture")
     options = {"particles": 40, "replicas": 3, "step": 0.1}
-    fast, again, plain = (simulate(learning, **options, backend=b) for b in ("numba", "numba", "numpy"))
+    fast, plain = (simulate(learning, **options, backend=b) for b in ("numba", "numpy"))
+    monkeypatch.setattr(planning, "cores", lambda: 7)  # two for each replica
+    again = simulate(learning, **options)
     assert fast.drop_attrs().identical(again.drop_attrs())
     for name in (*SAMPLER_QUANTITIES, "s", "m", "w", "v"):
         np.testing.assert_allclose(fast[name], plain[name], rtol=1e-8, atol=1e-10)

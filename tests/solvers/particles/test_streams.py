@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import kstest
 from scipy.stats import norm as normal
 
-from solvers.particles import compiled
+from solvers.particles.loops import numbers
 from solvers.particles.streams import TILE, normals, philox, stream_keys
 
 # Known answers of the Random123 distribution for Philox4x32-10: zeros, ones, and digits of π.
@@ -27,7 +27,7 @@ def words(numbers):
 @pytest.mark.parametrize(("counter", "key", "expected"), KNOWN)
 def test_known_vectors(counter, key, expected):
     assert [int(word) for word in philox(words(counter), words(key))] == expected
-    assert [int(word) for word in compiled.philox(*map(np.uint64, (*counter, *key)))] == expected
+    assert [int(word) for word in numbers.philox(*map(np.uint64, (*counter, *key)))] == expected
 
 
 def draw(seed=3, key=(1, 2), replicas=range(4), step=7, source=1, particles=range(5), d=20):
@@ -61,7 +61,7 @@ def test_compiled_numbers_are_the_same_to_rounding():
     keys, d = stream_keys(5, (), range(1)), 16 * TILE
     x = np.empty((200, d))
     for n in range(len(x)):
-        compiled.draw(x, n, 0, d, *map(np.uint64, (n, 4, 2)), *keys[0])
+        numbers.draw(x, n, 1, 0, d, *map(np.uint64, (n, 4, 2)), *keys[0])
     expected = normals(np, keys, 4, 2, range(len(x)), d)[0]
     # log, cos and sin within two units in the last place of either; the radius of a pair is at most 8.5.
     np.testing.assert_allclose(x, expected, rtol=8 * 2.0**-52, atol=4 * 2.0**-52)
@@ -111,7 +111,7 @@ def test_the_same_tests_reject_numbers_that_are_not(wrong, by):
 def test_tails_reach_as_far_as_stated():
     """u = 2⁻⁵² and 1: the compiled logarithm at both ends and between, against NumPy's."""
     u = np.concatenate([2.0 ** -np.arange(53.0), 1 - 2.0**-52 * np.arange(1, 2000), np.linspace(0.01, 1, 5000)])
-    mine = np.array([compiled.log(number) for number in u])
+    mine = np.array([numbers.log(number) for number in u])
     # One unit in the last place of each.
     np.testing.assert_allclose(mine, np.log(u), rtol=2 * 2.0**-52, atol=0)
     assert np.sqrt(-2 * mine.min()) == pytest.approx(np.sqrt(104 * np.log(2)), rel=1e-15)
@@ -119,8 +119,8 @@ def test_tails_reach_as_far_as_stated():
 
 def test_compiled_exponential():
     x = np.concatenate([-np.linspace(0, 700, 20001), -np.geomspace(1e-300, 1, 500)])
-    mine = np.array([compiled.exp(number) for number in x])
+    mine = np.array([numbers.exp(number) for number in x])
     # e^x changes by x·2⁻⁵³ as x is rounded; reduction by 2ⁿ and the polynomial add two units in the last place.
     np.testing.assert_allclose(mine, np.exp(x), rtol=3 * 2.0**-52)
-    assert 0 < compiled.exp(-1e9) < 1e-300
-    assert np.isnan(compiled.exp(np.nan))
+    assert 0 < numbers.exp(-1e9) < 1e-300
+    assert np.isnan(numbers.exp(np.nan))

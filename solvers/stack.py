@@ -1,7 +1,7 @@
 """Arrays of compiled code without an owner: on the stack, and views that count no references.
 
-The emitted functions take small arrays at every call. From the heap each would cost as much as the arithmetic on it,
-and counting references to shared ones would make threads wait for each other.
+Functions take small arrays at every call. From the heap each would cost as much as the arithmetic on it, and counting
+references, by atomic instructions, costs as much as drawing ten random numbers, and makes threads wait for each other.
 """
 
 from __future__ import annotations

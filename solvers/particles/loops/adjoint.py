@@ -1,0 +1,187 @@
+"""Reverse mode through the chain: what sampler_chain.gradient does, line by line, for a block of paths in the cache.
+
+Points and residuals of the block are kept; so are responsibilities and what drifts are made of. Going back, x̄ and the
+derivatives in the means are combinations, with factors of each path, of x̄ of the step after, the residuals on either
+side, x and the means. Derivatives are gathered path by path, and paths added in their order: blocks change no bit.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from solvers.particles.loops.chain import JUDGE, LIVE, MOVE, begin, dot, move, project, pull, residual, scores
+from solvers.particles.loops.numbers import STRETCH, compiled, draw, entry, exact
+from solvers.stack import bare
+
+
+@exact
+def _scores_back(  # type: ignore[no-untyped-def]
+    dots, square, norms, variances, slot, base, scale, inverse, live, moves, judges, densities, eta, d, weights,
+    after, after_x, error, error_x, r, count, alpha, total, factor, sums,
+):  # fmt: skip
+    """Reverse mode of `scores` for the derivatives in the drifts, η x̄' and −η ē with ē = (weight/2η) e, and weight
+    times `densities` (S,) in the log-densities.
+
+    after (A, path), after_x (path,): x̄'·μ_a, x̄'·x; error, error_x: e·μ_a, e·x.
+    factor (1 + A, path): of −x and of each mean in x̄, the latter also of x in the derivative in that mean. sums (3, A,
+    path): added are derivatives in log-variances and log-weights, and the factor of −μ_a in the derivative in μ_a.
+    """
+    factor[:, :count] = 0.0
+    for s in range(live.size):
+        if not live[s]:
+            continue
+        for p in range(count):
+            total[p] = densities[s] * weights[p]
+        for c in range(slot.size):
+            if slot[c] == s:
+                a, e, f, g = base[c], scale[c], eta * moves[1 + s] * inverse[c], 0.5 * judges[1 + s] * inverse[c]
+                for p in range(count):
+                    alpha[c, p] = f * (e * after[a, p] - after_x[p])
+                    alpha[c, p] -= g * weights[p] * (e * error[a, p] - error_x[p])
+                for p in range(count):
+                    total[p] -= r[c, p] * alpha[c, p]
+        for c in range(slot.size):
+            if slot[c] == s:
+                a, e, i = base[c], scale[c], inverse[c]
+                own = e * e * variances[a] * i  # of the mixture itself: through the noise
+                for p in range(count):
+                    q = r[c, p] * (alpha[c, p] + total[p])
+                    distance = square[p] - 2.0 * e * dots[a, p] + e * e * norms[a]
+                    factor[0, p] += q * i
+                    factor[1 + a, p] += q * i * e
+                    sums[0, a, p] += own * (q * (0.5 * i * distance - 0.5 * d) - r[c, p] * alpha[c, p])
+                    sums[1, a, p] += q
+                    sums[2, a, p] += q * i * e * e
+
+
+@compiled
+def _gather(total, place, x, row, f, y, other, g, z, third, h):  # type: ignore[no-untyped-def]
+    """total += f x + g y + h z."""
+    result, one, two, three = total[place], x[row], y[other], z[third]
+    for j in range(result.size):
+        result[j] += (f * one[j] + g * two[j]) + h * three[j]
+
+
+@compiled
+def _turn(x, row, f, e, later, g, now, h, z, third, k):  # type: ignore[no-untyped-def]
+    """x = f x + g e[later] + h e[now] + k z."""
+    one, two, three, four = x[row], e[later], e[now], z[third]
+    for j in range(one.size):
+        one[j] = ((f * one[j] + g * two[j]) + h * three[j]) + k * four[j]
+
+
+@compiled
+def _add(total, place, x, row, f):  # type: ignore[no-untyped-def]
+    one, two = total[place], x[row]
+    for j in range(one.size):
+        one[j] += f * two[j]
+
+
+@entry
+def differentiate(  # type: ignore[no-untyped-def]
+    means, slot, base, scale, inverse, constant, live, moves, judges, which, counts, variances, densities, place, eta,
+    d, origin, spread, weights, first, step, source, k0, k1, log_weight, of_means, of_rest,
+    x, e, x_bar, held, dots, square, r, out, top, factor, sums, alpha, after, error, rest, norms,
+):  # fmt: skip
+    """log W of the paths first ≤ i < first + origin.size, whose numbers have the steps from `step` on; and added to
+    of_means (M, width) and of_rest (2, A), derivatives of Σ_i weights_i (−log W_i) in means, log-variances and
+    log-weights. place (A,): where in of_means those in a mean go, −1: nowhere. From x on: room."""
+    means, which, counts, place = bare(means), bare(which), bare(counts), bare(place)
+    slot, base, scale, inverse, constant = bare(slot), bare(base), bare(scale), bare(inverse), bare(constant)
+    live, moves, judges, densities, weights = bare(live), bare(moves), bare(judges), bare(densities), bare(weights)
+    x, e, x_bar, held, of_means = bare(x), bare(e), bare(x_bar), bare(held), bare(of_means)
+    dots, square, r, out, top = bare(dots), bare(square), bare(r), bare(out), bare(top)
+    factor, sums, alpha, after, error = bare(factor), bare(sums), bare(alpha), bare(after), bare(error)
+    rest, log_weight, variances, norms = bare(rest), bare(log_weight), bare(variances), bare(norms)
+    N, A, M, block = scale.shape[0] - 1, means.shape[0], of_means.shape[0], x_bar.shape[0]
+    rows = max(1, STRETCH // x.shape[1])
+    log_first, after_x, error_x, total = rest[0], rest[1], rest[2], rest[3]
+    for a in range(A):
+        norms[a] = dot(means, a, means, a)
+    e[:block] = 0.0  # of no step: before the first, and after the last
+    e[(N + 1) * block :] = 0.0
+    noise = math.sqrt(2 * eta)
+    for some in range(0, origin.size, block):
+        count = min(block, origin.size - some)
+        weight = weights[some : some + count]
+        ratio = log_weight[some : some + count]
+        for n in range(N + 1):
+            now, number = n * block, np.uint64(step + n)
+            for p in range(count):
+                i, row = some + p, now + p
+                if p % rows == 0:
+                    draw(x, row, min(rows, count - p), 0, x.shape[1], np.uint64(first + i), number, source, k0, k1)
+                if n == 0:
+                    ratio[p] = 0.0
+                    begin(x, row, means, origin[i], spread[i], d)
+                else:
+                    ratio[p] += 0.5 * move(
+                        x, row, x, row - block, means, which, counts, n - 1, out, 2 * n - 2, p, eta, noise, d
+                    )
+                square[n, p] = dot(x, row, x, row)
+                project(x, row, means, which, counts, n, dots, n * A, p)
+            inner = dots[n * A : (n + 1) * A]
+            scores(inner, square[n], slot, base, scale[n], inverse[n], constant[n], live[n], moves[n], judges[n], count,
+                   top, r[n], out[2 * n : 2 * n + 2])  # fmt: skip
+            if n == 0:
+                log_first[:count] = top[0, :count]
+            else:
+                for p in range(count):
+                    row = now + p
+                    total[p] = residual(e, row, x, row - block, x, row, means, which, counts, n, out, 2 * n + 1, p, eta)
+                for p in range(count):
+                    ratio[p] -= total[p] / (4 * eta)
+        for p in range(count):
+            ratio[p] = top[1, p] - log_first[p] + ratio[p]
+        x_bar[:count] = 0.0
+        held[: count * M] = 0.0
+        sums[:, :, :count] = 0.0
+        after[:] = 0.0
+        after_x[:] = 0.0
+        for n in range(N, -1, -1):
+            now = n * block
+            if counts[JUDGE, n] and n > 0:
+                for p in range(count):
+                    error_x[p] = dot(e, now + p, x, now + p)
+                    project(e, now + p, means, which, counts, n, error, 0, p)
+            else:
+                error[:] = 0.0
+                error_x[:] = 0.0
+            if counts[MOVE, n] and n < N:
+                for p in range(count):
+                    after_x[p] = dot(x_bar, p, x, now + p)
+                    project(x_bar, p, means, which, counts, n, after, 0, p)
+            else:
+                after[:] = 0.0
+                after_x[:] = 0.0
+            inner = dots[n * A : (n + 1) * A]
+            _scores_back(
+                inner, square[n], norms, variances, slot, base, scale[n], inverse[n], live[n], moves[n], judges[n],
+                densities[n], eta, d, weight, after, after_x, error, error_x, r[n], count, alpha, total, factor[0],
+                sums,
+            )  # fmt: skip
+            for p in range(count):
+                row, half = now + p, 0.5 * weight[p]
+                for j in range(counts[LIVE, n]):
+                    a = which[LIVE, n, j]
+                    if place[a] >= 0:
+                        _gather(held, p * M + place[a], x_bar, p, eta * out[2 * n, 1 + a, p], e, row,
+                                -half * out[2 * n + 1, 1 + a, p], x, row, factor[0, 1 + a, p])  # fmt: skip
+                kappa = half / eta if eta > 0.0 else 0.0
+                _turn(x_bar, p, 1.0 + eta * out[2 * n, 0, p], e, row + block, kappa, row,
+                      -kappa * (1.0 + eta * out[2 * n + 1, 0, p]), x, row, -factor[0, 0, p])  # fmt: skip
+                pull(x_bar, p, means, which, counts, LIVE, n, factor, 0, 1.0, p)
+        for p in range(count):
+            a = origin[some + p]
+            sums[0, a, p] += 0.5 * (dot(x_bar, p, x, p) - dot(x_bar, p, means, a))
+            if place[a] >= 0:
+                _add(held, p * M + place[a], x_bar, p, 1.0)
+            for a in range(A):
+                of_rest[0, a] += sums[0, a, p]
+                of_rest[1, a] += sums[1, a, p]
+                if place[a] >= 0:
+                    _add(held, p * M + place[a], means, a, -sums[2, a, p])
+            for m in range(M):
+                _add(of_means, m, held, p * M + m, 1.0)
