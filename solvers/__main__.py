@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from solvers.tolerances import SMALLEST_RTOL
+
 # Everything else is imported where it is used: --help should not wait for numpy, xarray and scipy.
 if TYPE_CHECKING:
     import xarray as xr
@@ -34,9 +36,6 @@ Replicas = Annotated[int, typer.Option(help="Independent repetitions, behind the
 Step = Annotated[float, typer.Option(help="Time step of the simulation.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar and no summary.")]
 
-
-#: Below this the integrators would silently use a larger one.
-SMALLEST_RTOL = 1e-13
 
 
 class OptionError(ValueError):

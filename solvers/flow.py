@@ -17,6 +17,7 @@ from solvers.integrate import batches
 from solvers.problem import Problem
 from solvers.span import Span
 from solvers.starts import Starts, starts
+from solvers.tolerances import of_expectations
 
 __all__ = ["solve", "velocity"]
 
@@ -140,7 +141,8 @@ def _dataset(
     s, m, theta, log_v = paths
 
     def expect(*law: Any) -> tuple[Any, ...]:
-        *values, error = (softmax_of or systems.expectations(module))(*law, error=True)
+        softmax = softmax_of or systems.expectations(module)
+        *values, error = softmax(*law, error=True, tolerance=of_expectations(rtol))
         errors.append(np.max(error, axis=-1))
         return tuple(values)
 
