@@ -37,7 +37,6 @@ Step = Annotated[float, typer.Option(help="Time step of the simulation.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar and no summary.")]
 
 
-
 class OptionError(ValueError):
     """An option that cannot be used; str() is the one-line message `--option: what is wrong, what is allowed`."""
 

@@ -17,7 +17,7 @@ from solvers.problem import Problem
 from solvers.span import Span
 from solvers.tolerances import of_expectations
 
-__all__ = ["TOGETHER", "Integrator", "Point", "velocity"]
+__all__ = ["SMALLEST_RTOL", "TOGETHER", "Integrator", "Point", "velocity"]
 
 Array = NDArray[np.float64]
 Point = tuple[Array, Array, Array, Array]
@@ -27,6 +27,8 @@ Progress = Callable[[float], None]
 #: step size, which is that of the most demanding one, suits the others.
 TOGETHER = 64
 MAX_STEPS = 200_000
+#: Relative tolerances below this LSODA takes for more than rounding allows; SciPy would silently use this one.
+SMALLEST_RTOL = float(100 * np.finfo(float).eps)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ["SMALLEST_RTOL", "of_expectations"]
 
 SMALLEST_RTOL = 1e-14
-"""Of every integrator but LSODA; the command line refuses smaller ones."""
+"""Of all integrators, and of the command line; LSODA's is twice as large, and it says so."""
 SHARE = 0.1
 """Errors of expectations, in units of the integrator's relative tolerance."""
 

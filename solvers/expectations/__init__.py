@@ -13,9 +13,7 @@ from solvers.expectations.quadrature import TIGHTEST, softmax_of_differences
 __all__ = ["gaussian_softmax", "logistic_normal", "softplus_jet"]
 
 
-def gaussian_softmax(
-    mean: Any, cov: Any, *, error: bool = False, tolerance: float = TIGHTEST
-) -> tuple[Any, ...]:
+def gaussian_softmax(mean: Any, cov: Any, *, error: bool = False, tolerance: float = TIGHTEST) -> tuple[Any, ...]:
     """E softmax(U) and E logsumexp(U) for U ~ N(mean, cov).
 
     A smooth deterministic function of (mean, cov): nodes are fixed, nothing is drawn.

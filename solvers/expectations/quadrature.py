@@ -103,7 +103,7 @@ def _integrate(
     xp: Any, rule: list[int], mean: Any, variances: Any, axes: Any, error: bool, D: float
 ) -> tuple[Any, Any]:
     """(softmax, logsumexp) and their deviations (B, n + 1) by one rule, for covariances given by principal axes."""
-    rank, *levels = rule
+    rank, first, second = rule
     size = mean.shape[-1]
     factor = xp.sqrt(xp.maximum(variances, 0))[:, None, :] * axes
     if rank > 3 or rank == 3 == size:
@@ -112,12 +112,12 @@ def _integrate(
         replicates = xp.stack([_average(xp, mean, factor, *sobol(size, copy)) for copy in range(REPLICATES)])
         return replicates.mean(axis=0), replicates.std(axis=0, ddof=1) * (T_QUANTILE / np.sqrt(REPLICATES))
     factor = factor[:, :, size - rank :]
-    value = _average(xp, mean, factor, *grid(rank, *levels, 0, D))
+    value = _average(xp, mean, factor, *grid(rank, first, second, 0, D))
     dropped = xp.maximum(variances[:, : size - rank], 0).sum(axis=-1)
     change = xp.zeros_like(value)
     for shift in range(1, 1 + min(rank, 2) * error):
-        change = xp.maximum(change, xp.abs(_average(xp, mean, factor, *grid(rank, *levels, shift, D)) - value))
-    mass, first_moment = beyond(rank, spacing(rank, *levels, D)[-1])
+        change = xp.maximum(change, xp.abs(_average(xp, mean, factor, *grid(rank, first, second, shift, D)) - value))
+    mass, first_moment = beyond(rank, spacing(rank, first, second, D)[-1])
     # |logsumexp − its mean| grows with |z| at most as fast as the longest row does.
     steepest = xp.sqrt((factor**2).sum(axis=-1).max(axis=-1))
     change[:, -1] += 2 * first_moment * steepest

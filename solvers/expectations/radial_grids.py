@@ -7,8 +7,8 @@ normalised by the sum of the weights, so nothing over- or underflows at N = 10�
 Up to three dimensions: the trapezoidal rule. Moving the line of integration up by c costs e^{−2πc/h} and gains e^{c²/2}
 (Gaussian) or cos(√(2/N) c)^{−N/2} (chi-square); the poles of the softmax stop it at c = π/b for a difference of logits
 of slope b. Slopes grow outwards (by 2 g y and by e^s) where the density falls; b is the largest slope, each weighed by
-the share of digits that are still needed there. Steps aim at errors e^{−D} and come in levels. From N = LARGE on, y and t
-are turned to the principal axes of the logits, so that one axis is steep and the others are not. Grids larger than
+the share of digits that are still needed there. Steps aim at errors e^{−D} and come in levels. From N = LARGE on, y and
+t are turned to the principal axes of the logits, so that one axis is steep and the others are not. Grids larger than
 MAX_NODES are coarsened, and the error estimate shows it.
 
 More dimensions: REPLICATES sets of scrambled Sobol points, ϱ by its inverse distribution function.

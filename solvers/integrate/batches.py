@@ -22,9 +22,7 @@ TOGETHER = 128
 """Distributions of one covariance that share a pass: their sums fit in the second cache."""
 
 
-def gaussian_softmax(
-    mean: Any, cov: Any, *, error: bool = False, tolerance: float = TIGHTEST
-) -> tuple[Any, ...]:
+def gaussian_softmax(mean: Any, cov: Any, *, error: bool = False, tolerance: float = TIGHTEST) -> tuple[Any, ...]:
     """E softmax and E logsumexp, arguments, results and errors as in solvers.expectations, for NumPy arrays.
 
     Values and error estimates are those of NumPy to rounding (see solvers/integrate/cubature.py).

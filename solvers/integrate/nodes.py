@@ -23,9 +23,7 @@ Row 3 is for the lattice, whatever the number of differences; rows 1 and 2, for 
 """
 
 
-def nodes(
-    *logits: int, width: int, first: int = 0, shifted: bool = False, tolerance: float = TIGHTEST
-) -> Array:
+def nodes(*logits: int, width: int, first: int = 0, shifted: bool = False, tolerance: float = TIGHTEST) -> Array:
     """All nodes for expectations of so many logits, and the directory: (rows, width), to be appended to `first` rows.
 
     A vector of the lattice is x, y, z ≥ 0 in units of its step, nearest first, and the share of the weight that each

@@ -48,7 +48,11 @@ class Functions:
         values: dict[str, Any] = dict.fromkeys(("t", "h", "paths", "times"), zeros)
         values |= {name: zeros.view(np.int64) for name in ("saved", "status", "steps", "evaluations")}
         values |= dict.fromkeys(("save_points", "max_steps", "hand_over", "end", "rtol", "atol"), 0)
-        values |= {"digits": digits(self.tolerance), "queue": np.arange(count, dtype=np.int32), "y": np.ascontiguousarray(y.T)}
+        values |= {
+            "digits": digits(self.tolerance),
+            "queue": np.arange(count, dtype=np.int32),
+            "y": np.ascontiguousarray(y.T),
+        }
         outputs = [np.empty((row, count)) for row in rows]
         self.system.launch(kernel, {**values, "parameters": self.p, "count": count}, *outputs)
         return [output.T for output in outputs]

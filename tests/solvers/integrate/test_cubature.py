@@ -33,6 +33,7 @@ CASES = {
     "points, sixteen logits": (16, 15, 1.0, 3.0),
     "far beyond shared exponentials": (3, 2, 30.0, 1e4),
     "points, very wide": (5, 4, 1e3, 1e4),
+    "one direction, as many nodes as there may be": (3, 1, 3e5, 1e5),
 }
 
 
