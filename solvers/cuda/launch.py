@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from solvers.arrays import BackendError, address, compile_cuda, gpu_errors, gpu_memory, to_numpy
 from solvers.cuda.source import MANY, OPTIONS, THREADS, assemble, missing
 from solvers.expectations.logistic_normal import coefficients
-from solvers.expectations.quadrature import POINTS, REPLICATES, digits, lattice, sobol
+from solvers.expectations.quadrature import HALVINGS, REPLICATES, digits, lattice, sobol
 from solvers.integrate.ensemble import Paths, check
 from solvers.tolerances import of_expectations
 
@@ -116,8 +116,8 @@ def _points(components: int, modes: int) -> dict[str, Array]:
         points["lattice"] = np.ascontiguousarray(lattice(0).T)
     for name, logits in (("sobol_q", components), ("sobol_p", modes)):
         if logits > 4:
-            halves = [sobol(logits - 1, copy)[0][: POINTS // 2] for copy in range(REPLICATES)]
-            points[name] = np.ascontiguousarray(np.concatenate(halves).T)
+            sets = (sobol(logits - 1, copy, half)[0] for half in range(HALVINGS + 1) for copy in range(REPLICATES))
+            points[name] = np.ascontiguousarray(np.concatenate([z[: len(z) // 2] for z in sets]).T)
     return points
 
 

@@ -8,6 +8,7 @@ struct Rule {
     int rank;
     double first, second; // steps along the longest axes, ranks 1 and 2; first: of the lattice, rank 3
     double radius;        // up to rank 3
+    int halvings;         // of the number of Sobol points
     double factor[(MOST - 1) * (MOST - 1)];
 };
 
@@ -108,6 +109,18 @@ DEVICE double diameter(const double *factor, int size) {
     return sqrt(largest);
 }
 
+// How often the number of Sobol points is halved for that largest distance.
+DEVICE int halvings(double width) {
+    const double enough = 0.3 * (width * width) * (width * width) / (1.0 + width * width) / (5.0 * exp(-many.digits));
+    int count = 0, points = POINTS / 2;
+    ROLL
+    while (count < HALVINGS && points >= enough) {
+        ++count;
+        points /= 2;
+    }
+    return count;
+}
+
 // The rule for the covariance at work[cov] of n logits; false if that is not finite.
 DEVICE bool choose(const double *work, int n, int cov, Rule &rule) {
     const int size = n - 1;
@@ -156,6 +169,7 @@ DEVICE bool choose(const double *work, int n, int cov, Rule &rule) {
         rule.first *= coarser;
         rule.second *= coarser;
     }
+    rule.halvings = rank > 3 ? halvings(diameter(rule.factor, size)) : 0;
     if (rank == 3) {
         rule.first = sqrt(2.0) * spacing(diameter(rule.factor, size));
         if (rule.radius > LATTICE * rule.first) {
@@ -181,7 +195,7 @@ DEVICE double distance(int i) {
 DEVICE int nodes_of(const Rule &rule) {
     const int columns = 2 * (int)ceil(rule.radius / rule.first) + 1, rows = 2 * (int)ceil(rule.radius / rule.second) + 1;
     if (rule.rank < 3) return rule.rank == 0 ? 1 : rule.rank == 1 ? columns : columns * rows;
-    if (rule.rank > 3) return SOBOL_NODES;
+    if (rule.rank > 3) return SOBOL_NODES >> rule.halvings;
     int low = 0, high = (int)many.lattice_nodes;
     ROLL
     while (low < high) {
@@ -211,8 +225,10 @@ DEVICE double node(const Rule &rule, int n, int i, double *z) {
         for (int a = 0; a < 3; ++a) z[a] = rule.first * many.lattice[a * many.lattice_nodes + i];
         return exp(-0.5 * rule.first * rule.first * distance(i));
     }
-    const double *points = n == K ? many.sobol_q : many.sobol_p, sign = i < SOBOL_NODES / 2 ? 1.0 : -1.0;
+    // All points of all replicates, then half of them, and so on, the antipodes left out.
+    const int half = SOBOL_NODES / 2 >> rule.halvings, place = SOBOL_NODES - 2 * half + i % half;
+    const double *points = n == K ? many.sobol_q : many.sobol_p, sign = i < half ? 1.0 : -1.0;
     ROLL
-    for (int a = 0; a < n - 1; ++a) z[a] = sign * points[a * (SOBOL_NODES / 2) + i % (SOBOL_NODES / 2)];
+    for (int a = 0; a < n - 1; ++a) z[a] = sign * points[a * SOBOL_STRIDE + place];
     return 1.0;
 }

@@ -41,8 +41,8 @@ MANY = (
     ("const double *", "parameters"),  # (PARAMETERS,)
     ("const double *", "table"),  # coefficients of the special function
     ("const double *", "lattice"),  # (3, lattice_nodes) z in steps, nearest first, for three directions
-    ("const double *", "sobol_q"),  # (K − 1, SOBOL_NODES / 2), antipodes left out, for more
-    ("const double *", "sobol_p"),  # (L − 1, SOBOL_NODES / 2)
+    ("const double *", "sobol_q"),  # (K − 1, SOBOL_STRIDE), see `node`, for more
+    ("const double *", "sobol_p"),  # (L − 1, SOBOL_STRIDE)
     ("double *", "scratch"),  # (SCRATCH,) for each trajectory being integrated
     ("long long ", "count"),
     ("long long ", "length"),
@@ -125,7 +125,9 @@ def _constants() -> str:
 
 def _rules() -> str:
     """The rules of quadrature for three and more logits, as C++."""
-    integers = {"SOBOL_NODES": quadrature.POINTS * quadrature.REPLICATES, "MAX_NODES": quadrature.MAX_NODES}
+    integers = {name: getattr(quadrature, name) for name in ("MAX_NODES", "POINTS", "HALVINGS")}
+    nodes = quadrature.POINTS * quadrature.REPLICATES
+    integers |= {"SOBOL_NODES": nodes, "SOBOL_STRIDE": nodes - (nodes >> quadrature.HALVINGS + 1)}
     names = ("RANK_CUT", "NARROW", "LEVEL", "LATTICE", "LATTICE_RADIUS", "REACH")
     numbers = {name: getattr(quadrature, name) for name in names}
     return "// From solvers/expectations/quadrature.py.\n" + _text(integers, numbers, {})

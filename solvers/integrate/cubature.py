@@ -89,7 +89,8 @@ def sweep(
     if rank > 2:
         # Where shifted lattices stand in the directory: see `nodes`.
         place += size if rank > 3 else (3 if variant == 0 else variant)
-        start, rows = int(points[place, 0]), int(points[place, 1])
+        column = 2 * int(first) if rank > 3 else 0
+        start, rows = int(points[place, column]), int(points[place, column + 1])
         if rank > 3 and variant > 0:
             rows //= REPLICATES
             start += (variant - 1) * rows * height

@@ -8,12 +8,15 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from solvers.expectations import quadrature
 from solvers.expectations.quadrature import LATTICE, LATTICE_RADIUS, LEVEL, MAX_NODES, NARROW, RANK_CUT
 from solvers.integrate.lanes import FLAGS
 
 __all__ = ["principal_axes", "rule"]
 
 Array = Any
+
+halvings = njit(**FLAGS)(quadrature.halvings)
 
 
 @njit(**FLAGS)
@@ -101,7 +104,7 @@ def rule(matrix: Array, factor: Array, D: float) -> tuple[int, float, float, flo
 
     D: see `digits`. factor (size, size): of its columns the first is the longest for ranks 1 and 2, then the next; for
     rank 3 the first three count; for higher ranks, and rank 3 = size, it is the symmetric root. Steps are 0 where they
-    mean nothing.
+    mean nothing; for higher ranks the first is the number of halvings.
     """
     size = len(matrix)
     variances, axes = np.empty(size), np.empty((size, size))
@@ -137,4 +140,6 @@ def rule(matrix: Array, factor: Array, D: float) -> tuple[int, float, float, flo
         if radius > LATTICE * first:
             radius = min(radius, LATTICE_RADIUS)
             first = radius / LATTICE
+    elif rank > 3:
+        first = float(halvings(diameter(factor), D))
     return rank, first, second, radius, dropped

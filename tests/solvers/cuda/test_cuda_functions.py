@@ -67,6 +67,7 @@ class Functions:
     ("sizes", "weights", "kernels", "scale", "tolerance"),
     [(sizes, "softmax", HostKernels, 0.7, TIGHTEST) for sizes in SIZES]
     + [(sizes, "softmax", HostKernels, 0.7, 1e-5) for sizes in SIZES[2:]]
+    + [((4, 5), "softmax", HostKernels, 0.7, 1e-2)]  # a part of the Sobol points
     + [((2, 2), "fisher-rao", Contracted, 0.7, TIGHTEST)]
     # no exponentials are shared
     + [((3, 2), "softmax", HostKernels, 15.0, TIGHTEST), ((4, 5), "softmax", HostKernels, 15.0, TIGHTEST)],

@@ -11,18 +11,18 @@ from scipy.special import ndtr
 
 from solvers.expectations import gaussian_softmax
 from solvers.expectations.quadratic import quadratic_softmax
-from solvers.expectations.quadrature import MAX_NODES, TIGHTEST, digits, grid
+from solvers.expectations.quadrature import HALVINGS, MAX_NODES, TIGHTEST, digits, grid, halvings
 
 Array = NDArray[np.float64]
 TOLERANCES = (1e-3, 1e-5, 1e-7, 1e-9)
 
 
 def laws(rank: int, widest: float, count: int, seed: int) -> list[tuple[Array, Array]]:
-    """Means (n,) and factors (n, rank) of 3 to 8 logits, up to `widest` apart by standard deviation, some flat."""
+    """Means (n,) and factors (n, rank) of 3 to 8 or more logits, up to `widest` apart, some flat."""
     rng = np.random.default_rng(seed)
     out = []
     for _ in range(count):
-        n = int(rng.integers(max(3, rank + 1), 9))
+        n = int(rng.integers(max(3, rank + 1), max(9, rank + 2)))
         factor = rng.normal(size=(n, rank)) * np.exp(-rng.exponential(size=rank))
         width = np.exp(rng.uniform(np.log(0.1), np.log(widest)))
         factor *= width / np.sqrt(((factor[:, None] - factor) ** 2).sum(axis=-1).max())
@@ -78,6 +78,26 @@ def test_wide_fields_in_space_say_that_they_miss_the_tolerance() -> None:
         softmax, _, estimate = gaussian_softmax(np.zeros(4), cov, error=True, tolerance=tolerance)
         assert np.abs(softmax - 0.25).max() <= estimate
         assert 1e-6 < estimate < 1e-2
+
+
+@pytest.mark.parametrize("size", [4, 6, 11])
+def test_narrow_fields_of_many_directions_need_fewer_points(size: int) -> None:
+    """The judge has all points, and an error of a quarter of the tolerance or less where others have half of them."""
+    used = set()
+    for mean, factor in laws(size, 0.7, 12, seed=size):
+        cov = factor @ factor.T
+        judge = gaussian_softmax(mean, cov)
+        for tolerance in (1e-3, 1e-5, 1e-7):
+            *found, estimate = gaussian_softmax(mean, cov, error=True, tolerance=tolerance)
+            half = halvings(float(np.sqrt(((factor[:, None] - factor) ** 2).sum(axis=-1).max())), digits(tolerance))
+            used.add(half)
+            error = distance(mean, (found[0], found[1]), (judge[0], judge[1]))
+            if half:
+                assert error <= tolerance
+                assert estimate <= 3 * tolerance
+            else:
+                assert error == 0
+    assert {0, HALVINGS} < used
 
 
 @pytest.mark.parametrize("rank", [1, 2, 3])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from solvers import expectations
-from solvers.expectations.quadrature import REACH, TIGHTEST, digits, lattice, sobol
+from solvers.expectations.quadrature import HALVINGS, REACH, TIGHTEST, digits, lattice, sobol
 from solvers.integrate.batches import gaussian_softmax
 from solvers.integrate.nodes import LARGEST, nodes
 from solvers.integrate.rules import principal_axes
@@ -30,6 +30,7 @@ CASES = {
     "lattice": (4, 3, 2.0, 2.0),
     "lattice in a larger space": (6, 3, 2.0, 2.0),
     "points": (6, 5, 2.0, 2.0),
+    "points for narrow fields": (5, 4, 0.03, 2.0),
     "points, sixteen logits": (16, 15, 1.0, 3.0),
     "far beyond shared exponentials": (3, 2, 30.0, 1e4),
     "points, very wide": (5, 4, 1e3, 1e4),
@@ -89,10 +90,11 @@ def test_nodes_are_those_of_numpy_and_within_reach():
     assert (np.diff((octant[octant[:, 3] > 0, :3] ** 2).sum(axis=1)) >= 0).all()
     start, count = table[-LARGEST + 4, :2].astype(int)
     points = table[start : start + 8 * count].reshape(count, 8, W).swapaxes(1, 2).reshape(-1, 4)
-    whole = np.concatenate([sobol(4, copy)[0] for copy in range(8)])
+    whole = np.concatenate([sobol(4, copy, 0)[0] for copy in range(8)])
     assert points.T @ points * 2 == pytest.approx(whole.T @ whole, abs=1e-8)
     for size in range(4, LARGEST):
-        assert max(np.linalg.norm(sobol(size, copy)[0], axis=1).max() for copy in range(8)) < REACH
+        sets = [sobol(size, copy, half)[0] for copy in range(8) for half in (0, 1, HALVINGS)]
+        assert max(np.linalg.norm(z, axis=1).max() for z in sets) < REACH
 
 
 def test_principal_axes():
