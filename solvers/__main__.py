@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from solvers.console import OptionError, counting_bar, one_message, progress_bar
+from solvers.tolerances import SMALLEST_RTOL
 
 # Everything else is imported where it is used: --help should not wait for numpy, xarray and scipy.
 if TYPE_CHECKING:
@@ -33,10 +34,6 @@ Particles = Annotated[int, typer.Option(help="Particles drawn from each componen
 Replicas = Annotated[int, typer.Option(help="Independent repetitions, behind the standard errors.")]
 Step = Annotated[float, typer.Option(help="Time step of the simulation.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar and no summary.")]
-
-
-#: Below this the integrators would silently use a larger one.
-SMALLEST_RTOL = 1e-13
 
 
 @app.command(epilog="Example: python -m solvers solve figures/problems/two_modes.toml --out run.nc")

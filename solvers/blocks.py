@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -14,8 +15,9 @@ from numpy.typing import NDArray
 from solvers import systems
 from solvers.problem import Problem
 from solvers.span import Span
+from solvers.tolerances import of_expectations
 
-__all__ = ["TOGETHER", "Integrator", "Point", "velocity"]
+__all__ = ["SMALLEST_RTOL", "TOGETHER", "Integrator", "Point", "velocity"]
 
 Array = NDArray[np.float64]
 Point = tuple[Array, Array, Array, Array]
@@ -25,6 +27,8 @@ Progress = Callable[[float], None]
 #: step size, which is that of the most demanding one, suits the others.
 TOGETHER = 64
 MAX_STEPS = 200_000
+#: Relative tolerances below this LSODA takes for more than rounding allows; SciPy would silently use this one.
+SMALLEST_RTOL = float(100 * np.finfo(float).eps)
 
 
 @dataclass(frozen=True)
@@ -75,13 +79,15 @@ def velocity(
     log_v: Any = None,
     *,
     time: float = 0.0,
+    expect: Callable[..., Any] | None = None,
 ) -> tuple[Array, ...]:
     """ds/dt (..., K, K), dm/dt (..., K, L), dtheta/dt (..., K); zero for what the problem does not learn.
 
     log_v (..., K), default that of the start, is for a system with a variance for each component, which has
     d log v/dt (..., K) as a fourth velocity. With flow.batch: their mean change by one step, divided by the step.
+    expect: default systems.expectations, as accurate as they can be.
     """
-    values = systems.evaluate(problem, module, s, m, theta, log_v, time=time)
+    values = systems.evaluate(problem, module, s, m, theta, log_v, time=time, expect=expect)
     ds, dm, dtheta, *dlog_v = systems.call(module.velocity, values)
     learn, shape = problem.family.learn, values["theta"].shape
     # A system with a term dropped may be left with one number for all components.
@@ -137,9 +143,12 @@ class Integrator:
         if saved == len(times):
             return out, 0
 
+        expect = partial(systems.expectations(self.module), tolerance=of_expectations(self.rtol))
+
         def rhs(time: float, flat: Array) -> Array:
             at = self.overlaps(states, flat.reshape(count, size), start)
-            return np.asarray(states.pack(*velocity(self.problem, self.module, *at, time=time))).ravel()
+            found = velocity(self.problem, self.module, *at, time=time, expect=expect)
+            return np.asarray(states.pack(*found)).ravel()
 
         if self.problem.flow.batch is not None:
             return self.descend(rhs, y0, out)

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from solvers.expectations.quadrature import TIGHTEST
 from solvers.integrate.ensemble import Paths, ensemble
 from solvers.integrate.nodes import LARGEST, nodes
 from solvers.machine_code import cache_folder, package
@@ -110,7 +111,10 @@ def build(text: str, components: int, modes: int, directions: int) -> CompiledSy
 
 @dataclass(frozen=True)
 class CompiledSystem:
-    """A system with its integrators, see `build`; states y (n, N), parameters p (P,), both float64."""
+    """A system with its integrators, see `build`; states y (n, N), parameters p (P,), both float64.
+
+    tolerance: of expectations of three and more logits, see solvers.expectations.
+    """
 
     folder: Path
     modules: dict[str, ModuleType]
@@ -127,13 +131,13 @@ class CompiledSystem:
         start = (-raw.ctypes.data % 64) // 8
         return raw[start : start + count * width].reshape(count, width)
 
-    def work(self) -> Array:
+    def work(self, tolerance: float = TIGHTEST) -> Array:
         """Scratch of the functions of the system, and after it the nodes of its expectations."""
         system = self.modules["system"]
         scratch = system.WORK + self.size
         if max(system.LOGITS) < 3:
             return self.rows(scratch)
-        points = nodes(*system.LOGITS, width=system.W, first=scratch)
+        points = nodes(*system.LOGITS, width=system.W, first=scratch, tolerance=tolerance)
         work = self.rows(scratch + len(points))
         work[scratch:] = points
         return work
@@ -162,18 +166,19 @@ class CompiledSystem:
         np.concatenate([p, *tables], out=out)
         return out
 
-    def observables(self, y: Array, p: Array) -> Array:
+    def observables(self, y: Array, p: Array, tolerance: float = TIGHTEST) -> Array:
         """Objective (nats), mode masses, table B: (n, 1 + L + K L)."""
         y, p = self.checked(y, p)
         outputs = self.modules["system"].OUT
         out = np.empty((len(y), outputs))
-        self.modules["pointwise"].observe(y, self.completed(p), out, self.rows(self.size + outputs), self.work())
+        area, work = self.rows(self.size + outputs), self.work(tolerance)
+        self.modules["pointwise"].observe(y, self.completed(p), out, area, work)
         return out
 
-    def derivatives(self, y: Array, p: Array) -> tuple[Array, Array]:
+    def derivatives(self, y: Array, p: Array, tolerance: float = TIGHTEST) -> tuple[Array, Array]:
         """Velocity (n, N) and its exact Jacobian (n, N, N), ∂velocity_i/∂y_j at [i, j]."""
         y, p = self.checked(y, p)
         velocity, slope = np.empty(y.shape), np.empty((*y.shape, self.size))
-        area = self.rows((2 + self.size) * self.size)
-        self.modules["pointwise"].differentiate(y, self.completed(p), velocity, slope, area, self.work())
+        area, work = self.rows((2 + self.size) * self.size), self.work(tolerance)
+        self.modules["pointwise"].differentiate(y, self.completed(p), velocity, slope, area, work)
         return velocity, slope

@@ -15,6 +15,7 @@ from solvers.integrate.nodes import LARGEST
 from solvers.problem import Problem, Schedule
 from solvers.span import Span
 from solvers.starts import Starts
+from solvers.tolerances import of_expectations
 
 __all__ = ["build", "by_default", "driven", "parameters", "paths", "possible", "rest", "to_rest"]
 
@@ -174,7 +175,7 @@ def rest(
     moving = np.repeat(kinds, [system.size - K - others, K, others])
     known = np.asarray(np.isfinite(y).all(-1))
     y = y[known]
-    velocity, slope = system.derivatives(y, p)
+    velocity, slope = system.derivatives(y, p, of_expectations(rtol))
     # While a schedule runs nothing is at rest, though β itself has no eigenvalue among those of the flow.
     running = np.abs(velocity[:, system.size - others :]).max(-1, initial=0.0) > NEAR * atol
     velocity, slope = velocity[:, moving], slope[:, moving][:, :, moving]

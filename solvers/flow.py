@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 
 from solvers import ensembles, results, systems
 from solvers.arrays import BackendError, backend_module
-from solvers.blocks import TOGETHER, Integrator, Point, velocity
+from solvers.blocks import SMALLEST_RTOL, TOGETHER, Integrator, Point, velocity
 from solvers.integrate import batches
 from solvers.problem import Problem
 from solvers.span import Span
 from solvers.starts import Starts, starts
+from solvers.tolerances import of_expectations
 
 __all__ = ["solve", "velocity"]
 
@@ -60,7 +61,8 @@ def solve(
         The dataset of RUN.nc (solvers.results): m, s, w, v, objective (nats), mode_mass, outcomes, status, and
         quadrature_error, the estimated error of the expectations at the save points.
     Raises
-        BackendError, also for a backend other than numpy where variances differ or are learned; ProblemError if no
+        BackendError, also for a backend other than numpy where variances differ or are learned, and for an rtol that
+        the integrator cannot keep (numpy: below 2.3e-14; else ValueError, below 1e-14); ProblemError if no
         equations are derived for the flow; TermError for an unknown `drop`.
     """
     if problem.sampler is not None:
@@ -96,6 +98,8 @@ def solve(
         ds = _dataset(problem, module, found, status, backend, rtol, atol, batches.gaussian_softmax)
         return ds.assign(at_end) if at_end else ds
     backend_module(backend)  # refuses names that it does not know
+    if rtol < SMALLEST_RTOL and problem.flow.batch is None:
+        raise BackendError(f"numpy: rtol {rtol:g} is less than LSODA can keep; allowed: from 2.3e-14, or numba")
     s, m, theta = begin or starts(problem, samples)
     first_states = s, m, theta, _log_variances(problem, theta)
     # A theory without one of its terms need not keep overlaps of vectors: it shall be seen as it is. And the noise of
@@ -141,7 +145,8 @@ def _dataset(
     s, m, theta, log_v = paths
 
     def expect(*law: Any) -> tuple[Any, ...]:
-        *values, error = (softmax_of or systems.expectations(module))(*law, error=True)
+        softmax = softmax_of or systems.expectations(module)
+        *values, error = softmax(*law, error=True, tolerance=of_expectations(rtol))
         errors.append(np.max(error, axis=-1))
         return tuple(values)
 

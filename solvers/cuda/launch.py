@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from solvers.arrays import BackendError, address, compile_cuda, gpu_errors, gpu_memory, to_numpy
 from solvers.cuda.source import MANY, OPTIONS, THREADS, assemble, missing
 from solvers.expectations.logistic_normal import coefficients
-from solvers.expectations.quadrature import POINTS, REPLICATES, grid, sobol
+from solvers.expectations.quadrature import HALVINGS, REPLICATES, digits, lattice, sobol
 from solvers.integrate.ensemble import Paths, check
+from solvers.tolerances import of_expectations
 
 __all__ = ["CudaSystem", "build", "ensemble"]
 
@@ -109,15 +110,14 @@ def build(xp: Any, text: str, components: int, modes: int, directions: int) -> C
 
 def _points(components: int, modes: int) -> dict[str, Array]:
     """What the expectations of so many logits need: coefficients of the special function, nodes of the quadrature."""
-    none = np.zeros((4, 1))
+    none = np.zeros((3, 1))
     points = {"table": coefficients(), "lattice": none, "sobol_q": none, "sobol_p": none}
     if max(components, modes) > 3:
-        z, weight = grid(3, 0, 0, 0)
-        points["lattice"] = np.ascontiguousarray(np.column_stack([z, weight]).T)
+        points["lattice"] = np.ascontiguousarray(lattice(0).T)
     for name, logits in (("sobol_q", components), ("sobol_p", modes)):
         if logits > 4:
-            halves = [sobol(logits - 1, copy)[0][: POINTS // 2] for copy in range(REPLICATES)]
-            points[name] = np.ascontiguousarray(np.concatenate(halves).T)
+            sets = (sobol(logits - 1, copy, half)[0] for half in range(HALVINGS + 1) for copy in range(REPLICATES))
+            points[name] = np.ascontiguousarray(np.concatenate([z[: len(z) // 2] for z in sets]).T)
     return points
 
 
@@ -227,6 +227,7 @@ class _Task:
             "end": self.times[-1],
             "rtol": self.rtol,
             "atol": self.atol,
+            "digits": digits(of_expectations(self.rtol)),
         }
         if len(queue) and self.method != "rosenbrock":
             self.system.launch("explicit_ensemble", {"queue": queue, **values}, room=self.room)

@@ -40,9 +40,9 @@ MANY = (
     ("const double *", "times"),  # (save_points,)
     ("const double *", "parameters"),  # (PARAMETERS,)
     ("const double *", "table"),  # coefficients of the special function
-    ("const double *", "lattice"),  # (4, lattice_nodes) z and weight, for three directions
-    ("const double *", "sobol_q"),  # (K − 1, SOBOL_NODES / 2), antipodes left out, for more
-    ("const double *", "sobol_p"),  # (L − 1, SOBOL_NODES / 2)
+    ("const double *", "lattice"),  # (3, lattice_nodes) z in steps, nearest first, for three directions
+    ("const double *", "sobol_q"),  # (K − 1, SOBOL_STRIDE), see `node`, for more
+    ("const double *", "sobol_p"),  # (L − 1, SOBOL_STRIDE)
     ("double *", "scratch"),  # (SCRATCH,) for each trajectory being integrated
     ("long long ", "count"),
     ("long long ", "length"),
@@ -53,6 +53,7 @@ MANY = (
     ("double ", "end"),
     ("double ", "rtol"),
     ("double ", "atol"),
+    ("double ", "digits"),  # of the expectations, see solvers/expectations/quadrature.py
 )
 #: What an emitted text finds in scope.
 PROVIDED = frozenset(
@@ -124,10 +125,12 @@ def _constants() -> str:
 
 def _rules() -> str:
     """The rules of quadrature for three and more logits, as C++."""
-    integers = {"SOBOL_NODES": quadrature.POINTS * quadrature.REPLICATES, "MAX_NODES": quadrature.MAX_NODES}
-    numbers = {name: getattr(quadrature, name) for name in ("RANK_CUT", "LEVEL", "DIGITS", "REACH")}
-    arrays = {"RADII": np.array([quadrature.RADIUS[directions] for directions in range(4)])}
-    return "// From solvers/expectations/quadrature.py.\n" + _text(integers, numbers, arrays)
+    integers = {name: getattr(quadrature, name) for name in ("MAX_NODES", "POINTS", "HALVINGS")}
+    nodes = quadrature.POINTS * quadrature.REPLICATES
+    integers |= {"SOBOL_NODES": nodes, "SOBOL_STRIDE": nodes - (nodes >> quadrature.HALVINGS + 1)}
+    names = ("RANK_CUT", "NARROW", "LEVEL", "LATTICE", "LATTICE_RADIUS", "REACH")
+    numbers = {name: getattr(quadrature, name) for name in names}
+    return "// From solvers/expectations/quadrature.py.\n" + _text(integers, numbers, {})
 
 
 def _text(integers: dict[str, int], numbers: dict[str, float], arrays: dict[str, NDArray[np.float64]]) -> str:

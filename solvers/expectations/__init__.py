@@ -8,12 +8,12 @@ import numpy as np
 
 from solvers.arrays import array_module
 from solvers.expectations.logistic_normal import ERROR, logistic_normal, softplus_jet, softplus_tail
-from solvers.expectations.quadrature import softmax_of_differences
+from solvers.expectations.quadrature import TIGHTEST, softmax_of_differences
 
 __all__ = ["gaussian_softmax", "logistic_normal", "softplus_jet"]
 
 
-def gaussian_softmax(mean: Any, cov: Any, *, error: bool = False) -> tuple[Any, ...]:
+def gaussian_softmax(mean: Any, cov: Any, *, error: bool = False, tolerance: float = TIGHTEST) -> tuple[Any, ...]:
     """E softmax(U) and E logsumexp(U) for U ~ N(mean, cov).
 
     A smooth deterministic function of (mean, cov): nodes are fixed, nothing is drawn.
@@ -24,13 +24,16 @@ def gaussian_softmax(mean: Any, cov: Any, *, error: bool = False) -> tuple[Any, 
                          covariance shared that way is factored once. Only differences of logits are random as far as
                          softmax is concerned, so a reference logit that is identically zero costs nothing.
         error            also return the error estimate (up to three times the work for n > 2).
+        tolerance        error that will do, in units of max(1, |value|): rules for n > 2 get cheaper with it. Another
+                         tolerance is another rule, so keep it while results are compared or integrated.
     Returns
         softmax (..., n), rows summing to one to rounding; logsumexp (...);
         with error: (...) estimate of the larger of the two errors, each in units of max(1, |value|).
     Errors
-        n = 2: 1e-13. Else by the number of independent Gaussian directions among the differences: one or two: 1e-11
-        while nodes suffice; three: about 1e-6 while differences of logits have a standard deviation up to 6, degrading
-        beyond; four and more: 1e-5 to 1e-3 (scrambled Sobol points). See solvers/expectations/quadrature.py.
+        n = 2: 1e-13. Else by the number of independent Gaussian directions among the differences: one or two: the
+        tolerance, 1e-11 at best, while nodes suffice; three: that up to a standard deviation of logit differences of 2
+        (1e-11), 3 (1e-9), 4 (1e-7), 6 (1e-5) or 10 (1e-3), 1e-6 at 6 at best, degrading beyond; four and more: 1e-5
+        to 1e-3 (scrambled Sobol points). See solvers/expectations/quadrature.py.
     Raises  ValueError if the shapes do not fit.
     Source  theory.md, section 4.
     """
@@ -52,5 +55,5 @@ def gaussian_softmax(mean: Any, cov: Any, *, error: bool = False) -> tuple[Any, 
         pair = (xp.where(a > 0, 1 - small, small), xp.where(a > 0, small, 1 - small))
         softmax, above, estimate = xp.stack(pair, axis=-1), xp.maximum(a, 0) + ramp, xp.full_like(ramp, ERROR)
     else:
-        softmax, above, estimate = softmax_of_differences(differences, spread, error=error)
+        softmax, above, estimate = softmax_of_differences(differences, spread, error=error, tolerance=tolerance)
     return (softmax, last + above, estimate) if error else (softmax, last + above)

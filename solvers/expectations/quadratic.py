@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from solvers.arrays import array_module, to_numpy
+from solvers.expectations.quadrature import TIGHTEST, digits
 from solvers.expectations.radial_grids import Grid, grids
 
 __all__ = ["quadratic_softmax"]
@@ -28,7 +29,9 @@ _RANK_CUT = 1e-13  # variance of a direction, in units of max(1, largest), below
 _FLOOR = 1e-13
 
 
-def quadratic_softmax(mean: Any, cov: Any, curvature: Any, d: int, *, error: bool = False) -> tuple[Any, ...]:
+def quadratic_softmax(
+    mean: Any, cov: Any, curvature: Any, d: int, *, error: bool = False, tolerance: float = TIGHTEST
+) -> tuple[Any, ...]:
     """E softmax, E |z|² softmax, E⁺ slope and E logsumexp of logits with |z|² in them.
 
     A deterministic function: nodes are fixed, nothing is drawn. Computed on the host.
@@ -37,13 +40,14 @@ def quadratic_softmax(mean: Any, cov: Any, curvature: Any, d: int, *, error: boo
         mean (..., n), cov (..., n, n), curvature (..., n)   the law of U above; leading dimensions broadcast.
         d      dimension of z, at least the rank of cov.
         error  also return the error estimate, at two to four times the work.
+        tolerance   error that will do, as in gaussian_softmax.
     Returns
         softmax (..., n); radius (..., n), E[|z|² softmax_j], of sum d; slope (..., n, n), the expectation of
         softmax_i (δ_ij − softmax_j) over z in d + 2 dimensions; logsumexp (...);
         with error: (...) estimate of the largest error in units of max(1, |value|), of radius in units of d.
     Errors
-        n = 1: exact. One and two dimensions of integration: 1e-11 while nodes suffice; three: 1e-8 or better up to
-        widths of 6 or so; more: 1e-5 to 1e-3. See radial_grids.
+        n = 1: exact. One and two dimensions of integration: the tolerance, 1e-11 at best, while nodes suffice; three:
+        1e-8 or better up to widths of 6 or so; more: 1e-5 to 1e-3. See radial_grids.
     Raises  ValueError if the shapes do not fit.
     Source  theory.md, section 3: |x − μ_j|² = |x_∥ − a_j|² + ϱ with ϱ ~ v_k χ²_{d−r}.
     """
@@ -57,9 +61,10 @@ def quadratic_softmax(mean: Any, cov: Any, curvature: Any, d: int, *, error: boo
     mean, curvature = (np.broadcast_to(a, (*batch, n)).reshape(-1, n) for a in (mean, curvature))
     law = _Law.of(mean, np.broadcast_to(cov, (*batch, n, n)).reshape(-1, n, n), curvature, int(d))
 
+    D = digits(tolerance) + 1.0  # for the factor |z|²
     values, estimate = np.empty((len(mean), 2 * n + 1 + n * n)), np.zeros(len(mean))
     for (rank, degrees), index in law.groups():
-        value, deviation = _of_group(law, index, rank, degrees, int(d), error)
+        value, deviation = _of_group(law, index, rank, degrees, int(d), D, error)
         values[index] = value
         scale = np.maximum(1.0, np.abs(value))
         scale[:, n : 2 * n] = max(1.0, float(d))
@@ -114,28 +119,30 @@ class _Law(NamedTuple):
         return [((int(r), int(N)), np.flatnonzero(which.ravel() == i)) for i, (r, N) in enumerate(kinds)]
 
 
-def _of_group(law: _Law, index: NDArray[np.int64], rank: int, degrees: int, d: int, error: bool) -> tuple[Array, Array]:
+def _of_group(
+    law: _Law, index: NDArray[np.int64], rank: int, degrees: int, d: int, D: float, error: bool
+) -> tuple[Array, Array]:
     """Values (B, 2n + 1 + n²) and deviations, of elements with the same r and N."""
     m, g = law.m[index], law.g[index]
     n = m.shape[1] + 1
     factor = law.factor[index][:, :, n - 1 - rank :]
     line = np.zeros((len(m), n - 1, int(degrees == 1)))  # one degree of freedom is one more Gaussian direction
-    value, deviation = _integrate(m, np.concatenate([factor, line], axis=2), g, degrees - (degrees == 1), error)
+    value, deviation = _integrate(m, np.concatenate([factor, line], axis=2), g, degrees - (degrees == 1), D, error)
     if degrees < 0:
         value[:, n : 2 * n] += (d - rank) * value[:, :n]  # ϱ, of which the logits know nothing, by its mean
     elif degrees < 2:
-        raised, change = _integrate(m, factor, g, degrees + 2, error, lowered=True)
+        raised, change = _integrate(m, factor, g, degrees + 2, D, error, lowered=True)
         value[:, 2 * n + 1 :], deviation[:, 2 * n + 1 :] = raised[:, 2 * n + 1 :], change[:, 2 * n + 1 :]
     return value, deviation
 
 
 def _integrate(
-    m: Array, factor: Array, g: Array, degrees: int, error: bool, lowered: bool = False
+    m: Array, factor: Array, g: Array, degrees: int, D: float, error: bool, lowered: bool = False
 ) -> tuple[Array, Array]:
     """The integrals over y and χ² of `degrees`; lowered: E⁺ is over these degrees themselves, not two more."""
     n, count = m.shape[1] + 1, len(m)
     value, deviation = np.empty((count, 2 * n + 1 + n * n)), np.zeros((count, 2 * n + 1 + n * n))
-    for chosen, turn, nodes in grids(factor, g, degrees, error=error):
+    for chosen, turn, nodes in grids(factor, g, degrees, D, error=error):
         parts = [_averages(m[chosen], factor[chosen], g[chosen], turn, grid, lowered) for grid in nodes]
         value[chosen] = parts[0] if not nodes[0].replicate else np.mean(parts, axis=0)
         if len(parts) > 1:

@@ -1,20 +1,24 @@
-"""E softmax and E logsumexp for three and more Gaussian logits, by a rule chosen from the directions they really have.
+"""E softmax and E logsumexp for three and more Gaussian logits, by a rule for the directions they really have.
 
 Logits are u = (m + F z, 0) with F Fᵀ the covariance of the differences to the last logit and z standard normal. Modes
 in line make F a single column whatever their number; coincident means make it vanish. By the number r of columns:
 
     r = 0      no integral.
     r = 1, 2   trapezoid in z, one step per principal axis. Along column f the integrand is analytic while all phases
-               stay in a half-plane, |Im z| < π/(max f − min f), 0 counted among the entries of f; steps are set from
-               that width for an aliasing error of 1e-11. A tensor grid of more than MAX_NODES is coarsened to it: the
-               error then grows, and the estimate with it (two directions of width 100: 1e-8 to 1e-4).
-    r = 3      one body-centred cubic lattice of fixed step: 1e-6 up to logit differences of standard deviation 6 or so.
+               stay in a half-plane, |Im z| < π/(max f − min f), 0 counted among the entries of f: the step follows from
+               that width and the tolerance. A grid of more than MAX_NODES is coarsened to it: the error then grows, and
+               the estimate with it (two directions of width 100: 1e-8 to 1e-4).
+    r = 3      body-centred cubic lattice. Its step follows from the tolerance and the largest distance between two
+               logits' rows of F; where that would need more than the nodes of LATTICE, it is that one lattice, which
+               reaches 1e-6 at distances of 6 or so.
     r ≥ 4      REPLICATES sets of scrambled Sobol points with their antipodes, each set scaled to unit covariance, so
                that cubic polynomials are integrated exactly: narrow fields are accurate, wide ones err by up to 1e-3.
+               Narrow ones need no more than some of the points for the tolerance, and have so many.
 
-Lattice and Sobol points are the same in every call and enter through the symmetric square root when F has full rank, so
-that the results are smooth in (m, covariance) also where they are not accurate; the steps of r ≤ 2 come in levels and
-change the result by their own error only. What one element of a batch returns does not depend on the others.
+Lattice and Sobol points enter through the symmetric square root when F has full rank, and where they miss the tolerance
+they are the same in every call: the results are then smooth in (m, covariance). Widths that steps are made for come in
+levels; from one to the next a result changes by its error only, less than the tolerance. What one element of a batch
+returns does not depend on the others.
 
 Error estimates: the spread of replicates for Sobol points; otherwise the change when the whole grid is shifted by half
 a step, which reverses the sign of the leading aliasing terms, plus the mass beyond the grid and in dropped directions.
@@ -22,46 +26,56 @@ a step, which reverses the sign of the leading aliasing terms, plus the mass bey
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache, lru_cache
+from math import erfc, exp, log, pi, sqrt
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import gammaincc, ndtri
+from scipy.special import ndtri
 
 from solvers.arrays import array_module, to_numpy
 
+TIGHTEST, LOOSEST = 1e-11, 1e-2
+"""Tolerances below and above which rules do not change."""
 MAX_NODES = 1 << 18
-"""Most nodes of a grid in two directions."""
+"""Most nodes of a grid in one and two directions."""
+LATTICE = 18.0
+"""Most steps from the centre of the lattice to its border: 48,900 nodes."""
+LATTICE_RADIUS = 6.5
+"""Radius of the largest lattice where it misses the tolerance: aliasing is then the larger error."""
 POINTS, REPLICATES = 1 << 12, 8
-"""Sobol points of one replicate, antipodes included, and the number of replicates."""
+"""Sobol points of one replicate, antipodes included, at most, and the number of replicates."""
+HALVINGS = 4
+"""So often their number may be halved."""
 
 RANK_CUT = 1e-14
 """Variance of a direction, in units of max(1, largest), below which it is rounding."""
-LEVEL = 1.2
-"""Ratio of successive widths that steps are made for."""
-DIGITS = 27.0
-"""Aliasing errors are e^−DIGITS."""
-RADIUS = {0: 1.0, 1: 7.5, 2: 7.5, 3: 6.0}
-"""Grids in so many directions stop at |z| = radius ..."""
+NARROW, LEVEL = 0.4, 1.2
+"""The smallest width that steps are made for, and the ratio of successive ones."""
 REACH = 10.0
-"""... and no node of any rule lies beyond this."""
+"""No node of any rule lies beyond this."""
 
 _BLOCK = 1 << 17  # numbers in one temporary array
-_LATTICE_STEP = 0.36
 FLOOR = 1e-13
 T_QUANTILE = 3.5  # Student, REPLICATES − 1 degrees of freedom, two-sided 1 %
 
 Points = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
-def softmax_of_differences(mean: Any, cov: Any, *, error: bool) -> tuple[Any, Any, Any]:
+def digits(tolerance: float) -> float:
+    """D of the rules for a tolerance: each of the few terms of their errors is about e^{−D}."""
+    return log(5 / min(max(tolerance, TIGHTEST), LOOSEST))
+
+
+def softmax_of_differences(mean: Any, cov: Any, *, error: bool, tolerance: float = TIGHTEST) -> tuple[Any, Any, Any]:
     """E softmax(u), E logsumexp(u) and the error estimate for u = (N(mean, cov), 0).
 
     mean (..., n−1), cov broadcastable to (..., n−1, n−1), n > 2; returns (..., n), (...), (...).
+    tolerance: the error that will do, in units of max(1, |value|), where nodes suffice for it.
     Where the estimate costs extra work it is only a lower bound unless error is asked for. Not finite in, nan out.
     """
-    xp = array_module(mean, cov)
+    xp, D = array_module(mean, cov), digits(tolerance)
     size = mean.shape[-1]
     batch = np.broadcast_shapes(mean.shape[:-1], cov.shape[:-2])
     shared = np.arange(int(np.prod(cov.shape[:-2]))).reshape(cov.shape[:-2])
@@ -70,7 +84,7 @@ def softmax_of_differences(mean: Any, cov: Any, *, error: bool) -> tuple[Any, An
     cov = cov.reshape(-1, size, size)
     broken = ~xp.isfinite(cov).all(axis=(-2, -1))
     variances, axes = xp.linalg.eigh(xp.where(broken[:, None, None], 0, cov))
-    rules, rule_of = _rules(to_numpy(variances), to_numpy(axes))
+    rules, rule_of = _rules(to_numpy(variances), to_numpy(axes), D)
 
     values, estimate = xp.empty((len(mean), size + 2)), xp.empty(len(mean))
     rows = max(1, _BLOCK // size**2)
@@ -79,7 +93,7 @@ def softmax_of_differences(mean: Any, cov: Any, *, error: bool) -> tuple[Any, An
         for start in range(0, len(chosen), rows):
             block = chosen[start : start + rows]
             index, source = xp.asarray(block), xp.asarray(cov_of[block])
-            value, deviation = _integrate(xp, rule, mean[index], variances[source], axes[source], error)
+            value, deviation = _integrate(xp, rule, mean[index], variances[source], axes[source], error, D)
             value[broken[source]] = np.nan
             values[index] = value
             estimate[index] = (deviation / xp.maximum(1, xp.abs(value))).max(axis=-1) + FLOOR
@@ -88,35 +102,72 @@ def softmax_of_differences(mean: Any, cov: Any, *, error: bool) -> tuple[Any, An
     return values[:, :-1].reshape(*batch, size + 1), values[:, -1].reshape(batch), estimate.reshape(batch)
 
 
-def _integrate(xp: Any, rule: list[int], mean: Any, variances: Any, axes: Any, error: bool) -> tuple[Any, Any]:
+def _integrate(
+    xp: Any, rule: list[int], mean: Any, variances: Any, axes: Any, error: bool, D: float
+) -> tuple[Any, Any]:
     """(softmax, logsumexp) and their deviations (B, n + 1) by one rule, for covariances given by principal axes."""
-    rank, *levels = rule
+    rank, first, second = rule
     size = mean.shape[-1]
     factor = xp.sqrt(xp.maximum(variances, 0))[:, None, :] * axes
     if rank > 3 or rank == 3 == size:
         factor = factor @ xp.swapaxes(axes, -1, -2)
     if rank > 3:
-        replicates = xp.stack([_average(xp, mean, factor, *sobol(size, copy)) for copy in range(REPLICATES)])
+        replicates = xp.stack([_average(xp, mean, factor, *sobol(size, copy, first)) for copy in range(REPLICATES)])
         return replicates.mean(axis=0), replicates.std(axis=0, ddof=1) * (T_QUANTILE / np.sqrt(REPLICATES))
     factor = factor[:, :, size - rank :]
-    value = _average(xp, mean, factor, *grid(rank, *levels, 0))
+    value = _average(xp, mean, factor, *grid(rank, first, second, 0, D))
     dropped = xp.maximum(variances[:, : size - rank], 0).sum(axis=-1)
     change = xp.zeros_like(value)
     for shift in range(1, 1 + min(rank, 2) * error):
-        change = xp.maximum(change, xp.abs(_average(xp, mean, factor, *grid(rank, *levels, shift)) - value))
-    return value, change + beyond(rank) + dropped[:, None]
+        change = xp.maximum(change, xp.abs(_average(xp, mean, factor, *grid(rank, first, second, shift, D)) - value))
+    mass, first_moment = beyond(rank, spacing(rank, first, second, D)[-1])
+    # |logsumexp − its mean| grows with |z| at most as fast as the longest row does.
+    steepest = xp.sqrt((factor**2).sum(axis=-1).max(axis=-1))
+    change[:, -1] += 2 * first_moment * steepest
+    change[:, :-1] += mass
+    return value, change + dropped[:, None]
 
 
-def _rules(variances: NDArray[np.float64], axes: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The distinct rules (rank, level, level) and, for every covariance, the number of its rule."""
+def _rules(
+    variances: NDArray[np.float64], axes: NDArray[np.float64], D: float
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The distinct rules (rank, level, level) and, for every covariance, the number of its rule.
+
+    Three directions have one level; more have the number of halvings in its place.
+    """
     rank = (variances > RANK_CUT * np.maximum(1, variances[:, -1:])).sum(axis=-1)
     roots = np.sqrt(np.maximum(variances, 0))[:, None, :] * axes
     top, low = np.maximum(roots.max(axis=1), 0), np.minimum(roots.min(axis=1), 0)
     width = (top - low)[:, :-3:-1]  # of the two largest columns
-    level = np.ceil(np.log(np.maximum(width, 0.4)) / np.log(LEVEL)).astype(np.int64)
-    level[(np.arange(level.shape[1]) >= rank[:, None]) | (rank[:, None] > 2)] = 0
+    many = rank > 2
+    width[many, 0] = _diameters(roots[many])
+    level = np.ceil(np.log(np.maximum(width / NARROW, 1)) / np.log(LEVEL)).astype(np.int64)
+    level[np.arange(level.shape[1]) >= np.where(many, 1, rank)[:, None]] = 0
+    level[rank > 3, 0] = [halvings(x, D) for x in width[rank > 3, 0]]
     rules, rule_of = np.unique(np.column_stack([rank, level]), axis=0, return_inverse=True)
     return rules, rule_of.ravel()
+
+
+def _diameters(factor: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Largest distance between two rows of factor (B, n, r), a further row of zeros among them."""
+    product = factor @ np.swapaxes(factor, 1, 2)
+    square = np.diagonal(product, axis1=1, axis2=2)
+    between = square[:, :, None] + square[:, None, :] - 2 * product
+    return np.asarray(np.sqrt(np.maximum(between.max(axis=(1, 2)), square.max(axis=1))))
+
+
+def halvings(width: float, D: float) -> int:
+    """How often the number of Sobol points is halved for logits with that largest distance.
+
+    Errors were at most 0.15 width⁴/(1 + width²) over the points of a replicate, in 4 to 15 directions, from 256 points
+    and widths of 0.1 on (eight replicates, laws and means at random); here twice that is allowed for.
+    """
+    enough = 0.3 * width**4 / (1.0 + width * width) / (5.0 * exp(-D))
+    count, points = 0, POINTS // 2
+    while count < HALVINGS and points >= enough:
+        count += 1
+        points //= 2
+    return count
 
 
 def _average(xp: Any, mean: Any, factor: Any, z: NDArray[np.float64], weight: NDArray[np.float64]) -> Any:
@@ -140,47 +191,82 @@ def _average(xp: Any, mean: Any, factor: Any, z: NDArray[np.float64], weight: ND
 
 
 @lru_cache(maxsize=32)
-def grid(rank: int, first: int, second: int, shift: int) -> Points:
+def grid(rank: int, first: int, second: int, shift: int, D: float) -> Points:
     """Nodes and weights of a trapezoidal rule in `rank` directions; shift 1, 2 moves it by half a step two ways."""
     if rank == 0:
         return np.zeros((1, 0)), np.ones(1)
-    radius = RADIUS[rank]
-    move = np.array([[0.0, 0.0, 0.0], [0.5, 0.5, 0.0], [0.5, 0.0, 0.5]])[shift, :rank]
-    cells = (0.0, 0.5) if rank == 3 else (0.0,)
-    steps = (
-        np.full(3, _LATTICE_STEP) if rank == 3 else np.array([_step(second), _step(first)])[-rank:]
-    )  # smallest axis first
-    if rank == 2:
-        steps *= max(1.0, float(np.sqrt(np.pi * radius**2 / steps.prod() / MAX_NODES)))
-    sides = [np.arange(-np.ceil(radius / step) - 1, np.ceil(radius / step) + 1) for step in steps]
-    corners = np.stack(np.meshgrid(*sides, indexing="ij"), axis=-1).reshape(-1, rank)
-    z = np.concatenate([(corners + cell + move) * steps for cell in cells])
+    one, two, radius = spacing(rank, first, second, D)
+    if rank == 3:
+        z = one * lattice(shift)
+    else:
+        steps = np.array([two, one])[-rank:]  # smallest axis first
+        sides = [np.arange(-np.ceil(radius / step) - 1, np.ceil(radius / step) + 1) for step in steps]
+        move = np.array([[0.0, 0.0], [0.5, 0.5], [0.5, 0.0]])[shift, :rank]
+        z = (np.stack(np.meshgrid(*sides, indexing="ij"), axis=-1).reshape(-1, rank) + move) * steps
     square = (z**2).sum(axis=-1)
     inside = square < radius**2
     weight = np.exp(-square[inside] / 2)
     return z[inside], weight / weight.sum()
 
 
-def _step(level: int) -> float:
-    """Largest step whose aliasing error is about e^{−DIGITS} for a column of that width.
+@cache
+def lattice(shift: int) -> NDArray[np.float64]:
+    """Nodes (p, 3) of the body-centred cubic lattice within LATTICE, nearest first; shift as in `grid`."""
+    side = np.arange(-np.ceil(LATTICE) - 1, np.ceil(LATTICE) + 1)
+    corners = np.stack(np.meshgrid(side, side, side, indexing="ij"), axis=-1).reshape(-1, 3)
+    move = np.array([[0.0, 0.0, 0.0], [0.5, 0.5, 0.0], [0.5, 0.0, 0.5]])[shift]
+    z = np.concatenate([corners, corners + 0.5]) + move
+    square = (z**2).sum(axis=-1)
+    nearest = np.argsort(square, kind="stable")
+    return np.asarray(z[nearest[: int((square < LATTICE**2).sum())]])
+
+
+def spacing(rank: int, first: int, second: int, D: float) -> tuple[float, float, float]:
+    """Steps along the longest axes for columns of these levels, the second 1 where it means nothing, and the radius.
+
+    For three directions the first step is the edge of a cube of the lattice, whose planes are that by √2 apart.
+    """
+    radius = sqrt(2 * D + (4 if rank < 3 else 5))
+    if rank == 0:
+        return 1.0, 1.0, radius
+    if rank == 3:
+        step = sqrt(2) * _step(first, D)
+        if radius > LATTICE * step:
+            radius = min(radius, LATTICE_RADIUS)
+            step = radius / LATTICE
+        return step, 1.0, radius
+    one = _step(first, D)
+    if rank == 1:
+        return max(one, 2 * radius / MAX_NODES), 1.0, radius
+    two = _step(second, D)
+    coarser = max(1.0, sqrt(pi * radius**2 / (one * two) / MAX_NODES))
+    return one * coarser, two * coarser, radius
+
+
+def _step(level: int, D: float) -> float:
+    """Largest step whose aliasing error is about e^{−D} for a column of that width.
 
     Moving the line of integration up by c costs e^{−2πc/h} and gains the Gaussian's e^{c²/2}; poles stop it at π/width.
     """
-    c = min(np.pi / LEVEL**level, np.sqrt(2 * DIGITS))
-    return float(2 * np.pi * c / (DIGITS + c * c / 2))
+    c = min(pi / (NARROW * LEVEL**level), sqrt(2 * D))
+    return 2 * pi * c / (D + c * c / 2)
 
 
-def beyond(rank: int) -> float:
-    """Bound of what a grid leaves out beyond its radius: E |z| over there, for fields that grow like |z|."""
-    return float(3 * RADIUS[rank] * gammaincc(rank / 2, RADIUS[rank] ** 2 / 2)) if rank else 0.0
+def beyond(rank: int, radius: float) -> tuple[float, float]:
+    """The probability of |z| > radius, and E |z| over there (to the next order in 1/radius²)."""
+    if rank == 0:
+        return 0.0, 0.0
+    line, plane = erfc(radius / sqrt(2.0)), exp(-0.5 * radius * radius)
+    mass = line if rank == 1 else plane if rank == 2 else line + sqrt(2 / pi) * radius * plane
+    return mass, mass * (radius + 1 / radius)
 
 
 @lru_cache(maxsize=256)
-def sobol(size: int, copy: int) -> Points:
-    """One replicate: POINTS standard normal points of dimension `size`, mean zero and unit covariance exactly."""
+def sobol(size: int, copy: int, half: int) -> Points:
+    """One replicate: POINTS / 2^half standard normal points of dimension `size`, of mean 0 and covariance 1 exactly."""
     from scipy.stats import qmc  # half a second to import, for rules that few problems need
 
-    uniform = qmc.Sobol(size, scramble=True, rng=copy).random(POINTS // 2)
+    uniform = qmc.Sobol(size, scramble=True, rng=copy).random(POINTS // 2 >> half)
     z = ndtri(np.clip(uniform, 1e-12, 1 - 1e-12))
     variances, axes = np.linalg.eigh(z.T @ z / len(z))
     z = z @ (axes / np.sqrt(variances)) @ axes.T

@@ -7,8 +7,8 @@ normalised by the sum of the weights, so nothing over- or underflows at N = 10�
 Up to three dimensions: the trapezoidal rule. Moving the line of integration up by c costs e^{−2πc/h} and gains e^{c²/2}
 (Gaussian) or cos(√(2/N) c)^{−N/2} (chi-square); the poles of the softmax stop it at c = π/b for a difference of logits
 of slope b. Slopes grow outwards (by 2 g y and by e^s) where the density falls; b is the largest slope, each weighed by
-the share of digits that are still needed there. Steps aim at 1e-12 and come in levels. From N = LARGE on, y and t are
-turned to the principal axes of the logits, so that one axis is steep and the others are not. Grids larger than
+the share of digits that are still needed there. Steps aim at errors e^{−D} and come in levels. From N = LARGE on, y and
+t are turned to the principal axes of the logits, so that one axis is steep and the others are not. Grids larger than
 MAX_NODES are coarsened, and the error estimate shows it.
 
 More dimensions: REPLICATES sets of scrambled Sobol points, ϱ by its inverse distribution function.
@@ -35,9 +35,7 @@ POINTS, REPLICATES = 1 << 12, 8
 LARGE = 64
 """Degrees of freedom from which t is turned together with y."""
 
-_DIGITS = 28.0  # aliasing e^{−28}
-_RADIUS = 7.8  # Gaussian directions stop at |y| = radius
-_TAIL = 34.0  # the axis of t stops where the log-density has fallen by this
+_TAIL = 6.0  # the axis of t stops where the log-density has fallen by this more than by D
 _LEVEL = 1.2  # ratio of successive slopes that steps are made for
 _NARROW = 0.4  # slope below which the Gaussian alone sets the step
 _T_QUANTILE = 3.5  # Student, REPLICATES − 1 degrees of freedom, two-sided 1 %
@@ -88,11 +86,12 @@ def log_density(t: Array, degrees: int) -> Array:
 
 
 def grids(
-    factor: Array, g: Array, degrees: int, *, error: bool
+    factor: Array, g: Array, degrees: int, D: float, *, error: bool
 ) -> Iterator[tuple[NDArray[np.int64], Array, list[Grid]]]:
     """Elements of a batch that share nodes, their rotations, and the grids: the first gives the value.
 
-    factor (B, n−1, r) with orthogonal columns, g (B, n−1), N = degrees: at least 2, or less where there is no ϱ.
+    factor (B, n−1, r) with orthogonal columns, g (B, n−1), N = degrees: at least 2, or less where there is no ϱ. D: see
+    quadrature.digits.
     Further grids are for the error estimate, or replicates to be averaged.
     """
     count, _, rank = factor.shape
@@ -110,34 +109,35 @@ def grids(
     slopes = along.max(axis=1, initial=0.0) - along.min(axis=1, initial=0.0)
     bend = g.max(axis=1, initial=0.0) - g.min(axis=1, initial=0.0)
     # max over y of 2 y (1 − y²/2D): how much of the slope 2 g y of g y² matters
-    slopes[:, : size if turned else rank] += (4 / 3 * np.sqrt(2 * _DIGITS / 3) * bend)[:, None]
+    slopes[:, : size if turned else rank] += (4 / 3 * np.sqrt(2 * D / 3) * bend)[:, None]
     if with_rho:
-        slopes[:, slice(None) if turned else slice(rank, None)] *= _steepening(degrees)
+        slopes[:, slice(None) if turned else slice(rank, None)] *= _steepening(degrees, D)
     levels = np.ceil(np.log(np.maximum(slopes, _NARROW)) / np.log(_LEVEL)).astype(np.int64)
     kinds, which = np.unique(levels, axis=0, return_inverse=True)
     for number, kind in enumerate(kinds):
         chosen = np.flatnonzero(which.ravel() == number)
         shifts = range(1 + (size if error else 0))
-        nodes = [_grid(rank, degrees, tuple(map(int, kind)), shift) for shift in shifts]
+        nodes = [_grid(rank, degrees, tuple(map(int, kind)), shift, D) for shift in shifts]
         yield chosen, turn[chosen], nodes
 
 
 @lru_cache(maxsize=64)
-def _grid(rank: int, degrees: int, levels: tuple[int, ...], shift: int) -> Grid:
+def _grid(rank: int, degrees: int, levels: tuple[int, ...], shift: int, D: float) -> Grid:
     """The trapezoidal rule with one step an axis; shift i moves axis i by half a step."""
     size = len(levels)
     if size == 0:
         return Grid(np.zeros((0, 1)), np.ones(1), degrees)
     with_rho, turned = degrees >= 2, degrees >= LARGE
-    low, high = np.full(size, -_RADIUS), np.full(size, _RADIUS)
+    radius = np.sqrt(2 * D + 5)
+    low, high = np.full(size, -radius), np.full(size, radius)
     if with_rho:
-        ends = _ends(degrees)
+        ends = _ends(degrees, D)
         if turned:  # any axis may be that of t, in either sense
-            low[:], high[:] = -max(-ends[0], ends[1], _RADIUS), max(-ends[0], ends[1], _RADIUS)
+            low[:], high[:] = -max(-ends[0], ends[1], radius), max(-ends[0], ends[1], radius)
         else:
             low[-1], high[-1] = ends
     steps = np.array([
-        _step(_LEVEL**level, degrees if with_rho and (turned or axis == size - 1) else 0)
+        _step(_LEVEL**level, degrees if with_rho and (turned or axis == size - 1) else 0, D)
         for axis, level in enumerate(levels)
     ])  # fmt: skip
     steps *= max(1.0, float(np.prod((high - low) / steps) / MAX_NODES) ** (1 / size))
@@ -154,41 +154,42 @@ def _grid(rank: int, degrees: int, levels: tuple[int, ...], shift: int) -> Grid:
     log_weight = -square / 2
     if with_rho:
         log_weight = log_weight + log_density(zeta[-1], degrees)
-    inside = (square < _RADIUS**2) & (log_weight > -_TAIL - 2)
+    inside = (square < radius**2) & (log_weight > -D - _TAIL - 2)
     zeta, log_weight = zeta[:, inside], log_weight[inside]
     rho = chi_square(zeta[-1], degrees) if with_rho else None
     return Grid(zeta[:rank], np.exp(log_weight), degrees, rho=rho)
 
 
 @lru_cache(maxsize=4096)
-def _step(slope: float, degrees: int) -> float:
-    """Largest step whose aliasing error is about e^{−_DIGITS}; degrees 0: a Gaussian direction."""
+def _step(slope: float, degrees: int, D: float) -> float:
+    """Largest step whose aliasing error is about e^{−D}; degrees 0: a Gaussian direction."""
     limit = np.pi / slope if slope > _NARROW else np.inf
     if degrees:
         limit = min(limit, 0.999 * np.pi / 2 / np.sqrt(2 / degrees))
-    c = np.linspace(0.0, min(limit, np.sqrt(2 * _DIGITS)), 400)[1:]
+    c = np.linspace(0.0, min(limit, np.sqrt(2 * D)), 400)[1:]
     gain = -degrees / 2 * np.log(np.cos(np.sqrt(2 / degrees) * c)) if degrees else c**2 / 2
-    return float(np.max(2 * np.pi * c / (_DIGITS + gain)))
+    return float(np.max(2 * np.pi * c / (D + gain)))
 
 
 @lru_cache(maxsize=1024)
-def _ends(degrees: int) -> tuple[float, float]:
-    """Where the density of t has fallen by e^{−_TAIL}."""
+def _ends(degrees: int, D: float) -> tuple[float, float]:
+    """Where the density of t has fallen by e^{−D − _TAIL}."""
+    tail = D + _TAIL
 
     def excess(t: float) -> float:
-        return float(log_density(np.array(t), degrees)) + _TAIL
+        return float(log_density(np.array(t), degrees)) + tail
 
     from scipy.optimize import brentq  # slow to import, and for few problems
 
     reach = np.sqrt(degrees / 2)
-    return float(brentq(excess, -(2 * _TAIL + 2) / degrees * reach - 40, 0.0)), float(brentq(excess, 0.0, 40.0))
+    return float(brentq(excess, -(2 * tail + 2) / degrees * reach - 40, 0.0)), float(brentq(excess, 0.0, 40.0))
 
 
 @lru_cache(maxsize=1024)
-def _steepening(degrees: int) -> float:
-    """max over t of e^s (1 + log-density / _DIGITS): slopes in t grow like e^s, where fewer digits are needed."""
-    t = np.linspace(0.0, _ends(degrees)[1], 2000)
-    return float(np.max(np.exp(np.sqrt(2 / degrees) * t) * (1 + log_density(t, degrees) / _DIGITS)))
+def _steepening(degrees: int, D: float) -> float:
+    """max over t of e^s (1 + log-density / D): slopes in t grow like e^s, where fewer digits are needed."""
+    t = np.linspace(0.0, _ends(degrees, D)[1], 2000)
+    return float(np.max(np.exp(np.sqrt(2 / degrees) * t) * (1 + log_density(t, degrees) / D)))
 
 
 @lru_cache(maxsize=64)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from solvers.expectations import gaussian_softmax as numpy_softmax
+from solvers.expectations.quadrature import TIGHTEST
 from solvers.integrate.nodes import DIRECTORY, LARGEST, nodes
 from solvers.machine import cores
 
@@ -21,7 +22,7 @@ TOGETHER = 128
 """Distributions of one covariance that share a pass: their sums fit in the second cache."""
 
 
-def gaussian_softmax(mean: Any, cov: Any, *, error: bool = False) -> tuple[Any, ...]:
+def gaussian_softmax(mean: Any, cov: Any, *, error: bool = False, tolerance: float = TIGHTEST) -> tuple[Any, ...]:
     """E softmax and E logsumexp, arguments, results and errors as in solvers.expectations, for NumPy arrays.
 
     Values and error estimates are those of NumPy to rounding (see solvers/integrate/cubature.py).
@@ -30,7 +31,7 @@ def gaussian_softmax(mean: Any, cov: Any, *, error: bool = False) -> tuple[Any, 
     mean, cov = np.asarray(mean, dtype=float), np.asarray(cov, dtype=float)
     n = mean.shape[-1] if mean.ndim else 0
     if n < 3 or cov.shape[-2:] != (n, n):
-        return numpy_softmax(mean, cov, error=error)
+        return numpy_softmax(mean, cov, error=error, tolerance=tolerance)
     if n > LARGEST:
         raise ValueError(f"{n} logits: must be at most {LARGEST}")
     batch = np.broadcast_shapes(mean.shape[:-1], cov.shape[:-2])
@@ -55,7 +56,7 @@ def gaussian_softmax(mean: Any, cov: Any, *, error: bool = False) -> tuple[Any, 
     ]
     with ThreadPoolExecutor(cores()) as pool:
         for (i, k), (value, estimate) in zip(
-            pieces, pool.map(lambda piece: _call(means[piece], spread[piece[0]], error), pieces), strict=True
+            pieces, pool.map(lambda piece: _call(means[piece], spread[piece[0]], error, tolerance), pieces), strict=True
         ):
             values[i, k] = value
             errors[i, k if error else slice(None)] = estimate
@@ -68,19 +69,19 @@ def gaussian_softmax(mean: Any, cov: Any, *, error: bool = False) -> tuple[Any, 
     return softmax, logsumexp, errors.reshape(batch)
 
 
-@cache
-def _nodes(n: int) -> Array:
+@lru_cache(maxsize=4)
+def _nodes(n: int, tolerance: float) -> Array:
     from solvers.expectations.instructions import WIDTH
 
-    return nodes(n, width=WIDTH, shifted=True)
+    return nodes(n, width=WIDTH, shifted=True, tolerance=tolerance)
 
 
-def _call(means: Array, covs: Array, error: bool) -> tuple[Array, Array]:
+def _call(means: Array, covs: Array, error: bool, tolerance: float) -> tuple[Array, Array]:
     """values (count, rows, n + 1) and errors (count, rows or 0) for means (count, rows, n − 1)."""
     from solvers.compiled import rules
 
     count, rows, n = means.shape[0], means.shape[1], means.shape[2] + 1
-    means, covs, points = np.ascontiguousarray(means), np.array(covs, order="C"), _nodes(n)
+    means, covs, points = np.ascontiguousarray(means), np.array(covs, order="C"), _nodes(n, tolerance)
     values, errors = np.empty((count, rows, n + 1)), np.empty((count, rows if error else 0))
     rules()(
         _at(means), _at(covs), count, rows, n, _at(points), len(points), len(points) - DIRECTORY,

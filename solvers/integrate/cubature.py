@@ -24,7 +24,8 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from solvers.expectations.quadrature import FLOOR, RADIUS, REACH, REPLICATES, T_QUANTILE, beyond
+from solvers.expectations import quadrature
+from solvers.expectations.quadrature import FLOOR, REACH, REPLICATES, T_QUANTILE
 from solvers.integrate.elementary import decay, vectors
 from solvers.integrate.lanes import FLAGS
 from solvers.integrate.rules import rule
@@ -37,15 +38,26 @@ Array = Any
 
 SHARED = 150.0
 """Range of logits up to which exponentials are shared: four sums of e^−150 multiply to a normal number."""
-_RADII = np.array([RADIUS[rank] for rank in range(3)])
-_BEYOND = np.array([beyond(rank) for rank in range(4)])
+beyond = njit(**FLAGS)(quadrature.beyond)
+
+
+@njit(**FLAGS)
+def within(points: Array, start: int, count: int, square: float) -> int:
+    """How many of so many vectors of the lattice, nearest first, have a node within that squared length."""
+    low, high = 0, count
+    while low < high:
+        middle = (low + high) // 2
+        row = start + 4 * middle
+        if points[row, 0] ** 2 + points[row + 1, 0] ** 2 + points[row + 2, 0] ** 2 < square:
+            low = middle + 1
+        else:
+            high = middle
+    return low
 
 
 @njit(**FLAGS)
 def sweep(
-    rank: int,
-    first: float,
-    second: float,
+    law: tuple[int, float, float, float, float],
     variant: int,
     n: int,
     factor: Array,
@@ -58,8 +70,10 @@ def sweep(
 ) -> None:
     """Sums over all nodes of a rule, see `add`; moments too unless that has no rows.
 
-    variant: 0, or a grid shifted one or two ways, or one replicate of the points. points, place: see `average`.
+    law: from `rule`. variant: 0, or a grid shifted one or two ways, or one replicate of the points. points, place: see
+    `average`.
     """
+    rank, first, second, radius, _ = law
     size = n - 1
     directions = 2 if rank < 3 else (3 if rank == 3 else size)
     z, shares, tops = vectors(2 * directions), vectors(FOURS), vectors(4 * FOURS)
@@ -69,16 +83,19 @@ def sweep(
     # Nodes in rows and columns: of the plane, of vectors of points, or of those and their mirror images.
     shift = 0.5 if variant == 1 and rank < 3 else 0.0
     across = 0.5 if variant > 0 and rank == 2 else 0.0
-    square_radius = _RADII[min(rank, 2)] ** 2
+    square_radius = radius * radius
     start, height = 0, 4 if rank == 3 else 2 * size
     rows = 1 + (floor(sqrt(square_radius) / second - across) if rank == 2 else 0)
     if rank > 2:
         # Where shifted lattices stand in the directory: see `nodes`.
         place += size if rank > 3 else (3 if variant == 0 else variant)
-        start, rows = int(points[place, 0]), int(points[place, 1])
+        column = 2 * int(first) if rank > 3 else 0
+        start, rows = int(points[place, column]), int(points[place, column + 1])
         if rank > 3 and variant > 0:
             rows //= REPLICATES
             start += (variant - 1) * rows * height
+        if rank == 3:
+            rows = within(points, start, rows, square_radius / (first * first))
     count = 0
     for i in range(rows):
         y = (i + across) * second
@@ -99,11 +116,14 @@ def sweep(
                 weight = select(step == 0.0, 0.5 * weight, select(0.0 * step < rank, weight, 0.0))
                 store(shares, count, select(x * x < reach, weight, 0.0))
             elif rank == 3:
+                square = 0.0 * load(lanes, 0)
                 for a in range(3):
-                    value = load(points, start + height * i + a)
+                    value = first * load(points, start + height * i + a)
+                    square += value * value
                     store(z, a, -value if a == 2 and j > 0 else value)
                     store(z, 3 + a, -value if a == 0 or (a == 2 and j > 0) else value)
-                store(shares, count, load(points, start + height * i + 3))
+                weight = load(points, start + height * i + 3) * decay(-0.5 * square)
+                store(shares, count, select(square < square_radius, weight, 0.0))
             else:
                 for a in range(2 * size):
                     store(z, a, load(points, start + height * i + a))
@@ -129,7 +149,7 @@ def whole(sums: Array, row: int) -> float:
 @njit(**FLAGS)
 def average(
     means: Array,
-    law: tuple[int, float, float, float],
+    law: tuple[int, float, float, float, float],
     factor: Array,
     variant: int,
     points: Array,
@@ -144,7 +164,6 @@ def average(
     moments (rows, moment_rows(n − 1)) or (rows, 0): E p_i p_j and E p_i p_j p_k, in the order of `add_moments`.
     """
     rows, n = len(means), means.shape[1] + 1
-    rank, first, second, _ = law
     spread = 0.0  # of the field, |f_i − f_j|, at most
     for i in range(n):
         for j in range(i):
@@ -176,7 +195,7 @@ def average(
         share = weights[:together] if shared else one
         offset = zero if shared else means[alone[turn]]
         sums, products = vectors(count * (n + 1) + 2), vectors(0 if shared else moments.shape[1])
-        sweep(rank, first, second, variant, n, factor, offset, share, points, place, sums, products)
+        sweep(law, variant, n, factor, offset, share, points, place, sums, products)
         for k in range(count):
             row = chosen[k] if shared else alone[turn]
             finish(n, k, share[k], tops[k] if shared else 0.0, count, sums, values[row])
@@ -204,14 +223,15 @@ def integrate(
     """Expectations under K distributions of each of `count` covariances: values (count, K, n + 1).
 
     means (count, K, n − 1), covs (count, n − 1, n − 1), both finite; the covariances are destroyed.
-    moments: (count, K, moment_rows(n − 1)) or (count, K, 0), see `average`. errors: (count, K) error estimates, or
-    (count, 0), as in solvers/expectations/quadrature.py; they need nodes made with `shifted`.
+    points, place: as in `average`; the tolerance comes with them. moments: (count, K, moment_rows(n − 1)) or
+    (count, K, 0), see `average`. errors: (count, K) error estimates, or (count, 0), as in
+    solvers/expectations/quadrature.py; they need nodes made with `shifted`.
     """
     (count, K, size), columns = means.shape, values.shape[2]
     factor, other, change = np.empty((size, size)), np.empty((K, columns)), np.empty((K, columns))
     nothing = np.empty((K, 0))
     for i in range(count):
-        law = rule(covs[i], factor)
+        law = rule(covs[i], factor, points[place, 0])
         rank, change[:] = law[0], 0.0
         variants = (min(rank, 2) if rank < 4 else REPLICATES) if errors.shape[1] else 0
         for variant in range(variants + 1):
@@ -222,11 +242,19 @@ def integrate(
                 for j in range(columns):
                     difference = abs(found[k, j] - values[i, k, j])
                     change[k, j] = max(change[k, j], difference) if rank < 4 else change[k, j] + difference**2
+        mass, first_moment = beyond(rank, law[3])
+        steepest = 0.0
+        for j in range(size):
+            square = 0.0
+            for a in range(size):
+                square += factor[j, a] ** 2
+            steepest = max(steepest, sqrt(square))
         for k in range(errors.shape[1]):
             errors[i, k] = 0.0
             for j in range(columns):
                 if rank < 4:
-                    deviation = change[k, j] + law[3] + _BEYOND[rank]
+                    outside = mass if j < columns - 1 else 2 * first_moment * steepest
+                    deviation = change[k, j] + law[4] + outside
                 else:
                     deviation = sqrt(change[k, j] / (REPLICATES - 1)) * T_QUANTILE / sqrt(float(REPLICATES))
                 errors[i, k] = max(errors[i, k], deviation / max(1.0, abs(values[i, k, j])))

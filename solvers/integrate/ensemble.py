@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from solvers.machine import cores
+from solvers.tolerances import SMALLEST_RTOL, of_expectations
 
 if TYPE_CHECKING:
     from solvers.compiled import CompiledSystem
@@ -23,7 +24,6 @@ Array = NDArray[np.float64]
 Progress = Callable[[float], None]
 
 METHODS = ("auto", "explicit", "rosenbrock")
-SMALLEST_RTOL = 1e-14
 LARGEST_CHUNK = 4096
 SMALLEST_CHUNK = 128  # a few to every lane, which run empty at the end of a chunk
 REST = 0.01  # tolerances a step may move a state that is asked about being an equilibrium
@@ -184,7 +184,8 @@ class _Task:
         module = self.system.modules[kernel]
         if not hasattr(self.scratch, kernel):
             counters = np.zeros((module.SLOTS, module.W), dtype=np.int64)
-            setattr(self.scratch, kernel, (self.system.rows(module.ROWS), self.system.work(), counters))
+            work = self.system.work(of_expectations(self.rtol))
+            setattr(self.scratch, kernel, (self.system.rows(module.ROWS), work, counters))
         scratch = getattr(self.scratch, kernel)
         common = (queue, many, self.completed, self.rtol, self.atol, self.max_steps)
         getattr(module, kernel)(*common, *options, self.stop, *scratch)
@@ -196,7 +197,7 @@ class _Task:
         besides is that no eigenvalue lets a deviation grow, and that what the state would
         still move, at its velocity for the time of its slowest direction, is below the tolerance.
         """
-        velocity, slope = self.system.derivatives(many.y[rows], self.p)
+        velocity, slope = self.system.derivatives(many.y[rows], self.p, of_expectations(self.rtol))
         finite = np.asarray(np.isfinite(slope).all(axis=(1, 2)))
         eigenvalues = np.linalg.eigvals(np.where(finite[:, None, None], slope, 0.0)).astype(np.complex128)
         remaining = self.times[-1] - many.t[rows]

@@ -8,14 +8,15 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from solvers.expectations.quadrature import DIGITS, LEVEL, MAX_NODES, RADIUS, RANK_CUT
+from solvers.expectations import quadrature
+from solvers.expectations.quadrature import LATTICE, LATTICE_RADIUS, LEVEL, MAX_NODES, NARROW, RANK_CUT
 from solvers.integrate.lanes import FLAGS
 
 __all__ = ["principal_axes", "rule"]
 
 Array = Any
 
-_RADIUS = RADIUS[2]
+halvings = njit(**FLAGS)(quadrature.halvings)
 
 
 @njit(**FLAGS)
@@ -68,22 +69,42 @@ def principal_axes(matrix: Array, variances: Array, axes: Array) -> None:
 
 
 @njit(**FLAGS)
-def spacing(factor: Array, column: int) -> float:
-    """Step of the trapezoidal rule along a column of the factor."""
-    high, low = 0.0, 0.0
-    for i in range(len(factor)):
-        high, low = max(high, factor[i, column]), min(low, factor[i, column])
-    level = ceil(log(max(high - low, 0.4)) / log(LEVEL))
-    c = min(pi / LEVEL**level, sqrt(2 * DIGITS))
-    return 2 * pi * c / (DIGITS + c * c / 2)
+def spacing(width: float, D: float) -> float:
+    """Step of the trapezoidal rule for a column of that width."""
+    level = ceil(log(max(width / NARROW, 1.0)) / log(LEVEL))
+    c = min(pi / (NARROW * LEVEL**level), sqrt(2 * D))
+    return 2 * pi * c / (D + c * c / 2)
 
 
 @njit(**FLAGS)
-def rule(matrix: Array, factor: Array) -> tuple[int, float, float, float]:
-    """Rank and steps of the rule for a covariance (size, size), which is destroyed, its factor, and what is dropped.
+def extent(factor: Array, column: int) -> float:
+    """Largest difference between two entries of a column, a further zero among them."""
+    high, low = 0.0, 0.0
+    for i in range(len(factor)):
+        high, low = max(high, factor[i, column]), min(low, factor[i, column])
+    return high - low
 
-    factor (size, size): of its columns the first is the longest for ranks 1 and 2, then the next; for rank 3 the first
-    three count; for higher ranks, and rank 3 = size, it is the symmetric root. Steps are 0 where they mean nothing.
+
+@njit(**FLAGS)
+def diameter(factor: Array) -> float:
+    """Largest distance between two rows, a further row of zeros among them."""
+    largest = 0.0
+    for i in range(len(factor)):
+        for j in range(i + 1):
+            square = 0.0
+            for a in range(len(factor)):
+                square += (factor[i, a] - (factor[j, a] if j < i else 0.0)) ** 2
+            largest = max(largest, square)
+    return sqrt(largest)
+
+
+@njit(**FLAGS)
+def rule(matrix: Array, factor: Array, D: float) -> tuple[int, float, float, float, float]:
+    """The rule for a covariance (size, size), which is destroyed: rank, two steps, radius, variance that is dropped.
+
+    D: see `digits`. factor (size, size): of its columns the first is the longest for ranks 1 and 2, then the next; for
+    rank 3 the first three count; for higher ranks, and rank 3 = size, it is the symmetric root. Steps are 0 where they
+    mean nothing; for higher ranks the first is the number of halvings.
     """
     size = len(matrix)
     variances, axes = np.empty(size), np.empty((size, size))
@@ -101,16 +122,24 @@ def rule(matrix: Array, factor: Array) -> tuple[int, float, float, float]:
             for i in range(size):
                 for j in range(size):
                     factor[i, j] += root * axes[i, a] * axes[j, a]
-        return rank, 0.0, 0.0, 0.0 if rank > 3 else dropped
-    for a in range(rank):
+    for a in range(rank if rank < 3 or rank == 3 < size else 0):
         # The longest axis first in the plane; in space as in NumPy.
         column = rank - 1 - a if rank < 3 else a
         root = sqrt(max(0.0, variances[size - rank + a]))
         for i in range(size):
             factor[i, column] = root * axes[i, size - rank + a]
-    first = spacing(factor, 0) if 1 <= rank <= 2 else 0.0
-    second = spacing(factor, 1) if rank == 2 else 0.0
-    if rank == 2:
-        coarser = max(1.0, sqrt(pi * _RADIUS**2 / (first * second) / MAX_NODES))
+    first, second, radius = 0.0, 0.0, sqrt(2 * D + (4 if rank < 3 else 5))
+    if rank == 1:
+        first = max(spacing(extent(factor, 0), D), 2 * radius / MAX_NODES)
+    elif rank == 2:
+        first, second = spacing(extent(factor, 0), D), spacing(extent(factor, 1), D)
+        coarser = max(1.0, sqrt(pi * radius**2 / (first * second) / MAX_NODES))
         first, second = first * coarser, second * coarser
-    return rank, first, second, dropped
+    elif rank == 3:
+        first = sqrt(2.0) * spacing(diameter(factor), D)
+        if radius > LATTICE * first:
+            radius = min(radius, LATTICE_RADIUS)
+            first = radius / LATTICE
+    elif rank > 3:
+        first = float(halvings(diameter(factor), D))
+    return rank, first, second, radius, dropped

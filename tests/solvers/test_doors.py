@@ -190,7 +190,7 @@ def test_bad_input_is_one_message_before_any_work(work, folder, command, monkeyp
         ): "--backend: tpu: unknown backend; allowed: numpy, cupy, numba",
     }
     if name != "simulate":
-        refused[name, "two_modes.toml", *out, "--rtol", "0"] = "--rtol: is 0; must be a number >= 1e-13\n"
+        refused[name, "two_modes.toml", *out, "--rtol", "0"] = "--rtol: is 0; must be a number >= 1e-14\n"
         refused[name, "two_modes.toml", *out, "--atol", "nan"] = "--atol: is nan; must be a number > 0\n"
     for arguments, message in refused.items():
         done = call(*arguments)
@@ -205,10 +205,10 @@ def test_bad_input_is_one_message_before_any_work(work, folder, command, monkeyp
 @pytest.mark.parametrize("command", ["solve", "compare", "sweep"])
 def test_tolerances_that_cannot_be_kept_are_refused(work, folder, command):
     refused = {
-        "--rtol": ["0", "-1", "1e-15", "9e-14", "inf", "nan"],
+        "--rtol": ["0", "-1", "1e-15", "9e-15", "inf", "nan"],
         "--atol": ["0", "-1", "-1e-10", "inf", "nan"],
     }
-    allowed = {"--rtol": ">= 1e-13", "--atol": "> 0"}
+    allowed = {"--rtol": ">= 1e-14", "--atol": "> 0"}
     for option, value in ((option, value) for option, values in refused.items() for value in values):
         done = call(command, "two_modes.toml", "--out", "out", option, value)
         message = f"{option}: is {value}; must be a number {allowed[option]}\n"

@@ -96,6 +96,19 @@ def test_the_same_seed_gives_the_same_bytes() -> None:
     assert first.m.values.tobytes() == second.m.values.tobytes()
 
 
+def test_the_smallest_tolerance_is_kept_and_a_smaller_one_refused() -> None:
+    """Left is the error of the expectations, 1e-13, along the trajectory. LSODA's limit is 100 roundings, 2.2e-14."""
+    ends = [solve(problem(), backend="numba", rtol=rtol, atol=0.01 * rtol) for rtol in (1e-14, 1e-12, 1e-6)]
+    assert not ends[0].status.any()
+    finest, fine, coarse = (end.m.values for end in ends)
+    assert np.abs(finest - fine).max() < 1e-10
+    assert np.abs(finest - coarse).max() > 1e-10  # control
+    with pytest.raises(ValueError, match=r"^rtol: 9e-15, must be at least 1e-14$"):
+        solve(problem(), backend="numba", rtol=9e-15)
+    with pytest.raises(BackendError, match=r"^numpy: rtol 1e-14 is less than LSODA can keep; allowed: .*, or numba$"):
+        solve(problem(), backend="numpy", rtol=1e-14)
+
+
 def test_what_is_not_compiled_is_refused() -> None:
     with pytest.raises(BackendError, match="17 components and 2 modes; allowed: at most 16 of each, or numpy"):
         solve(problem(K=17), backend="numba")

@@ -90,6 +90,30 @@ def test_compiled_and_numpy_trajectories_agree(K: int, nu: Array) -> None:
     assert np.abs(other.m.values - numpy.m.values).max() > 1e-3
 
 
+def test_expectations_follow_the_tolerance_and_the_result_says_so() -> None:
+    """Two directions: a hundredth of rtol, and estimates up to four times that (test_tolerance.py)."""
+    case, ends = problem(3, THREE), {}
+    for rtol in (1e-3, 1e-7):
+        lanes, numpy = (solve(case, backend=backend, rtol=rtol, atol=1e-2 * rtol) for backend in ("numba", "numpy"))
+        # The start is the same for both; estimates are differences of numbers of order one.
+        np.testing.assert_allclose(lanes.quadrature_error[:, 0], numpy.quadrature_error[:, 0], rtol=1e-6, atol=1e-13)
+        for run in (lanes, numpy):
+            assert 1e-5 * rtol < run.quadrature_error.values.max() <= 0.04 * rtol
+        ends[rtol] = lanes.m.values
+    assert 1e-8 < np.abs(ends[1e-3] - ends[1e-7]).max() < 0.1
+
+
+def test_integrators_use_the_rules_of_their_tolerance(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Control of the wiring: steps of the same tolerance with tight expectations end elsewhere, by less than rtol."""
+    case = problem(3, THREE)
+    for backend, place in (("numba", "solvers.integrate.ensemble"), ("numpy", "solvers.blocks")):
+        loose = solve(case, backend=backend, rtol=1e-3, atol=1e-5)
+        with monkeypatch.context() as patch:
+            patch.setattr(f"{place}.of_expectations", lambda rtol: 1e-11)
+            tight = solve(case, backend=backend, rtol=1e-3, atol=1e-5)
+        assert 0 < np.abs(loose.m.values - tight.m.values).max() < 1e-3
+
+
 def test_the_order_of_components_and_the_method_do_not_matter() -> None:
     """The last component is the reference of the logits, so another order is another integral; atol of the method."""
     rng = np.random.default_rng(5)

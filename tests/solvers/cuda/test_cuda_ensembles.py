@@ -107,6 +107,17 @@ def test_the_stiff_method_for_more_components(cupy: Any) -> None:
     np.testing.assert_allclose(stiff.y, explicit.y, atol=1e-5)
 
 
+def test_expectations_follow_the_tolerance(cupy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps of the same tolerance with tight expectations end elsewhere, by less than the tolerance."""
+    case = problem(3, 2, samples=2, end=3.0, save=4)
+    y0, p, space = compiled_start(case)
+    gpu = cuda.build(cupy, systems.read_compiled(case, "cupy"), 3, 2, space.directions)
+    loose = cuda.ensemble(gpu, y0, p, case.time.times, rtol=1e-3, atol=1e-5)
+    monkeypatch.setattr("solvers.cuda.launch.of_expectations", lambda rtol: 1e-11)
+    tight = cuda.ensemble(gpu, y0, p, case.time.times, rtol=1e-3, atol=1e-5)
+    assert 0 < np.abs(loose.y - tight.y).max() < 1e-3
+
+
 def test_blocks_that_fit_into_memory_give_the_same_bytes() -> None:
     case = problem(samples=50)
     whole = HostCuda()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from solvers import expectations
-from solvers.expectations.quadrature import REACH, grid, sobol
+from solvers.expectations.quadrature import HALVINGS, REACH, TIGHTEST, digits, lattice, sobol
 from solvers.integrate.batches import gaussian_softmax
 from solvers.integrate.nodes import LARGEST, nodes
 from solvers.integrate.rules import principal_axes
@@ -30,19 +30,22 @@ CASES = {
     "lattice": (4, 3, 2.0, 2.0),
     "lattice in a larger space": (6, 3, 2.0, 2.0),
     "points": (6, 5, 2.0, 2.0),
+    "points for narrow fields": (5, 4, 0.03, 2.0),
     "points, sixteen logits": (16, 15, 1.0, 3.0),
     "far beyond shared exponentials": (3, 2, 30.0, 1e4),
     "points, very wide": (5, 4, 1e3, 1e4),
+    "one direction, as many nodes as there may be": (3, 1, 3e5, 1e5),
 }
 
 
+@pytest.mark.parametrize("tolerance", [TIGHTEST, 1e-7, 1e-4])
 @pytest.mark.parametrize("name", CASES)
-def test_values_and_estimates_are_those_of_numpy(name):
+def test_values_and_estimates_are_those_of_numpy(name, tolerance):
     """Sums of at most 3e5 terms: 1e-15 a term in random order, 1e-12 with room. Estimates are differences of such."""
     n, rank, width, offset = CASES[name]
     mean, cov = laws(n, rank, width, offset, seed=n)
-    *ours, estimate = gaussian_softmax(mean, cov, error=True)
-    *numpy, expected = expectations.gaussian_softmax(mean, cov, error=True)
+    *ours, estimate = gaussian_softmax(mean, cov, error=True, tolerance=tolerance)
+    *numpy, expected = expectations.gaussian_softmax(mean, cov, error=True, tolerance=tolerance)
     assert difference(ours, numpy) < 1e-12
     assert estimate == pytest.approx(expected, rel=1e-6, abs=1e-12)
     assert ours[0].sum(axis=-1) == pytest.approx(1, abs=1e-14)
@@ -77,18 +80,21 @@ def test_more_logits_than_allowed():
 
 def test_nodes_are_those_of_numpy_and_within_reach():
     """The octant with its mirror images, and the points with their antipodes, integrate z zᵀ as the full sets do."""
-    table = nodes(5, width=W)
+    table = nodes(5, width=W, tolerance=1e-5)
+    assert table[-LARGEST, 0] == digits(1e-5)
     start, count = table[-LARGEST + 3, :2].astype(int)
     octant = table[start : start + 4 * count].reshape(count, 4, W).swapaxes(1, 2).reshape(-1, 4)
-    z, weight = grid(3, 0, 0, 0)
-    assert 8 * octant[:, 3].sum() == pytest.approx(1, abs=1e-13)
-    assert 8 * octant[:, 3] @ octant[:, :3] ** 2 == pytest.approx(weight @ z**2, abs=1e-13)
+    z = lattice(0)
+    assert 8 * octant[:, 3].sum() == len(z)
+    assert 8 * octant[:, 3] @ octant[:, :3] ** 2 == pytest.approx((z**2).sum(axis=0), rel=1e-13)
+    assert (np.diff((octant[octant[:, 3] > 0, :3] ** 2).sum(axis=1)) >= 0).all()
     start, count = table[-LARGEST + 4, :2].astype(int)
     points = table[start : start + 8 * count].reshape(count, 8, W).swapaxes(1, 2).reshape(-1, 4)
-    whole = np.concatenate([sobol(4, copy)[0] for copy in range(8)])
+    whole = np.concatenate([sobol(4, copy, 0)[0] for copy in range(8)])
     assert points.T @ points * 2 == pytest.approx(whole.T @ whole, abs=1e-8)
     for size in range(4, LARGEST):
-        assert max(np.linalg.norm(sobol(size, copy)[0], axis=1).max() for copy in range(8)) < REACH
+        sets = [sobol(size, copy, half)[0] for copy in range(8) for half in (0, 1, HALVINGS)]
+        assert max(np.linalg.norm(z, axis=1).max() for z in sets) < REACH
 
 
 def test_principal_axes():
