@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from sympy import Add, Expr, Indexed, Integer, Mul, Pow, Rational, Symbol, exp, log, pi
 
 from theory.emit.arrays import signed_terms
-from theory.emit.languages import CUDA_ENSEMBLE, NUMBA, Language
+from theory.emit.languages import CUDA, NUMBA, Language
 from theory.programs import SIZES, Assign, LogSumExpOf, Program
 from theory.sums import Sigma
 
@@ -202,4 +202,4 @@ def numba(chain: ReducedChain, name: str = "sampler_chain", _: str = "") -> str:
 
 def cuda(chain: ReducedChain, name: str = "sampler_chain", _: str = "") -> str:
     """Text for CUDA C++ (and, with DEVICE and UNROLL empty, for a host compiler)."""
-    return _source(chain, name, CUDA_ENSEMBLE, "DEVICE, UNROLL, K, R")
+    return _source(chain, name, CUDA, "DEVICE, UNROLL, K, R")
