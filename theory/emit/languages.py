@@ -50,7 +50,7 @@ class Language:
         return ["store(", *indented([f"{array},", f"{row},", *rows]), ")"]
 
     def loop(self, index: str, size: str, body: list[str], start: str = "0", *, unroll: bool = True) -> list[str]:
-        """for index = start .. size − 1; unroll: C++ writes it out for small systems, so that arrays become registers."""
+        """for index = start .. size − 1; unroll: C++ writes it out where sizes are small, for arrays in registers."""
         if self.python:
             return [f"for {index} in range({size if start == '0' else f'{start}, {size}'}):", *indented(body)]
         mark = "UNROLL" if unroll else "ROLL"
