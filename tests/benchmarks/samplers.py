@@ -4,33 +4,39 @@ All walk paths of one sampler in float64 (annealed Langevin, CMCD, two prior com
 variances). Task "paths": accumulate log-weights and mode masses. Task "gradient": the reverse KL on paths and its
 derivatives in means, variances and weights of the prior, the same number of paths from each component; in jax by
 `value_and_grad` of the plain loss. The unit is the path. Each solver has a process of its own on the same cores; rounds
-take turns.
+take turns. On a GPU they are CUDA kernels and jax on the same GPU, and the reduced chain is also timed with its noise
+there already, as it is along learning: NumPy draws that.
 """
 
 from __future__ import annotations
 
+import os
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 
+from solvers.arrays import backend_module
 from tests.benchmarks.particles import Run, _in_threads, _pool
 
 Row = dict[str, Any]
 
 SOLVERS = {"this": "modecollapse, in R^d", "reduced": "modecollapse, reduced chain", "jax": "jax.jit, in R^d"}
+ON_GPU = SOLVERS | {"kept": "modecollapse, reduced chain, noise kept on the device"}
 TASKS = ("paths", "gradient")
 STEPS, HORIZON = 32, 0.5
-CASES = ((10, 4096), (50, 2048), (1000, 256))  # d, paths a call
+# d, paths a call
+CASES = {"cpu": ((10, 4096), (50, 2048), (1000, 256)), "gpu": ((10, 2**18), (50, 2**17), (1000, 2**13))}
 PRIOR = ([[0.7, 0.2], [-0.5, 0.3]], [1.4, 1.1], [0.4, 0.6])
 TARGET = ([[0.8, 0.0], [-0.8, 0.0]], [0.8, 1.0], [0.35, 0.65])
 
 
-def measure(cores: int, *, quick: bool, say: Callable[[str], None]) -> list[Row]:
-    """Rows {task, d, steps, paths, cores, solver, name, throughput, faster, faster_range, elbo, slope}; throughput in
-    paths a second.
+def measure(cores: int, device: str, *, quick: bool, say: Callable[[str], None]) -> list[Row]:
+    """Rows {task, d, steps, paths, cores, device, solver, name, throughput, faster, faster_range, elbo, slope};
+    throughput in paths a second; device: cpu, or the name of the GPU.
 
     faster: the median over rounds of the speed of the simulation in R^d divided by that solver's in the same round.
     With _cpu: by a second of processor time. elbo, and of gradients slope, the derivative of −elbo in the logarithm of
@@ -38,24 +44,33 @@ def measure(cores: int, *, quick: bool, say: Callable[[str], None]) -> list[Row]
     """
     rows: list[Row] = []
     rounds, seconds = (2, 0.2) if quick else (5, 1.0)
+    hardware = _gpu() if device == "gpu" else "cpu"
     for task in TASKS:
-        for d, paths in CASES[:2] if quick else CASES:
-            rows += _case(task, d, paths, cores, rounds, seconds, say)
+        for d, paths in CASES[device][:2] if quick else CASES[device]:
+            found = _case(task, d, paths, device, 1 if device == "gpu" else cores, rounds, seconds, say)
+            rows += [row | {"device": hardware} for row in found]
     return rows
 
 
+def _gpu() -> str:
+    """Its name. Raises BackendError if there is none."""
+    properties = backend_module("cupy").cuda.runtime.getDeviceProperties(0)
+    return str(properties["name"].decode())
+
+
 def _case(
-    task: str, d: int, paths: int, cores: int, rounds: int, seconds: float, say: Callable[[str], None]
+    task: str, d: int, paths: int, device: str, cores: int, rounds: int, seconds: float, say: Callable[[str], None]
 ) -> list[Row]:
+    names = ON_GPU if device == "gpu" else SOLVERS
     runs: dict[str, list[tuple[float, float]]] = {}
     found: dict[str, dict[str, float]] = {}
-    pools = {key: _pool(cores, cores) for key in SOLVERS}
+    pools = {key: _pool(cores, cores) for key in names}
     try:
         for key in list(pools):
             try:
-                found[key] = pools[key].submit(_prepare, task, key, d, paths, cores, seconds).result()
+                found[key] = pools[key].submit(_prepare, task, key, d, paths, device, cores, seconds).result()
             except ImportError as error:
-                say(f"{SOLVERS[key]}: not available: {error}")
+                say(f"{names[key]}: not available: {error}")
                 del pools[key]
         for _ in range(rounds):
             for key, pool in pools.items():
@@ -66,7 +81,7 @@ def _case(
     rows = []
     for key, speeds in runs.items():
         row: Row = {"task": task, "d": d, "steps": STEPS, "paths": paths, "cores": cores, "solver": key}
-        row |= {"name": SOLVERS[key]} | found[key]
+        row |= {"name": names[key]} | found[key]
         for i, kind in enumerate(("", "_cpu")):
             ratios = [mine[i] / other[i] for mine, other in zip(runs["this"], speeds, strict=True)]
             row |= {
@@ -86,10 +101,10 @@ def _case(
 _ready: tuple[Run, int, int] | None = None
 
 
-def _prepare(task: str, key: str, d: int, paths: int, cores: int, seconds: float) -> dict[str, float]:
+def _prepare(task: str, key: str, d: int, paths: int, device: str, cores: int, seconds: float) -> dict[str, float]:
     """Compile, find how many calls fill the time, and return what the solver found, averaged over some calls."""
     global _ready
-    one = MAKERS[task, key](d, paths)
+    one = MAKERS[task, key](d, paths, device)
     found = [one(n) for n in range(4)]
     run = _in_threads(one, cores)
     run(cores)
@@ -115,7 +130,7 @@ def _vectors(d: int, mixture: Any) -> Any:
     return np.array(mean) @ frame.T, np.array(v), np.array(w)
 
 
-Maker = Callable[[int, int], Callable[[int], dict[str, Any]]]
+Maker = Callable[[int, int, str], Callable[[int], dict[str, Any]]]
 
 
 def _model(d: int) -> Any:
@@ -127,26 +142,26 @@ def _model(d: int) -> Any:
     return Model("cmcd", "annealed", "none", STEPS, HORIZON, {"prior": prior, "target": target})
 
 
-def _this(d: int, paths: int) -> Callable[[int], dict[str, Any]]:
-    from solvers.particles import sampler_compiled
+def _this(d: int, paths: int, device: str) -> Callable[[int], dict[str, Any]]:
+    from solvers.particles import sampler_compiled, sampler_device
     from solvers.particles.streams import stream_keys
 
-    model = _model(d)
+    model, walk = _model(d), (sampler_device if device == "gpu" else sampler_compiled).walk
 
     def one(call: int) -> dict[str, Any]:
         chosen = np.random.default_rng(call).choice(2, size=paths, p=PRIOR[2])
         key = stream_keys(0, (), range(call, call + 1))[0]
-        return {"elbo": sampler_compiled.walk(model, key, 0, range(paths), chosen).log_weight.mean()}
+        return {"elbo": walk(model, key, 0, range(paths), chosen).log_weight.mean()}
 
     return one
 
 
-def _this_gradient(d: int, paths: int) -> Callable[[int], dict[str, Any]]:
-    from solvers.particles.sampler_compiled import gradient
+def _this_gradient(d: int, paths: int, device: str) -> Callable[[int], dict[str, Any]]:
+    from solvers.particles import sampler_compiled, sampler_device
     from solvers.particles.sampler_learn import path_gradient
     from solvers.particles.streams import stream_keys
 
-    model = _model(d)
+    model, gradient = _model(d), (sampler_device if device == "gpu" else sampler_compiled).gradient
 
     def one(call: int) -> dict[str, Any]:
         key = stream_keys(0, (), range(call, call + 1))[0]
@@ -158,40 +173,56 @@ def _this_gradient(d: int, paths: int) -> Callable[[int], dict[str, Any]]:
     return one
 
 
-def _sampler(d: int) -> Any:
+def _sampler(d: int, device: str) -> Any:
     from solvers.sampler.model import Mixture, Sampler
 
     mixtures = {"prior": Mixture.of(*PRIOR), "target": Mixture.of(*TARGET)}
-    return Sampler("cmcd", "annealed", "none", STEPS, HORIZON, d, mixtures, compiled=True, threads=1)
+    backend = "cupy" if device == "gpu" else "numba"
+    return Sampler("cmcd", "annealed", "none", STEPS, HORIZON, d, mixtures, backend=backend, threads=1)
 
 
-def _reduced(d: int, paths: int) -> Callable[[int], dict[str, Any]]:
-    from solvers.sampler import Noise, forward
-
-    sampler = _sampler(d)
-    return lambda call: {
-        "elbo": forward(sampler, Noise.draw(sampler, paths, np.random.default_rng(call))).log_weight.mean()
-    }
-
-
-def _reduced_gradient(d: int, paths: int) -> Callable[[int], dict[str, Any]]:
+def _noise(sampler: Any, paths: int, kept: bool) -> Callable[[int], Any]:
+    """Of a call: drawn for it, or once for all."""
     from solvers.sampler import Noise
+
+    def drawn(call: int) -> Any:
+        return Noise.draw(sampler, paths, np.random.default_rng(call))
+
+    always = drawn(0) if kept else None
+    return lambda call: always or drawn(call)
+
+
+def _reduced(d: int, paths: int, device: str, *, kept: bool = False) -> Callable[[int], dict[str, Any]]:
+    from solvers.sampler import forward
+
+    sampler = _sampler(d, device)
+    noise = _noise(sampler, paths, kept)
+    return lambda call: {"elbo": forward(sampler, noise(call)).log_weight.mean()}
+
+
+def _reduced_gradient(d: int, paths: int, device: str, *, kept: bool = False) -> Callable[[int], dict[str, Any]]:
     from solvers.sampler.learn import path_gradient
 
-    sampler = _sampler(d)
+    sampler = _sampler(d, device)
+    noise = _noise(sampler, paths, kept)
 
     def one(call: int) -> dict[str, Any]:
-        loss, slopes = path_gradient(sampler, Noise.draw(sampler, paths, np.random.default_rng(call)))
+        loss, slopes = path_gradient(sampler, noise(call))
         return {"elbo": -loss, "slope": slopes["prior"].log_var[0]}
 
     return one
 
 
-def _jax_walk(d: int, paths: int) -> Any:
+def _jax_walk(d: int, paths: int, device: str) -> Any:
     """The sampler as one would write it: (parameters of the prior, components, key) -> log W, modes."""
+    os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"  # the others need memory of the same GPU
     import jax
 
     jax.config.update("jax_enable_x64", True)
+    if device == "cpu":
+        jax.config.update("jax_platforms", "cpu")
+    elif jax.default_backend() != "gpu":
+        raise ImportError("jax finds no GPU")
     from jax import numpy as jnp
 
     eta = HORIZON / STEPS
@@ -232,8 +263,8 @@ def _jax_walk(d: int, paths: int) -> Any:
     return walk, (mean, jnp.log(v), jnp.log(w))
 
 
-def _jax(d: int, paths: int) -> Callable[[int], dict[str, Any]]:
-    walk, prior = _jax_walk(d, paths)
+def _jax(d: int, paths: int, device: str) -> Callable[[int], dict[str, Any]]:
+    walk, prior = _jax_walk(d, paths, device)
     import jax
 
     @jax.jit
@@ -249,8 +280,8 @@ def _jax(d: int, paths: int) -> Callable[[int], dict[str, Any]]:
     return one
 
 
-def _jax_gradient(d: int, paths: int) -> Callable[[int], dict[str, Any]]:
-    walk, prior = _jax_walk(d, paths)
+def _jax_gradient(d: int, paths: int, device: str) -> Callable[[int], dict[str, Any]]:
+    walk, prior = _jax_walk(d, paths, device)
     import jax
     from jax import numpy as jnp
 
@@ -272,8 +303,10 @@ def _jax_gradient(d: int, paths: int) -> Callable[[int], dict[str, Any]]:
 MAKERS: dict[tuple[str, str], Maker] = {
     ("paths", "this"): _this,
     ("paths", "reduced"): _reduced,
+    ("paths", "kept"): partial(_reduced, kept=True),
     ("paths", "jax"): _jax,
     ("gradient", "this"): _this_gradient,
     ("gradient", "reduced"): _reduced_gradient,
+    ("gradient", "kept"): partial(_reduced_gradient, kept=True),
     ("gradient", "jax"): _jax_gradient,
 }

@@ -15,13 +15,7 @@ from solvers.particles.sampler_chain import Model, walk
 from solvers.particles.streams import normals
 from solvers.problem import Problem
 from tests.solvers.cuda_compiler import CompileError, compile_cuda
-from tests.solvers.cuda_host import BlockKernels, CUDADriverError, HalfWarps, HostCuda, OutOfMemoryError
-
-
-class OneThread(BlockKernels):
-    """A block is a thread: the text as it is, with no waiting for others."""
-
-    block, warp = 1, 1
+from tests.solvers.cuda_host import CUDADriverError, HalfWarps, HostCuda, OneThread, OutOfMemoryError
 
 
 def cuda(monkeypatch, kernels=OneThread, held=4, **options):
@@ -38,7 +32,7 @@ def cuda(monkeypatch, kernels=OneThread, held=4, **options):
 
 
 def difference(at, paths=20, first=7, backward=False):
-    """The largest difference between CUDA and NumPy: in modes, in end points, and in log-weights relative to their size,
+    """The largest difference between CUDA and NumPy: in modes, in end points, in log-weights relative to their size,
     sums of squares over steps and coordinates."""
     some, d = range(first, first + paths), at.dimension
     start = at.mixtures["target" if backward else "prior"]

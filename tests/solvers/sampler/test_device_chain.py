@@ -18,16 +18,10 @@ from solvers.sampler import Mixture, Noise, Sampler, backward, device, forward, 
 from solvers.sampler.learn import path_gradient
 from solvers.sampler.model import chain_module
 from tests.solvers.cuda_compiler import CompileError, compile_cuda
-from tests.solvers.cuda_host import BlockKernels, CUDADriverError, HalfWarps, HostCuda, OutOfMemoryError
+from tests.solvers.cuda_host import BlockKernels, CUDADriverError, HalfWarps, HostCuda, OneThread, OutOfMemoryError
 
 KEYS = sorted(chain_module().DRIFTS)
 VERBOSE = (*device.OPTIONS, "--ptxas-options=-v")
-
-
-class OneThread(BlockKernels):
-    """A block is a thread: the text as it is, with no waiting for others."""
-
-    block, warp = 1, 1
 
 
 def cuda(monkeypatch: pytest.MonkeyPatch, kernels: type[BlockKernels] = OneThread, **options: Any) -> HostCuda:
