@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from solvers.arrays import BackendError
 from solvers.particles.engines import Engine, engine
 from solvers.particles.motion import is_forward
 from solvers.particles.streams import LARGEST_COUNT, TILE
@@ -146,6 +147,27 @@ def threads(problem: Problem, held: int, groups: int) -> tuple[int, int]:
     most = min(_cores(), int(allowed // held))
     workers = min(most, groups)
     return workers, most // workers
+
+
+def sampler_on_gpu(problem: Problem, components: int) -> None:
+    """Refuse a sampler that the CUDA kernels cannot do, with so many components of the prior.
+
+    Raises  SimulationError for more means than they take; BackendError for learning.
+    """
+    options = problem.sampler
+    assert options is not None
+    if problem.time.end > 0 and (problem.family.learn or options.learn):
+        raise BackendError(
+            "cupy: a simulation of a sampler does not learn on it in this version; allowed: family.learn = [] or "
+            "time.end = 0, or numba, numpy"
+        )
+    controls = (options.control == "mixture") * (1 + (options.method == "dbs"))
+    means = components + len(problem.target.weights) + controls * problem.family.components
+    if means > MOST_ON_GPU:
+        raise SimulationError(
+            f"{problem.name}: cupy: {means} means of prior, target and control; a GPU takes at most {MOST_ON_GPU} "
+            "together; allowed: numba, numpy"
+        )
 
 
 def _cores() -> int:

@@ -1,11 +1,12 @@
-"""The chain of sampler_chain.py on an NVIDIA GPU: sampler_kernel.cu, compiled for the model at hand; a launch walks all
-steps of all its paths, with the random numbers of streams.py.
+"""The chain of sampler_chain.py on an NVIDIA GPU: sampler_kernel.cu and sampler_adjoint.cu, compiled for the model at
+hand. A launch walks all steps of all its paths, and back for the gradient, with the random numbers of streams.py.
 
 Written for cupy arrays, which it never imports: solvers/arrays.py does.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
 
@@ -14,26 +15,33 @@ from numpy.typing import NDArray
 
 from solvers.arrays import backend_module, compile_cuda, gpu_errors, gpu_memory, to_numpy
 from solvers.particles.device import source
-from solvers.particles.sampler_chain import Model, Walk
+from solvers.particles.sampler_chain import Bars, Model, Walk
 from solvers.particles.sampler_compiled import _Tables as Tables
 from solvers.particles.streams import TILE
 
-__all__ = ["constants", "options", "walk"]
+__all__ = ["constants", "gradient", "options", "text", "walk"]
 
 Array = NDArray[np.float64]
 
 THREADS, WARP = 64, 32
-#: Threads of a path, at least and at most: as few as can hold its points, in `HELD` pairs of coordinates each.
+#: Threads of a path, at least and at most: as few as can hold its points, in `HELD` pairs of coordinates each, or half
+#: as many for the gradient, which has more to hold.
 FEWEST, MOST, HELD = 8, 256, 4
 UNROLLED = 16  # means up to which loops over them are written out, so that inner products are registers
 LAUNCH_NORMALS, LAUNCH_PATHS = 2**31, 2**20  # of one launch: some tenths of a second, after which Ctrl-C is heard
 SCRATCH_BYTES = 2**31  # for points that are not held
+KEPT_BYTES = 2**30  # for what is kept of the paths that are differentiated together
 
 
-def constants(counts: list[int], bases: list[int], means: int, d: int) -> dict[str, Any]:
-    """The compile-time constants of the kernel for scores with so many components from these means on, in R^d."""
-    pairs, team = 8 * -(-d // TILE), FEWEST
-    while team * HELD < pairs and team < MOST:
+def constants(
+    counts: list[int], bases: list[int], means: int, d: int, places: list[int] | None = None
+) -> dict[str, Any]:
+    """The compile-time constants of the kernels for scores with so many components from these means on, in R^d.
+
+    places: for the gradient, of each mean among those learned, or -1.
+    """
+    pairs, team, most = 8 * -(-d // TILE), FEWEST, HELD if places is None else -(-HELD // 2)
+    while team * most < pairs and team < MOST:
         team *= 2
     held = -(-pairs // team)
     return {
@@ -47,7 +55,9 @@ def constants(counts: list[int], bases: list[int], means: int, d: int) -> dict[s
         "THREADS": max(THREADS, team),
         "WARP": WARP,
         "TEAM": team,
-        "HELD": held if held <= HELD else 0,
+        "HELD": held if held <= most else 0,
+        "LEARNED": max(places or [-1]) + 1,
+        "PLACES": ",".join(map(str, places or [])),
     }
 
 
@@ -57,9 +67,14 @@ def options(chosen: dict[str, Any]) -> tuple[str, ...]:
     return ("-std=c++17", *(f"-D{name}={value}" for name, value in (chosen | {"UNROLL": unroll}).items()))
 
 
+def text(gradient: bool) -> str:
+    """CUDA text of the walk, or of the gradient."""
+    return source("sampler_kernel.cu", *(["sampler_adjoint.cu"] if gradient else []))
+
+
 @lru_cache(maxsize=64)
-def _module(xp: Any, told: tuple[str, ...]) -> Any:
-    return compile_cuda(xp, source("sampler_kernel.cu"), told)
+def _module(xp: Any, gradient: bool, told: tuple[str, ...]) -> Any:
+    return compile_cuda(xp, text(gradient), told)
 
 
 def walk(
@@ -76,34 +91,99 @@ def walk(
 
     Raises  BackendError if the device fails, or has too little memory.
     """
-    xp = backend_module("cupy")
-    tables, d, paths = Tables.of(model, backward), model.dimension, len(particles)
-    first = model.mixtures["target" if backward else "prior"]
-    L, offset = len(model.mixtures["target"].variances), len(model.mixtures["prior"].variances)
-    _, starts, counts = np.unique(tables.slot, return_index=True, return_counts=True)
-    told = constants(counts.tolist(), tables.base[starts].tolist(), len(tables.means), d)
-    teams, width = told["THREADS"] // told["TEAM"], tables.means.shape[1]
-    scratch_each = 0 if told["HELD"] else 16 * width * teams
-    each = 8 * (L + 3 + (d if ends else 0))
+    at = _Launch(model, backward, None)
+    d, L, paths, teams = model.dimension, len(model.mixtures["target"].variances), len(particles), at.teams
+    scratch_each = 0 if at.told["HELD"] else 16 * at.width * teams
+    each = 8 * (L + 3 + (d if ends else 0)) + scratch_each // teams
     log_weight, modes, end = np.empty(paths), np.empty((paths, L)), np.empty((paths if ends else 0, d))
-    most = max(1, min(LAUNCH_NORMALS // (width * (model.steps + 1)), LAUNCH_PATHS))
-    for begin in range(0, paths, most):
-        s = slice(begin, min(begin + most, paths))
-        count = s.stop - s.start
-        groups = -(-count // teams)
-        if scratch_each:
-            groups = max(1, min(groups, min(SCRATCH_BYTES, gpu_memory(xp) // 4) // scratch_each))
-        with gpu_errors(xp, count, each + scratch_each // teams, "paths"):
-            arrays = (tables.means, tables.scale, tables.inverse, tables.constant, tables.live.astype(np.int32),
-                      tables.move, tables.judge, (chosen[s] + (offset if backward else 0)).astype(np.int32),
-                      np.sqrt(first.variances[chosen[s]]))  # fmt: skip
-            words = (particles.start + begin, source, *key, backward, ends)
-            sizes = (np.float64(model.eta), *map(np.uint64, (model.steps, d, count)), *map(np.uint32, words))
-            out = (xp.empty(groups * scratch_each // 8), xp.empty(count), xp.empty((count, L)),
-                   xp.empty((count if ends else 0, d)))  # fmt: skip
-            launch = _module(xp, options(told)).get_function("walk")
-            launch((groups,), (told["THREADS"],), (*map(xp.asarray, arrays), *sizes, *out))
-            log_weight[s], modes[s] = map(to_numpy, out[1:3])
+    for s, count in at.launches(paths):
+        with gpu_errors(at.xp, count, each, "paths"):
+            blocks = -(-count // teams)
+            if scratch_each:
+                blocks = max(1, min(blocks, min(SCRATCH_BYTES, gpu_memory(at.xp) // 4) // scratch_each))
+            out = [at.xp.empty(size) for size in (count, (count, L), (count if ends else 0, d))]
+            scratch = at.xp.empty(blocks * scratch_each // 8)
+            words = map(np.uint32, (backward, ends))
+            at.run("walk", blocks, chosen[s], (particles.start + s.start, 0, source, *key), (*words, scratch, *out))
+            log_weight[s], modes[s] = to_numpy(out[0]), to_numpy(out[1])
             if ends:
-                end[s] = to_numpy(out[3])
+                end[s] = to_numpy(out[2])
     return Walk(log_weight, modes, end)
+
+
+def gradient(
+    model: Model,
+    key: NDArray[np.uint64],
+    source: int,
+    step: int,
+    particles: range,
+    chosen: NDArray[np.intp],
+    weights: Array,
+    *,
+    of: Iterable[str],
+) -> tuple[Array, dict[str, Bars]]:
+    """sampler_chain.gradient for the mixtures `of`, with the numbers of `source` and the steps from `step` on: log W
+    (path,) and the derivatives. Raises as `walk`."""
+    wanted, own, places = set(of), {}, list[int]()
+    for name, mixture in model.mixtures.items():
+        K, learned = len(mixture.variances), max([-1, *places]) + 1
+        own[name] = slice(len(places), len(places) + K)
+        places += range(learned, learned + K) if name in wanted else [-1] * K
+    at = _Launch(model, False, places)
+    N, d, paths, teams, width, A, M = (
+        model.steps, model.dimension, len(particles), at.teams, at.width, len(places), at.told["LEARNED"]
+    )  # fmt: skip
+    densities = np.zeros(at.tables.live.shape)
+    densities[0, 0] += 1
+    densities[N, 1] -= 1
+    variances = np.concatenate([m.variances for m in model.mixtures.values()])
+    known = [at.xp.asarray(a) for a in (np.einsum("ad,ad->a", at.tables.means, at.tables.means), variances, densities)]
+    room = (2 * N + 4) * width + (N + 1) * (A + 1)
+    # Not by the memory that is free: the order of additions shall be the same on all GPUs.
+    most = max(1, KEPT_BYTES // (8 * teams * (room + M * width)))
+    log_weight, of_means, of_rest = np.empty(paths), np.zeros((M, width)), np.zeros((2, A))
+    for s, count in at.launches(paths):
+        with gpu_errors(at.xp, count, 8 * (room + M * width), "paths"):
+            blocks = min(-(-count // teams), most)
+            sums = at.xp.zeros((blocks * teams, M, width)), at.xp.empty((blocks * teams, 2, A))
+            done, scratch = at.xp.empty(count), at.xp.empty(blocks * teams * room)
+            more = (*known, at.xp.asarray(np.ascontiguousarray(weights[s], dtype=float)), scratch, done, *sums)
+            at.run("differentiate", blocks, chosen[s], (particles.start + s.start, step, source, *key), more)
+            log_weight[s] = to_numpy(done)
+            of_means += to_numpy(sums[0].sum(0))
+            of_rest += to_numpy(sums[1].sum(0))
+    return log_weight, {
+        name: Bars(of_means[np.array(places)[own[name]], :d], *of_rest[:, own[name]]) for name in own if name in wanted
+    }
+
+
+class _Launch:
+    """A model on the device, with the kernel that walks it, or differentiates in the means with places."""
+
+    def __init__(self, model: Model, backward: bool, places: list[int] | None) -> None:
+        self.xp, self.model, self.places = backend_module("cupy"), model, places
+        self.tables = tables = Tables.of(model, backward)
+        self.first = model.mixtures["target" if backward else "prior"]
+        self.offset = len(model.mixtures["prior"].variances) if backward else 0
+        _, starts, counts = np.unique(tables.slot, return_index=True, return_counts=True)
+        bases = tables.base[starts].tolist()
+        self.told = constants(counts.tolist(), bases, len(tables.means), model.dimension, places)
+        self.teams, self.width = self.told["THREADS"] // self.told["TEAM"], tables.means.shape[1]
+        arrays = (tables.means, tables.scale, tables.inverse, tables.constant, tables.live.astype(np.int32))
+        self.arrays = [self.xp.asarray(a) for a in (*arrays, tables.move, tables.judge)]
+
+    def launches(self, paths: int) -> list[tuple[slice, int]]:
+        most = max(1, min(LAUNCH_NORMALS // (self.width * (self.model.steps + 1)), LAUNCH_PATHS))
+        return [(slice(n, min(n + most, paths)), min(most, paths - n)) for n in range(0, paths, most)]
+
+    def run(
+        self, kernel: str, blocks: int, chosen: NDArray[np.intp], words: tuple[Any, ...], more: tuple[Any, ...]
+    ) -> None:
+        """words: first particle, first step, source and key of the random numbers."""
+        xp, model = self.xp, self.model
+        origins = xp.asarray((chosen + self.offset).astype(np.int32))
+        spreads = xp.asarray(np.sqrt(self.first.variances[chosen]))
+        sizes = (np.float64(model.eta), *map(np.uint64, (model.steps, model.dimension, len(chosen))))
+        launch = _module(xp, self.places is not None, options(self.told)).get_function(kernel)
+        arguments = (*self.arrays, origins, spreads, *sizes, *map(np.uint32, words), *more)
+        launch((blocks,), (self.told["THREADS"],), arguments)

@@ -8,10 +8,10 @@ import pytest
 from test_sampler_chain import KEYS, STREAM, mixture, model
 
 from solvers.arrays import BackendError
-from solvers.particles import device, sampler_device
+from solvers.particles import sampler_device
 from solvers.particles.flow import simulate
 from solvers.particles.plan import SimulationError
-from solvers.particles.sampler_chain import Model, walk
+from solvers.particles.sampler_chain import Model, gradient, walk
 from solvers.particles.streams import normals
 from solvers.problem import Problem
 from tests.solvers.cuda_compiler import CompileError, compile_cuda
@@ -48,7 +48,7 @@ def difference(at, paths=20, first=7, backward=False):
 @pytest.mark.parametrize("key", KEYS, ids="-".join)
 def test_same_numbers_same_paths(key, monkeypatch):
     """d = 19 is no whole number of tiles."""
-    cuda(monkeypatch, held=8)
+    cuda(monkeypatch, held=16)
     for backward in (False, True):
         assert difference(model(key, d=19, steps=5), backward=backward) < 1e-12
 
@@ -70,17 +70,54 @@ def general(K, L, d, steps, key):
     ],
 )
 def test_numbers_of_components_modes_dimensions_and_steps(K, L, d, steps, key, monkeypatch):
-    """Points in registers for d up to 64 (held) and else in memory, as on a GPU for d above 2048."""
+    """Points in registers, and for d = 300 in memory, as on a GPU for d above 2048."""
     cuda(monkeypatch, held=32)
     for backward in (False, True):
         assert difference(general(K, L, d, steps, key), backward=backward) < 1e-12
+
+
+def gradient_difference(at, paths=20, of=None):
+    """The largest difference between CUDA and NumPy in derivatives, each relative to the largest of its kind."""
+    some, d, rng = range(paths), at.dimension, np.random.default_rng(2)
+    chosen, weights = rng.integers(0, len(at.mixtures["prior"].variances), paths), rng.random(paths)
+    walked, bars = gradient(at, lambda n: normals(np, STREAM[None], 40 + n, 3, some, d)[0], chosen, weights)
+    of = set(of or at.mixtures)
+    log_weight, found = sampler_device.gradient(at, STREAM, 3, 40, some, chosen, weights, of=of)
+    assert set(found) == of
+    worst = np.max(np.abs(log_weight - walked.log_weight)) / max(d * at.steps, np.max(np.abs(walked.log_weight)))
+    for name in of:
+        for one, other in zip(found[name], bars[name], strict=True):
+            assert one.shape == other.shape
+            worst = max(worst, np.max(np.abs(one - other)) / max(d, np.max(np.abs(other))))
+    return float(worst)
+
+
+@pytest.mark.parametrize("key", KEYS, ids="-".join)
+def test_same_numbers_same_gradients(key, monkeypatch):
+    cuda(monkeypatch, held=32)
+    assert gradient_difference(model(key, d=19, steps=4)) < 1e-12
+
+
+@pytest.mark.parametrize(
+    ("K", "L", "d", "steps", "held", "of"),
+    [
+        (1, 1, 1, 2, 16, None),
+        (12, 2, 33, 3, 48, {"prior"}),
+        (2, 5, 50, 2, 4, {"prior", "control_back"}),
+        (2, 2, 5, 0, 8, None),
+    ],
+)
+def test_gradients_of_other_models(K, L, d, steps, held, of, monkeypatch):
+    """Points in registers and (the third) in memory; derivatives in some of the mixtures."""
+    cuda(monkeypatch, held=held)
+    assert gradient_difference(general(K, L, d, steps, ("dbs", "annealed", "mixture")), of=of) < 1e-12
 
 
 class Warps(HalfWarps):
     """Two warps of two threads."""
 
 
-@pytest.mark.parametrize(("fewest", "held"), [(2, 9), (4, 5), (4, 1)], ids=["warp", "block", "memory"])
+@pytest.mark.parametrize(("fewest", "held"), [(2, 16), (4, 8), (4, 1)], ids=["warp", "block", "memory"])
 def test_a_team_walks_the_path_of_one_thread(fewest, held, monkeypatch):
     """Teams of a warp, two of them in a block, and of a block; eleven paths are no whole number of blocks."""
     xp = cuda(monkeypatch, Warps, held=held)
@@ -88,6 +125,10 @@ def test_a_team_walks_the_path_of_one_thread(fewest, held, monkeypatch):
     monkeypatch.setattr(sampler_device, "MOST", fewest)
     at = general(2, 3, 30, 3, ("cmcd", "prior", "mixture"))
     assert difference(at, paths=11) < 1e-12
+    assert gradient_difference(at, paths=7) < 1e-12
+    # A block takes paths in turns, so that what is kept of them stays small.
+    monkeypatch.setattr(sampler_device, "KEPT_BYTES", 1)
+    assert gradient_difference(at, paths=7) < 1e-12
     if held == 1:
         # Where memory is short a block takes paths in turns.
         xp.free = 1
@@ -107,7 +148,7 @@ def test_many_paths_are_several_launches(monkeypatch):
 @pytest.mark.parametrize(
     ("line", "other"),
     [
-        ("squares[1] / (4.0 * eta)", "squares[1] / (4.000001 * eta)"),
+        ("squares[1] / (4.0 * m.eta)", "squares[1] / (4.000001 * m.eta)"),
         ("judge_by[MEANS] -= g * part;", "judge_by[MEANS] -= 1.000001 * g * part;"),
     ],
 )
@@ -121,6 +162,23 @@ def test_a_wrong_kernel_is_found_out(line, other, monkeypatch):
 
     cuda(monkeypatch, Wrong, held=8)
     assert difference(model(("cmcd", "annealed", "mixture"), d=19)) > 1e-8
+
+
+@pytest.mark.parametrize(
+    ("line", "other"),
+    [
+        ("after[a] += x_bar * mean;", "after[a] += 1.000001 * x_bar * mean;"),
+        ("rest[2][a] += q * i * e * e;", "rest[2][a] += 1.000001 * q * i * e * e;"),
+    ],
+)
+def test_a_wrong_gradient_is_found_out(line, other, monkeypatch):
+    class Wrong(OneThread):
+        def __init__(self, code, options, backend="nvrtc"):
+            assert code.count(line) == 1
+            super().__init__(code.replace(line, other), options)
+
+    cuda(monkeypatch, Wrong, held=8)
+    assert gradient_difference(model(("cmcd", "annealed", "mixture"), d=19)) > 1e-8
 
 
 @pytest.mark.parametrize(
@@ -200,18 +258,21 @@ def test_what_the_kernel_cannot_do_is_refused(monkeypatch):
     ("architecture", "d", "K"), [("sm_80", 50, 2), ("sm_90", 1000, 2), ("sm_80", 10**5, 2), ("sm_90", 50, 20)]
 )
 def test_compiles(architecture, d, K):
-    chosen = sampler_device.constants([K, 2, K + 1], [0, K, K + 2], 2 * K + 3, d)
-    told = (*sampler_device.options(chosen), "--ptxas-options=-v")
-    _, log = compile_cuda(device.source("sampler_kernel.cu"), architecture, told)
-    assert "warning" not in log
-    stack, stores, loads = map(int, re.findall(r"(\d+) bytes (?:stack frame|spill)", log)[:3])
-    # A few means live in registers, and so do the points up to d = 2048; many means in arrays of their number.
-    assert stack <= (0 if K == 2 else 8 * (6 * (2 * K + 3) + 10))
-    assert stores == loads == 0
+    places = [*range(K), -1, -1, *([-1] * (K + 1))]
+    for own in (None, places):
+        chosen = sampler_device.constants([K, 2, K + 1], [0, K, K + 2], 2 * K + 3, d, own)
+        told = (*sampler_device.options(chosen), "--ptxas-options=-v")
+        _, log = compile_cuda(sampler_device.text(own is not None), architecture, told)
+        assert "warning" not in log
+        stack, stores, loads = map(int, re.findall(r"(\d+) bytes (?:stack frame|spill)", log)[:3])
+        # A few means live in registers, and so do points up to d = 2048; many means in arrays of their number.
+        kept = 6 if own is None else 12 + 2 * sampler_device.HELD
+        assert stack <= ((0 if own is None else 128) if K == 2 else 8 * kept * (2 * K + 3))
+        assert stores + loads <= (0 if own is None else 256 if K == 2 else 1024)
 
 
 def test_one_character_less_does_not_compile():
-    text, line = device.source("sampler_kernel.cu"), "turn ^= 1;"
+    text, line = sampler_device.text(False), "turn ^= 1;"
     told = sampler_device.options(sampler_device.constants([2, 2], [0, 2], 4, 50))
     with pytest.raises(CompileError, match=r'error: expected a ";"'):
         compile_cuda(text.replace(line, line[:-1], 1), "sm_90", told)
