@@ -63,18 +63,18 @@ def constants(
 
 def options(chosen: dict[str, Any]) -> tuple[str, ...]:
     """What the compiler is told."""
-    unroll = '_Pragma("unroll")' if chosen["MEANS"] <= UNROLLED else '_Pragma("unroll 1")'
-    return ("-std=c++17", *(f"-D{name}={value}" for name, value in (chosen | {"UNROLL": unroll}).items()))
+    return ("-std=c++17", *(f"-D{name}={value}" for name, value in chosen.items()))
 
 
-def text(gradient: bool) -> str:
-    """CUDA text of the walk, or of the gradient."""
-    return source("sampler_kernel.cu", *(["sampler_adjoint.cu"] if gradient else []))
+def text(chosen: dict[str, Any]) -> str:
+    """CUDA text of the walk or, where some means are learned, of the gradient."""
+    unroll = f'#define UNROLL _Pragma("unroll{"" if chosen["MEANS"] <= UNROLLED else " 1"}")\n'
+    return unroll + source("sampler_kernel.cu", *(["sampler_adjoint.cu"] if chosen["LEARNED"] else []))
 
 
 @lru_cache(maxsize=64)
-def _module(xp: Any, gradient: bool, told: tuple[str, ...]) -> Any:
-    return compile_cuda(xp, text(gradient), told)
+def _module(xp: Any, code: str, told: tuple[str, ...]) -> Any:
+    return compile_cuda(xp, code, told)
 
 
 def walk(
@@ -161,7 +161,7 @@ class _Launch:
     """A model on the device, with the kernel that walks it, or differentiates in the means with places."""
 
     def __init__(self, model: Model, backward: bool, places: list[int] | None) -> None:
-        self.xp, self.model, self.places = backend_module("cupy"), model, places
+        self.xp, self.model = backend_module("cupy"), model
         self.tables = tables = Tables.of(model, backward)
         self.first = model.mixtures["target" if backward else "prior"]
         self.offset = len(model.mixtures["prior"].variances) if backward else 0
@@ -184,6 +184,6 @@ class _Launch:
         origins = xp.asarray((chosen + self.offset).astype(np.int32))
         spreads = xp.asarray(np.sqrt(self.first.variances[chosen]))
         sizes = (np.float64(model.eta), *map(np.uint64, (model.steps, model.dimension, len(chosen))))
-        launch = _module(xp, self.places is not None, options(self.told)).get_function(kernel)
+        launch = _module(xp, text(self.told), options(self.told)).get_function(kernel)
         arguments = (*self.arrays, origins, spreads, *sizes, *map(np.uint32, words), *more)
         launch((blocks,), (self.told["THREADS"],), arguments)

@@ -262,7 +262,7 @@ def test_compiles(architecture, d, K):
     for own in (None, places):
         chosen = sampler_device.constants([K, 2, K + 1], [0, K, K + 2], 2 * K + 3, d, own)
         told = (*sampler_device.options(chosen), "--ptxas-options=-v")
-        _, log = compile_cuda(sampler_device.text(own is not None), architecture, told)
+        _, log = compile_cuda(sampler_device.text(chosen), architecture, told)
         assert "warning" not in log
         stack, stores, loads = map(int, re.findall(r"(\d+) bytes (?:stack frame|spill)", log)[:3])
         # A few means live in registers, and so do points up to d = 2048; many means in arrays of their number.
@@ -272,8 +272,8 @@ def test_compiles(architecture, d, K):
 
 
 def test_one_character_less_does_not_compile():
-    text, line = sampler_device.text(False), "turn ^= 1;"
-    told = sampler_device.options(sampler_device.constants([2, 2], [0, 2], 4, 50))
+    chosen, line = sampler_device.constants([2, 2], [0, 2], 4, 50), "turn ^= 1;"
+    text, told = sampler_device.text(chosen), sampler_device.options(chosen)
     with pytest.raises(CompileError, match=r'error: expected a ";"'):
         compile_cuda(text.replace(line, line[:-1], 1), "sm_90", told)
 
