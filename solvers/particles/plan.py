@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from solvers.arrays import BackendError
 from solvers.particles.engines import Engine, engine
 from solvers.particles.motion import is_forward
 from solvers.particles.streams import LARGEST_COUNT, TILE
@@ -150,17 +149,9 @@ def threads(problem: Problem, held: int, groups: int) -> tuple[int, int]:
 
 
 def sampler_on_gpu(problem: Problem, components: int) -> None:
-    """Refuse a sampler that the CUDA kernels cannot do, with so many components of the prior.
-
-    Raises  SimulationError for more means than they take; BackendError for learning.
-    """
+    """Raise SimulationError for more means than the CUDA kernels take, with so many components of the prior."""
     options = problem.sampler
     assert options is not None
-    if problem.time.end > 0 and (problem.family.learn or options.learn):
-        raise BackendError(
-            "cupy: a simulation of a sampler does not learn on it in this version; allowed: family.learn = [] or "
-            "time.end = 0, or numba, numpy"
-        )
     controls = (options.control == "mixture") * (1 + (options.method == "dbs"))
     means = components + len(problem.target.weights) + controls * problem.family.components
     if means > MOST_ON_GPU:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from solvers.arrays import backend_module, compile_cuda, gpu_errors, gpu_memory, to_numpy
 from solvers.particles.device import source
 from solvers.particles.sampler_chain import Bars, Model, Walk
-from solvers.particles.sampler_compiled import _Tables as Tables
+from solvers.particles.sampler_compiled import Tables
 from solvers.particles.streams import TILE
 
 __all__ = ["constants", "gradient", "options", "text", "walk"]

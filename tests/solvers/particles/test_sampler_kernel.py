@@ -218,11 +218,12 @@ save = 2
 control = "{control}"
 steps = 4
 horizon = 0.5
+{more}
 """
 
 
-def problem(K=2, learn="[]", control="exact"):
-    return Problem.parse(PROBLEM.format(K=K, learn=learn, control=control), "p.toml")
+def problem(K=2, learn="[]", control="exact", more=""):
+    return Problem.parse(PROBLEM.format(K=K, learn=learn, control=control, more=more), "p.toml")
 
 
 def test_simulate_evaluates_on_the_device(monkeypatch):
@@ -238,13 +239,26 @@ def test_simulate_evaluates_on_the_device(monkeypatch):
         np.testing.assert_allclose(found[name], expected[name], rtol=1e-10, atol=1e-10, err_msg=name)
 
 
+STALLED = 'refine = {every = 0.3, until = 3, candidates = 20, rule = "stalled", threshold = 9.0}'
+
+
+@pytest.mark.parametrize("refine", ["", STALLED])
+def test_simulate_learns_on_the_device(refine, monkeypatch):
+    """Means, weights and, of the control, variances too; with components added on the way."""
+    cuda(monkeypatch, held=8)
+    more = f'learn = ["means", "variances"]\n{refine}'
+    learning = problem(learn='["means", "weights"]', control="mixture", more=more)
+    options = {"particles": 20, "replicas": 2, "step": 0.25}
+    found, expected = (simulate(learning, backend=backend, **options) for backend in ("cupy", "numpy"))
+    for name in expected:
+        np.testing.assert_allclose(found[name], expected[name], rtol=1e-8, atol=1e-9, err_msg=name)
+    assert refine == "" or found.w.values[0, -1, 2] > 0
+    assert np.abs(found.m.values[0, -1, :2] - found.m.values[0, 0, :2]).max() > 0.01
+
+
 def test_what_the_kernel_cannot_do_is_refused(monkeypatch):
     cuda(monkeypatch)
     options = {"particles": 1000, "replicas": 2, "step": 0.1, "backend": "cupy"}
-    with pytest.raises(
-        BackendError, match=r"^cupy: a simulation of a sampler does not learn on it .*; allowed: .*, numpy$"
-    ):
-        simulate(problem(learn='["means"]'), **options)
     with pytest.raises(
         SimulationError, match=r"^p.toml: cupy: 258 means of prior, target and control; .* at most 256 "
     ):

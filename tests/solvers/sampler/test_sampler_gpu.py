@@ -55,10 +55,10 @@ def test_solve_learns_the_same(method: str, control: str) -> None:
 @pytest.mark.gpu
 @pytest.mark.usefixtures("gpu")
 @pytest.mark.parametrize("d", [3, 50, 1000, 5000])
-def test_simulate_walks_the_same(d: int) -> None:
+def test_simulate_walks_and_learns_the_same(d: int) -> None:
     """Paths of a part of a warp, of a block, and in the memory of the device."""
-    case = Problem.parse(PROBLEM.format(d=d, learn="[]", method="cmcd", control="mixture"))
-    options = {"particles": 300, "replicas": 4, "step": 0.1}
+    case = Problem.parse(PROBLEM.format(d=d, learn='["means", "weights"]', method="cmcd", control="mixture"))
+    options = {"particles": 300, "replicas": 4, "step": 0.25}
     device, again, host = (simulate(case, backend=backend, **options) for backend in ("cupy", "cupy", "numba"))
     for name in host:
         np.testing.assert_array_equal(device[name], again[name])
