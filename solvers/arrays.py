@@ -88,14 +88,14 @@ def gpu_memory(xp: Any) -> int:
 
 
 @contextmanager
-def gpu_errors(xp: Any, count: int, each: int) -> Iterator[None]:
-    """Errors of the device become BackendError; for memory, with how many trajectories of `each` bytes would fit."""
+def gpu_errors(xp: Any, count: int, each: int, what: str = "trajectories") -> Iterator[None]:
+    """Errors of the device become BackendError; for memory, with how many of `what` with `each` bytes would fit."""
     exhausted = xp.cuda.memory.OutOfMemoryError
     try:
         yield
     except (exhausted, xp.cuda.runtime.CUDARuntimeError, xp.cuda.driver.CUDADriverError) as error:
         if isinstance(error, exhausted) or "OUT_OF_MEMORY" in str(error) or "MemoryAllocation" in str(error):
             fit = gpu_memory(xp) // each
-            message = f"cupy: out of GPU memory with {count} trajectories at a time; allowed: about {fit} ({error})"
+            message = f"cupy: out of GPU memory with {count} {what} at a time; allowed: about {fit} ({error})"
             raise BackendError(message) from None
         raise BackendError(f"cupy: the GPU failed: {error}") from None

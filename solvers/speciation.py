@@ -80,7 +80,7 @@ def speciation(
             progress(next(done) / (2 * len(splits)))
 
     sampler = sampler_of(problem, begin.s[0], begin.m[0], begin.theta[0], problem.family.variances)
-    sampler = replace(sampler, compiled=backend == "numba")
+    sampler = replace(sampler, backend=backend)
     tau = options.horizon - np.asarray(splits) * sampler.eta
     rng = np.random.Generator(np.random.Philox(key=[problem.init.seed, 0], counter=[0, 0, 0, _CLONES]))
     simulated, simulated_se = sampler_clones.same_mode(problem, splits, paths, backend=backend, report=report)

@@ -19,7 +19,10 @@ THREADS, WARP = 256, 32
 HELD_NUMBERS = 48  # float64 that a thread may hold in registers: x of its pairs of coordinates, and their sums
 LISTENING = 16  # steps between two waits for the GPU: launches return at once, and progress shall be true
 
-SOURCE = Path(__file__).with_name("kernel.cu")
+
+def source(*names: str) -> str:
+    """CUDA text of kernels of this folder, behind the random numbers that they draw."""
+    return "\n".join(Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("normals.h", *names))
 
 
 def constants(K: int, L: int, forward: bool, d: int) -> dict[str, int]:
@@ -48,7 +51,7 @@ def options(K: int, L: int, forward: bool, d: int) -> tuple[str, ...]:
 
 @lru_cache
 def _kernel(xp: Any, told: tuple[str, ...]) -> Any:
-    return xp.RawModule(code=SOURCE.read_text(encoding="utf-8"), options=told).get_function("particle_sums")
+    return xp.RawModule(code=source("kernel.cu"), options=told).get_function("particle_sums")
 
 
 def sample(

@@ -149,6 +149,19 @@ def threads(problem: Problem, held: int, groups: int) -> tuple[int, int]:
     return workers, most // workers
 
 
+def sampler_on_gpu(problem: Problem, components: int) -> None:
+    """Raise SimulationError for more means than the CUDA kernels take, with so many components of the prior."""
+    options = problem.sampler
+    assert options is not None
+    controls = (options.control == "mixture") * (1 + (options.method == "dbs"))
+    means = components + len(problem.target.weights) + controls * problem.family.components
+    if means > MOST_ON_GPU:
+        raise SimulationError(
+            f"{problem.name}: cupy: {means} means of prior, target and control; a GPU takes at most {MOST_ON_GPU} "
+            "together; allowed: numba, numpy"
+        )
+
+
 def _available(xp: Any) -> float:
     """Bytes free for this process: on the GPU for cupy, else of main memory, within a container's limit."""
     if xp is not np:

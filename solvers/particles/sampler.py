@@ -14,10 +14,9 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy.special import logsumexp, rel_entr, xlogy
 
-from solvers.arrays import BackendError
 from solvers.particles.engines import engine
 from solvers.particles.estimate import Report
-from solvers.particles.plan import Plan, SimulationError, threads
+from solvers.particles.plan import Plan, SimulationError, sampler_on_gpu, threads
 from solvers.particles.replicas import Progress, over_groups
 from solvers.particles.sampler_chain import Mixture, Model
 from solvers.particles.sampler_engine import Walker, gradients
@@ -62,8 +61,8 @@ def simulate(
 
     Takes
         particles: paths of each replica behind each gradient, and behind each evaluation in either direction; replicas:
-        independent repetitions of each start; step: of explicit Euler, in units of the learning time; backend: numba or
-        numpy; progress: called with the fraction done.
+        independent repetitions of each start; step: of explicit Euler, in units of the learning time; backend: numba,
+        numpy or cupy; progress: called with the fraction done.
     Returns
         SIM.nc's dataset with the variables of a sampler as means over replicas, and standard errors `_se` over
         replicas, of what is learned too. Bias of what is learned: O(step), of which the noise of the gradient makes
@@ -170,10 +169,10 @@ def replica_curves(
 def plan(problem: Problem, *, particles: int, replicas: int, step: float, backend: str) -> Plan:
     """One replica at a time in each worker, and its paths in as many threads as there are cores for it. Raises as
     `simulate`."""
-    if backend == "cupy":
-        raise BackendError("cupy: a sampler is not simulated on it in this version; allowed: numba, numpy")
-    options, K = problem.sampler, components(problem)
+    chosen, options, K = engine(backend), problem.sampler, components(problem)
     assert options is not None
+    if backend == "cupy":
+        sampler_on_gpu(problem, K)
     if not 2 * K <= particles < LARGEST_COUNT:
         raise SimulationError(
             f"particles: is {particles}; must be at least twice the {K} components and at most {LARGEST_COUNT - 1}"
@@ -196,9 +195,9 @@ def plan(problem: Problem, *, particles: int, replicas: int, step: float, backen
     # Points, residuals and cotangents of the paths differentiated together; mixtures, and their derivatives and stages.
     held = max(GRADIENT_BYTES, 2 * (options.steps + 1) * row) * 2 + 16 * row
     held += 40 * row * (K + len(problem.target.weights)) + (10 * particles * row if backend == "numpy" else 0)
-    workers, within = threads(problem, held, replicas)
+    workers, within = threads(problem, held, replicas) if backend != "cupy" else (1, 1)
     groups = tuple(range(r, r + 1) for r in range(replicas))
-    return Plan(engine(backend), groups, particles, workers, within, workers * within * held)
+    return Plan(chosen, groups, particles, workers, within, workers * within * held)
 
 
 def components(problem: Problem) -> int:

@@ -18,7 +18,7 @@ from solvers.particles.pieces import PerThread, in_order
 from solvers.particles.sampler_chain import Bars, Drift, Model, Walk
 from solvers.particles.streams import TILE
 
-__all__ = ["gradient", "walk"]
+__all__ = ["Tables", "gradient", "walk"]
 
 Array = NDArray[np.float64]
 Whole = NDArray[np.int64]
@@ -32,7 +32,7 @@ PIECE_BYTES = (
 
 @dataclass(frozen=True, eq=False)
 class _Structure:
-    """What the arrays of _Tables have in common for all parameters: see there."""
+    """What the arrays of Tables have in common for all parameters: see there."""
 
     keys: tuple[tuple[str, bool], ...]
     slot: Whole
@@ -81,7 +81,7 @@ def _row(drift: Drift, keys: list[tuple[str, bool]]) -> list[float]:
 
 
 @dataclass(frozen=True, eq=False)
-class _Tables:
+class Tables:
     """The model as arrays, C components of S scores, at each of the N + 1 steps in the order in which they are walked.
 
     means (A, d filled up to whole tiles). slot, base (C,): score of a component, and which mean it has; scale, inverse,
@@ -103,7 +103,7 @@ class _Tables:
     counts: Whole
 
     @classmethod
-    def of(cls, model: Model, backward: bool) -> _Tables:
+    def of(cls, model: Model, backward: bool) -> Tables:
         N, d = model.steps, model.dimension
         sizes = tuple((name, len(m.variances)) for name, m in model.mixtures.items())
         made = _structure(model.method, model.reference, model.control, N, sizes, backward)
@@ -147,7 +147,7 @@ def walk(
 
     split: after so many steps the numbers are those of source + 1: clones of the paths without it.
     """
-    d, N, tables = model.dimension, model.steps, _Tables.of(model, backward)
+    d, N, tables = model.dimension, model.steps, Tables.of(model, backward)
     first = model.mixtures["target" if backward else "prior"]
     offset = len(model.mixtures["prior"].variances)
     modes = len(model.mixtures["target"].variances)
@@ -204,7 +204,7 @@ def gradient(
     Returns
         log W (path,) and the derivatives, the same bits for every number of threads and every block.
     """
-    d, N, tables = model.dimension, model.steps, _Tables.of(model, backward=False)
+    d, N, tables = model.dimension, model.steps, Tables.of(model, backward=False)
     A, width = tables.means.shape
     place, own, first, wanted = np.full(A, -1), {}, 0, set(of)
     for name, mixture in model.mixtures.items():

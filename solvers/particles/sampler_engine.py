@@ -1,4 +1,4 @@
-"""Who walks the paths of a sampler in R^d, and who differentiates them: array code, or code compiled for CPUs."""
+"""Who walks the paths of a sampler in R^d, and who differentiates them: array code, code compiled for CPUs, or CUDA."""
 
 from __future__ import annotations
 
@@ -38,6 +38,10 @@ class Walker:
             return sampler_compiled.walk(
                 model, key, _PATHS, paths, chosen, backward=backward, ends=ends, threads=self.threads
             )
+        if self.backend == "cupy":
+            from solvers.particles import sampler_device
+
+            return sampler_device.walk(model, key, _PATHS, paths, chosen, backward=backward, ends=ends)
         return walk(
             model, lambda step: normals(np, key[None], step, _PATHS, paths, model.dimension)[0], chosen,
             backward=backward,
@@ -55,6 +59,14 @@ def gradients(
     key: NDArray[np.uint64], learner: Learner, d: int, threads: int, backend: str
 ) -> Callable[[int], Gradient]:
     """Step -> the gradient in what the learner moves, from paths whose numbers have the steps from this one on."""
+    if backend == "cupy":
+        from solvers.particles import sampler_device
+
+        return lambda step: (
+            lambda model, chosen, weights: sampler_device.gradient(
+                model, key, _PATHS, step, range(len(chosen)), chosen, weights, of=learner.moving
+            )
+        )
     if backend != "numba":
         return lambda step: plainly(lambda n, paths: normals(np, key[None], step + n, _PATHS, paths, d)[0])
     from solvers.particles.sampler_compiled import gradient

@@ -6,12 +6,13 @@ Everything about one step (drifts, noise, weight, adjoint) is emitted by the the
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from solvers.sampler import compiled
+from solvers.sampler import compiled, device
 from solvers.sampler.model import Mixture, Sampler
 from solvers.sampler.paths import Noise, Paths, component
 
@@ -21,6 +22,11 @@ Array = NDArray[np.float64]
 
 #: Paths to run together: large enough to vectorise, small enough for the cache.
 TOGETHER = 4096
+
+
+def _machine_code(sampler: Sampler) -> ModuleType | None:
+    """Who runs the paths of this sampler instead."""
+    return {"numpy": None, "numba": compiled, "cupy": device}[sampler.backend]
 
 
 @dataclass
@@ -38,8 +44,9 @@ class _Point:
 
 def forward(sampler: Sampler, noise: Noise, chosen: NDArray[np.intp] | None = None) -> Paths:
     """Paths from the prior with their log-weights. chosen (n,): prior components, default by weight."""
-    if sampler.compiled:
-        return compiled.forward(sampler, noise, chosen)
+    if fast := _machine_code(sampler):
+        ahead: Paths = fast.forward(sampler, noise, chosen)
+        return ahead
     points, log_weight, *_ = _forward(sampler, noise, chosen, keep=False)
     return _paths(sampler, points[-1], log_weight)
 
@@ -49,8 +56,9 @@ def backward(sampler: Sampler, noise: Noise) -> Paths:
 
     Their mean of log W is the EUBO, an upper bound of log Z, and E[1/W] = 1/Z.
     """
-    if sampler.compiled:
-        return compiled.backward(sampler, noise)
+    if fast := _machine_code(sampler):
+        behind: Paths = fast.backward(sampler, noise)
+        return behind
     module, target, eta = sampler.module, sampler.mixtures["target"], sampler.eta
     x, rho = _start(sampler, target, component(target, noise.uniform), noise)
     point = end = _point(sampler, sampler.steps, x, rho)
@@ -75,8 +83,9 @@ def gradient(
     weights (n,): of the paths, α_k/n_k for stratified ones. The derivative of α_k itself is not in it. log_w is taken
     as K independent numbers.
     """
-    if sampler.compiled:
-        return compiled.gradient(sampler, noise, chosen, weights)
+    if fast := _machine_code(sampler):
+        found: tuple[Paths, dict[str, Mixture]] = fast.gradient(sampler, noise, chosen, weights)
+        return found
     module, eta = sampler.module, sampler.eta
     points, log_weight, moves, increments = _forward(sampler, noise, chosen, keep=True)
     total = {name: _Total.like(mixture) for name, mixture in sampler.mixtures.items()}

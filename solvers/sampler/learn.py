@@ -42,9 +42,9 @@ def path_gradient(sampler: Sampler, noise: Noise) -> tuple[float, dict[str, Slop
     counts = np.bincount(chosen, minlength=K)
     losses = np.zeros(K)
     total: dict[str, tuple[Array, ...]] = {}
-    together = n if sampler.compiled else TOGETHER  # compiled code makes blocks of its own
+    together = TOGETHER if sampler.backend == "numpy" else n  # machine code makes blocks of its own
     for first in range(0, n, together):
-        block = slice(first, first + together)
+        block = slice(first, min(first + together, n))
         some = chosen[block]
         paths, bars = gradient(sampler, noise.block(block), some, (prior.weights / counts)[some])
         losses += np.bincount(some, weights=-paths.log_weight, minlength=K)

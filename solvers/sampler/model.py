@@ -50,8 +50,9 @@ class Mixture:
 @dataclass(frozen=True, eq=False)
 class Sampler:
     """steps: N ≥ 0. horizon: N η. dimension: d ≥ R. mixtures: prior and target, and control and control_back where
-    the drifts have them. module: the generated chain, with a term dropped for a wrong theory. compiled: paths run in
-    machine code (solvers.sampler.compiled), which is that of the whole chain, on so many threads, default all cores."""
+    the drifts have them. module: the generated chain, with a term dropped for a wrong theory. backend: who runs the
+    paths, "numpy", or machine code, which is that of the whole chain: "numba" (solvers.sampler.compiled), on so many
+    threads, default all cores, or "cupy" (solvers.sampler.device)."""
 
     method: str
     reference: str
@@ -61,7 +62,7 @@ class Sampler:
     dimension: int
     mixtures: dict[str, Mixture]
     module: ModuleType = field(default_factory=chain_module)
-    compiled: bool = False
+    backend: str = "numpy"
     threads: int | None = None
 
     @property

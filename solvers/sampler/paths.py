@@ -35,7 +35,9 @@ class Noise:
         return cls(xi, xi1, chi2, uniform)
 
     def block(self, paths: slice) -> Noise:
-        """The same noise for some of the paths."""
+        """The same noise for some of the paths; itself for all."""
+        if paths == slice(0, len(self.uniform)):
+            return self
         return Noise(self.xi[:, paths], self.xi1[:, paths], self.chi2[:, paths], self.uniform[paths])
 
     def then(self, other: Noise, n: int) -> Noise:

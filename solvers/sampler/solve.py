@@ -10,15 +10,16 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from solvers import results
-from solvers.arrays import BackendError
+from solvers.arrays import BackendError, backend_module
 from solvers.outcomes import VANISHED_BELOW
 from solvers.problem import Init, Overlaps, Problem
-from solvers.sampler import compiled
+from solvers.sampler import compiled, device
 from solvers.sampler.chain import Noise, forward
 from solvers.sampler.evaluate import QUANTITIES, evaluate
 from solvers.sampler.learn import Learning
 from solvers.sampler.model import Mixture, Sampler, chain_module
 from solvers.sampler.refine import placed, refined
+from solvers.sampler.tables import possible
 from solvers.span import Span
 from solvers.starts import starts
 
@@ -28,6 +29,8 @@ Array = NDArray[np.float64]
 
 #: The gradient is a sum over some thousand paths; tolerances beyond these would resolve its noise, at great cost.
 FINEST_RTOL, FINEST_ATOL = 1e-5, 1e-7
+#: Most numbers in the means of a mixture that each machine code takes.
+_MACHINE_CODE = {"numba": compiled.LARGEST, "cupy": device.LARGEST}
 #: Streams of random numbers of a sample: those behind the gradient, the evaluations and the candidates.
 _GRADIENT, _EVALUATION, _REFINEMENT = 0x6772616469656E74, 0x6576616C75617465, 0x726566696E656D65
 
@@ -64,8 +67,9 @@ def solve(
 ) -> xr.Dataset:
     """Learn the prior of a problem by its sampler, from every start, and evaluate the sampler at the save times.
 
-    backend: "numba", compiled paths on so many threads (default: all cores), or "numpy"; both use the same random
-    numbers and agree to rounding. By default numba where it can do the problem, else numpy; the dataset says which.
+    backend: "numba", compiled paths on so many threads (default: all cores), "cupy", a CUDA kernel, or "numpy"; all use
+    the same random numbers and agree to rounding. By default numba where it can do the problem, else numpy; the dataset
+    says which.
     samples: which starts, default all of them; a start has the same paths whichever others are there.
 
     Returns
@@ -91,7 +95,7 @@ def solve(
     B, status = np.full((count, K, L), np.nan), np.zeros(count, dtype=np.int8)
     for n, sample in enumerate(samples or range(count)):
         sampler = sampler_of(problem, s0[n], m0[n], theta0[n], problem.family.variances, drop)
-        sampler = replace(sampler, compiled=backend == "numba", threads=threads)
+        sampler = replace(sampler, backend=backend, threads=threads)
         found, status[n] = _learned(problem, sampler, sample, max(rtol, FINEST_RTOL), max(atol, FINEST_ATOL))
         for t, learned in enumerate(found if status[n] == 0 else []):
             prior, target = learned.mixtures["prior"], learned.mixtures["target"]
@@ -131,19 +135,23 @@ def solve(
 
 def _backend(problem: Problem, asked: str | None, drop: str | None) -> str:
     """The backend: the one asked for, or the faster of those that can do the problem."""
-    if asked not in (None, "numpy", "numba"):
-        raise BackendError(f"{asked}: a sampler is not available on it in this version; allowed: numpy, numba")
+    if asked not in (None, "numpy", *_MACHINE_CODE):
+        raise BackendError(f"{asked}: unknown backend; allowed: numpy, {', '.join(_MACHINE_CODE)}")
     if drop is not None:
-        if asked == "numba":
-            raise BackendError("numba: cannot drop a term; allowed with --drop: numpy")
+        if asked in _MACHINE_CODE:
+            raise BackendError(f"{asked}: cannot drop a term; allowed with --drop: numpy")
         return "numpy"
     assert problem.sampler is not None
     K, L = problem.family.components, len(problem.target.c)
     most = problem.sampler.refine.until if problem.sampler.refine else K
-    fits = compiled.possible(max(most, L), min(problem.dimension, most + L))
-    if asked == "numba" and not fits:
-        raise BackendError(f"numba: {most} components in up to {min(problem.dimension, most + L)} directions; allowed: "
-                           f"at most {compiled.LARGEST} numbers, or numpy")  # fmt: skip
+    directions, largest = min(problem.dimension, most + L), _MACHINE_CODE.get(asked or "numba", 0)
+    fits = possible(max(most, L), directions, largest)
+    if asked in _MACHINE_CODE and not fits:
+        others = "numba, numpy" if asked == "cupy" else "numpy"
+        raise BackendError(f"{asked}: {most} components in up to {directions} directions; allowed: at most {largest} "
+                           f"numbers, or {others}")  # fmt: skip
+    if asked == "cupy":
+        backend_module(asked, also=("numba",))
     return asked or ("numba" if fits else "numpy")
 
 
@@ -192,7 +200,7 @@ def _by_quadrature(problem: Problem, sampler: Sampler, rtol: float, atol: float)
     for t in range(len(problem.time.times)):
         at = run.isel(time=t)
         learned = sampler_of(problem, at.s.values, at.m.values, np.log(at.w.values), at.v.values)
-        found.append(replace(learned, compiled=sampler.compiled, threads=sampler.threads))
+        found.append(replace(learned, backend=sampler.backend, threads=sampler.threads))
     return found, 0
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.markdown import Markdown
 
+from solvers.arrays import BackendError, backend_module
 from tests.benchmarks import agreement, beginnings, machine, particles, samplers, scaling, sweeps, tables, throughput
 from tests.benchmarks.case import TIMES, problem_text
 from tests.benchmarks.worker import SOLVERS, available_cores
@@ -30,6 +31,11 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="fewer starts, rounds and sizes: a trial, not a result")
     parser.add_argument("--name", help="of the result file; default: the device, or quick")
     options = parser.parse_args()
+    if options.device == "gpu":
+        try:
+            backend_module("cupy")
+        except BackendError as error:
+            parser.error(f"--device gpu: {error}")
     console = Console()
     console.width = max(console.width, 110)  # also where the output is a file
 
@@ -64,8 +70,8 @@ def main() -> None:
         result["agreement"] = agreement.measure(options.cores, quick=options.quick, say=say)
     if "particles" in options.parts and options.device == "cpu":  # on a GPU: not yet measured
         result["particles"] = particles.measure(options.cores, quick=options.quick, say=say)
-    if "sampler" in options.parts and options.device == "cpu":  # on a GPU: not yet measured
-        result["sampler"] = samplers.measure(options.cores, quick=options.quick, say=say)
+    if "sampler" in options.parts:
+        result["sampler"] = samplers.measure(options.cores, options.device, quick=options.quick, say=say)
     if "sweeps" in options.parts and options.device == "cpu":
         result["sweeps"] = sweeps.measure(quick=options.quick, say=say)
     result["machine"]["load_after"] = machine.load()

@@ -4,42 +4,50 @@ All walk paths of one sampler in float64 (annealed Langevin, CMCD, two prior com
 variances). Task "paths": accumulate log-weights and mode masses. Task "gradient": the reverse KL on paths and its
 derivatives in means, variances and weights of the prior, the same number of paths from each component; in jax by
 `value_and_grad` of the plain loss. The unit is the path. Each solver has a process of its own on the same cores; rounds
-take turns.
+take turns. On a GPU they are CUDA kernels and jax on the same GPU, and the reduced chain is also timed with its noise
+there already, as it is along learning: NumPy draws that.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from functools import partial
 from itertools import product
 from typing import Any
 
 import numpy as np
 
+from solvers.arrays import backend_module
 from tests.benchmarks.particles import _in_threads
 from tests.benchmarks.turns import Row, compared, ready, take_turns
 
 SOLVERS = {"this": "modecollapse, in R^d", "reduced": "modecollapse, reduced chain", "jax": "jax.jit, in R^d"}
+ON_GPU = SOLVERS | {"kept": "modecollapse, reduced chain, noise kept on the device"}
 TASKS = ("paths", "gradient")
 STEPS, HORIZON = 32, 0.5
-CASES = ((10, 4096), (50, 2048), (1000, 256))  # d, paths a call
+# d, paths a call
+CASES = {"cpu": ((10, 4096), (50, 2048), (1000, 256)), "gpu": ((10, 2**18), (50, 2**17), (1000, 2**13))}
 PRIOR = ([[0.7, 0.2], [-0.5, 0.3]], [1.4, 1.1], [0.4, 0.6])
 TARGET = ([[0.8, 0.0], [-0.8, 0.0]], [0.8, 1.0], [0.35, 0.65])
 
 
-def measure(cores: int, *, quick: bool, say: Callable[[str], None]) -> list[Row]:
-    """Rows {task, d, steps, paths, cores, solver, name, throughput, faster, faster_range, elbo, slope}; throughput in
-    paths a second.
+def measure(cores: int, device: str, *, quick: bool, say: Callable[[str], None]) -> list[Row]:
+    """Rows {task, d, steps, paths, cores, device, solver, name, throughput, faster, faster_range, elbo, slope};
+    throughput in paths a second; device: cpu, or the name of the GPU.
 
     faster is the simulation in R^d; see tests.benchmarks.turns.compared. elbo, and of gradients slope, the derivative
     of −elbo in the logarithm of the first variance: what the solver found, to see that all do the same.
     """
     rows: list[Row] = []
     rounds, seconds = (2, 0.2) if quick else (5, 1.0)
-    for task, (d, paths) in product(TASKS, CASES[:2] if quick else CASES):
-        speeds, found = take_turns(SOLVERS, {}, cores, rounds, _prepare, (task, d, paths, cores, seconds), say)
+    names, hardware = (ON_GPU, _gpu()) if device == "gpu" else (SOLVERS, "cpu")
+    cores = 1 if device == "gpu" else cores
+    for task, (d, paths) in product(TASKS, CASES[device][:2] if quick else CASES[device]):
+        speeds, found = take_turns(names, {}, cores, rounds, _prepare, (task, d, paths, device, cores, seconds), say)
         for key in speeds:
-            row = {"task": task, "d": d, "steps": STEPS, "paths": paths, "cores": cores, "solver": key}
-            row |= {"name": SOLVERS[key], **found[key], **compared(speeds, key)}
+            row = {"task": task, "d": d, "steps": STEPS, "paths": paths, "cores": cores, "device": hardware}
+            row |= {"solver": key, "name": names[key], **found[key], **compared(speeds, key)}
             rows.append(row)
             say(
                 f"{task}, d = {d}: {row['name']}: {row['throughput']:.3g} paths a second, simulation in R^d faster by "
@@ -49,9 +57,15 @@ def measure(cores: int, *, quick: bool, say: Callable[[str], None]) -> list[Row]
     return rows
 
 
-def _prepare(key: str, task: str, d: int, paths: int, cores: int, seconds: float) -> dict[str, float]:
+def _gpu() -> str:
+    """Its name. Raises BackendError if there is none."""
+    properties = backend_module("cupy").cuda.runtime.getDeviceProperties(0)
+    return str(properties["name"].decode())
+
+
+def _prepare(key: str, task: str, d: int, paths: int, device: str, cores: int, seconds: float) -> dict[str, float]:
     """Compile, find how many calls fill the time, and return what the solver found, averaged over some calls."""
-    one = MAKERS[task, key](d, paths)
+    one = MAKERS[task, key](d, paths, device)
     found = [one(n) for n in range(4)]
     ready(_in_threads(one, cores), cores, seconds, paths)
     return {name: float(np.mean([numbers[name] for numbers in found])) for name in found[0]}
@@ -63,7 +77,7 @@ def _vectors(d: int, mixture: Any) -> Any:
     return np.array(mean) @ frame.T, np.array(v), np.array(w)
 
 
-Maker = Callable[[int, int], Callable[[int], dict[str, Any]]]
+Maker = Callable[[int, int, str], Callable[[int], dict[str, Any]]]
 
 
 def _model(d: int) -> Any:
@@ -75,26 +89,26 @@ def _model(d: int) -> Any:
     return Model("cmcd", "annealed", "none", STEPS, HORIZON, {"prior": prior, "target": target})
 
 
-def _this(d: int, paths: int) -> Callable[[int], dict[str, Any]]:
-    from solvers.particles import sampler_compiled
+def _this(d: int, paths: int, device: str) -> Callable[[int], dict[str, Any]]:
+    from solvers.particles import sampler_compiled, sampler_device
     from solvers.particles.streams import stream_keys
 
-    model = _model(d)
+    model, walk = _model(d), (sampler_device if device == "gpu" else sampler_compiled).walk
 
     def one(call: int) -> dict[str, Any]:
         chosen = np.random.default_rng(call).choice(2, size=paths, p=PRIOR[2])
         key = stream_keys(0, (), range(call, call + 1))[0]
-        return {"elbo": sampler_compiled.walk(model, key, 0, range(paths), chosen).log_weight.mean()}
+        return {"elbo": walk(model, key, 0, range(paths), chosen).log_weight.mean()}
 
     return one
 
 
-def _this_gradient(d: int, paths: int) -> Callable[[int], dict[str, Any]]:
-    from solvers.particles.sampler_compiled import gradient
+def _this_gradient(d: int, paths: int, device: str) -> Callable[[int], dict[str, Any]]:
+    from solvers.particles import sampler_compiled, sampler_device
     from solvers.particles.sampler_learn import path_gradient
     from solvers.particles.streams import stream_keys
 
-    model = _model(d)
+    model, gradient = _model(d), (sampler_device if device == "gpu" else sampler_compiled).gradient
 
     def one(call: int) -> dict[str, Any]:
         key = stream_keys(0, (), range(call, call + 1))[0]
@@ -106,40 +120,56 @@ def _this_gradient(d: int, paths: int) -> Callable[[int], dict[str, Any]]:
     return one
 
 
-def _sampler(d: int) -> Any:
+def _sampler(d: int, device: str) -> Any:
     from solvers.sampler.model import Mixture, Sampler
 
     mixtures = {"prior": Mixture.of(*PRIOR), "target": Mixture.of(*TARGET)}
-    return Sampler("cmcd", "annealed", "none", STEPS, HORIZON, d, mixtures, compiled=True, threads=1)
+    backend = "cupy" if device == "gpu" else "numba"
+    return Sampler("cmcd", "annealed", "none", STEPS, HORIZON, d, mixtures, backend=backend, threads=1)
 
 
-def _reduced(d: int, paths: int) -> Callable[[int], dict[str, Any]]:
-    from solvers.sampler import Noise, forward
-
-    sampler = _sampler(d)
-    return lambda call: {
-        "elbo": forward(sampler, Noise.draw(sampler, paths, np.random.default_rng(call))).log_weight.mean()
-    }
-
-
-def _reduced_gradient(d: int, paths: int) -> Callable[[int], dict[str, Any]]:
+def _noise(sampler: Any, paths: int, kept: bool) -> Callable[[int], Any]:
+    """Of a call: drawn for it, or once for all."""
     from solvers.sampler import Noise
+
+    def drawn(call: int) -> Any:
+        return Noise.draw(sampler, paths, np.random.default_rng(call))
+
+    always = drawn(0) if kept else None
+    return lambda call: always or drawn(call)
+
+
+def _reduced(d: int, paths: int, device: str, *, kept: bool = False) -> Callable[[int], dict[str, Any]]:
+    from solvers.sampler import forward
+
+    sampler = _sampler(d, device)
+    noise = _noise(sampler, paths, kept)
+    return lambda call: {"elbo": forward(sampler, noise(call)).log_weight.mean()}
+
+
+def _reduced_gradient(d: int, paths: int, device: str, *, kept: bool = False) -> Callable[[int], dict[str, Any]]:
     from solvers.sampler.learn import path_gradient
 
-    sampler = _sampler(d)
+    sampler = _sampler(d, device)
+    noise = _noise(sampler, paths, kept)
 
     def one(call: int) -> dict[str, Any]:
-        loss, slopes = path_gradient(sampler, Noise.draw(sampler, paths, np.random.default_rng(call)))
+        loss, slopes = path_gradient(sampler, noise(call))
         return {"elbo": -loss, "slope": slopes["prior"].log_var[0]}
 
     return one
 
 
-def _jax_walk(d: int, paths: int) -> Any:
+def _jax_walk(d: int, paths: int, device: str) -> Any:
     """The sampler as one would write it: (parameters of the prior, components, key) -> log W, modes."""
+    os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"  # the others need memory of the same GPU
     import jax
 
     jax.config.update("jax_enable_x64", True)
+    if device == "cpu":
+        jax.config.update("jax_platforms", "cpu")
+    elif jax.default_backend() != "gpu":
+        raise ImportError("jax finds no GPU")
     from jax import numpy as jnp
 
     eta = HORIZON / STEPS
@@ -180,8 +210,8 @@ def _jax_walk(d: int, paths: int) -> Any:
     return walk, (mean, jnp.log(v), jnp.log(w))
 
 
-def _jax(d: int, paths: int) -> Callable[[int], dict[str, Any]]:
-    walk, prior = _jax_walk(d, paths)
+def _jax(d: int, paths: int, device: str) -> Callable[[int], dict[str, Any]]:
+    walk, prior = _jax_walk(d, paths, device)
     import jax
 
     @jax.jit
@@ -197,8 +227,8 @@ def _jax(d: int, paths: int) -> Callable[[int], dict[str, Any]]:
     return one
 
 
-def _jax_gradient(d: int, paths: int) -> Callable[[int], dict[str, Any]]:
-    walk, prior = _jax_walk(d, paths)
+def _jax_gradient(d: int, paths: int, device: str) -> Callable[[int], dict[str, Any]]:
+    walk, prior = _jax_walk(d, paths, device)
     import jax
     from jax import numpy as jnp
 
@@ -220,8 +250,10 @@ def _jax_gradient(d: int, paths: int) -> Callable[[int], dict[str, Any]]:
 MAKERS: dict[tuple[str, str], Maker] = {
     ("paths", "this"): _this,
     ("paths", "reduced"): _reduced,
+    ("paths", "kept"): partial(_reduced, kept=True),
     ("paths", "jax"): _jax,
     ("gradient", "this"): _this_gradient,
     ("gradient", "reduced"): _reduced_gradient,
+    ("gradient", "kept"): partial(_reduced_gradient, kept=True),
     ("gradient", "jax"): _jax_gradient,
 }

@@ -94,6 +94,12 @@ class HalfWarps(BlockKernels):
     warp = 2
 
 
+class OneThread(BlockKernels):
+    """A block is a thread: the text as it is, with no waiting for others."""
+
+    block, warp = 1, 1
+
+
 def _argument(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         assert value.flags.c_contiguous

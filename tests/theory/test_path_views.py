@@ -64,7 +64,8 @@ def library(tmp_path_factory):
     if shutil.which("g++") is None:
         pytest.skip("no g++ here")
     folder = tmp_path_factory.mktemp("chain")
-    head = f'#include <cmath>\nusing namespace std;\nconstexpr int K = {K}, R = {R};\n#define DEVICE extern "C"\n'
+    head = f"#include <cmath>\nusing namespace std;\nconstexpr int K = {K}, R = {R};\n"
+    head += '#define DEVICE extern "C"\n#define UNROLL\n'
     (folder / "chain.cc").write_text(head + cuda(CHAIN))
     command = [
         "g++",

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from sympy import Add, Expr, Indexed, Integer, Mul, Pow, Symbol
 
 from theory.emit.heading import HEADER, MEANING, equations
-from theory.emit.languages import CUDA_ENSEMBLE, NUMBA, PARAMETERS, Language
+from theory.emit.languages import CUDA, NUMBA, PARAMETERS, Language
 from theory.emit.loops import Program, logarithms
 from theory.emit.statements import Assign, Expect, Loop, State, Statement
 
@@ -285,4 +285,4 @@ def cuda(system: ClosedSystem, name: str = "system", title: str = "gradient flow
     """Text for CUDA C++ (and, with DEVICE empty, for a host compiler)."""
     # Rows: double*, or what is indexed alike.
     needs = "DEVICE, UNROLL, ROLL, Rows, K, L, R, SLOPES, weights, expect, expect_fixed, expect_tangent"
-    return _render(system, name, title, CUDA_ENSEMBLE, "device functions for CUDA C++", needs)
+    return _render(system, name, title, CUDA, "device functions for CUDA C++", needs)

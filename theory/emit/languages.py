@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from theory.emit.lines import at_sums
 
-__all__ = ["CUDA", "CUDA_ENSEMBLE", "NUMBA", "PARAMETERS", "Language", "indented"]
+__all__ = ["CUDA", "NUMBA", "PARAMETERS", "Language", "indented"]
 
 #: Parameters shared by all trajectories, in the order of the parameter array, with their shapes. Systems with other
 #: objectives have some more, see theory.emit.compiled.
@@ -22,8 +22,6 @@ class Language:
 
     name: str
     comment: str
-    #: Whether loops say if they are written out, so that the rows of small systems become registers.
-    marked: bool = False
 
     @property
     def python(self) -> bool:
@@ -52,11 +50,11 @@ class Language:
         return ["store(", *indented([f"{array},", f"{row},", *rows]), ")"]
 
     def loop(self, index: str, size: str, body: list[str], start: str = "0", *, unroll: bool = True) -> list[str]:
-        """for index = start .. size − 1; unroll: where `marked`, written out for small systems."""
+        """for index = start .. size − 1; unroll: C++ writes it out where sizes are small, for arrays in registers."""
         if self.python:
             return [f"for {index} in range({size if start == '0' else f'{start}, {size}'}):", *indented(body)]
-        mark = ["UNROLL" if unroll else "ROLL"] if self.marked else []
-        return [*mark, f"for (int {index} = {start}; {index} < {size}; ++{index}) {{", *indented(body), "}"]
+        mark = "UNROLL" if unroll else "ROLL"
+        return [mark, f"for (int {index} = {start}; {index} < {size}; ++{index}) {{", *indented(body), "}"]
 
     def half(self, value: str) -> str:
         """Half of an even integer."""
@@ -90,4 +88,3 @@ def indented(lines: list[str]) -> list[str]:
 
 
 NUMBA, CUDA = Language("numba", "#"), Language("cuda", "//")
-CUDA_ENSEMBLE = Language("cuda", "//", marked=True)

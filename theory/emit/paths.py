@@ -201,5 +201,5 @@ def numba(chain: ReducedChain, name: str = "sampler_chain", _: str = "") -> str:
 
 
 def cuda(chain: ReducedChain, name: str = "sampler_chain", _: str = "") -> str:
-    """Text for CUDA C++ (and, with DEVICE empty, for a host compiler)."""
-    return _source(chain, name, CUDA, "DEVICE, K, R")
+    """Text for CUDA C++ (and, with DEVICE and UNROLL empty, for a host compiler)."""
+    return _source(chain, name, CUDA, "DEVICE, UNROLL, K, R")

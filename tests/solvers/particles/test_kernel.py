@@ -109,5 +109,5 @@ def test_constants_hold_x_in_registers_as_long_as_it_fits():
 
 @pytest.mark.parametrize(("K", "L", "d", "forward"), [(2, 2, 64, False), (2, 2, 10**5, False), (3, 2, 1000, True)])
 def test_the_kernel_compiles_for_gpus(K, L, d, forward):
-    _, log = compile_cuda(device.SOURCE.read_text(), "sm_90", device.options(K, L, forward, d))
+    _, log = compile_cuda(device.source("kernel.cu"), "sm_90", device.options(K, L, forward, d))
     assert "warning" not in log

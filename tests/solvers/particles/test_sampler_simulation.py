@@ -11,7 +11,6 @@ from typer.testing import CliRunner
 
 from solvers import compare_sampler, flow
 from solvers.__main__ import app
-from solvers.arrays import BackendError
 from solvers.compare import compare
 from solvers.particles import plan as planning
 from solvers.particles import sampler_compiled
@@ -214,8 +213,6 @@ def test_comparison_refused():
         compare(problem(), replicas=8)
     with pytest.raises(ProblemError, match=r"sampler\.steps: is 0, so that the prior learns by the gradient flow"):
         compare(problem(learn=("means",), end=1.0, save=(1.0,), steps=0))
-    with pytest.raises(BackendError, match="cupy"):
-        simulate(problem(), particles=10, replicas=2, step=0.1, backend="cupy")
 
 
 def test_theory_and_simulation_have_the_same_variables_along_refinement():

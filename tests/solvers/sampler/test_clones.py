@@ -84,7 +84,7 @@ def test_many_steps_are_the_closed_form() -> None:
     weights, u, horizon = [0.4, 0.3, 0.2, 0.1], 0.6, 1.0
     target = Mixture.of(means, u, weights)
     noised = Mixture.of(means * np.exp(-horizon), 1 + (u - 1) * np.exp(-2 * horizon), weights)
-    s = replace(sampler(target, noised, steps=200, horizon=horizon), compiled=True)
+    s = replace(sampler(target, noised, steps=200, horizon=horizon), backend="numba")
     value, error = clones.same_mode(s, [0, 100], 20_000, np.random.default_rng(1))
     expected = np.array([clones.closed_form(s, tau) for tau in (1.0, 0.5)])
     assert np.all(np.abs(value - expected) < 0.01 + BOUND * error)

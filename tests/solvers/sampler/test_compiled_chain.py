@@ -19,7 +19,7 @@ CLOSE = {"rtol": 1e-11, "atol": 1e-11}
 
 def agree(sampler, rng, paths=600, threads=2):
     """Forward, backward and gradient by both backends; more than two blocks of paths."""
-    compiled, noise = replace(sampler, compiled=True, threads=threads), Noise.draw(sampler, paths, rng)
+    compiled, noise = replace(sampler, backend="numba", threads=threads), Noise.draw(sampler, paths, rng)
     chosen = rng.integers(0, len(sampler.mixtures["prior"].log_w), paths)
     weights = rng.random(paths)
     (one, slopes), (two, others) = (gradient(s, noise, chosen, weights) for s in (sampler, compiled))
@@ -48,7 +48,7 @@ def test_no_steps():
 
 def test_fewer_components_and_directions_than_there_is_machine_code_for(monkeypatch):
     """Another number of components in every mixture, padded to 2 in 2 directions."""
-    monkeypatch.setattr("solvers.sampler.compiled.SIZES", (2,))
+    monkeypatch.setattr("solvers.sampler.tables.SIZES", (2,))
     rng = np.random.default_rng(3)
     mixtures = {"prior": Mixture.of([[0.3]], 1.2, [1.0]), "target": Mixture.of([[1.0], [-0.5]], 0.9, [0.3, 0.7])}
     agree(Sampler("dis", "ou", "exact", 3, 0.6, 4, mixtures), rng, paths=70)
@@ -58,7 +58,7 @@ def test_threads_change_nothing():
     rng = np.random.default_rng(4)
     sampler, *_ = case("dis", "ou", "exact", rng=rng)
     noise, chosen = Noise.draw(sampler, 1100, rng), np.arange(1100) % 2
-    one, two = (gradient(replace(sampler, compiled=True, threads=n), noise, chosen, np.ones(1100)) for n in (1, 3))
+    one, two = (gradient(replace(sampler, backend="numba", threads=n), noise, chosen, np.ones(1100)) for n in (1, 3))
     np.testing.assert_array_equal(one[0].log_weight, two[0].log_weight)
     np.testing.assert_array_equal(one[1]["prior"].mean, two[1]["prior"].mean)
 
@@ -66,7 +66,7 @@ def test_threads_change_nothing():
 def test_what_would_read_elsewhere_is_refused():
     rng = np.random.default_rng(5)
     sampler, *_ = case("dis", "ou", "exact", rng=rng)
-    compiled, noise = replace(sampler, compiled=True), Noise.draw(sampler, 10, rng)
+    compiled, noise = replace(sampler, backend="numba"), Noise.draw(sampler, 10, rng)
     with pytest.raises(ValueError, match="components 0 to 2, there are 2"):
         forward(compiled, noise, np.arange(10) % 3)
     with pytest.raises(ValueError, match=r"noise of shape \(7, 10\), must be \(9, 10\)"):

@@ -91,7 +91,7 @@ def test_gap_of_the_exact_control_falls_as_one_over_n():
     target, e = sampler.mixtures["target"], np.exp(-1.5)
     noised = Mixture.of(e * target.mean, 1 + (np.exp(target.log_var) - 1) * e**2, target.weights)
     mixtures = sampler.mixtures | {"prior": noised}
-    chains = [replace(sampler, mixtures=mixtures, compiled=True, steps=int(N)) for N in steps]
+    chains = [replace(sampler, mixtures=mixtures, backend="numba", steps=int(N)) for N in steps]
     for i in range(replicas):
         log_w = [forward(chain, Noise.draw(chain, 80, rng)).log_weight for chain in chains]
         slopes[i] = np.polyfit(np.log(steps), np.log([x.var(ddof=1) for x in log_w]), 1)[0]

@@ -7,7 +7,6 @@ import pytest
 
 from solvers import flow
 from solvers.__main__ import app
-from solvers.arrays import BackendError
 from solvers.problem import Problem, ProblemError
 from solvers.results import open as open_result
 from solvers.sampler.evaluate import QUANTITIES
@@ -141,8 +140,3 @@ def test_doors(tmp_path, capsys):
     done = CliRunner().invoke(app, ["solve", str(path), "--out", str(out), "--quiet"])
     assert done.exit_code == 0, done.output
     assert "elbo_se" in open_result(out)
-
-
-def test_other_backends_are_refused():
-    with pytest.raises(BackendError, match="allowed: numpy, numba"):
-        flow.solve(problem("steps = 2\nhorizon = 0.2"), backend="cupy")

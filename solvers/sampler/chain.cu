@@ -1,0 +1,326 @@
+// The reduced chain path by path for CUDA: what kernel.py does, in the same order. A thread walks a path from end to end.
+//
+// solvers/sampler/device.py puts this text behind the emitted functions of one step, with K components in R directions,
+// SCORES scores, and THREADS threads a block in warps of WARP. Tables are those of tables.py, noise that of paths.py.
+// The gradient keeps the points of its paths in `room`, a number innermost for all threads; sums over paths are made by
+// warps, each of which has places of its own for them, so that the order of additions is always the same.
+
+typedef unsigned long long wide;
+
+enum { PRIOR, TARGET };
+enum { POINT = 3 * R + 4, ENTRIES = K * R + 2 * K };
+
+struct Tables {
+    const double *means, *log_vars, *log_ws;  // (N + 1, SCORES, K R), (N + 1, SCORES, K) twice
+    const double *c, *c_x, *ends;             // (N + 1, SCORES, 2), (N + 1, 2), (N + 1, SCORES)
+    const int *used;                          // (N + 1, SCORES)
+    double d, eta;
+    wide steps;
+};
+
+// What a step of path i draws.
+struct Drawn {
+    const double *xi;
+    double xi1, chi2;
+};
+
+struct Point {
+    double x[R], rho[1], shrink[2], pull[2 * R];
+};
+
+DEVICE Drawn drawn(const double *xi, const double *xi1, const double *chi2, wide count, wide n, wide i)
+{
+    const wide at = n * count + i;
+    return {xi + at * R, xi1[at], chi2[at]};
+}
+
+// Both drifts at step n. Returns the log-density of the prior at step 0, of the target at the last; responsibilities of
+// the same mixture go to resp.
+DEVICE double drifts(wide n, Point &p, const Tables &t, double *resp)
+{
+    const int end = n == 0 ? PRIOR : TARGET;
+    double wanted = 0.0;
+    UNROLL
+    for (int side = 0; side < 2; ++side) {
+        p.shrink[side] = t.c_x[2 * n + side];
+        UNROLL
+        for (int b = 0; b < R; ++b) p.pull[side * R + b] = 0.0;
+    }
+#pragma unroll 1
+    for (int j = 0; j < SCORES; ++j) {
+        const wide at = n * SCORES + j;
+        if (!t.used[at]) continue;
+        double lse, a, pull[R], of[K];
+        score(p.x, p.rho[0], t.means + at * K * R, t.log_vars + at * K, t.log_ws + at * K, t.d, &lse, &a, pull, of);
+        UNROLL
+        for (int side = 0; side < 2; ++side) {
+            p.shrink[side] += t.c[2 * at + side] * a;
+            UNROLL
+            for (int b = 0; b < R; ++b) p.pull[side * R + b] += t.c[2 * at + side] * pull[b];
+        }
+        if (j == end) {
+            wanted = lse;
+            UNROLL
+            for (int k = 0; k < K; ++k) resp[k] = of[k];
+        }
+    }
+    return wanted;
+}
+
+DEVICE double density(const Point &p, const Tables &t, wide n, int j, double *resp)
+{
+    const wide at = n * SCORES + j;
+    double lse, a, pull[R];
+    score(p.x, p.rho[0], t.means + at * K * R, t.log_vars + at * K, t.log_ws + at * K, t.d, &lse, &a, pull, resp);
+    return lse;
+}
+
+// Component k of a mixture at step n.
+DEVICE void begin(Point &p, const Tables &t, wide n, int j, int k, Drawn z)
+{
+    const wide at = n * SCORES + j;
+    start(t.means + (at * K + k) * R, t.log_vars[at * K + k], z.xi, z.xi1, z.chi2, p.x, p.rho);
+}
+
+// The move from p by one of its drifts, to a point whose drifts are not known yet. Returns x_perp . x_perp'.
+DEVICE double moved(const Point &p, int side, Drawn z, double eta, Point &after)
+{
+    double overlap;
+    step(p.x, p.rho[0], p.shrink[side], p.pull + side * R, z.xi, z.xi1, z.chi2, eta, after.x, after.rho, &overlap);
+    return overlap;
+}
+
+// log of the kernel that comes back by a drift of `after`, over that of the move.
+DEVICE double gain(const Point &p, const Point &after, double overlap, int side, Drawn z, double eta)
+{
+    double increment;
+    weight(p.x, p.rho[0], after.x, after.rho[0], overlap, after.shrink[side], after.pull + side * R, z.xi, z.xi1, z.chi2,
+           eta, &increment);
+    return increment;
+}
+
+DEVICE void finish(
+    wide i, const Point &p, const double *resp, double *end, double *rho, double *modes, wide directions, wide L)
+{
+    rho[i] = p.rho[0];
+    UNROLL
+    for (int b = 0; b < R; ++b)
+        if (b < directions) end[i * directions + b] = p.x[b];
+    UNROLL
+    for (int l = 0; l < K; ++l)
+        if (l < L) modes[i * L + l] = resp[l];
+}
+
+#define PARAMETERS                                                                                              \
+    const double *__restrict__ means, const double *__restrict__ log_vars, const double *__restrict__ log_ws,   \
+    const double *__restrict__ c, const double *__restrict__ c_x, const double *__restrict__ ends,              \
+    const int *__restrict__ used, const double *__restrict__ xi, const double *__restrict__ xi1,                \
+    const double *__restrict__ chi2, const int *__restrict__ chosen, double d, double eta, wide steps,          \
+    wide count, wide directions, wide modes_there, double *__restrict__ log_weight, double *__restrict__ end,   \
+    double *__restrict__ rho, double *__restrict__ modes
+#define KERNEL extern "C" __global__ void __launch_bounds__(THREADS)
+
+// Paths from the prior.
+KERNEL forward(PARAMETERS)
+{
+    const Tables t = {means, log_vars, log_ws, c, c_x, ends, used, d, eta, steps};
+    const wide i = (wide)blockIdx.x * THREADS + threadIdx.x;
+    if (i >= count) return;
+    double resp[K];
+    Point p, after;
+    begin(p, t, 0, PRIOR, chosen[i], drawn(xi, xi1, chi2, count, 0, i));
+    double total = -drifts(0, p, t, resp);
+    if (steps == 0) total += density(p, t, 0, TARGET, resp);
+#pragma unroll 1
+    for (wide n = 1; n <= steps; ++n) {
+        const Drawn z = drawn(xi, xi1, chi2, count, n, i);
+        const double overlap = moved(p, 0, z, eta, after), lse = drifts(n, after, t, resp);
+        total += gain(p, after, overlap, 1, z, eta);
+        if (n == steps) total += lse;
+        p = after;
+    }
+    log_weight[i] = total;
+    finish(i, p, resp, end, rho, modes, directions, modes_there);
+}
+
+// Paths from the target, by the backward kernels; log W of the same path.
+KERNEL backward(PARAMETERS)
+{
+    const Tables t = {means, log_vars, log_ws, c, c_x, ends, used, d, eta, steps};
+    const wide i = (wide)blockIdx.x * THREADS + threadIdx.x;
+    if (i >= count) return;
+    double resp[K];
+    Point p, before;
+    begin(p, t, steps, TARGET, chosen[i], drawn(xi, xi1, chi2, count, 0, i));
+    drifts(steps, p, t, resp);
+    double total = density(p, t, steps, TARGET, resp);
+    finish(i, p, resp, end, rho, modes, directions, modes_there);
+#pragma unroll 1
+    for (wide n = steps; n > 0; --n) {
+        const Drawn z = drawn(xi, xi1, chi2, count, n, i);
+        const double overlap = moved(p, 1, z, eta, before);
+        drifts(n - 1, before, t, resp);
+        // log F(x'|x) - log B(x|x'): the same increment with the two kernels in each other's place.
+        total -= gain(p, before, overlap, 0, z, eta);
+        p = before;
+    }
+    log_weight[i] = total - density(p, t, 0, PRIOR, resp);
+}
+
+// --- the gradient ---------------------------------------------------------------------------------------------------
+
+// The points of a path: number e of step n is room[(n POINT + e) lanes].
+struct Room {
+    double *first;
+    wide lanes;
+};
+
+DEVICE void keep(const Room &room, wide n, const Point &p, double overlap)
+{
+    double *at = room.first + n * POINT * room.lanes;
+    UNROLL
+    for (int b = 0; b < R; ++b, at += room.lanes) *at = p.x[b];
+    UNROLL
+    for (int b = 0; b < 2 * R; ++b, at += room.lanes) *at = p.pull[b];
+    UNROLL
+    for (int side = 0; side < 2; ++side, at += room.lanes) *at = p.shrink[side];
+    *at = p.rho[0];
+    at[room.lanes] = overlap;
+}
+
+// The point at step n, and its x_perp . x_perp' with the one before.
+DEVICE double kept(const Room &room, wide n, Point &p)
+{
+    const double *at = room.first + n * POINT * room.lanes;
+    UNROLL
+    for (int b = 0; b < R; ++b, at += room.lanes) p.x[b] = *at;
+    UNROLL
+    for (int b = 0; b < 2 * R; ++b, at += room.lanes) p.pull[b] = *at;
+    UNROLL
+    for (int side = 0; side < 2; ++side, at += room.lanes) p.shrink[side] = *at;
+    p.rho[0] = *at;
+    return at[room.lanes];
+}
+
+// Adds the sum over a warp to a place of its own; different lanes for different entries, so that none waits.
+DEVICE void add(double *place, int entry, double value)
+{
+    for (int step = WARP / 2; step > 0; step /= 2) value += __shfl_xor_sync(0xffffffffu, value, step);
+    if (threadIdx.x % WARP == entry % WARP) place[entry] += value;
+}
+
+// Adds dL/dx and dL/drho, and the derivatives in the numbers of step n to `totals`.
+DEVICE void drifts_adjoint(
+    wide n, const Point &p, const Tables &t, const double *d_shrink, const double *d_pull, double weight_i,
+    double *x_bar, double &rho_bar, double *totals)
+{
+#pragma unroll 1
+    for (int j = 0; j < SCORES; ++j) {
+        const wide at = n * SCORES + j;
+        if (!t.used[at]) continue;
+        double d_a = 0.0, d_b[R], of_x[R], of_rho, of_mean[K * R], of_var[K], of_w[K];
+        UNROLL
+        for (int b = 0; b < R; ++b) d_b[b] = 0.0;
+        UNROLL
+        for (int side = 0; side < 2; ++side) {
+            d_a += t.c[2 * at + side] * d_shrink[side];
+            UNROLL
+            for (int b = 0; b < R; ++b) d_b[b] += t.c[2 * at + side] * d_pull[side * R + b];
+        }
+        score_adjoint(p.x, p.rho[0], t.means + at * K * R, t.log_vars + at * K, t.log_ws + at * K, t.d,
+                      t.ends[at] * weight_i, d_a, d_b, of_x, &of_rho, of_mean, of_var, of_w);
+        rho_bar += of_rho;
+        UNROLL
+        for (int b = 0; b < R; ++b) x_bar[b] += of_x[b];
+        double *place = totals + at * ENTRIES;
+        UNROLL
+        for (int e = 0; e < K * R; ++e) add(place, e, of_mean[e]);
+        UNROLL
+        for (int k = 0; k < K; ++k) add(place, K * R + k, of_var[k]);
+        UNROLL
+        for (int k = 0; k < K; ++k) add(place, K * R + K + k, of_w[k]);
+    }
+}
+
+// `forward`, and the derivatives of the sum of weights_i (-log W_i).
+KERNEL gradient(
+    PARAMETERS,
+    const double *__restrict__ weights,   // (count,)
+    double *__restrict__ points,          // (N + 1, POINT, all threads)
+    double *__restrict__ totals,          // (all warps, N + 1, SCORES, ENTRIES), zeros before
+    double *__restrict__ starts)          // (all warps, K, R + 1), zeros before: of mean and log_var of the first point
+{
+    const Tables t = {means, log_vars, log_ws, c, c_x, ends, used, d, eta, steps};
+    const wide me = (wide)blockIdx.x * THREADS + threadIdx.x, all = (wide)gridDim.x * THREADS;
+    const Room room = {points + me, all};
+    totals += me / WARP * (steps + 1) * SCORES * ENTRIES;
+    starts += me / WARP * K * (R + 1);
+    // All threads of a block take as many turns: beyond the last path they walk it again, with weight 0.
+#pragma unroll 1
+    for (wide first = (wide)blockIdx.x * THREADS; first < count; first += all) {
+        const bool mine = first + threadIdx.x < count;
+        const wide i = mine ? first + threadIdx.x : count - 1;
+        const double weight_i = mine ? weights[i] : 0.0;
+        const int k = chosen[i];
+        double resp[K];
+        Point p, after;
+        begin(p, t, 0, PRIOR, k, drawn(xi, xi1, chi2, count, 0, i));
+        double total = -drifts(0, p, t, resp);
+        if (steps == 0) total += density(p, t, 0, TARGET, resp);
+        keep(room, 0, p, 0.0);
+#pragma unroll 1
+        for (wide n = 1; n <= steps; ++n) {
+            const Drawn z = drawn(xi, xi1, chi2, count, n, i);
+            const double overlap = moved(p, 0, z, eta, after), lse = drifts(n, after, t, resp);
+            total += gain(p, after, overlap, 1, z, eta);
+            if (n == steps) total += lse;
+            p = after;
+            keep(room, n, p, overlap);
+        }
+        if (mine) {
+            log_weight[i] = total;
+            finish(i, p, resp, end, rho, modes, directions, modes_there);
+        }
+        double x_bar[R], rho_bar = 0.0, d_shrink[2] = {0.0, 0.0}, d_pull[2 * R];
+        UNROLL
+        for (int b = 0; b < R; ++b) x_bar[b] = d_pull[b] = 0.0;
+#pragma unroll 1
+        for (wide n = steps + 1; n-- > 0;) {
+            const double overlap = kept(room, n, after);
+            Drawn z = {xi, 0.0, 0.0};
+            double of_x[R], of_x_new[R], of_rho = 0.0, of_rho_new = 0.0, of_overlap = 0.0;
+            d_shrink[1] = 0.0;
+            UNROLL
+            for (int b = 0; b < R; ++b) d_pull[R + b] = of_x[b] = 0.0;
+            if (n > 0) {
+                kept(room, n - 1, p);
+                z = drawn(xi, xi1, chi2, count, n, i);
+                weight_adjoint(p.x, p.rho[0], after.x, after.rho[0], overlap, after.shrink[1], after.pull + R, z.xi, z.xi1,
+                               z.chi2, eta, -weight_i, of_x, &of_rho, of_x_new, &of_rho_new, &of_overlap,
+                               d_shrink + 1, d_pull + R);
+                rho_bar += of_rho_new;
+                UNROLL
+                for (int b = 0; b < R; ++b) x_bar[b] += of_x_new[b];
+            }
+            drifts_adjoint(n, after, t, d_shrink, d_pull, weight_i, x_bar, rho_bar, totals);
+            if (n > 0) {
+                double more_x[R], more_rho;
+                step_adjoint(p.x, p.rho[0], p.shrink[0], p.pull, z.xi, z.xi1, z.chi2, eta, x_bar, rho_bar, of_overlap,
+                             more_x, &more_rho, d_shrink, d_pull);
+                rho_bar = more_rho + of_rho;
+                UNROLL
+                for (int b = 0; b < R; ++b) x_bar[b] = more_x[b] + of_x[b];
+            }
+        }
+        double of_mean[R], of_var;
+        const Drawn z = drawn(xi, xi1, chi2, count, 0, i);
+        start_adjoint(means + (PRIOR * K + k) * R, log_vars[PRIOR * K + k], z.xi, z.xi1, z.chi2, x_bar, rho_bar, of_mean,
+                      &of_var);
+        UNROLL
+        for (int l = 0; l < K; ++l) {
+            UNROLL
+            for (int b = 0; b < R; ++b) add(starts + l * (R + 1), b, l == k ? of_mean[b] : 0.0);
+            add(starts + l * (R + 1), R, l == k ? of_var : 0.0);
+        }
+    }
+}

@@ -1,0 +1,141 @@
+"""The reduced chain on an NVIDIA GPU: the emitted functions of one step behind chain.cu, a thread a path.
+
+Same noise, drawn by NumPy, same formulas and same order of steps as in chain.py, so results are those of NumPy to
+rounding. All steps of all paths are one launch. Noise stays on the device as long as it is in use: the gradient along
+learning sends it there once. Nothing here depends on the GPU but the time it takes.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from numpy.typing import NDArray
+
+from solvers import systems
+from solvers.arrays import backend_module, compile_cuda, gpu_errors, to_numpy
+from solvers.cuda.source import OPTIONS
+from solvers.sampler.model import Mixture, Sampler
+from solvers.sampler.paths import Noise, Paths, component
+from solvers.sampler.tables import Tables
+
+__all__ = ["LARGEST", "OPTIONS", "backward", "forward", "gradient", "source"]
+
+Array = NDArray[np.float64]
+
+THREADS, WARP = 64, 32
+#: Most numbers in the means of a mixture: some arrays of that size are in the memory of each thread.
+LARGEST = 256
+#: Up to so many, loops are written out, and most arrays become registers.
+UNROLLED = 36
+#: Bytes for the points of the paths that are differentiated together, and for sums over them.
+POINT_BYTES, PARTIAL_BYTES = 2**30, 2**28
+
+
+def source(components: int, directions: int, scores: int) -> str:
+    """CUDA text of the chain with K components in R directions and so many scores."""
+    return "\n".join(
+        [
+            f"#define THREADS {THREADS}\n#define WARP {WARP}",
+            "#define DEVICE static __device__ __forceinline__",
+            f'#define UNROLL _Pragma("unroll{"" if components * directions <= UNROLLED else " 1"}")',
+            f"constexpr int K = {components}, R = {directions}, SCORES = {scores};",
+            systems.read_text("sampler_chain.cu"),
+            Path(__file__).with_name("chain.cu").read_text(encoding="utf-8"),
+        ]
+    )
+
+
+def forward(sampler: Sampler, noise: Noise, chosen: NDArray[np.intp] | None = None) -> Paths:
+    """As chain.forward."""
+    if chosen is None:
+        chosen = component(sampler.mixtures["prior"], noise.uniform)
+    return _resident(backend_module("cupy"), sampler).run("forward", noise, chosen)
+
+
+def backward(sampler: Sampler, noise: Noise) -> Paths:
+    """As chain.backward."""
+    chosen = component(sampler.mixtures["target"], noise.uniform)
+    return _resident(backend_module("cupy"), sampler).run("backward", noise, chosen)
+
+
+def gradient(
+    sampler: Sampler, noise: Noise, chosen: NDArray[np.intp], weights: Array
+) -> tuple[Paths, dict[str, Mixture]]:
+    """As chain.gradient."""
+    tables = _resident(backend_module("cupy"), sampler)
+    points, entries = sampler.steps + 1, tables.K * (tables.R + 2)
+    partial = points * len(tables.names) * entries
+    room = points * (3 * tables.R + 4)
+    warps = THREADS // WARP
+    # Not by the memory that is free: the order of additions shall be the same on all GPUs.
+    most = min(POINT_BYTES // (8 * THREADS * room), PARTIAL_BYTES // (8 * warps * partial))
+    blocks = max(1, min(-(-len(chosen) // THREADS), most))
+    xp = tables.xp
+    with gpu_errors(xp, len(chosen), tables.bytes_each + 8 * room, "paths"):
+        of_paths, of_start = xp.zeros((blocks * warps, partial)), xp.zeros((blocks * warps, tables.K * (tables.R + 1)))
+        more = (xp.asarray(np.ascontiguousarray(weights, dtype=float)), xp.empty(blocks * THREADS * room))
+        paths = tables.run("gradient", noise, chosen, blocks, (*more, of_paths, of_start))
+        totals, starts = (to_numpy(part.sum(0)) for part in (of_paths, of_start))
+    shape = (points, len(tables.names), entries)
+    return paths, tables.pulled_back(totals.reshape(shape), starts.reshape(tables.K, tables.R + 1))
+
+
+class _Resident(Tables):
+    """A sampler on the device of xp (cupy)."""
+
+    def __init__(self, xp: Any, sampler: Sampler) -> None:
+        super().__init__(sampler, LARGEST)
+        self.xp = xp
+        self.module = _module(xp, self.K, self.R, len(self.names))
+        arrays = (self.means, self.log_vars, self.log_ws, self.c, self.c_x, self.ends)
+        self.arrays = (*map(xp.asarray, arrays), xp.asarray(self.used.astype(np.int32)))
+
+    @property
+    def bytes_each(self) -> int:
+        """Memory of a path: its noise, and what is left of it."""
+        s = self.sampler
+        return 8 * ((s.steps + 1) * (self.R + 2) + s.directions + len(s.mixtures["target"].log_w) + 3)
+
+    def run(
+        self, kernel: str, noise: Noise, chosen: NDArray[np.intp], blocks: int | None = None, more: tuple[Any, ...] = ()
+    ) -> Paths:
+        """All paths by a kernel. blocks: of threads, default a thread a path; more: what it takes beyond the others."""
+        self.check(noise, chosen, "target" if kernel == "backward" else "prior")
+        xp, s, count, L = self.xp, self.sampler, len(chosen), len(self.sampler.mixtures["target"].log_w)
+        out: tuple[Any, ...] = (np.empty(0), np.empty((0, s.directions)), np.empty(0), np.empty((0, L)))
+        if count == 0:
+            return Paths(*out)
+        with gpu_errors(xp, count, self.bytes_each, "paths"):
+            drawn = _on_device(xp, noise, self.R)
+            out = (xp.empty(count), xp.empty((count, s.directions)), xp.empty(count), xp.empty((count, L)))
+            sizes = (*map(np.float64, (s.dimension, s.eta)), *map(np.uint64, (s.steps, count, s.directions, L)))
+            launch = self.module.get_function(kernel)
+            grid = (blocks or -(-count // THREADS),)
+            launch(grid, (THREADS,), (*self.arrays, *drawn, xp.asarray(chosen.astype(np.int32)), *sizes, *out, *more))
+            return Paths(*map(to_numpy, out))
+
+
+#: A sampler is asked for many blocks of paths; few samplers are in use at a time.
+_resident = lru_cache(maxsize=8)(_Resident)
+
+
+@lru_cache(maxsize=64)
+def _module(xp: Any, components: int, directions: int, scores: int) -> Any:
+    return compile_cuda(xp, source(components, directions, scores), OPTIONS)
+
+
+_sent: WeakKeyDictionary[Noise, tuple[Any, ...]] = WeakKeyDictionary()
+
+
+def _on_device(xp: Any, noise: Noise, directions: int) -> tuple[Any, ...]:
+    """xi, filled up to so many directions, xi1 and chi2; sent once for each Noise."""
+    found = _sent.get(noise)
+    if found is None or found[0].shape[2] != directions:
+        xi = np.pad(noise.xi, ((0, 0), (0, 0), (0, directions - noise.xi.shape[2])))
+        found = tuple(xp.asarray(np.ascontiguousarray(a)) for a in (xi, noise.xi1, noise.chi2))
+        _sent[noise] = found
+    return found
