@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, NoReturn
 
 import numpy as np
@@ -14,7 +14,15 @@ from pydantic_core import PydanticCustomError
 from solvers._gram import span
 from solvers._problem_values import Section, choice, integer, number, refuse, rows, show
 
-__all__ = ["RefineSection", "Refinement", "SamplerOptions", "SamplerSection", "sampler_options", "with_points"]
+__all__ = [
+    "Laid",
+    "RefineSection",
+    "Refinement",
+    "SamplerOptions",
+    "SamplerSection",
+    "sampler_options",
+    "with_points",
+]
 
 MOST_STEPS, MOST_PATHS, MOST_COMPONENTS = 10**5, 10**9, 10**4
 LEARNED = ("means", "weights", "variances")
@@ -40,7 +48,7 @@ class RefineSection(Section):
     every: Annotated[float, BeforeValidator(number("a number > 0", lambda x: x > 0))] = 10.0
     candidates: Annotated[int, BeforeValidator(integer(1, MOST_PATHS))] = 256
     until: Annotated[int, BeforeValidator(integer(1, MOST_COMPONENTS))] = Field(description="an integer >= 1")
-    source: Annotated[str | list[list[float]], BeforeValidator(_source)] = "prior"
+    source: Annotated[str | list[list[float]], BeforeValidator(_source)] = "mala"
     threshold: Annotated[float, BeforeValidator(number("a number >= 0", lambda x: x >= 0))] = 0.01
     weight: Annotated[float, BeforeValidator(number("a number > 0 and < 1", lambda x: 0 < x < 1))] = 0.05
     variance: Annotated[float | None, BeforeValidator(number("a number > 0", lambda x: x > 0))] = None
@@ -58,13 +66,32 @@ class SamplerSection(Section):
 
 
 @dataclass(frozen=True, eq=False)
+class Laid:
+    """Additions laid down beforehand, so that runs can be compared which would add different points themselves.
+
+    order: rows of the given points, one an addition; the run's own choice where it ends. Written by the run: scores,
+    log p − log φ at all candidates (n,) just before each addition, whose largest would be its own choice; and by the
+    theory added, coordinates x_∥ (R,) and ϱ of what was added.
+    """
+
+    order: tuple[int, ...] = ()
+    scores: list[NDArray[np.float64]] = field(default_factory=list)
+    added: list[tuple[NDArray[np.float64], float]] = field(default_factory=list)
+
+    def next(self, score: NDArray[np.float64], own: int) -> int:
+        """The row to add now, where the run itself would choose `own`."""
+        self.scores.append(score)
+        return self.order[len(self.scores) - 1] if len(self.scores) <= len(self.order) else own
+
+
+@dataclass(frozen=True, eq=False)
 class Refinement:
     """When and how a component is added to the prior.
 
     rule: "interval" (at every multiple of `every`), "stalled" (there, if |dD/dt| < threshold), "gain" (there, if the
     predicted gain, in nats per unit weight, is above the threshold). candidates: how many points, from source "prior"
     or "mala"; a source (n, d') are given points, all of them candidates each time. until: most components. weight,
-    variance: of a new component; variance None is the prior's mean one.
+    variance: of a new component; variance None is the prior's mean one. laid: in no file, see there.
     """
 
     rule: str
@@ -75,6 +102,7 @@ class Refinement:
     threshold: float
     weight: float
     variance: float | None
+    laid: Laid | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,20 +6,21 @@ on paths of its own, with log-weights accumulated as one would in practice (samp
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
-from scipy.special import logsumexp, rel_entr, xlogy
+from scipy.special import rel_entr
 
+from solvers._sampler_section import Refinement
 from solvers.particles.engines import engine
 from solvers.particles.estimate import Report
 from solvers.particles.plan import Plan, SimulationError, sampler_on_gpu, threads
 from solvers.particles.replicas import Progress, over_groups
 from solvers.particles.sampler_chain import Mixture, Model
 from solvers.particles.sampler_engine import Walker, gradients
+from solvers.particles.sampler_estimates import by_halves, emc, ess, ess_forward, log_z
 from solvers.particles.sampler_learn import GRADIENT_BYTES, Learner, NotFinite, learn
 from solvers.particles.streams import LARGEST_COUNT, stream_keys
 from solvers.problem import Problem
@@ -40,11 +41,13 @@ class Curves:
 
     values: name -> (replica, time, ...): m, s, w, v, mode_mass and those of results.SAMPLER_QUANTITIES; overlaps and
     variances of components not yet added are nan, their weights 0. B (replica, K, L): mass that paths from component k
-    put on mode l at the last time. failed (replica,): not finite, all values nan.
+    put on mode l at the last time. scores (replica, addition, point): those of additions that were laid down, else
+    empty. failed (replica,): not finite, all values nan.
     """
 
     values: dict[str, Array]
     B: Array
+    scores: Array
     failed: NDArray[np.bool_]
 
 
@@ -120,13 +123,12 @@ def replica_curves(
     options, times = problem.sampler, problem.time.times
     assert options is not None
     cut = plan(problem, particles=particles, replicas=replicas, step=step, backend=backend)
-    mu, nu = vectors(begin.s[i], begin.m[i], problem)
-    start = model_of(problem, mu, nu, begin.theta[i])
+    start = model_of(problem, *placed(problem, begin, i), begin.theta[i])
 
-    def run(group: range, report: Report) -> list[tuple[dict[str, Array], Array] | None]:
+    def run(group: range, report: Report) -> list[tuple[dict[str, Array], Array, Array] | None]:
         return [one(replica, report) for replica in group]
 
-    def one(replica: int, report: Report) -> tuple[dict[str, Array], Array] | None:
+    def one(replica: int, report: Report) -> tuple[dict[str, Array], Array, Array] | None:
         def key(*words: int) -> NDArray[np.uint64]:
             return np.asarray(stream_keys(problem.init.seed, (*words, i), range(replica, replica + 1))[0])
 
@@ -138,8 +140,9 @@ def replica_curves(
         }
         learner = Learner(moves, problem.flow.weights, problem.flow.metric, particles, step, cuts, lambda: report(0))
         differentiate = gradients(key(_GRADIENT, cuts), learner, problem.dimension, cut.within, backend)
+        refine = _own(options.refine, problem.dimension)
         try:
-            models = learn(start, learner, times, options.refine, differentiate, generator(_CANDIDATES))
+            models = learn(start, learner, times, refine, differentiate, generator(_CANDIDATES))
         except NotFinite:
             report(len(times))
             return None
@@ -149,7 +152,9 @@ def replica_curves(
             for name, value in (described(model, K) | evaluated(model, walker, generator(_CHOICES))).items():
                 curves.setdefault(name, []).append(np.asarray(value))
             report(1)
-        return {name: np.stack(values) for name, values in curves.items()}, walker.by_component(models[-1], K)
+        scores = refine.laid.scores if refine and refine.laid else []
+        stacked = {name: np.stack(values) for name, values in curves.items()}
+        return stacked, walker.by_component(models[-1], K), np.array(scores)
 
     K, L = components(problem), len(problem.target.weights)
     results = [row for group in over_groups(run, cut, len(times), progress) for row in group]
@@ -157,11 +162,14 @@ def replica_curves(
     known = [row for row in results if row is not None]
     if not known:
         raise SimulationError(f"{problem.name}: every replica of start {i} left the range of float64")
-    empty = {name: np.full_like(a, np.nan) for name, a in known[0][0].items()}, np.full((K, L), np.nan)
-    filled = [empty if row is None else row for row in results]
+    first, _, scores = known[0]
+    empty = {name: np.full_like(a, np.nan) for name, a in first.items()}
+    none = empty, np.full((K, L), np.nan), np.full_like(scores, np.nan)
+    filled = [none if row is None else row for row in results]
     return Curves(
-        {name: np.stack([row[0][name] for row in filled]) for name in empty[0]},
+        {name: np.stack([row[0][name] for row in filled]) for name in empty},
         np.stack([row[1] for row in filled]),
+        np.stack([row[2] for row in filled]),
         failed,
     )
 
@@ -177,10 +185,6 @@ def plan(problem: Problem, *, particles: int, replicas: int, step: float, backen
         raise SimulationError(
             f"particles: is {particles}; must be at least twice the {K} components and at most {LARGEST_COUNT - 1}"
         )
-    refine = problem.sampler.refine if problem.sampler else None
-    if refine and not isinstance(refine.source, str):
-        known = "given points are for `solve`; allowed here: prior, mala"
-        raise SimulationError(f"{problem.name}: sampler.refine.source: {known}")
     if replicas < 2:
         raise SimulationError(f"replicas: is {replicas}; must be at least 2, since standard errors are over replicas")
     smallest = float(min(1.0, problem.family.variances.min(), problem.target.variances.min()))
@@ -198,6 +202,12 @@ def plan(problem: Problem, *, particles: int, replicas: int, step: float, backen
     workers, within = threads(problem, held, replicas) if backend != "cupy" else (1, 1)
     groups = tuple(range(r, r + 1) for r in range(replicas))
     return Plan(chosen, groups, particles, workers, within, workers * within * held)
+
+
+def placed(problem: Problem, begin: Starts, i: int) -> tuple[Array, Array]:
+    """Prior means (K, d) and modes (L, d) of a start, where target.means, separation and init.means have them."""
+    mu, nu = vectors(begin.s[i], begin.m[i], problem)
+    return (mu if problem.init.means is None else _wide(problem.init.means, problem.dimension)), nu
 
 
 def components(problem: Problem) -> int:
@@ -248,37 +258,25 @@ def evaluated(model: Model, walker: Walker, rng: np.random.Generator) -> dict[st
     return {
         "elbo": float(log_w.mean()),
         "eubo": float(log_w_p.mean()),
-        "log_z": _by_halves(_log_z, log_w),
-        "ess": _by_halves(_ess, log_w),
-        "ess_forward": _by_halves(_ess_forward, log_w_p),
+        "log_z": by_halves(log_z, log_w),
+        "ess": by_halves(ess, log_w),
+        "ess_forward": by_halves(ess_forward, log_w_p),
         "log_weight_variance": float(log_w.var(ddof=1)),
         "mode_mass": ahead.modes.mean(0),
-        "coverage": _by_halves(lambda modes: float(rel_entr(modes.mean(0), pi).sum()), ahead.modes),
-        "emc": _by_halves(_emc, ahead.modes) if len(pi) > 1 else 1.0,
+        "coverage": by_halves(lambda modes: float(rel_entr(modes.mean(0), pi).sum()), ahead.modes),
+        "emc": by_halves(emc, ahead.modes) if len(pi) > 1 else 1.0,
     }
 
 
-def _by_halves(estimate: Callable[[Array], float], of: Array) -> float:
-    """2 f(all) − [f(first half) + f(second half)]/2, free of the bias of first order in 1/paths."""
-    half = len(of) // 2
-    return 2 * estimate(of) - (estimate(of[:half]) + estimate(of[half:])) / 2
+def _wide(points: Array, d: int) -> Array:
+    return np.pad(points, ((0, 0), (0, d - points.shape[1])))
 
 
-def _log_z(log_w: Array) -> float:
-    return float(logsumexp(log_w)) - float(np.log(len(log_w)))
-
-
-def _ess(log_w: Array) -> float:
-    return float(np.exp(2 * logsumexp(log_w) - np.log(len(log_w)) - logsumexp(2 * log_w)))
-
-
-def _ess_forward(log_w: Array) -> float:
-    return float(np.exp(2 * np.log(len(log_w)) - logsumexp(log_w) - logsumexp(-log_w)))
-
-
-def _emc(modes: Array) -> float:
-    mass = modes.mean(0)
-    return float(-xlogy(mass, mass).sum() / np.log(len(mass)))
+def _own(refine: Refinement | None, d: int) -> Refinement | None:
+    """The refinement of one replica: given points in R^d, and a record of its own."""
+    if refine is None or isinstance(refine.source, str):
+        return refine
+    return replace(refine, source=_wide(refine.source, d), laid=refine.laid and replace(refine.laid, scores=[]))
 
 
 def _part(progress: Progress, i: int, count: int) -> Progress:

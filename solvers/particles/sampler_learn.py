@@ -172,9 +172,11 @@ def addition(
     prior, target = model.mixtures["prior"], model.mixtures["target"]
     x = candidates(model, refine, rng)
     score = target.at(x).log_density - prior.at(x).log_density
-    best = int(np.argmax(np.where(np.isfinite(score), score, -np.inf)))
-    if not np.all(np.isfinite(x[best])):
+    if not np.any(np.isfinite(score)):
         raise NotFinite
+    best = int(np.argmax(np.where(np.isfinite(score), score, -np.inf)))
+    if refine.laid is not None:
+        best = refine.laid.next(score, best)
     variance = refine.variance or float(np.exp(prior.log_weights) @ prior.variances)
     if refine.rule == "stalled":
         slopes = path_gradient(model, learner.paths, differentiate)[1]
@@ -205,7 +207,10 @@ def widened(model: Model, mean: Array, weight: float, variance: float) -> Model:
 
 
 def candidates(model: Model, refine: Any, rng: np.random.Generator) -> Array:
-    """Samples (n, d) of the prior, moved by a short Metropolis-adjusted Langevin chain to the target if so asked."""
+    """Samples (n, d) of the prior, moved by a short Metropolis-adjusted Langevin chain to the target if so asked; or
+    the given points."""
+    if not isinstance(refine.source, str):
+        return np.asarray(refine.source)
     prior, target, n, d = model.mixtures["prior"], model.mixtures["target"], refine.candidates, model.dimension
     chosen = rng.choice(len(prior.variances), size=n, p=np.exp(log_softmax(prior.log_weights)))
     x = prior.means[chosen] + np.sqrt(prior.variances[chosen])[:, None] * rng.standard_normal((n, d))

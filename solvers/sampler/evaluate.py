@@ -13,17 +13,22 @@ from solvers.sampler.chain import TOGETHER, Noise, Paths, backward, forward
 from solvers.sampler.model import Sampler
 from solvers.sampler.orthogonal import share
 
-__all__ = ["QUANTITIES", "evaluate"]
+__all__ = ["QUANTITIES", "QUOTIENTS", "evaluate"]
 
 Array = NDArray[np.float64]
 Estimate = tuple[float | Array, float | Array]
 
 
-def evaluate(sampler: Sampler, paths: int, rng: np.random.Generator) -> dict[str, Estimate]:
+#: Quotients of means of weights: from finitely many paths they are biased, the more the wider the weights are spread.
+QUOTIENTS = ("log_z", "ess", "ess_forward")
+
+
+def evaluate(sampler: Sampler, paths: int, rng: np.random.Generator, *, drawn: bool = False) -> dict[str, Estimate]:
     """Estimates (value, standard error) of QUANTITIES and of mode_mass (L,), from `paths` paths each way.
 
     Standard errors are those of the influence function (delta method). Where a(x) depends on the step only, the
-    directions orthogonal to the means enter in closed form and their noise is not there at all.
+    directions orthogonal to the means enter in closed form and their noise is not there at all; `drawn`: except in
+    QUOTIENTS, whose estimates then have the law, and the bias, of those from as many paths in R^d.
     """
     closed = share(sampler)
     chain = sampler if closed is None else replace(sampler, dimension=sampler.directions)
@@ -35,6 +40,7 @@ def evaluate(sampler: Sampler, paths: int, rng: np.random.Generator) -> dict[str
         (closed.elbo, closed.eubo, closed.variance, closed.log_second_moment)
     )  # fmt: skip
     log_w, log_w_p = ahead.log_weight, behind.log_weight
+    masses = _masses(ahead.modes, sampler.mixtures["target"].weights)
     out: dict[str, Estimate] = {
         "elbo": _shifted(_mean(log_w), elbo),
         "eubo": _shifted(_mean(log_w_p), eubo),
@@ -43,7 +49,13 @@ def evaluate(sampler: Sampler, paths: int, rng: np.random.Generator) -> dict[str
         "ess_forward": _scaled(_ess_forward(log_w_p), np.exp(-second)),
         "log_weight_variance": _shifted(_variance(log_w), spread),
     }
-    return out | _masses(ahead.modes, sampler.mixtures["target"].weights)
+    if drawn and closed is not None:
+        ahead, behind = (
+            _joined([run(sampler, Noise.draw(sampler, n, rng)) for n in blocks]) for run in (forward, backward)
+        )
+        out["log_z"], out["ess"] = _log_z(ahead.log_weight), _ess(ahead.log_weight)
+        out["ess_forward"] = _ess_forward(behind.log_weight)
+    return out | masses
 
 
 def _blocks(paths: int, steps: int) -> list[int]:

@@ -39,6 +39,9 @@ def candidate(sampler: Sampler, refine: Refinement, rng: np.random.Generator) ->
     if not np.any(np.isfinite(score)):
         return np.full(x.shape[1], np.nan), np.nan
     best = int(np.argmax(np.where(np.isfinite(score), score, -np.inf)))
+    if refine.laid is not None:
+        best = refine.laid.next(score, best)
+        refine.laid.added.append((x[best], float(rho[best])))
     return x[best], float(rho[best])
 
 
@@ -145,9 +148,10 @@ def refined(
 ) -> tuple[list[Sampler], int]:
     """The samplers at the given times, with events at the multiples of refine.every; status as of Learning.run."""
     found: list[Sampler] = []
-    paths, now = learning.noise.xi.shape[1], 0.0
+    paths, now, event = learning.noise.xi.shape[1], 0.0, 0
     while len(found) < len(times):
-        stop = now + refine.every
+        event += 1
+        stop = event * refine.every
         inside = times[(times > now if found else times >= now) & (times <= stop)]
         # A save point at an event holds the system before it.
         passed, status = learning.run(np.append(inside, stop) - now, rtol, atol)

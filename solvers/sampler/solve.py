@@ -64,13 +64,15 @@ def solve(
     progress: Callable[[float], None] | None = None,
     drop: str | None = None,
     samples: range | None = None,
+    drawn: bool = False,
 ) -> xr.Dataset:
     """Learn the prior of a problem by its sampler, from every start, and evaluate the sampler at the save times.
 
     backend: "numba", compiled paths on so many threads (default: all cores), "cupy", a CUDA kernel, or "numpy"; all use
     the same random numbers and agree to rounding. By default numba where it can do the problem, else numpy; the dataset
     says which.
-    samples: which starts, default all of them; a start has the same paths whichever others are there.
+    samples: which starts, default all of them; a start has the same paths whichever others are there. drawn: of
+    solvers.sampler.evaluate.
 
     Returns
         The dataset of RUN.nc with objective = −elbo (the reverse KL on paths, since the target is normalised),
@@ -108,7 +110,7 @@ def solve(
             values["w"][n, t, there], values["v"][n, t, there] = prior.weights, np.exp(prior.log_var)
             # The same paths at every time, so that curves are smooth in it.
             for name, (value, error) in evaluate(
-                learned, options.paths, _generator(problem, sample, _EVALUATION)
+                learned, options.paths, _generator(problem, sample, _EVALUATION), drawn=drawn
             ).items():
                 values[name][n, t], errors[name][n, t] = value, error
             if progress:

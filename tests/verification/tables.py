@@ -130,6 +130,28 @@ def outcomes(result: dict[str, Any]) -> str:
     )
 
 
+def refinement(result: dict[str, Any]) -> str:
+    """How often a growing prior and a fixed one recover all modes, in theory and in simulation."""
+    rows = []
+    for row in result["rows"]:
+        low, high = row["interval"]
+        rows.append(
+            [
+                row["setting"],
+                row["prior"],
+                row["side"],
+                f"{row['recovered']} of {row['starts']} ({low:.3f} to {high:.3f})",
+                f"{row['coverage']:.4f} ± {row['coverage_se']:.4f}",
+                str(row.get("replicas_differ", "—")),
+            ]
+        )
+    heading = ["setting", "prior", "side", "recovered", "coverage (nats)", "two simulations differ"]
+    return (
+        f"d = {result['dimension']}, {result['particles']} paths, step {result['step']:g}; in brackets 95 % Wilson "
+        "intervals; coverage ± standard error over starts.\n\n" + table(heading, rows)
+    )
+
+
 def scaling(result: dict[str, Any]) -> str:
     """The fitted exponents of the figure, from its reference numbers."""
     numbers = result["numbers"]
@@ -151,6 +173,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "power": power,
     "mutations": mutations,
     "outcomes": outcomes,
+    "refinement": refinement,
     "scaling": scaling,
 }
 #: The scaling is a figure's, and so are its numbers.

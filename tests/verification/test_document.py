@@ -3,11 +3,12 @@
 import json
 
 import pytest
-from scipy.stats import binom
+from scipy.stats import binom, fisher_exact
 
 from tests.verification import tables
 from tests.verification.__main__ import PARTS, RESULTS
 from tests.verification.mutations import MUTATIONS
+from tests.verification.refinement import SETTINGS
 
 
 def stored(part):
@@ -39,3 +40,15 @@ def test_the_stored_numbers_are_those_of_a_healthy_comparison():
     ]
     assert all(row["mcnemar"] > 1e-6 for row in stored("outcomes")["rows"])
     assert {row["d"] for row in stored("outcomes")["rows"]} == {10, 100, 1000}
+
+
+def test_the_stored_numbers_say_that_refinement_helps():
+    rows = stored("refinement")["rows"]
+    assert {row["setting"] for row in rows} == set(SETTINGS)
+    for grown_theory, grown, fixed_theory, fixed in (rows[i : i + 4] for i in range(0, len(rows), 4)):
+        for theory, simulation in ((grown_theory, grown), (fixed_theory, fixed)):
+            table = [[row["recovered"], row["starts"] - row["recovered"]] for row in (theory, simulation)]
+            assert fisher_exact(table).pvalue > 1e-6
+        if "given" in grown["setting"] or "wasserstein, R = 5" in grown["setting"]:
+            assert grown_theory["interval"][0] > fixed_theory["interval"][1]
+            assert grown["interval"][0] > fixed["interval"][1]

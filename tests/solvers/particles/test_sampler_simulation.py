@@ -13,13 +13,14 @@ from solvers import compare_sampler, flow
 from solvers.__main__ import app
 from solvers.compare import compare
 from solvers.particles import plan as planning
-from solvers.particles import sampler_compiled
+from solvers.particles import sampler_compiled, sampler_estimates
 from solvers.particles.flow import simulate
 from solvers.particles.plan import SimulationError
 from solvers.problem import Problem, ProblemError
 from solvers.results import SAMPLER_QUANTITIES
 from solvers.results import open as open_result
 from solvers.sampler import Noise
+from solvers.sampler.evaluate import _ess, _ess_forward, _log_z
 
 WIDTHS = np.array([1.4, 1.1])
 TEXT = """
@@ -98,6 +99,40 @@ def test_evaluation_agrees(d, steps):
     assert report.agrees, report.parts[0].entries[0]
 
 
+def test_effective_sample_sizes_are_judged(monkeypatch):
+    """Negative control: a theory with one step, whose ESS is another one."""
+    report = compare(problem(d=8, steps=8, varied=False), particles=400)
+    assert report.agrees, report.parts[0].entries[0]
+    assert {"ess", "ess_forward", "log_z"} <= {entry.quantity for entry in report.parts[0].entries}
+    solve = compare_sampler.solve
+
+    def fewer_steps(of, **options):
+        return solve(replace(of, sampler=replace(of.sampler, steps=1)), **options)
+
+    monkeypatch.setattr(compare_sampler, "solve", fewer_steps)
+    part = compare(problem(d=8, steps=8, varied=False), particles=400).parts[0]
+    assert {entry.quantity: entry for entry in part.entries}["ess"].deviation > part.limit
+
+
+@pytest.mark.parametrize("name", ["log_z", "ess", "ess_forward"])
+def test_estimates_of_equally_many_paths_have_one_mean(name):
+    """What is compared: by halves on one side, 2 f_n − f_{n/2} on the other; log-weights of standard deviation 2.5."""
+    rng, n, replicas = np.random.default_rng(8), 64, 2000
+    in_theory = {"log_z": _log_z, "ess": _ess, "ess_forward": _ess_forward}[name]
+    in_simulation = getattr(sampler_estimates, name)
+
+    def draw(paths):
+        return 2.5 * rng.standard_normal(paths) - 2.5**2 / 2
+
+    simulated = np.array([sampler_estimates.by_halves(in_simulation, draw(n)) for _ in range(replicas)])
+    theory = np.array([2 * in_theory(draw(n))[0] - in_theory(draw(n // 2))[0] for _ in range(replicas)])
+    # Six standard errors of two thousand numbers, 2e-9 if they were normal.
+    assert abs(np.mean(simulated - theory)) < 6 * np.std(simulated - theory) / np.sqrt(replicas)
+    # Negative control: the estimate from n paths as it is.
+    plain = np.array([in_theory(draw(n))[0] for _ in range(replicas)])
+    assert abs(np.mean(simulated - plain)) > 6 * np.std(simulated - plain) / np.sqrt(replicas)
+
+
 @pytest.mark.parametrize("wrong", ["cross", "freedom"])
 def test_comparison_rejects_wrong_reductions(wrong, monkeypatch):
     """Negative controls: the cross term of ϱ dropped; χ² with d − R instead of d − R − 1 degrees of freedom."""
@@ -160,14 +195,6 @@ paths = 512
 {refine}
 """
 GROW = 'refine = {every = 6.0, until = 10, candidates = 256, source = "mala", variance = 1.0}'
-
-
-def test_given_candidates_are_refused():
-    text = SIX.format(
-        K=1, v=2.0, seed=1, end=1.2, steps=2, refine="refine = {every = 0.5, until = 3, source = [[1.0]]}"
-    )
-    with pytest.raises(SimulationError, match=r"sampler\.refine\.source: given points"):
-        simulate(Problem.parse(text, name="given"), particles=64, replicas=2, step=0.5)
 
 
 def test_refinement_finds_modes_that_a_fixed_prior_loses():
