@@ -27,7 +27,7 @@ ON_GPU = SOLVERS | {"kept": "modecollapse, reduced chain, noise kept on the devi
 TASKS = ("paths", "gradient")
 STEPS, HORIZON = 32, 0.5
 # d, paths a call
-CASES = {"cpu": ((10, 4096), (50, 2048), (1000, 256)), "gpu": ((10, 2**18), (50, 2**17), (1000, 2**13))}
+CASES = {"cpu": ((10, 4096), (50, 2048), (1000, 256)), "gpu": ((10, 2**17), (50, 2**16), (1000, 2**12))}
 PRIOR = ([[0.7, 0.2], [-0.5, 0.3]], [1.4, 1.1], [0.4, 0.6])
 TARGET = ([[0.8, 0.0], [-0.8, 0.0]], [0.8, 1.0], [0.35, 0.65])
 
