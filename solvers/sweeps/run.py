@@ -161,11 +161,10 @@ def _rounds(
         _compute(sweep, store, finished, everywhere, cluster, options, systems, progress)
         return
     rounds = Rounds(sweep.shape, refined(sweep), sweep.refine.levels)
-    whole = tuple(slice(None) for _ in sweep.shape)
     for level in range(rounds.levels + 1):
         while True:
             with unbroken():
-                sums = store.sums(whole)
+                sums = store.sums()
             low, high = interval(sums, sweep.quantities, sweep.refine.quantity)
             wanted = rounds.wanted(level, low, high, sweep.refine.contour)
             if finished[wanted].all():

@@ -16,6 +16,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ Index = tuple[int, ...]
 
 FORMAT = "modecollapse sweep 1"
 JOURNAL = "journal/moments"
+KEPT = 2**26  # bytes of the journal that are kept in memory at most
 
 
 class Store:
@@ -48,8 +50,9 @@ class Store:
         self._lock = filelock.FileLock(path / JOURNAL / ".lock")
         self.versions: dict[str, str] = {}
         self._dirty: set[Index] = set()
+        self._known: dict[Index, Array] = {}  # windows of the journal as they are on disk, the last ones asked for
 
-    @property
+    @cached_property
     def _journal(self) -> zarr.Array[Any]:
         return zarr.open_array(self.path / JOURNAL, mode="r+")
 
@@ -78,8 +81,11 @@ class Store:
             self._journal[(*region, slice(part, part + 1))] = sums[..., None, :, :]
         except OSError as error:
             raise OutputError(f"{self.path}: cannot be written ({error.strerror or error})") from error
-        windows = [range(s.start // VIEW, (s.stop - 1) // VIEW + 1) for s in region]
-        self._dirty.update(itertools.product(*windows))
+        for index in itertools.product(*[range(s.start // VIEW, (s.stop - 1) // VIEW + 1) for s in region]):
+            self._dirty.add(index)
+            if index in self._known:
+                here, there = _common(self._window(index), region)
+                self._known[index][..., part, :, :][here] = sums[there]
 
     def finished(self) -> NDArray[np.bool_]:
         """(*shape, parts): which are in the journal.
@@ -87,14 +93,29 @@ class Store:
         Raises  ResultError for a file of it that is damaged.
         """
         found = np.zeros((*self.layout.shape, self.layout.parts), dtype=bool)
-        for window in self._windows():
-            found[window] = ~np.isnan(self.sums(window)[..., -1, moments.COUNT])
+        for index in self._indices():
+            found[self._window(index)] = ~np.isnan(self._sums(index)[..., -1, moments.COUNT])
         return found
 
-    def sums(self, window: tuple[slice, ...]) -> Array:
-        """The journal of some points, (*window, parts, Q + 1, 3); nan where nothing is entered yet."""
+    def sums(self) -> Array:
+        """The journal, (*shape, parts, Q + 1, 3); nan where nothing is entered yet."""
+        out = np.empty(self._journal.shape)
+        for index in self._indices():
+            out[self._window(index)] = self._sums(index)
+        return out
+
+    def _sums(self, index: Index) -> Array:
+        """The same of one window; not to be changed."""
+        if index in self._known:
+            return self._known[index]
+        found = self._known[index] = self._read(self._window(index))
+        while sum(array.nbytes for array in self._known.values()) > KEPT:
+            self._known.pop(next(iter(self._known)))
+        return found
+
+    def _read(self, window: tuple[slice, ...]) -> Array:
         try:
-            return np.asarray(self._journal[window])
+            return np.array(self._journal[window])
         except Exception as error:
             # Whatever a codec says of a damaged file.
             reason = " ".join(str(error).split())
@@ -107,8 +128,8 @@ class Store:
     def totals(self) -> tuple[int, int]:
         """Starts solved, and how many of them failed."""
         counts = np.zeros(2)
-        for window in self._windows():
-            counts += np.nansum(self.sums(window)[..., -1, : moments.SUM + 1].reshape(-1, 2), axis=0)
+        for index in self._indices():
+            counts += np.nansum(self._sums(index)[..., -1, : moments.SUM + 1].reshape(-1, 2), axis=0)
         return int(counts[0]), int(counts[1])
 
     def _damaged(self) -> str | None:
@@ -124,25 +145,31 @@ class Store:
     def publish(self, *, everything: bool = False) -> None:
         """Bring the dataset up to date with the journal."""
         group = zarr.open_group(self.path, mode="r+")
-        windows = [] if not everything else list(self._windows())
-        windows += [self._window(index) for index in sorted(self._dirty)]
-        for window in windows:
-            for name, values in summaries(self.sums(window), self.layout.quantities).items():
+        for index in self._indices() if everything else sorted(self._dirty):
+            for name, values in summaries(self._sums(index), self.layout.quantities).items():
                 array = group[name]
                 assert isinstance(array, zarr.Array)
-                array[window] = values
+                array[self._window(index)] = values
         self._dirty.clear()
 
     def _window(self, index: Index) -> tuple[slice, ...]:
         return tuple(slice(i * VIEW, min((i + 1) * VIEW, n)) for i, n in zip(index, self.layout.shape, strict=True))
 
-    def _windows(self) -> Iterator[tuple[slice, ...]]:
-        for index in np.ndindex(*[-(-n // VIEW) for n in self.layout.shape]):
-            yield self._window(index)
+    def _indices(self) -> Iterator[Index]:
+        """Of the windows, VIEW points along each key, that make up the grid."""
+        yield from np.ndindex(*[-(-n // VIEW) for n in self.layout.shape])
 
     def annotate(self, **attributes: str) -> None:
         """Change attributes of the dataset."""
         zarr.open_group(self.path, mode="r+").attrs.update(attributes)
+
+
+def _common(a: tuple[slice, ...], b: tuple[slice, ...]) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+    """The points that are in both regions, as places in either."""
+    both = [(max(x.start, y.start), min(x.stop, y.stop)) for x, y in zip(a, b, strict=True)]
+    return tuple(slice(i - x.start, j - x.start) for (i, j), x in zip(both, a, strict=True)), tuple(
+        slice(i - y.start, j - y.start) for (i, j), y in zip(both, b, strict=True)
+    )
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from solvers.results import OutputError, ResultError
 from solvers.sweeps import work
 from solvers.sweeps.estimate import estimate
 from solvers.sweeps.moments import moments
+from solvers.sweeps.prepare import layout
 from solvers.sweeps.run import Interrupted, run
 from tests.solvers.sweep_cases import ROOT, SMALL, command, process, same_bits, sweep, swept
 
@@ -86,6 +87,18 @@ def test_starts_in_parts_and_pieces(whole, tmp_path, monkeypatch) -> None:
     np.testing.assert_array_equal(parts.collapsed, results.open(whole).collapsed)
     np.testing.assert_allclose(parts.objective, results.open(whole).objective, rtol=1e-13)
     np.testing.assert_array_equal(parts.samples, 40)
+
+
+@pytest.mark.parametrize("kept", [0, 2**26])
+def test_units_that_reach_into_several_windows(whole, tmp_path, monkeypatch, kept) -> None:
+    """The dataset is written a window at a time, from what is kept of the journal or from the disk."""
+    monkeypatch.setattr("solvers.sweeps.prepare.FEWEST", 2)
+    monkeypatch.setattr("solvers.sweeps.store.VIEW", 3)
+    monkeypatch.setattr("solvers.sweeps.dataset.VIEW", 3)
+    monkeypatch.setattr("solvers.sweeps.store.KEPT", kept)
+    monkeypatch.setattr("solvers.sweeps.run.PUBLISH_EVERY", 0.0)
+    assert layout(sweep()).block == (2, 2)
+    assert same_bits(results.open(whole), swept(tmp_path))
 
 
 def test_systems_and_sample_counts_may_change_along_the_grid(tmp_path) -> None:
