@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from typing import Any
 
-__all__ = ["Cluster", "SchedulerError", "WorkerError", "local", "on_cluster"]
+__all__ = ["Cluster", "SchedulerError", "WorkerError", "local", "on_cluster", "unbroken"]
 
 
 PATIENCE = 10.0  # seconds to wait for a scheduler
@@ -26,6 +26,23 @@ class WorkerError(RuntimeError):
     """A worker that cannot be relied on; str() is the one-line message."""
 
 
+@contextmanager
+def unbroken() -> Iterator[None]:
+    """Ctrl-C waits until the block is through: it would leave behind threads that write, or a process half started."""
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield
+        return
+    pressed: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, frame: pressed.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if pressed:
+        raise KeyboardInterrupt
+
+
 class Cluster:
     """submit(function, argument) gives a Future; ahead() is how many are worth having submitted, now."""
 
@@ -33,15 +50,19 @@ class Cluster:
         self._executor, self.ahead = executor, ahead
 
     def submit(self, function: Callable[[Any], Any], argument: object) -> Future[Any]:
+        if isinstance(self._executor, _Here) or threading.current_thread() is not threading.main_thread():
+            return self._executor.submit(function, argument)
         # Workers start here, on demand. Ctrl-C at the terminal goes to every process of the group, but stopping is
-        # for the parent to do in order: what is blocked now stays blocked in a child.
-        if not hasattr(signal, "pthread_sigmask") or threading.current_thread() is not threading.main_thread():
-            return self._executor.submit(function, argument)
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        try:
-            return self._executor.submit(function, argument)
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        # for the parent to do in order: what is blocked now stays blocked in a child. Other threads are not blocked,
+        # and what reaches them is raised in this one.
+        with unbroken():
+            if not hasattr(signal, "pthread_sigmask"):
+                return self._executor.submit(function, argument)
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+            try:
+                return self._executor.submit(function, argument)
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class _Here(Executor):

@@ -20,10 +20,11 @@ from solvers.machine import cores
 from solvers.reopen import ResultWarning, version_differences
 from solvers.sweeps import executors
 from solvers.sweeps.dataset import PROBABILITIES, Layout, summaries
+from solvers.sweeps.executors import unbroken
 from solvers.sweeps.plan import Index, Sweep
 from solvers.sweeps.prepare import attributes_of, identity, layout, prepare, refined
 from solvers.sweeps.refine import Rounds
-from solvers.sweeps.store import Store, create, resume, unbroken
+from solvers.sweeps.store import Store, create, resume
 from solvers.sweeps.work import Options, Result, Unit, compute, versions
 
 __all__ = ["Done", "Interrupted", "run"]

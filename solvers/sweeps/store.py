@@ -11,11 +11,9 @@ import json
 import os
 import secrets
 import shutil
-import signal
 import socket
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -32,7 +30,7 @@ from solvers.results import OutputError
 from solvers.sweeps import moments
 from solvers.sweeps.dataset import VIEW, Layout, summaries, template
 
-__all__ = ["FORMAT", "Store", "create", "resume", "unbroken"]
+__all__ = ["FORMAT", "Store", "create", "resume"]
 
 Array = NDArray[np.float64]
 Index = tuple[int, ...]
@@ -170,23 +168,6 @@ def _common(a: tuple[slice, ...], b: tuple[slice, ...]) -> tuple[tuple[slice, ..
     return tuple(slice(i - x.start, j - x.start) for (i, j), x in zip(both, a, strict=True)), tuple(
         slice(i - y.start, j - y.start) for (i, j), y in zip(both, b, strict=True)
     )
-
-
-@contextmanager
-def unbroken() -> Iterator[None]:
-    """Ctrl-C waits until the block is through: files are written by threads that an exception would leave behind."""
-    before = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or not callable(before):
-        yield
-        return
-    pressed: list[int] = []
-    signal.signal(signal.SIGINT, lambda number, frame: pressed.append(number))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-    if pressed:
-        raise KeyboardInterrupt
 
 
 def create(path: str | os.PathLike[str], layout: Layout, attributes: dict[str, Any]) -> Store:
