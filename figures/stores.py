@@ -35,8 +35,8 @@ BENCHMARKS = Path(__file__).parents[1] / "tests" / "benchmarks" / "results"
 class Swept(Stored):
     """`python -m solvers sweep`.
 
-    file: of figures/sweeps. changes: to the sweep, table in table, where it is not that of the file. quick: further
-    ones of the quick tier. options: of solvers.sweeps.work.Options.
+    file: of figures/sweeps. changes: to the sweep, table in table, where it is not that of the file, None for what is
+    left out. quick: further ones of the quick tier. options: of solvers.sweeps.work.Options.
     """
 
     file: str
@@ -81,10 +81,10 @@ class Swept(Stored):
 
     def _sweep(self, quick: bool) -> plan.Sweep:
         path = SWEEPS / self.file
-        changes = _merged(self.changes, self.quick) if quick else self.changes
-        if not changes:
+        quicker = self.quick if quick else {}
+        if not (self.changes or quicker):
             return plan.Sweep.load(path)
-        changed = _merged(tomllib.loads(path.read_text(encoding="utf-8")), changes)
+        changed = _merged(_merged(tomllib.loads(path.read_text(encoding="utf-8")), self.changes), quicker)
         return plan.Sweep.parse(tomli_w.dumps(changed), self.file, SWEEPS)
 
 
@@ -188,12 +188,12 @@ def _share_of(progress: Progress, done: int, total: int) -> None:
 
 
 def _merged(table: Table, changes: Table) -> dict[str, Any]:
-    """A table with the values of another in their places, table in table."""
+    """A table with the values of another in their places, table in table; without those that are None there."""
     out = dict(table)
     for key, value in changes.items():
         both = isinstance(value, Mapping) and isinstance(out.get(key), Mapping)
         out[key] = _merged(out[key], value) if both else value
-    return out
+    return {key: value for key, value in out.items() if value is not None}
 
 
 def _flat(row: Table) -> dict[str, Any]:

@@ -102,7 +102,7 @@ def test_what_cannot_fit_is_refused_before_any_vector_is_made():
         simulate(Problem.parse(text), particles=2, replicas=2, step=0.5)
 
 
-SHARED = {"arrays", "problem", "starts", "results", "particles", "machine", "machine_code", "stack"}
+SHARED = {"arrays", "problem", "_sampler_section", "starts", "results", "particles", "machine", "machine_code", "stack"}
 
 
 def test_imports_nothing_from_the_theory():
