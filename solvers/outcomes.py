@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import rel_entr
 
 Array = NDArray[np.float64]
 
@@ -61,4 +60,6 @@ def mode_mass_distance(mode_mass: Array, pi: Array) -> Array:
     Returns
         (...); nan where mode_mass is.
     """
+    from scipy.special import rel_entr  # which takes longer to import than many a problem to solve
+
     return np.asarray(rel_entr(mode_mass, pi).sum(-1))

@@ -32,7 +32,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtri
 
 from solvers.arrays import array_module, to_numpy
 
@@ -264,7 +263,8 @@ def beyond(rank: int, radius: float) -> tuple[float, float]:
 @lru_cache(maxsize=256)
 def sobol(size: int, copy: int, half: int) -> Points:
     """One replicate: POINTS / 2^half standard normal points of dimension `size`, of mean 0 and covariance 1 exactly."""
-    from scipy.stats import qmc  # half a second to import, for rules that few problems need
+    from scipy.special import ndtri  # slow to import, both, for rules that few problems need
+    from scipy.stats import qmc
 
     uniform = qmc.Sobol(size, scramble=True, rng=copy).random(POINTS // 2 >> half)
     z = ndtri(np.clip(uniform, 1e-12, 1 - 1e-12))

@@ -22,7 +22,6 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import gammaincinv, ndtri
 
 __all__ = ["MAX_NODES", "Grid", "grids"]
 
@@ -195,7 +194,8 @@ def _steepening(degrees: int, D: float) -> float:
 @lru_cache(maxsize=64)
 def _sobol(rank: int, degrees: int, copy: int) -> Grid:
     """One replicate: POINTS normal points of mean zero and unit covariance, with their antipodes, and χ² beside."""
-    from scipy.stats import qmc  # half a second to import, for rules that few problems need
+    from scipy.special import gammaincinv, ndtri  # slow to import, both, for rules that few problems need
+    from scipy.stats import qmc
 
     uniform = qmc.Sobol(rank + (degrees >= 2), scramble=True, rng=copy).random(POINTS // 2)
     uniform = np.clip(uniform, 1e-12, 1 - 1e-12)
