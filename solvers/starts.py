@@ -69,25 +69,23 @@ def starts(problem: Problem, indices: Iterable[int] | None = None) -> Starts:
 
 def _drawn(seed: int, components: int, rank: int, degrees: int, chosen: Sequence[int]) -> tuple[Array, Array]:
     """Z (n, K, rank), and X (n, K, ·) with X Xᵀ Wishart, for these starts: all that is random in them."""
-    inside = np.empty((len(chosen), components, rank))
-    outside = np.empty((len(chosen), components, min(components, degrees)))
+    columns = min(components, degrees)
+    normal = np.empty((len(chosen), components * (rank + columns)))
+    square = np.empty((len(chosen), components if columns == components else 0))
+    freedom = degrees - np.arange(square.shape[1])
     for row, i in enumerate(chosen):
         rng = np.random.Generator(np.random.Philox(key=[seed, i], counter=[0, 0, 0, _STREAM]))
-        inside[row] = rng.standard_normal((components, rank))
-        outside[row] = _wishart_factor(components, degrees, rng)
+        rng.standard_normal(out=normal[row])
+        square[row] = rng.chisquare(freedom)
+    inside = normal[:, : components * rank].reshape(len(chosen), components, rank)
+    outside = normal[:, components * rank :].reshape(len(chosen), components, columns)
+    if columns == components:  # Bartlett: a triangle with lengths on the diagonal; else as many vectors of R^degrees
+        outside = np.tril(outside, -1)
+        outside[:, range(components), range(components)] = np.sqrt(square)
     return inside, outside
 
 
 _kept = lru_cache(maxsize=32)(_drawn)
-
-
-def _wishart_factor(size: int, degrees: int, rng: np.random.Generator) -> Array:
-    """X (size, min(size, degrees)) such that X Xᵀ is Wishart with `degrees` degrees of freedom and identity scale."""
-    if degrees < size:
-        return rng.standard_normal((size, degrees))
-    lower = np.tril(rng.standard_normal((size, size)), -1)
-    np.fill_diagonal(lower, np.sqrt(rng.chisquare(degrees - np.arange(size))))
-    return lower
 
 
 def vectors(s: Array, m: Array, problem: Problem) -> tuple[Array, Array]:
