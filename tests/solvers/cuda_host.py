@@ -40,7 +40,7 @@ class HostKernels:
         key = (self.code, *self.options)
         if key not in self.loaded:
             self.loaded[key] = self._compile()
-        self.library = self.loaded[key]
+        self.binary = self.loaded[key]
 
     def _compile(self) -> ctypes.CDLL:
         with tempfile.TemporaryDirectory() as folder:
@@ -55,7 +55,7 @@ class HostKernels:
 
     def get_function(self, name: str) -> Any:
         self.compile()
-        function = getattr(self.library, name)
+        function = getattr(self.binary, name)
 
         def launch(grid: tuple[int, ...], block: tuple[int, ...], arguments: tuple[Any, ...]) -> None:
             assert all(n >= 1 for n in (*grid, *block))
@@ -80,9 +80,9 @@ class BlockKernels(HostKernels):
     def run(self, function: Any, grid: tuple[int, ...], arguments: list[Any]) -> None:
         def one(thread: int) -> None:
             for place in itertools.product(*map(range, grid)):
-                self.library.enter(thread, *place, *grid)
+                self.binary.enter(thread, *place, *grid)
                 function(*arguments)
-                self.library.leave_block()
+                self.binary.leave_block()
 
         with ThreadPoolExecutor(self.block) as pool:
             list(pool.map(one, range(self.block)))
