@@ -200,8 +200,8 @@ def test_sampler_of_the_reference_learns_as_the_flow_at_the_noised_separation() 
     assert np.all(np.array(one["sampler"])[below] < 0.02)
     above = noised > known["critical"] * 1.5
     assert np.all(np.array(one["sampler"])[above] > 0.3)
-    # Above it what was learned is that of the flow. 512 paths tell the mass of a mode to 0.0075 where it is 0.97, and its
-    # divergence, whose slope is log(0.97 / 0.03), to 0.026: six of these.
+    # Above it what was learned is that of the flow. 512 paths tell the mass of a mode to 0.0075 where it is 0.97, and
+    # its divergence, whose slope is log(0.97 / 0.03), to 0.026: six of these.
     assert np.all(np.abs(np.array(one["sampler"]) - one["flow"])[above] < 0.16)
     simulation = known["simulation"]
     noised = np.array(simulation["R"])[:, None] * np.exp(-np.array(simulation["T"]))
