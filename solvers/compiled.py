@@ -30,7 +30,6 @@ _KERNELS = ("explicit", "rosenbrock", "pointwise")
 _BESIDE = ("integrate", "expectations", "stack.py")  # what else ends up in the machine code
 _OPTIONS = """
 FLAGS = {"error_model": "numpy", "nogil": True}
-ENTRY = {**FLAGS, "cache": True}
 """
 _HEADER = '''"""A closed system as the kernels see it; assembled by solvers.compiled."""
 
@@ -52,8 +51,8 @@ def weights(work):
 '''
 
 
-def _package(text: str, kernels: tuple[str, ...]) -> tuple[Path, dict[str, ModuleType]]:
-    """The package of a text and the kernels that import it, from the cache or new."""
+def _package(text: str, kernels: tuple[str, ...]) -> dict[str, ModuleType]:
+    """The modules of a text and of the kernels that import it."""
     here = Path(__file__).parent
     sources = ((kernel, (here / "integrate" / f"{kernel}.py").read_text(encoding="utf-8")) for kernel in kernels)
     return package(
@@ -70,8 +69,7 @@ def rules() -> Any:
 
     from solvers.integrate.linked import SYMBOL
 
-    _, modules = _package(_OPTIONS, ("library",))
-    entry = modules["library"].entry
+    entry = _package(_OPTIONS, ("library",))["library"].entry
     binding.add_symbol(SYMBOL, entry.address)
     return entry.ctypes
 
@@ -84,8 +82,8 @@ def logits(text: str, components: int, modes: int) -> tuple[int, ...]:
 
 
 def module(text: str) -> ModuleType:
-    """The module of a text of numba functions with options FLAGS and ENTRY; its machine code is kept in the cache."""
-    return _package(_OPTIONS + text, ())[1]["system"]
+    """The module of a text of numba functions with options FLAGS; machine code of an `entry` is kept in the cache."""
+    return _package(_OPTIONS + text, ())["system"]
 
 
 def build(text: str, components: int, modes: int, directions: int) -> CompiledSystem:
@@ -106,7 +104,7 @@ def build(text: str, components: int, modes: int, directions: int) -> CompiledSy
     if expectations == "many":
         rules()
     text = head + text
-    return CompiledSystem(*_package(text, _KERNELS))
+    return CompiledSystem(_package(text, _KERNELS))
 
 
 @dataclass(frozen=True)
@@ -116,7 +114,6 @@ class CompiledSystem:
     tolerance: of expectations of three and more logits, see solvers.expectations.
     """
 
-    folder: Path
     modules: dict[str, ModuleType]
 
     @property

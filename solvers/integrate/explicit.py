@@ -37,10 +37,11 @@ from solvers.integrate.lanes import (
     take,
     try_steps,
 )
-from solvers.integrate.protocol import ENTRY, FLAGS, N, fixed, rhs
+from solvers.integrate.protocol import FLAGS, N, fixed, rhs
 from solvers.integrate.simd import W, fabs, larger, load, select, some, store
 from solvers.integrate.tableaus import DOP853
 from solvers.integrate.unrolled import define, weighted_sum
+from solvers.machine_code.entries import entry
 
 Array = Any
 
@@ -151,7 +152,7 @@ def save_pending(times: Array, end: float, paths: Array, p: Array, area: Array, 
     store(later, TAKEN, 0.0)
 
 
-@njit(**ENTRY)
+@entry(**FLAGS)
 def explicit(
     queue: Array,
     many: Any,

@@ -1,6 +1,6 @@
 """The rules for three and more logits behind C pointers: compiled once for all systems, and linked to them by name.
 
-solvers.compiled executes a copy of this file in the cache. As a part of every kernel of every system the rules would
+solvers.compiled executes a copy of this file. As a part of every kernel of every system the rules would
 take ten seconds of compilation each time.
 """
 
@@ -9,18 +9,19 @@ from __future__ import annotations
 from typing import Any
 
 import numba
-from numba import cfunc, types
+from numba import types
 
 from solvers.integrate.cubature import integrate
 from solvers.integrate.linked import ARGUMENTS
-from solvers.integrate.protocol import ENTRY
+from solvers.integrate.protocol import FLAGS
 from solvers.integrate.simd import W
 from solvers.integrate.sums import moment_rows
+from solvers.machine_code.entries import callback
 
 carray: Any = numba.carray  # type: ignore[attr-defined]
 
 
-@cfunc(types.void(*ARGUMENTS), **ENTRY)
+@callback(types.void(*ARGUMENTS), **FLAGS)
 def entry(
     means: Any,
     covs: Any,

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from solvers.integrate.protocol import ENTRY, FLAGS, OUT, N, fixed, jacobian, observables, rhs
+from solvers.integrate.protocol import FLAGS, OUT, N, fixed, jacobian, observables, rhs
 from solvers.integrate.simd import W
+from solvers.machine_code.entries import entry
 
 Array = Any
 
@@ -23,13 +24,13 @@ def fetch(first: int, states: Array, y: Array) -> int:
     return count
 
 
-@njit(**ENTRY)
+@entry(**FLAGS)
 def prepare(p: Array, work: Array) -> None:
     """What depends on parameters only, into `work` (WORK + N, W)."""
     fixed(p, work)
 
 
-@njit(**ENTRY)
+@entry(**FLAGS)
 def observe(states: Array, p: Array, out: Array, area: Array, work: Array) -> None:
     """out (n, OUT) of states (n, N); area (N + OUT, W) and work (WORK + N, W) are scratch."""
     y, value = area[:N], area[N : N + OUT]
@@ -42,7 +43,7 @@ def observe(states: Array, p: Array, out: Array, area: Array, work: Array) -> No
                 out[first + z, i] = value[i, z]
 
 
-@njit(**ENTRY)
+@entry(**FLAGS)
 def differentiate(states: Array, p: Array, velocity: Array, slope: Array, area: Array, work: Array) -> None:
     """velocity (n, N) and slope (n, N, N) = ∂velocity_i/∂y_j of states (n, N); area (2N + N², W) is scratch."""
     fixed(p, work)

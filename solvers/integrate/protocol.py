@@ -12,14 +12,12 @@ from numba import njit
 
 from solvers.integrate.simd import load, store
 
-__all__ = ["ENTRY", "FIXED", "FLAGS", "OUT", "PARAMETERS", "WORK", "N", "fixed", "jacobian", "observables", "rhs"]
+__all__ = ["FIXED", "FLAGS", "OUT", "PARAMETERS", "WORK", "N", "fixed", "jacobian", "observables", "rhs"]
 
 Array = Any
 
 FLAGS: dict[str, Any] = {"error_model": "numpy", "nogil": True}
 """Options of numba for every function: IEEE arithmetic, division by zero is not an error."""
-ENTRY: dict[str, Any] = FLAGS
-"""Options of the functions called from Python; in an assembled module these are cached on disk."""
 
 N = 2
 """States."""

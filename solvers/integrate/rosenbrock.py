@@ -46,9 +46,10 @@ from solvers.integrate.lanes import (
     try_steps,
 )
 from solvers.integrate.linear import factorise, solve
-from solvers.integrate.protocol import ENTRY, FLAGS, N, fixed, jacobian, rhs
+from solvers.integrate.protocol import FLAGS, N, fixed, jacobian, rhs
 from solvers.integrate.simd import W, fabs, larger, load, select, store
 from solvers.integrate.tableaus import RODAS5P
+from solvers.machine_code.entries import entry
 
 Array = Any
 
@@ -159,7 +160,7 @@ def follow_curve(y: Array, u: Array, curve: Array, out: Array, lane: Array) -> N
         store(out, j, rest * load(y, j) + theta * (load(u, j) + rest * value))
 
 
-@njit(**ENTRY)
+@entry(**FLAGS)
 def rosenbrock(
     queue: Array,
     many: Any,

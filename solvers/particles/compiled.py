@@ -34,7 +34,7 @@ def loops() -> dict[str, ModuleType]:
         tuple((name, (here / "loops" / f"{name}.py").read_text(encoding="utf-8")) for name in names),
         inside=tuple((f"solvers.particles.loops.{name}", name) for name in names),
         beside=(here / "streams.py", here.parent / "stack.py"),
-    )[1]
+    )
 
 
 def sample(

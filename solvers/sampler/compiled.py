@@ -36,6 +36,7 @@ from typing import Any
 
 import solvers.stack as np
 from numba import njit
+from solvers.machine_code.entries import entry
 from solvers.stack import bare
 
 K, R = {components}, {directions}

@@ -12,8 +12,8 @@ from typing import Any
 
 from numba import njit
 
+from solvers.machine_code.entries import entry
 from solvers.sampler.protocol import (
-    ENTRY,
     FLAGS,
     K,
     R,
@@ -132,7 +132,7 @@ def density(x: Array, rho: float, d: float, tables: Array, n: int, j: int, resp:
     return lse[0]
 
 
-@njit(**ENTRY)
+@entry(**FLAGS)
 def forward(
     first: int, stop: int, chosen: Array, d: float, eta: float, tables: Array, noise: Array, room: Array,
     log_weight: Array, end: Array, rho: Array, modes: Array,
@@ -158,7 +158,7 @@ def finish(i: int, x: Array, square: float, resp: Array, end: Array, rho: Array,
         modes[i, k] = resp[k]
 
 
-@njit(**ENTRY)
+@entry(**FLAGS)
 def backward(
     first: int, stop: int, chosen: Array, d: float, eta: float, tables: Array, noise: Array, room: Array,
     log_weight: Array, end: Array, rho: Array, modes: Array,
@@ -188,7 +188,7 @@ def backward(
         log_weight[i] = total - density(xs[0], rhos[0, 0], d, tables, 0, PRIOR, resp)
 
 
-@njit(**ENTRY)
+@entry(**FLAGS)
 def gradient(
     first: int, stop: int, chosen: Array, d: float, eta: float, tables: Array, noise: Array, room: Array,
     log_weight: Array, end: Array, rho: Array, modes: Array, weights: Array, d_ends: Array,

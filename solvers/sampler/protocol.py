@@ -5,14 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 __all__ = [
-    "ENTRY", "FLAGS", "R", "bare", "np", "score", "score_adjoint", "start", "start_adjoint", "step", "step_adjoint",
+    "FLAGS", "R", "bare", "np", "score", "score_adjoint", "start", "start_adjoint", "step", "step_adjoint",
     "weight", "weight_adjoint",
 ]  # fmt: skip
 
 FLAGS: dict[str, Any] = {"error_model": "numpy", "nogil": True}
 """Options of numba for every function."""
-ENTRY: dict[str, Any] = FLAGS
-"""Options of the functions called from Python; in an assembled module these are cached on disk."""
 K: int = 1
 """Components of every mixture, with weight 0 where there are fewer."""
 R: int = 1

@@ -1,1 +1,1 @@
-"""Loops for numba. solvers.particles.compiled executes copies of these files in the cache."""
+"""Loops for numba. solvers.particles.compiled executes copies of these files."""

@@ -15,6 +15,7 @@ from llvmlite import ir
 from numba import njit
 from numba.extending import intrinsic
 
+from solvers.machine_code.entries import entry as kept
 from solvers.particles.streams import INCREMENTS, MULTIPLIERS, ROUNDS, TILE
 
 STRETCH = 128 * TILE  # coordinates drawn before they are used: few enough for the first-level cache, means included
@@ -79,7 +80,7 @@ compiled = njit(nogil=True, error_model="numpy", fastmath={"contract"})
 # Sums over coordinates are cut into vectors: their order is that of the machine's vectors, always the same.
 reordered = njit(nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz"})
 # What Python calls: kept in the cache, with all that it needs.
-entry = njit(nogil=True, cache=True, error_model="numpy")
+entry = kept(nogil=True, error_model="numpy")
 
 
 @inline
