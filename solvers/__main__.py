@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import sys
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -191,7 +190,6 @@ def sweep(
             return
         from solvers.sweeps import run
 
-        warnings.formatwarning = lambda message, *_, **__: f"{message}\n"  # one line, as errors
         with counting_bar("sweeping", "starts", quiet=quiet) as progress:
             done = run.run(
                 plan,

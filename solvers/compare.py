@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from solvers import flow, systems
 from solvers._gram import span
 from solvers.agreement import Family, blind, judge
+from solvers.machine_code import usable
 from solvers.particles.plan import SimulationError, plan
 from solvers.particles.replicas import Path, replicas_path, velocities
 from solvers.problem import Problem, ProblemError
@@ -97,6 +98,7 @@ def compare(
             f"step: is {step:.6g}; must be > 0 and at most half the smallest variance, {smallest / 2:.6g}, since a "
             "comparison also runs with twice the step"
         )
+    backend = usable(backend)
     plan(problem, particles=particles, replicas=replicas, step=2 * step, backend=backend)
     count = min(problem.init.samples, STARTS)
     compared = replace(problem, init=replace(problem.init, samples=count))

@@ -27,6 +27,7 @@ from solvers._sampler_section import Laid
 from solvers.agreement import Family, judge
 from solvers.compare_additions import Choices, addition_times, choice_part, in_space, judged, margins
 from solvers.machine import cores
+from solvers.machine_code import usable
 from solvers.particles.pieces import in_order
 from solvers.particles.plan import SimulationError
 from solvers.particles.sampler import Curves, plan, replica_curves
@@ -87,6 +88,7 @@ def compare_sampler(
             f"{problem.name}: sampler.steps: is 0, so that the prior learns by the gradient flow of the family: leave "
             "[sampler] out to compare that"
         )
+    backend = usable(backend)
     plan(problem, particles=particles, replicas=replicas, step=4 * step if learns else step, backend=backend)
     notes: list[str] = []
     count = min(problem.init.samples, STARTS)

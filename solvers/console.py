@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -18,7 +19,9 @@ class OptionError(ValueError):
 
 @contextmanager
 def one_message() -> Iterator[None]:
-    """Bad input becomes one line on standard error and exit status 2; Ctrl-C becomes 130."""
+    """Bad input becomes one line on standard error and exit status 2; Ctrl-C becomes 130. A warning is one line too."""
+    format_of_python = warnings.formatwarning
+    warnings.formatwarning = lambda message, *_, **__: f"{message}\n"
     try:
         yield
     except KeyboardInterrupt as error:
@@ -38,6 +41,8 @@ def one_message() -> Iterator[None]:
             raise
         print(_as_typed(str(error), isinstance(error, BackendError)), file=sys.stderr)
         raise typer.Exit(2) from None
+    finally:
+        warnings.formatwarning = format_of_python
 
 
 def _as_typed(message: str, about_backend: bool) -> str:

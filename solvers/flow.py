@@ -14,6 +14,7 @@ from solvers import ensembles, results, systems
 from solvers.arrays import BackendError, backend_module
 from solvers.blocks import SMALLEST_RTOL, TOGETHER, Integrator, Point, velocity
 from solvers.integrate import batches
+from solvers.machine_code import usable
 from solvers.problem import Problem
 from solvers.span import Span
 from solvers.starts import Starts, starts
@@ -83,6 +84,7 @@ def solve(
     module, own = system or systems.for_problem(problem, drop=drop), drop is None and system is None
     if backend is None:
         backend = "numba" if own and ensembles.by_default(problem) else "numpy"
+    backend = usable(backend)
     if stop_at_equilibrium and backend != "numba":
         raise BackendError(f"{backend}: does not stop at equilibria; allowed with --stop-at-equilibrium: numba")
     if backend in COMPILED:

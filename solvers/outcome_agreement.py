@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 
 from solvers import flow
+from solvers.machine_code import usable
 from solvers.outcomes import outcomes
 from solvers.particles.plan import plan
 from solvers.particles.replicas import replicas_path, velocities
@@ -70,7 +71,7 @@ def compare_outcomes(
     Raises
         SimulationError, BackendError, ProblemError.
     """
-    end = float(problem.time.end)
+    end, backend = float(problem.time.end), usable(backend)
     problem = replace(problem, time=replace(problem.time, times=np.array([0.0, end])))
     plan(problem, particles=particles, replicas=REPLICAS, step=step, backend=backend)
     begin, count = starts(problem), problem.init.samples

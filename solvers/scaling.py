@@ -19,6 +19,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from solvers import flow, results
+from solvers.machine_code import usable
 from solvers.particles.replicas import replicas_path
 from solvers.problem import Problem
 from solvers.starts import starts, vectors
@@ -57,7 +58,7 @@ def scaling(
     Raises
         ProblemError, SimulationError, BackendError.
     """
-    d = problem.dimension
+    d, backend = problem.dimension, usable(backend)
     given = {"particles": particles, "steps": steps, "dimensions": dimensions}
     points = [("particles", n, at_step, d) for n in particles]
     points += [("step", many, h, d) for h in steps]

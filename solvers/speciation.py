@@ -14,6 +14,7 @@ import numpy as np
 import xarray as xr
 
 from solvers import results
+from solvers.machine_code import usable
 from solvers.particles import sampler_clones
 from solvers.problem import Problem, ProblemError
 from solvers.sampler import clones
@@ -80,6 +81,7 @@ def speciation(
             progress(next(done) / (2 * len(splits)))
 
     sampler = sampler_of(problem, begin.s[0], begin.m[0], begin.theta[0], problem.family.variances)
+    backend = usable(backend)
     sampler = replace(sampler, backend=backend)
     tau = options.horizon - np.asarray(splits) * sampler.eta
     rng = np.random.Generator(np.random.Philox(key=[problem.init.seed, 0], counter=[0, 0, 0, _CLONES]))

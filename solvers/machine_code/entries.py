@@ -42,7 +42,7 @@ def callback(signature: Any, **options: Any) -> Callable[[Callable[..., Any]], A
     """As numba.cfunc; in a module of a package, machine code is kept."""
 
     def decorate(function: Callable[..., Any]) -> Any:
-        found = CFunc(function, sigutils.normalize_signature(signature), locals={}, options=options)
+        found: Any = CFunc(function, sigutils.normalize_signature(signature), locals={}, options=options)
         if function.__module__.startswith(PREFIX):
             found._cache = _Kept(function)
         found.compile()
@@ -51,7 +51,7 @@ def callback(signature: Any, **options: Any) -> Callable[[Callable[..., Any]], A
     return decorate
 
 
-class _Kept(_Cache):  # type: ignore[misc]
+class _Kept(_Cache):
     """What a function of numba asks for machine code and gives it to."""
 
     def __init__(self, function: Callable[..., Any]) -> None:

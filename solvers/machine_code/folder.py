@@ -40,7 +40,7 @@ def cache_folder() -> Path:
     common = Path(os.environ.get("XDG_CACHE_HOME", ""))
     if not common.is_absolute():  # which its specification tells to ignore
         try:
-            common = Path.home() / ".cache"
+            common = Path.home() / ".cache" if os.environ.get("HOME") != "" else Path()
         except RuntimeError:
             common = Path()
     if not common.is_absolute():
@@ -87,13 +87,13 @@ def _make(folder: Path) -> None:
         os.chmod(folder, 0o700)
 
 
-def _trusted_owners() -> set[int]:
+def _trusted_owners(kernel: Path = Path("/proc")) -> set[int]:
     """Who may own the folders above: this user, root, and where root has no name in this container, nobody."""
     owners = {0, os.geteuid()}
     with suppress(OSError, ValueError):
-        mapped = [line.split() for line in Path("/proc/self/uid_map").read_text().splitlines()]
+        mapped = [line.split() for line in (kernel / "self/uid_map").read_text().splitlines()]
         if not any(int(first) == 0 for first, _, _ in mapped):
-            owners.add(int(Path("/proc/sys/kernel/overflowuid").read_text()))
+            owners.add(int((kernel / "sys/kernel/overflowuid").read_text()))
     return owners
 
 

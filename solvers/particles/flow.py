@@ -13,6 +13,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from solvers.machine_code import usable
 from solvers.particles.plan import SimulationError, plan
 from solvers.particles.replicas import Progress, replicas_path
 from solvers.problem import Problem
@@ -54,7 +55,7 @@ def simulate(
         return simulate_sampler(
             problem, particles=particles, replicas=replicas, step=step, backend=backend, progress=progress
         )
-    batch = problem.flow.batch
+    backend, batch = usable(backend), problem.flow.batch
     if batch is not None and (particles, step) != (batch.size, batch.step):
         raise SimulationError(
             f"{problem.name}: flow.batch: particles are {particles} and step is {step:g}; must be its size and step"

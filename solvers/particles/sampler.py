@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy.special import rel_entr
 
 from solvers._sampler_section import Refinement
+from solvers.machine_code import usable
 from solvers.particles.engines import engine
 from solvers.particles.estimate import Report
 from solvers.particles.plan import Plan, SimulationError, sampler_on_gpu, threads
@@ -74,7 +75,7 @@ def simulate(
     Raises
         SimulationError for numbers that do not do, or arrays that do not fit in memory; BackendError.
     """
-    begin = starts(problem)
+    begin, backend = starts(problem), usable(backend)
     count, K = len(begin.s), components(problem)
     means: dict[str, list[Array]] = {}
     status = np.zeros(count, dtype=np.int8)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from solvers import results
 from solvers.arrays import BackendError, backend_module
+from solvers.machine_code import usable
 from solvers.outcomes import VANISHED_BELOW
 from solvers.problem import Init, Overlaps, Problem
 from solvers.sampler import compiled, device
@@ -154,7 +155,7 @@ def _backend(problem: Problem, asked: str | None, drop: str | None) -> str:
                            f"numbers, or {others}")  # fmt: skip
     if asked == "cupy":
         backend_module(asked, also=("numba",))
-    return asked or ("numba" if fits else "numpy")
+    return usable(asked or ("numba" if fits else "numpy"))
 
 
 def _error(of: xr.DataArray | xr.Variable, values: Array) -> xr.Variable:

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from typing import Any
 
+from solvers.machine_code.notes import said, take_as_said
+
 __all__ = ["Cluster", "SchedulerError", "WorkerError", "local", "on_cluster", "unbroken"]
 
 
@@ -85,7 +87,7 @@ def local(workers: int) -> Iterator[Cluster]:
         return
     context = multiprocessing.get_context("spawn")  # compiled code and its threads do not survive a fork
     ends, life = context.Pipe(duplex=False)
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_follow, initargs=(ends,))
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_follow, initargs=(ends, said()))
     try:
         yield Cluster(pool, lambda: 2 * workers)
     except BaseException:
@@ -97,8 +99,12 @@ def local(workers: int) -> Iterator[Cluster]:
         ends.close()
 
 
-def _follow(ends: Connection) -> None:
-    """End this worker when the other end of the pipe is closed, by its owner or by the kernel after a SIGKILL."""
+def _follow(ends: Connection, by_parent: tuple[tuple[str, str], ...]) -> None:
+    """End this worker when the other end of the pipe is closed, by its owner or by the kernel after a SIGKILL.
+
+    by_parent: what its owner has said about machine code, not to be said again.
+    """
+    take_as_said(by_parent)
 
     def wait() -> None:
         try:

@@ -1,4 +1,4 @@
-"""The cache of machine code: its folders are named by all that decides the machine code."""
+"""Packages of texts: their names are those of all that decides the machine code, and nothing of them is on disk."""
 
 import os
 import subprocess
@@ -6,8 +6,7 @@ import sys
 
 import pytest
 
-from solvers import machine_code
-from solvers.machine_code import package
+from solvers.machine_code import modules, package
 
 
 @pytest.fixture
@@ -18,29 +17,38 @@ def cache(monkeypatch, tmp_path):
 
 def test_modules_of_a_package_find_each_other(cache):
     files = (("one", "number = 3\n"), ("two", "from solvers.one import number\ntwice = 2 * number\n"))
-    folder, modules = package(files, inside=(("solvers.one", "one"),))
-    assert folder.parent == cache
-    assert modules["two"].twice == 6
-    assert package(files, inside=(("solvers.one", "one"),))[1]["two"] is modules["two"]
+    found = package(files, inside=(("solvers.one", "one"),))
+    assert found["two"].twice == 6
+    assert package(files, inside=(("solvers.one", "one"),))["two"] is found["two"]
+    assert not cache.exists()  # source is executed from memory
 
 
-def test_the_folder_is_named_by_content(cache, tmp_path):
-    """Text, names, and files beside, alone or in a folder: a change of one character of any is another folder."""
+def test_packages_are_named_by_content(cache, tmp_path):
+    """Text, names, and files beside, alone or in a folder: a change of one character of any is another package."""
     inside, alone = tmp_path / "folder", tmp_path / "alone.py"
     inside.mkdir()
     (inside / "part.py").write_text("part")
     alone.write_text("alone")
     files = [(("one", "number = 3\n"),), (("one", "number = 4\n"),), (("two", "number = 3\n"),)]
-    folders = [package(some, beside=(inside, alone))[0] for some in files]
+    found = [package(some, beside=(inside, alone)) for some in files]
     for path in (inside / "part.py", alone):
         path.write_text(path.read_text() + ".")
-        machine_code._digest.cache_clear()  # as in the next process
-        folders.append(package(files[0], beside=(inside, alone))[0])
-    assert len(set(folders)) == len(folders)
+        modules._digest.cache_clear()  # as in the next process
+        found.append(package(files[0], beside=(inside, alone)))
+    names = {module.__name__.partition(".")[0] for some in found for module in some.values()}
+    assert len(names) == len(found)
+    assert all(name.startswith(modules.PREFIX) for name in names)
+
+
+def test_tracebacks_show_lines_of_texts(cache):
+    broken = package((("one", "def fail():\n    raise ValueError('here')  # this line\n"),))["one"]
+    with pytest.raises(ValueError, match="here") as caught:
+        broken.fail()
+    assert "# this line" in str(caught.traceback[-1].statement)
 
 
 def test_loops_of_particles_are_kept_there_too(cache):
     """In a process of its own: here they may have been loaded by a test with another folder."""
     code = "from solvers.particles import compiled; print(compiled.loops()['estimator'].accumulate.stats.cache_path)"
     found = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
-    assert found.startswith(os.path.realpath(cache))
+    assert found.strip() == os.path.realpath(cache)
