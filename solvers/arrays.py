@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -41,6 +42,10 @@ def backend_module(name: str, also: tuple[str, ...] = ()) -> Any:
     if name != "cupy":
         raise BackendError(f"{name}: unknown backend; allowed: {', '.join([*BACKENDS, *also])}")
     here = ", ".join(["numpy", *also])
+    if "cupy" not in sys.modules and importlib.util.find_spec("cupy") is not None:
+        from solvers.machine_code.kernels import choose_place_of_kernels
+
+        choose_place_of_kernels()
     try:
         module = importlib.import_module("cupy")
     except ImportError:

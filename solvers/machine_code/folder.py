@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import shutil
@@ -48,12 +49,12 @@ def cache_folder() -> Path:
     return common / "modecollapse"
 
 
-def prepared() -> Path:
-    """The folder of the cache, links resolved, made if it was not there, once nobody else can write to it.
+def prepared(given: Path) -> Path:
+    """A folder, links resolved, made if it was not there, once nobody else can write to it.
 
     Raises  Unusable, OSError.
     """
-    given = cache_folder().absolute()
+    given = given.absolute()
     _make(given)
     folder = Path(os.path.realpath(given))
     if os.name != "posix":
@@ -82,7 +83,7 @@ def _make(folder: Path) -> None:
         os.mkdir(folder, 0o700)
     except FileExistsError:
         if not folder.is_dir():  # else another process was faster
-            raise NotADirectoryError(20, "is not a folder") from None
+            raise NotADirectoryError(errno.ENOTDIR, "is not a folder", os.fspath(folder)) from None
     else:
         os.chmod(folder, 0o700)
 

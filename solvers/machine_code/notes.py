@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import warnings
 from collections.abc import Iterable
 
-__all__ = ["CacheWarning", "printable", "said", "say", "take_as_said"]
+__all__ = ["CacheWarning", "printable", "reason", "said", "say", "take_as_said"]
 
-_LONGEST = 120  # characters of a path in a message
+_LONGEST = 80  # characters of a path in a message
 
 
 class CacheWarning(UserWarning):
@@ -38,6 +39,13 @@ def take_as_said(by_parent: Iterable[tuple[str, str]]) -> None:
     """In a worker: do not repeat what its parent has said."""
     with _lock:
         _said.update(by_parent)
+
+
+def reason(error: Exception) -> str:
+    """What an error says, on one line; of the system's with the name of the file."""
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{printable(os.fsdecode(error.filename))}: {error.strerror}"
+    return str(getattr(error, "strerror", None) or error)
 
 
 def printable(text: object) -> str:

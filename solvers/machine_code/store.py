@@ -15,8 +15,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from solvers.machine_code.folder import TEMPORARY, Damaged, Unusable, key_of, prepared, read, write
-from solvers.machine_code.notes import printable, say
+from solvers.machine_code.folder import TEMPORARY, Damaged, Unusable, cache_folder, key_of, prepared, read, write
+from solvers.machine_code.notes import printable, reason, say
 
 __all__ = ["SUFFIX", "Store", "opened"]
 
@@ -131,13 +131,10 @@ def _open() -> Store | None:
     if not (size := _size()):
         return None
     try:
-        folder = prepared()
+        folder = prepared(cache_folder())
         key, wrong = key_of(folder)
-    except Unusable as error:
-        _without(str(error), str(error))
-    except OSError as error:
-        place = error.filename or os.environ.get("MODECOLLAPSE_CACHE") or ""
-        _without(f"{printable(os.fsdecode(place))}: {error.strerror}", str(place))
+    except (Unusable, OSError) as error:
+        _without(reason(error), reason(error))
     else:
         store = Store(folder, key, size)
         if wrong:

@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 from machine_code_cases import RIGHT, TEXT, X, begin, codes, use
 
+from solvers.machine_code import CacheWarning
 from solvers.machine_code import folder as folders
 from solvers.machine_code import store as stores
+from solvers.machine_code.kernels import choose_place_of_kernels
 from solvers.machine_code.store import Store
 
 OTHER = "# another package\n"  # whose machine code is other files
@@ -259,6 +261,21 @@ def test_processes_at_once_share_a_key_and_the_code(tmp_path):
     assert all(finished(process)[::2] == [str(RIGHT), "0"] for process in together)
     assert len(list((tmp_path / "cache").iterdir())) == 2
     assert finished(started(tmp_path / "cache")) == [str(RIGHT), "True", "0"]
+
+
+def test_kernels_of_cupy_stay_in_memory_where_its_folder_cannot_be_used(monkeypatch, tmp_path):
+    """cupy itself stops with a traceback there."""
+    begin(monkeypatch)
+    monkeypatch.delenv("CUPY_CACHE_IN_MEMORY", raising=False)
+    monkeypatch.setenv("CUPY_CACHE_DIR", str(tmp_path / "kernels"))
+    choose_place_of_kernels()
+    assert "CUPY_CACHE_IN_MEMORY" not in os.environ
+    (tmp_path / "file").write_text("text")
+    monkeypatch.setenv("CUPY_CACHE_DIR", str(tmp_path / "file" / "below"))
+    with monkeypatch.context() as patch, pytest.warns(CacheWarning, match="CUDA kernels are not kept.*is not a folder"):
+        patch.setattr(os, "environ", dict(os.environ))  # what the function sets stays here
+        choose_place_of_kernels()
+        assert os.environ["CUPY_CACHE_IN_MEMORY"] == "1"
 
 
 # --- size -----------------------------------------------------------------------------------------------------------
