@@ -272,10 +272,10 @@ def test_kernels_of_cupy_stay_in_memory_where_its_folder_cannot_be_used(monkeypa
     assert "CUPY_CACHE_IN_MEMORY" not in os.environ
     (tmp_path / "file").write_text("text")
     monkeypatch.setenv("CUPY_CACHE_DIR", str(tmp_path / "file" / "below"))
-    with monkeypatch.context() as patch, pytest.warns(CacheWarning, match="CUDA kernels are not kept.*is not a folder"):
-        patch.setattr(os, "environ", dict(os.environ))  # what the function sets stays here
+    monkeypatch.setattr(os, "environ", dict(os.environ))  # what the function sets stays here
+    with pytest.warns(CacheWarning, match=r"CUDA kernels are not kept.*is not a folder"):
         choose_place_of_kernels()
-        assert os.environ["CUPY_CACHE_IN_MEMORY"] == "1"
+    assert os.environ["CUPY_CACHE_IN_MEMORY"] == "1"
 
 
 # --- size -----------------------------------------------------------------------------------------------------------
