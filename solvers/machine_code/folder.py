@@ -54,22 +54,26 @@ def prepared(given: Path) -> Path:
 
     Raises  Unusable, OSError.
     """
-    given = given.absolute()
+    given, folder = given.absolute(), Path(os.path.realpath(given.absolute()))
+    if os.name != "posix":  # other systems keep the files of a user to that user, and say so in other ways
+        _make(given)
+        return folder
+    # First those above, so that root leaves nothing in the home of another user.
+    trusted = _trusted_owners()
+    for parent in (*folder.parents, *given.parents):
+        try:
+            status = parent.stat()
+        except FileNotFoundError:
+            continue  # to be made
+        # Where the sticky bit is set, as in /tmp, others cannot replace what belongs to this user.
+        if status.st_uid not in trusted or (_writable_by_others(status) and not status.st_mode & stat.S_ISVTX):
+            raise Unusable(f"{printable(folder)} is inside {printable(parent)}, which others can change; must not be")
     _make(given)
-    folder = Path(os.path.realpath(given))
-    if os.name != "posix":
-        return folder  # other systems keep the files of a user to that user, and say so in other ways
     me, status = os.geteuid(), folder.stat()
     if status.st_uid != me:
         raise Unusable(f"{printable(folder)} belongs to user {status.st_uid}; must belong to this user, {me}")
     if _writable_by_others(status):
         raise Unusable(f"{printable(folder)} can be written to by others; must be writable by its owner alone")
-    trusted = _trusted_owners()
-    for parent in (*folder.parents, *given.parents):
-        status = parent.stat()
-        # Where the sticky bit is set, as in /tmp, others cannot replace what belongs to this user.
-        if status.st_uid not in trusted or (_writable_by_others(status) and not status.st_mode & stat.S_ISVTX):
-            raise Unusable(f"{printable(folder)} is inside {printable(parent)}, which others can change; must not be")
     return folder
 
 
