@@ -13,11 +13,12 @@ from pathlib import Path
 
 from solvers.machine_code.notes import printable
 
-__all__ = ["TEMPORARY", "Damaged", "Unusable", "cache_folder", "key_of", "prepared", "read", "write"]
+__all__ = ["KEY", "TEMPORARY", "Damaged", "Unusable", "cache_folder", "key_of", "prepared", "read", "write"]
 
 #: Names of files that are being written begin with it.
-TEMPORARY = ".new-"
-_KEY, _KEY_BYTES = "key", 32
+TEMPORARY = ".modecollapse-new-"
+#: The secret; a name that no file of somebody's has by chance, since what is wrong with it is replaced.
+KEY, _KEY_BYTES = "modecollapse-key", 32
 
 
 class Unusable(Exception):
@@ -201,7 +202,7 @@ def key_of(folder: Path) -> tuple[bytes, str]:
 
     Raises  OSError where none can be kept; Unusable where it cannot be kept from others.
     """
-    path, wrong, private = folder / _KEY, "", stat.S_IRWXG | stat.S_IRWXO
+    path, wrong, private = folder / KEY, "", stat.S_IRWXG | stat.S_IRWXO
     for over in (None, False, True):  # look, make where there is none, replace
         try:
             if over is not None:

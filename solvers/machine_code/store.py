@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from solvers.machine_code.folder import TEMPORARY, Damaged, Unusable, cache_folder, key_of, prepared, read, write
+from solvers.machine_code.folder import KEY, TEMPORARY, Damaged, Unusable, cache_folder, key_of, prepared, read, write
 from solvers.machine_code.notes import printable, reason, say
 
 __all__ = ["SUFFIX", "Store", "opened"]
@@ -71,7 +71,7 @@ class Store:
             if isinstance(error, FileNotFoundError) and self.folder.is_dir():
                 return  # another process has removed what was written: its folder is small, or its clock wrong
             self.writable = False
-            _without(f"{printable(self.folder)}: {error.strerror}", str(self.folder))
+            _without(f"{printable(self.folder)}: {error.strerror or error}", str(self.folder))
 
     @staticmethod
     def _parts(data: bytes) -> tuple[bytes, bytes, bytes]:
@@ -138,7 +138,7 @@ def _open() -> Store | None:
     else:
         store = Store(folder, key, size)
         if wrong:
-            store.distrust("key", wrong)
+            store.distrust(KEY, wrong)
         return store
     return None
 

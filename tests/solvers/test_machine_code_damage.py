@@ -146,7 +146,7 @@ def add_files(path, rng):
         "system.py",
         f"{path.stem}.nbi",
         "0" * 64 + ".code",
-        ".new-x",
+        ".modecollapse-new-x",
         "x.pyc",
     ):
         (path.parent / name).write_bytes(TRAP)
@@ -218,12 +218,12 @@ def test_another_key_makes_all_of_it_anew(monkeypatch, tmp_path, damage):
     """Also one that others could have read. A bit of the key flipped is another key, and not seen as damage of it."""
     begin(monkeypatch, tmp_path / "cache")
     use()
-    key = (tmp_path / "cache" / "key").read_bytes()
-    damage(tmp_path / "cache" / "key", np.random.default_rng(6))
+    key = (tmp_path / "cache" / "modecollapse-key").read_bytes()
+    damage(tmp_path / "cache" / "modecollapse-key", np.random.default_rng(6))
     begin(monkeypatch)
     value, loaded, messages = use()
     assert (value, loaded, len(messages)) == (RIGHT, False, 1)
-    assert (tmp_path / "cache" / "key").read_bytes() != key
+    assert (tmp_path / "cache" / "modecollapse-key").read_bytes() != key
     begin(monkeypatch)
     assert use() == (RIGHT, True, [])
 
@@ -231,7 +231,7 @@ def test_another_key_makes_all_of_it_anew(monkeypatch, tmp_path, damage):
 def test_a_lost_key_makes_all_of_it_anew(monkeypatch, tmp_path):
     begin(monkeypatch, tmp_path / "cache")
     use()
-    (tmp_path / "cache" / "key").unlink()
+    (tmp_path / "cache" / "modecollapse-key").unlink()
     begin(monkeypatch)
     value, loaded, messages = use()
     assert (value, loaded, len(messages)) == (RIGHT, False, 1)
@@ -242,7 +242,7 @@ def test_code_of_which_no_function_can_be_made_is_made_again(monkeypatch, tmp_pa
     begin(monkeypatch, tmp_path / "cache")
     use()
     (code,) = codes(tmp_path / "cache")
-    key = (tmp_path / "cache" / "key").read_bytes()
+    key = (tmp_path / "cache" / "modecollapse-key").read_bytes()
     Store(code.parent, key, 10**6).save(code.name, pickle.dumps(("not", "a function")))
     begin(monkeypatch)
     value, loaded, messages = use()

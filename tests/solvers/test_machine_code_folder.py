@@ -47,7 +47,7 @@ def test_any_name_and_a_link_to_it(monkeypatch, tmp_path, name):
     (tmp_path / "link").symlink_to(tmp_path / name)
     begin(monkeypatch, tmp_path / "link")
     assert use() == (RIGHT, True, [])
-    (tmp_path / name / "key").write_bytes(b"")  # said with the name on one line
+    (tmp_path / name / "modecollapse-key").write_bytes(b"")  # said with the name on one line
     begin(monkeypatch)
     value, loaded, messages = use()
     assert (value, loaded, len(messages)) == (RIGHT, False, 1)
@@ -188,7 +188,7 @@ def test_without_a_folder_it_goes_on_with_one_warning(monkeypatch, tmp_path, tro
     assert (value, loaded, len(messages)) == (RIGHT, False, 1)
     assert messages[0].startswith("machine code is not kept, which costs seconds of compilation each time: ")
     assert use(TEXT + OTHER) == (RIGHT, False, [])
-    assert not place.is_dir() or not [path for path in place.iterdir() if path.name != "key"]
+    assert not place.is_dir() or not [path for path in place.iterdir() if path.name != "modecollapse-key"]
 
 
 def test_control_a_group_of_this_user_only_may_write(monkeypatch, tmp_path):
@@ -252,7 +252,7 @@ def test_files_that_cannot_grow(tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 
     assert finished(started(tmp_path / "cache", preexec_fn=small)) == [str(RIGHT), "False", "1"]
-    assert [path.name for path in (tmp_path / "cache").iterdir()] == ["key"]
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == ["modecollapse-key"]
 
 
 def test_processes_at_once_share_a_key_and_the_code(tmp_path):

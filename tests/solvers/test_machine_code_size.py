@@ -42,13 +42,13 @@ def test_a_time_in_the_future_is_set_to_now(tmp_path):
 
 def test_files_left_half_written_are_removed_when_old(tmp_path):
     store = Store(tmp_path, bytes(32), size=3500)
-    for name, age in ((".new-old", 2 * 86400), (".new-young", 0)):
+    for name, age in ((".modecollapse-new-old", 2 * 86400), (".modecollapse-new-young", 0)):
         (tmp_path / name).write_bytes(b"half")
         if age:
             os.utime(tmp_path / name, (1e9, 1e9))
     store.save("a" * 64 + ".code", bytes(10))
-    assert not (tmp_path / ".new-old").exists()
-    assert (tmp_path / ".new-young").exists()  # another process may be writing it
+    assert not (tmp_path / ".modecollapse-new-old").exists()
+    assert (tmp_path / ".modecollapse-new-young").exists()  # another process may be writing it
 
 
 def test_a_process_goes_on_when_what_it_uses_is_removed(monkeypatch, tmp_path):
