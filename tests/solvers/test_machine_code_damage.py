@@ -251,24 +251,20 @@ def test_code_of_which_no_function_can_be_made_is_made_again(monkeypatch, tmp_pa
     assert use() == (RIGHT, True, [])
 
 
-def test_a_process_with_a_damaged_cache_ends_well(tmp_path):
+def test_a_process_with_a_damaged_cache_ends_well(monkeypatch, tmp_path):
     """To the end of a process: nothing aborts, one line is said, the value is right, the next one loads."""
     program = "import sys; sys.path[:0] = sys.argv[1:]; from machine_code_cases import use; print(*use())"
-    environment = os.environ | {"MODECOLLAPSE_CACHE": str(tmp_path / "cache")}
-
-    def process():
-        done = subprocess.run(
-            [sys.executable, "-c", program, str(Path(__file__).parent)], env=environment, capture_output=True, text=True
-        )
-        assert (done.returncode, done.stderr) == (0, "")
-        return done.stdout.split(maxsplit=2)
-
-    assert process()[:2] == [str(RIGHT), "False"]
+    begin(monkeypatch, tmp_path / "cache")
+    assert use()[:2] == (RIGHT, False)
     (code,) = codes(tmp_path / "cache")
     truncate(code, np.random.default_rng(7))
-    value, loaded, messages = process()
+    command = [sys.executable, "-c", program, str(Path(__file__).parent)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    value, loaded, messages = done.stdout.split(maxsplit=2)
     assert (value, loaded, messages.count("made again")) == (str(RIGHT), "False", 1)
-    assert process() == [str(RIGHT), "True", "[]\n"]
+    begin(monkeypatch)
+    assert use() == (RIGHT, True, [])
 
 
 def test_workers_do_not_repeat_what_was_said(monkeypatch, tmp_path):
