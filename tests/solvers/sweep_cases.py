@@ -12,7 +12,7 @@ import xarray as xr
 from solvers import results
 from solvers.sweeps.plan import Sweep
 from solvers.sweeps.run import run
-from tests.hang import HANG
+from tests.limits import HANG
 
 ROOT = Path(__file__).parents[2]
 

@@ -9,7 +9,7 @@ import pytest
 
 from solvers import compiled, systems
 from solvers.expectations import gaussian_softmax
-from tests.hang import HANG
+from tests.limits import HANG
 
 TEXT = """
 N, WORK, OUT, PARAMETERS = 1, 0, 1, 1

@@ -18,7 +18,7 @@ from solvers.__main__ import app
 from solvers.console import counting_bar, progress_bar
 from solvers.particles.plan import SimulationError
 from solvers.problem import ProblemError
-from tests.hang import HANG
+from tests.limits import HANG
 
 ROOT = Path(__file__).parents[2]
 

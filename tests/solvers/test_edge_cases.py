@@ -7,6 +7,7 @@ import pytest
 from flow_cases import flow_by_definition, overlaps, problem
 
 from solvers import flow
+from tests.limits import ROUNDING
 
 solve = partial(flow.solve, backend="numpy")
 
@@ -197,7 +198,7 @@ def test_coincident_modes_are_one_of_their_mass():
 def test_starts_of_scale_zero_stay_at_the_centre():
     ds = solved(problem(7, {"separation": 3.0}, {"components": 2}, {"scale": 0.0, "samples": 3}, until(50.0)))
     assert np.abs(ds.m.values).max() == np.abs(ds.s.values).max() == 0.0
-    assert ds.mode_mass.values == pytest.approx(0.5, abs=1e-15)
+    assert ds.mode_mass.values == pytest.approx(0.5, abs=ROUNDING)
 
 
 @pytest.mark.parametrize("time", [until(3.0), {"end": 0.0, "save": [0.0]}, {"end": 3.0, "save": [1.0, 2.5]}])
@@ -210,8 +211,11 @@ def test_what_is_not_learned_and_has_no_time_stays(learn, time):
     assert ds.time.values.tolist() == list(problem(6, LOPSIDED, of, init, time).time.times)
     assert (ds.w.values == ds.w.values[:, :1]).all()
     stays = not learn or time["end"] == 0
-    for name in ("m", "s", "objective", "mode_mass"):
+    for name in ("m", "s"):
         assert (ds[name].values == start[name].values).all() == stays
+    # Functions of these, evaluated for more times at once.
+    for name in ("objective", "mode_mass"):
+        assert np.allclose(ds[name], start[name], rtol=ROUNDING, atol=ROUNDING) == stays
 
 
 def test_only_weights_move_when_only_weights_are_learned():

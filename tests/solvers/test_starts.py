@@ -115,8 +115,8 @@ def test_law_is_that_of_vectors_drawn_in_space(means, d, K):
 def vanishing(s, m, c):
     """Whether the determinant outside the span is zero to rounding in every start.
 
-    Hadamard: a determinant of K rows no longer than a moves by at most K a^(K−1) e when each row moves by e. Entries are
-    differences of sums of K L products, so e is some K L units in the last place of these; 16 times that is allowed.
+    Hadamard: a determinant of K rows no longer than a moves by at most K a^(K−1) e when each row moves by e. Entries
+    are differences of sums of K L products, so e is some K L units in the last place of these; 16 times is allowed.
     """
     K, L = m.shape[1:]
     rest = outside(s, m, c)

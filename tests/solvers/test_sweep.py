@@ -23,7 +23,7 @@ from solvers.sweeps.estimate import estimate
 from solvers.sweeps.moments import moments
 from solvers.sweeps.prepare import layout
 from solvers.sweeps.run import Interrupted, run
-from tests.hang import HANG
+from tests.limits import HANG
 from tests.solvers.sweep_cases import ROOT, SMALL, process, same_bits, sweep, swept
 
 JOURNAL = "journal/moments/c"

@@ -14,7 +14,7 @@ from solvers import results
 from solvers.sweeps import executors
 from solvers.sweeps.executors import SchedulerError
 from solvers.sweeps.run import run
-from tests.hang import HANG
+from tests.limits import HANG
 from tests.solvers.sweep_cases import ROOT, SMALL, same_bits, sweep, swept
 
 CLUSTER = """
