@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flow_cases import flow_by_definition, overlaps, problem
 
-from solvers import flow
+from solvers import blocks, flow
 from tests.limits import ROUNDING
 
 solve = partial(flow.solve, backend="numpy")
@@ -230,10 +230,10 @@ def test_only_weights_move_when_only_weights_are_learned():
 def test_metastable_states_are_waited_out(monkeypatch):
     """R = 6: a collapsed pair lives for ever as far as t = 1e4 is concerned, and its last stages are slow and stiff."""
     calls = []
-    monkeypatch.setattr(flow, "velocity", lambda *a, f=flow.velocity, **k: calls.append(1) or f(*a, **k))
+    monkeypatch.setattr(blocks, "velocity", lambda *a, f=blocks.velocity, **k: calls.append(1) or f(*a, **k))
     given = problem(64, {"separation": 6.0}, {"components": 2}, {"scale": 0.125, "samples": 24}, until(1e4))
     ds = solved(given)
-    assert len(calls) < 3000
+    assert 100 < len(calls) < 3000  # half of that, give or take a sixth with the BLAS
     collapsed = ds.collapsed.values == 1
     assert 0 < collapsed.sum() < 24
     assert ds.objective.values[:, -1] == pytest.approx(np.log(2) * collapsed, abs=1e-6)
@@ -241,6 +241,6 @@ def test_metastable_states_are_waited_out(monkeypatch):
     learning = {"components": 2, "learn": BOTH}
     calls.clear()
     ds = solved(problem(64, {"separation": 6.0}, learning, {"scale": 0.125, "samples": 6}, until(1e4)))
-    assert len(calls) < 10_000
+    assert 100 < len(calls) < 10_000
     collapsed = ds.collapsed.values == 1
     assert ds.objective.values[:, -1] == pytest.approx(np.log(2) * collapsed, abs=1e-3)
