@@ -1,7 +1,8 @@
 # make demo   the whole loop on figures/problems/two_modes.toml: derive, solve, simulate, compare, draw
 # make test   lint, types, tests, and the check that generated files are what the derivations generate
 # Both create .venv and install what they need; only Python >= 3.11 and make are assumed.
-.PHONY: demo test lint bench clean
+# make portable   the numerical tests as other processors and surroundings compute them; ONLY=Nehalem for one of them
+.PHONY: demo test lint portable bench clean
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -24,6 +25,10 @@ lint: $(STAMP)
 test: $(STAMP) lint
 	$(BIN)/python -m derivations --check
 	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile
+
+# Long: a run of the numerical tests each. TESTS="tests/solvers/test_starts.py" for some of them.
+portable: $(STAMP)
+	$(BIN)/python -m tests.portable $(ONLY) $(if $(TESTS),--tests $(TESTS))
 
 # Peers (jax, diffrax, heyoka) are large: they are installed only here.
 bench: $(STAMP)

@@ -12,6 +12,7 @@ import xarray as xr
 from solvers import results
 from solvers.sweeps.plan import Sweep
 from solvers.sweeps.run import run
+from tests.limits import HANG
 
 ROOT = Path(__file__).parents[2]
 
@@ -58,4 +59,4 @@ def command(*arguments: object) -> list[str]:
 
 def process(*arguments: object) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    return subprocess.run(command(*arguments), capture_output=True, text=True, cwd=ROOT, env=environment, timeout=300)
+    return subprocess.run(command(*arguments), capture_output=True, text=True, cwd=ROOT, env=environment, timeout=HANG)

@@ -9,6 +9,7 @@ import pytest
 
 from solvers import compiled, systems
 from solvers.expectations import gaussian_softmax
+from tests.limits import HANG
 
 TEXT = """
 N, WORK, OUT, PARAMETERS = 1, 0, 1, 1
@@ -54,7 +55,7 @@ def start(text, cache):
 
 def finish(process):
     """How often it loaded machine code, and how often it had to compile."""
-    out, error = process.communicate(timeout=100)
+    out, error = process.communicate(timeout=HANG)
     assert process.returncode == 0, error
     return tuple(map(int, out.split()))
 

@@ -18,6 +18,7 @@ from solvers.__main__ import app
 from solvers.console import counting_bar, progress_bar
 from solvers.particles.plan import SimulationError
 from solvers.problem import ProblemError
+from tests.limits import HANG
 
 ROOT = Path(__file__).parents[2]
 
@@ -374,13 +375,13 @@ def test_the_solver_is_imported_without_what_a_run_may_not_need():
 @pytest.mark.skipif(os.name == "nt", reason="sends a POSIX signal")
 def test_ctrl_c_in_a_process_exits_130_and_leaves_nothing(folder):
     script = f"""
-import signal, sys, time, types
+import signal, sys, types
 import solvers.__main__
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job may have been started deaf to Ctrl-C
 flow = types.ModuleType("solvers.flow")
 def solve(*_, **__):
     print("working", flush=True)
-    time.sleep(60)
+    signal.pause()
 flow.solve = solve
 sys.modules["solvers.flow"] = solvers.flow = flow
 solvers.__main__.app(["solve", {str(folder / "two_modes.toml")!r}, "--out", {str(folder / "run.nc")!r}])
@@ -389,6 +390,6 @@ solvers.__main__.app(["solve", {str(folder / "two_modes.toml")!r}, "--out", {str
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT) as running:
         assert running.stdout.readline() == "working\n"
         running.send_signal(signal.SIGINT)
-        output, errors = running.communicate(timeout=30)
+        output, errors = running.communicate(timeout=HANG)
     assert (running.returncode, output, errors) == (130, "", "interrupted\n")
     assert left_in(folder) == ["two_modes.toml"]

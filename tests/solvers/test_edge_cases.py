@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from flow_cases import flow_by_definition, overlaps, problem
 
-from solvers import flow
+from solvers import blocks, flow
+from tests.limits import ROUNDING
 
 solve = partial(flow.solve, backend="numpy")
 
@@ -197,7 +198,7 @@ def test_coincident_modes_are_one_of_their_mass():
 def test_starts_of_scale_zero_stay_at_the_centre():
     ds = solved(problem(7, {"separation": 3.0}, {"components": 2}, {"scale": 0.0, "samples": 3}, until(50.0)))
     assert np.abs(ds.m.values).max() == np.abs(ds.s.values).max() == 0.0
-    assert ds.mode_mass.values == pytest.approx(0.5, abs=1e-15)
+    assert ds.mode_mass.values == pytest.approx(0.5, abs=ROUNDING)
 
 
 @pytest.mark.parametrize("time", [until(3.0), {"end": 0.0, "save": [0.0]}, {"end": 3.0, "save": [1.0, 2.5]}])
@@ -210,8 +211,11 @@ def test_what_is_not_learned_and_has_no_time_stays(learn, time):
     assert ds.time.values.tolist() == list(problem(6, LOPSIDED, of, init, time).time.times)
     assert (ds.w.values == ds.w.values[:, :1]).all()
     stays = not learn or time["end"] == 0
-    for name in ("m", "s", "objective", "mode_mass"):
+    for name in ("m", "s"):
         assert (ds[name].values == start[name].values).all() == stays
+    # Functions of these, evaluated for more times at once.
+    for name in ("objective", "mode_mass"):
+        assert np.allclose(ds[name], start[name], rtol=ROUNDING, atol=ROUNDING) == stays
 
 
 def test_only_weights_move_when_only_weights_are_learned():
@@ -226,10 +230,10 @@ def test_only_weights_move_when_only_weights_are_learned():
 def test_metastable_states_are_waited_out(monkeypatch):
     """R = 6: a collapsed pair lives for ever as far as t = 1e4 is concerned, and its last stages are slow and stiff."""
     calls = []
-    monkeypatch.setattr(flow, "velocity", lambda *a, f=flow.velocity, **k: calls.append(1) or f(*a, **k))
+    monkeypatch.setattr(blocks, "velocity", lambda *a, f=blocks.velocity, **k: calls.append(1) or f(*a, **k))
     given = problem(64, {"separation": 6.0}, {"components": 2}, {"scale": 0.125, "samples": 24}, until(1e4))
     ds = solved(given)
-    assert len(calls) < 3000
+    assert 100 < len(calls) < 3000  # half of that, give or take a sixth with the BLAS
     collapsed = ds.collapsed.values == 1
     assert 0 < collapsed.sum() < 24
     assert ds.objective.values[:, -1] == pytest.approx(np.log(2) * collapsed, abs=1e-6)
@@ -237,6 +241,6 @@ def test_metastable_states_are_waited_out(monkeypatch):
     learning = {"components": 2, "learn": BOTH}
     calls.clear()
     ds = solved(problem(64, {"separation": 6.0}, learning, {"scale": 0.125, "samples": 6}, until(1e4)))
-    assert len(calls) < 10_000
+    assert 100 < len(calls) < 10_000
     collapsed = ds.collapsed.values == 1
     assert ds.objective.values[:, -1] == pytest.approx(np.log(2) * collapsed, abs=1e-3)

@@ -57,12 +57,22 @@ def moment_deviations(drawn, given):
     return (samples.mean(0) - expected) / (samples.std(0, ddof=1) / np.sqrt(len(s)))
 
 
-def law_deviation(left, right, c):
-    """Smallest p of two-sample Kolmogorov–Smirnov tests of scalars that see s, m and their dependence, Bonferroni."""
+def outside(s, m, c):
+    """Overlaps of what the means have outside the span of the modes: Wishart, singular where fewer than K are left."""
+    return s - m @ np.linalg.pinv(c) @ m.mT
+
+
+def law_deviation(left, right, c, freedom):
+    """Smallest p of two-sample Kolmogorov–Smirnov tests of scalars that see s, m and their dependence, Bonferroni.
+
+    freedom: dimensions outside the span of the modes. The largest minor of `outside` that does not vanish identically
+    sees it; a larger one would be a comparison of roundings.
+    """
 
     def scalars(s, m):
-        outside = s - m @ np.linalg.pinv(c) @ m.mT
-        return [s[:, 0, 0], s[:, 0, 1], m[:, 0, 0], m[:, 1, -1], outside[:, 0, 0], np.linalg.det(outside)]
+        rest = outside(s, m, c)
+        minor = rest[:, :freedom, :freedom]
+        return [s[:, 0, 0], s[:, 0, 1], m[:, 0, 0], m[:, 1, -1], rest[:, 0, 0], np.linalg.det(minor)]
 
     pairs = list(zip(scalars(*left), scalars(*right), strict=True))
     return min(stats.ks_2samp(a, b, method="asymp").pvalue for a, b in pairs) * len(pairs)
@@ -90,11 +100,30 @@ def test_moments(means, d, K):
 @pytest.mark.parametrize(("means", "d", "K"), [(LINE, 64, 2), (TRIANGLE, 8, 3), (TRIANGLE, 4, 3)])
 def test_law_is_that_of_vectors_drawn_in_space(means, d, K):
     given = problem(means, d=d, K=K, samples=4000)
-    reference = drawn_in_space(given, 4000, np.random.default_rng(1))
-    assert law_deviation(starts(given)[:2], reference, given.target.c) > FALSE_ALARM
+    c, freedom = given.target.c, d - np.linalg.matrix_rank(given.target.c)
+    drawn, reference = starts(given)[:2], drawn_in_space(given, 4000, np.random.default_rng(1))
+    assert law_deviation(drawn, reference, c, freedom) > FALSE_ALARM
     # Negative control: five degrees of freedom too many outside the span of the modes.
-    wrong = starts(problem(means, d=d + 5, K=K, samples=4000))
-    assert law_deviation(wrong[:2], reference, given.target.c) < FALSE_ALARM
+    wrong = starts(problem(means, d=d + 5, K=K, samples=4000))[:2]
+    assert law_deviation(wrong, reference, c, freedom) < FALSE_ALARM
+    if freedom < K:
+        for s, m in (drawn, reference):
+            assert vanishing(s, m, c)
+        assert not vanishing(*wrong, c)
+
+
+def vanishing(s, m, c):
+    """Whether the determinant outside the span is zero to rounding in every start.
+
+    Hadamard: a determinant of K rows no longer than a moves by at most K a^(K−1) e when each row moves by e. Entries
+    are differences of sums of K L products, so e is some K L units in the last place of these; 16 times is allowed.
+    """
+    K, L = m.shape[1:]
+    rest = outside(s, m, c)
+    subtracted = np.abs(m) @ np.abs(np.linalg.pinv(c)) @ np.abs(m.mT)
+    rounding = 16 * K * L * np.finfo(float).eps * (np.abs(s) + subtracted).max((1, 2))
+    size = np.abs(rest).sum(-1).max(-1)
+    return bool(np.all(np.abs(np.linalg.det(rest)) <= K * (size + rounding) ** (K - 1) * rounding))
 
 
 def test_a_million_dimensions_need_no_vector():

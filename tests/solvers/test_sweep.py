@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 import warnings
 
 import numpy as np
@@ -24,7 +23,8 @@ from solvers.sweeps.estimate import estimate
 from solvers.sweeps.moments import moments
 from solvers.sweeps.prepare import layout
 from solvers.sweeps.run import Interrupted, run
-from tests.solvers.sweep_cases import ROOT, SMALL, command, process, same_bits, sweep, swept
+from tests.limits import HANG
+from tests.solvers.sweep_cases import ROOT, SMALL, process, same_bits, sweep, swept
 
 JOURNAL = "journal/moments/c"
 
@@ -145,60 +145,95 @@ def test_interrupted_and_resumed_in_this_process(whole, tmp_path) -> None:
     assert same_bits(results.open(whole), results.open(tmp_path / "out.zarr"))
 
 
-@pytest.mark.skipif(os.name == "nt", reason="sends POSIX signals")
-def test_killed_at_random_moments_and_resumed(whole, tmp_path) -> None:
-    """SIGKILL, wherever it hits: starting, writing, or after the end; workers end with their parent.
+#: The command, but stopped in the middle of writing: with file number N whose path contains MARK complete under its
+#: temporary name and not yet in place, it says so and waits for its end.
+HELD = """
+import pathlib, sys, threading
+mark, left = sys.argv.pop(1), [None] * int(sys.argv.pop(1))
+replace = pathlib.Path.replace
+def held(self, target):
+    if mark in str(target):
+        if not left:
+            print("held", flush=True)
+            threading.Event().wait()
+        left.pop()
+    return replace(self, target)
+pathlib.Path.replace = held
+from solvers.__main__ import app
+app(sys.argv[1:])
+"""
+UNITS = f"{JOURNAL}/"
 
-    SWEEP_KILLS=20: in a sweep that takes longer, so that most hit while it writes.
+
+def killed(path, out, mark, number):
+    """Whether the sweep was killed there, or else ended; resumed if there is something to resume."""
+    resume = ["--resume"] if out.exists() else []
+    arguments = [sys.executable, "-c", HELD, mark, str(number), "sweep", str(path), "--out", str(out), *resume]
+    with subprocess.Popen([*arguments, "--quiet"], cwd=ROOT, stdout=subprocess.PIPE, text=True) as running:
+        said = running.stdout.readline()
+        running.kill()
+    return said == "held\n"
+
+
+def units_in(out):
+    return len(list((out / JOURNAL).glob("*/*/*/0/0")))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="sends POSIX signals")
+def test_killed_while_it_writes_and_resumed(whole, tmp_path) -> None:
+    """SIGKILL in the middle of a file: of the store as it is made, and of the journal; workers end with their parent.
+
+    SWEEP_KILLS=20: and then at twenty files taken at random, of any kind.
     """
-    kills = int(os.environ.get("SWEEP_KILLS", "2"))
-    samples, latest = ("40", 3.0) if kills == 2 else ("100000", 6.0)
-    text = SMALL.replace("samples = 40", f"samples = {samples}")
-    uninterrupted = results.open(whole) if text == SMALL else swept(tmp_path, text, name="whole.zarr")
-    (tmp_path / "sweep.toml").write_text(text)
+    (tmp_path / "sweep.toml").write_text(SMALL)
+    out, units = tmp_path / "out.zarr", []
+    assert killed(tmp_path / "sweep.toml", out, "zarr.json", 2)
+    assert not out.exists()
+    for number in (1, 3):
+        assert killed(tmp_path / "sweep.toml", out, UNITS, number)
+        assert list((out / JOURNAL).rglob("*.partial"))
+        units.append(units_in(out))
+    assert units == [1, 4]
     rng = np.random.default_rng(int(os.environ.get("SWEEP_KILL_SEED", "0")))
-    out, parts = tmp_path / "out.zarr", []
-    for _ in range(kills):
-        resume = ["--resume"] if out.exists() else []
-        with subprocess.Popen(command(tmp_path / "sweep.toml", "--out", out, "--quiet", *resume), cwd=ROOT) as running:
-            try:
-                running.wait(rng.uniform(1.0, latest))
-            except subprocess.TimeoutExpired:
-                running.kill()
-        parts.append(len(list((out / JOURNAL).rglob("*/0/0"))))
-    print("units in the journal after each kill:", parts)
-    done = process(tmp_path / "sweep.toml", "--out", out, *(["--resume"] if out.exists() else []))
+    for _ in range(int(os.environ.get("SWEEP_KILLS", "0"))):
+        print(killed(tmp_path / "sweep.toml", out, "", int(rng.integers(40))), units_in(out), "units in the journal")
+    done = process(tmp_path / "sweep.toml", "--out", out, "--resume")
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == f"{out}: 8 points, {8 * int(samples)} starts\n"
-    assert same_bits(uninterrupted, results.open(out))
+    assert done.stdout == f"{out}: 8 points, 320 starts\n"
+    assert not list(out.rglob("*.partial"))
+    assert same_bits(results.open(whole), results.open(out))
 
 
 @pytest.mark.skipif(os.name == "nt", reason="sends POSIX signals")
 def test_ctrl_c_exits_130_and_says_how_to_go_on(tmp_path) -> None:
-    (tmp_path / "sweep.toml").write_text(SMALL.replace("samples = 40", "samples = 400000"))
+    """Pressed as soon as the store is there, in a sweep of minutes."""
+    (tmp_path / "sweep.toml").write_text(SMALL.replace("samples = 40", "samples = 4000000"))
     out = tmp_path / "out.zarr"
-    script = (
-        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
-        "from solvers.__main__ import app; app(sys.argv[1:])"
-    )
-    arguments = [
-        sys.executable,
-        "-c",
-        script,
-        "sweep",
-        str(tmp_path / "sweep.toml"),
-        "--out",
-        str(out),
-        "--workers",
-        "2",
-    ]
+    script = """
+import signal, sys
+from solvers.sweeps import run
+signal.signal(signal.SIGINT, signal.default_int_handler)
+create = run.create
+def announced(*arguments):
+    store = create(*arguments)
+    print("begun", flush=True)
+    return store
+run.create = announced
+from solvers.__main__ import app
+app(sys.argv[1:])
+"""
+    arguments = ["sweep", str(tmp_path / "sweep.toml"), "--out", str(out), "--workers", "2"]
     with subprocess.Popen(
-        arguments, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        [sys.executable, "-c", script, *arguments],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     ) as running:
-        while not out.exists() and running.poll() is None:
-            time.sleep(0.05)
+        assert running.stdout.readline() == "begun\n"
         os.killpg(running.pid, signal.SIGINT)  # as a terminal does: to every process of the group
-        stdout, stderr = running.communicate(timeout=60)
+        stdout, stderr = running.communicate(timeout=HANG)
     assert (running.returncode, stdout) == (130, "")
     assert stderr.startswith("interrupted; 0 of 8 points are done, continue with: python -m solvers sweep ")
     assert stderr.endswith("--resume\n")

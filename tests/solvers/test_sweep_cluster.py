@@ -14,6 +14,7 @@ from solvers import results
 from solvers.sweeps import executors
 from solvers.sweeps.executors import SchedulerError
 from solvers.sweeps.run import run
+from tests.limits import HANG
 from tests.solvers.sweep_cases import ROOT, SMALL, same_bits, sweep, swept
 
 CLUSTER = """
@@ -44,7 +45,7 @@ def cluster(tmp_path):
     ) as running:
         address, *workers = running.stdout.readline().split()
         yield address, [int(worker) for worker in workers]
-        running.communicate("\n", timeout=60)
+        running.communicate("\n", timeout=HANG)
 
 
 @pytest.mark.filterwarnings("ignore")  # of dask itself

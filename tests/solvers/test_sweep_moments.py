@@ -7,13 +7,14 @@ import pytest
 from scipy.stats import binomtest, sem
 
 from solvers.sweeps.moments import mean, merged, moments, standard_error, wilson
+from tests.limits import ROUNDING
 
 
 @pytest.mark.parametrize(("k", "n"), [(0, 10), (10, 10), (3, 7), (1, 1), (420, 10_000), (1, 10**6)])
 def test_wilson_is_that_of_scipy(k: int, n: int) -> None:
     low, high = wilson(np.array([n, k, 0.0]))
     expected = binomtest(k, n).proportion_ci(0.95, "wilson")
-    np.testing.assert_allclose([low, high], [expected.low, expected.high], atol=1e-15)
+    np.testing.assert_allclose([low, high], [expected.low, expected.high], rtol=ROUNDING, atol=ROUNDING)
     assert low <= k / n <= high
     # control: the interval p ± z·SE is another one
     half = 1.959963984540054 * np.sqrt(k / n * (1 - k / n) / n)

@@ -9,6 +9,7 @@ from solvers.problem import Problem, ProblemError
 from solvers.starts import starts
 from solvers.sweeps.plan import Sweep
 from solvers.sweeps.prepare import layout
+from tests.limits import ROUNDING
 from tests.solvers.sweep_cases import ROOT, SMALL, sweep
 
 RANGE = '"target.separation" = {start = 1.0, stop = 4.0, count = 4}'
@@ -38,7 +39,7 @@ def test_values_of_a_grid() -> None:
     plan = sweep(SMALL[: SMALL.index(RANGE)] + grid)
     values = {axis.key: axis.values for axis in plan.axes}
     assert values["target.separation"] == (1.0, 1.5, 2.0)
-    np.testing.assert_allclose(values["init.scale"], [0.01, 0.1, 1.0], rtol=1e-15)
+    np.testing.assert_allclose(values["init.scale"], [0.01, 0.1, 1.0], rtol=ROUNDING)
     assert values["dimension"] == (4, 16, 64)
     assert plan.axes[3].coordinate.tolist() == ["softmax", "fisher-rao"]
     assert plan.axes[1].coordinate.dtype == np.float64
@@ -52,7 +53,7 @@ def test_a_key_may_lead_into_a_list() -> None:
     base = SMALL[: SMALL.index("[grid]")].replace("separation = 3.0", "separation = 3.0\nweights = [0.5, 0.5]")
     plan = sweep(base + '[grid]\n"target.weights.0" = [0.2, 0.4]\n')
     np.testing.assert_allclose(
-        [plan.problem((i,)).target.weights for i in (0, 1)], [[0.2, 0.8], [0.4, 0.6]], rtol=1e-15
+        [plan.problem((i,)).target.weights for i in (0, 1)], [[0.2, 0.8], [0.4, 0.6]], rtol=ROUNDING
     )
     for key, message in {
         "target.weights.2": "2 is no entry of the list; must be from 0 to 1",

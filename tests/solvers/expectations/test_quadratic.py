@@ -10,6 +10,7 @@ from scipy.special import logsumexp as log_sum_exp
 
 from solvers.expectations import gaussian_softmax
 from solvers.expectations.quadratic import quadratic_softmax
+from tests.limits import ROUNDING
 
 Array = NDArray[np.float64]
 
@@ -101,7 +102,7 @@ def test_without_curvature_it_is_the_gaussian_law() -> None:
         np.testing.assert_allclose(softmax_, expected, atol=1e-10)
         np.testing.assert_allclose(lse, expected_lse, atol=1e-10)
         np.testing.assert_allclose(radius.sum(axis=-1), d, rtol=1e-11)
-        np.testing.assert_allclose(slope.sum(axis=-1), 0, atol=1e-15)
+        np.testing.assert_allclose(slope.sum(axis=-1), 0, atol=ROUNDING)
 
 
 def test_invariances_and_shapes() -> None:
@@ -119,7 +120,7 @@ def test_invariances_and_shapes() -> None:
     np.testing.assert_allclose(turned[2], found[2][:, order][:, :, order], atol=10 * found[4].max())
     one = quadratic_softmax(mean[1], cov[1], curvature[1], 6)
     for single, many in zip(one, found, strict=False):
-        np.testing.assert_allclose(single, many[1], rtol=1e-13, atol=1e-15)
+        np.testing.assert_allclose(single, many[1], rtol=1e-13, atol=ROUNDING)
 
 
 def test_many_directions_stay_within_their_estimate() -> None:
@@ -136,7 +137,9 @@ def test_many_directions_stay_within_their_estimate() -> None:
 
 def test_one_logit_and_what_is_not_finite() -> None:
     softmax_, radius, slope, lse = quadratic_softmax(np.array([0.3]), np.array([[2.0]]), np.array([-0.5]), 4)
-    np.testing.assert_allclose([softmax_[0], radius[0], slope[0, 0], lse], [1, 4, 0, 0.3 - 0.5 * 4], atol=1e-15)
+    np.testing.assert_allclose(
+        [softmax_[0], radius[0], slope[0, 0], lse], [1, 4, 0, 0.3 - 0.5 * 4], rtol=ROUNDING, atol=ROUNDING
+    )
     broken = quadratic_softmax(np.array([np.nan, 0.0]), np.eye(2), np.zeros(2), 4)
     assert all(np.isnan(x).all() for x in broken)
     with pytest.raises(ValueError, match="need"):

@@ -11,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from solvers.expectations import gaussian_softmax, logistic_normal
+from tests.limits import ROUNDING
 
 Array = NDArray[np.float64]
 
@@ -46,7 +47,7 @@ def fine(mean: Array, factor: Array, step: float) -> Array:
 def distance(mean: Array, cov: Array, exact: Array) -> tuple[float, float]:
     """True error in the units of the estimate, and the estimate."""
     softmax, logsumexp, estimate = gaussian_softmax(mean, cov, error=True)
-    assert softmax.sum() == pytest.approx(1, abs=1e-15)
+    assert softmax.sum() == pytest.approx(1, abs=ROUNDING)
     got = np.append(softmax, logsumexp)
     return float((np.abs(got - exact) / np.maximum(1, np.abs(exact))).max()), float(estimate)
 
@@ -101,7 +102,7 @@ def test_many_directions_by_exchange(n: int, scale: float) -> None:
     """Independent equal logits: softmax is 1/n; the estimate covers the error, and is small for narrow fields."""
     softmax, _, estimate = gaussian_softmax(np.full(n, 0.3), scale**2 * np.eye(n), error=True)
     assert np.abs(softmax - 1 / n).max() <= estimate <= min(5e-3, 1e-4 * scale**2)
-    assert softmax.sum() == pytest.approx(1, abs=1e-15)
+    assert softmax.sum() == pytest.approx(1, abs=ROUNDING)
 
 
 def test_wide_fields_become_the_maximum() -> None:

@@ -7,6 +7,7 @@ from numba import njit
 from solvers.integrate.lanes import FLAGS
 from solvers.integrate.linear import factorise, solve
 from solvers.integrate.simd import W, fabs, larger, load, select, some, store
+from tests.limits import ROUNDING
 
 
 @njit(**FLAGS)
@@ -67,4 +68,4 @@ def test_vectors_do_what_numpy_does_lane_by_lane():
         np.where((x == x) & (x != y) & (y >= -10) & (x > -10.0), x, 7),
         np.full(W, 3.0),
     ]
-    assert out == pytest.approx(np.array(expected), nan_ok=True, rel=1e-15, abs=1e-15)
+    assert out == pytest.approx(np.array(expected), nan_ok=True, rel=ROUNDING, abs=ROUNDING)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from solvers.integrate.tableaus import DOP853, RODAS5P
+from tests.limits import ROUNDING
 
 THETA = (0.2, 0.55, 0.9)
 
@@ -83,7 +84,7 @@ def test_explicit_method_and_its_dense_output_have_their_orders():
         for order in range(1, DOP853.dense_order + 1):
             assert residual(DOP853.weights(theta), order, matrices, theta) < 1e-13
         assert residual(DOP853.weights(theta), DOP853.dense_order + 1, matrices, theta) > 1e-7
-    assert DOP853.weights(1.0) == pytest.approx(step, abs=1e-15)
+    assert DOP853.weights(1.0) == pytest.approx(step, abs=ROUNDING)
 
 
 @pytest.mark.parametrize(("estimate", "order"), [(0, 5), (1, 3)])
