@@ -94,8 +94,11 @@ def estimate(sweep: Sweep, *, workers: int | None = None, options: Options | Non
     first_points, first_starts = sweep.points, sweep.starts
     if sweep.refine is not None:
         knots = Rounds(sweep.shape, refined(sweep), sweep.refine.levels).knots[0]
-        first_points = int(np.prod([len(k) for k in knots]))
-        first_starts = int(np.broadcast_to(sweep.samples, sweep.shape)[np.ix_(*knots)].sum())
+        first_points = math.prod(len(k) for k in knots)
+        # Along keys that do not change the number of starts all points are alike.
+        alike = math.prod(len(k) for k, n in zip(knots, sweep.samples.shape, strict=True) if n == 1)
+        moving = [k if n > 1 else [0] for k, n in zip(knots, sweep.samples.shape, strict=True)]
+        first_starts = int(sweep.samples[np.ix_(*moving)].sum()) * alike
     return Estimate(
         points=sweep.points,
         starts=sweep.starts,

@@ -7,12 +7,13 @@ import json
 from dataclasses import asdict
 from typing import Any
 
+from solvers.machine import memory
+from solvers.problem import ProblemError
 from solvers.sweeps.dataset import Layout
 from solvers.sweeps.plan import Index, Sweep
-from solvers.sweeps.store import FORMAT
-from solvers.sweeps.work import PART, Options, end_state, kind, versions
+from solvers.sweeps.work import PART, Options, code, end_state, kind, versions
 
-__all__ = ["attributes_of", "identity", "layout", "prepare", "refined"]
+__all__ = ["attributes_of", "check_size", "identity", "layout", "prepare", "refined"]
 
 UNIT = 16384  # starts of a unit of several points ...
 FEWEST = 64  # ... unless that made fewer units than this
@@ -43,6 +44,21 @@ def prepare(sweep: Sweep, options: Options) -> tuple[dict[str, Index], list[str]
     return systems, sorted(backends)
 
 
+def check_size(sweep: Sweep) -> None:
+    """Refuse a grid whose bookkeeping alone would not fit in the memory of this machine.
+
+    Raises  ProblemError with the size.
+    """
+    parts = -(-int(sweep.samples.max()) // PART)
+    # One byte for what is done and one for what is wanted; a refined sweep looks at all sums at once.
+    bytes_ = sweep.points * parts * (2 + (48 * (len(sweep.quantities) + 1) if sweep.refine else 0))
+    if bytes_ > memory():
+        raise ProblemError(
+            f"{sweep.name}: grid: has {sweep.points} points, with init.samples up to {int(sweep.samples.max())}: takes "
+            f"{bytes_ / 1e9:.3g} GB of memory; must fit in the {memory() / 1e9:.3g} GB of this machine"
+        )
+
+
 def identity(sweep: Sweep, options: Options, systems: dict[str, Index]) -> dict[str, Any]:
     """What decides the numbers of a sweep, by the name that messages use."""
     content = {
@@ -59,7 +75,6 @@ def identity(sweep: Sweep, options: Options, systems: dict[str, Index]) -> dict[
 def attributes_of(sweep: Sweep, systems: dict[str, Index], plan: dict[str, Any]) -> dict[str, Any]:
     """Where the numbers come from. plan, grid, systems and versions are JSON, sweep and problem TOML."""
     return {
-        "format": FORMAT,
         "sweep": sweep.text,
         "problem": sweep.base_text,
         "grid": json.dumps({axis.key: list(axis.values) for axis in sweep.axes}, default=str),
@@ -70,6 +85,7 @@ def attributes_of(sweep: Sweep, systems: dict[str, Index], plan: dict[str, Any])
         "atol": plan["atol"],
         "seed": sweep.problem((0,) * len(sweep.shape)).init.seed,
         "versions": versions(),
+        "code": code(),
         "command": "python -m solvers sweep",
     }
 

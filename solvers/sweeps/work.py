@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import platform
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +19,7 @@ from solvers.outcomes import mode_mass_distance
 from solvers.problem import Problem, ProblemError, Time
 from solvers.sweeps.moments import moments
 
-__all__ = ["PART", "End", "Options", "Result", "Unit", "compute", "end_state", "kind", "versions"]
+__all__ = ["PART", "End", "Options", "Result", "Unit", "code", "compute", "end_state", "kind", "versions"]
 
 Array = NDArray[np.float64]
 
@@ -48,11 +50,12 @@ class Unit:
 
 @dataclass(frozen=True)
 class Result:
-    """moments (points, quantities + 1, 3), the last the failed samples; systems met; versions of the worker."""
+    """moments (points, quantities + 1, 3), the last the failed ones; systems met; versions and code of the worker."""
 
     moments: Array
     systems: frozenset[str]
     versions: str
+    code: str
 
 
 def compute(unit: Unit) -> Result:
@@ -72,7 +75,7 @@ def compute(unit: Unit) -> Result:
             for quantity, values in pieces.items():
                 values.append(end.of(quantity, name))
         found.append([moments(np.concatenate(values)) if values else np.zeros(3) for values in pieces.values()])
-    return Result(np.array(found), frozenset(systems), versions())
+    return Result(np.array(found), frozenset(systems), versions(), code())
 
 
 @dataclass(frozen=True)
@@ -117,3 +120,17 @@ def versions() -> str:
     """Of everything whose version may change the last bits of a number, as JSON."""
     packages = ("modecollapse", "numpy", "scipy", "numba")
     return json.dumps({"python": platform.python_version()} | {name: metadata.version(name) for name in packages})
+
+
+@cache
+def code() -> str:
+    """Of the source this process runs: a hash of every Python file of this package, by name and content.
+
+    Read once, when first asked for; not the version, which stays the same while code is written.
+    """
+    package = Path(flow.__file__).parent
+    found = hashlib.sha256()
+    for path in sorted(package.rglob("*.py"), key=lambda path: path.relative_to(package).as_posix()):
+        content = path.read_bytes().replace(b"\r\n", b"\n")
+        found.update(f"{path.relative_to(package).as_posix()} {len(content)}\n".encode() + content)
+    return found.hexdigest()
