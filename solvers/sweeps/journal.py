@@ -10,9 +10,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
-import secrets
 from collections.abc import Iterator
-from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 
@@ -21,6 +19,7 @@ from numpy.typing import NDArray
 
 from solvers.reopen import ResultError
 from solvers.sweeps.dataset import Layout
+from solvers.sweeps.variables import put
 
 __all__ = ["JOURNAL", "Journal", "common"]
 
@@ -74,19 +73,7 @@ class Journal:
         """
         unit = tuple(i // b for i, b in zip(corner, self.layout.block, strict=True))
         name, content = _name(unit, part), np.ascontiguousarray(sums, dtype="<f8").tobytes()
-        file = self.path / JOURNAL / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = file.with_name(f"{file.name}.{secrets.token_hex(4)}.partial")
-        try:
-            with unfinished.open("xb") as out:
-                out.write(self._checksum(name, content) + content)
-                out.flush()
-                os.fsync(out.fileno())
-            os.replace(unfinished, file)
-        except BaseException:
-            with suppress(OSError):
-                unfinished.unlink()
-            raise
+        put(self.path / JOURNAL / name, self._checksum(name, content) + content, lasting=True)
         self._there.add(name)
         return self._region(unit)
 

@@ -12,10 +12,10 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from solvers.reopen import ResultError
-from solvers.sweeps import variables
 from solvers.sweeps.dataset import Layout, described, summaries, windows
 from solvers.sweeps.journal import Journal
 from solvers.sweeps.plan import Axis
+from solvers.sweeps.variables import Variables
 
 __all__ = ["FORMAT", "attributes_of", "checksum", "layout_of", "opened"]
 
@@ -91,12 +91,13 @@ def opened(path: Path) -> xr.Dataset:
     """
     attributes = attributes_of(path)
     layout = layout_of(attributes)
-    variables.verify(path, layout)
+    variables = Variables(path, layout)
+    variables.verify()
     journal = Journal(path, layout, attributes["checksum"])
     found: dict[str, NDArray[Any]] = {}
     for window in windows(layout.shape):
         # In this order: a sweep that is running enters in the journal first.
-        published = {name: variables.read(path, name, window) for name in described(layout.quantities)}
+        published = {name: variables.read(name, window) for name in variables.names}
         values = summaries(journal.read(window), layout.quantities)
         known = published["samples"] > 0
         if lost := journal.missing(window, known):

@@ -19,16 +19,16 @@ from typing import Any
 
 import filelock
 import numpy as np
-import zarr
 from numpy.typing import NDArray
 
 from solvers._problem_schema import show
 from solvers.reopen import ResultError
 from solvers.results import OutputError
-from solvers.sweeps import moments, variables
+from solvers.sweeps import moments
 from solvers.sweeps.dataset import VIEW, Layout, summaries
 from solvers.sweeps.journal import JOURNAL, Journal, common
 from solvers.sweeps.reading import FORMAT, attributes_of, checksum, layout_of
+from solvers.sweeps.variables import Variables, put
 
 __all__ = ["FORMAT", "Store", "attributes_of", "check_new", "create", "resume"]
 
@@ -45,6 +45,7 @@ class Store:
         self.path, self.layout, self.attributes = path, layout, attributes or {}
         self._lock = filelock.FileLock(path / JOURNAL / ".lock")
         self._journal = Journal(path, layout, self.attributes.get("checksum", ""))
+        self._variables = Variables(path, layout)
         self._dirty: set[Index] = set()
         self._known: dict[Index, Array] = {}  # windows of the journal as they are on disk, the last ones asked for
 
@@ -115,15 +116,15 @@ class Store:
         """Bring the dataset up to date with what was entered. Raises OutputError."""
         with _written(self.path):
             for index in sorted(self._dirty):
-                variables.write(self.path, self._window(index), summaries(self._sums(index), self.layout.quantities))
+                values = summaries(self._sums(index), self.layout.quantities)
+                self._variables.write(self._window(index), values)
                 self._dirty.discard(index)
 
     def mend(self) -> None:
         """Write the whole dataset again from the journal. Raises ResultError if what is there is not of the plan."""
         with _written(self.path):
-            variables.make(self.path, self.layout)
-            variables.verify(self.path, self.layout)
-            variables.clear(self.path, self.layout)
+            self._variables.make()
+            self._variables.verify()
         self._dirty.update(self._indices())
         self.publish()
 
@@ -137,7 +138,9 @@ class Store:
     def annotate(self, **attributes: str) -> None:
         """Change attributes of the dataset. Raises OutputError."""
         with _written(self.path):
-            zarr.open_group(self.path, mode="r+").attrs.update(attributes)
+            content = json.loads((self.path / "zarr.json").read_text(encoding="utf-8"))
+            content["attributes"] |= attributes
+            put(self.path / "zarr.json", json.dumps(content, indent=2).encode())
 
 
 @contextmanager
@@ -190,10 +193,8 @@ def create(path: str | os.PathLike[str], layout: Layout, attributes: dict[str, A
     unfinished = path.with_name(f".sweep.{secrets.token_hex(8)}.tmp")
     store = Store(unfinished, layout, attributes)
     try:
-        zarr.create_group(unfinished, attributes=attributes)
-        variables.make(unfinished, layout)
-        zarr.create_group(unfinished / "journal")
-        (unfinished / JOURNAL).mkdir()
+        (unfinished / JOURNAL).mkdir(parents=True)
+        store._variables.make(attributes)
         # The lock is on the file, not its name: it is held before anybody can see the store.
         store.take()
         if os.path.lexists(path):
@@ -206,7 +207,7 @@ def create(path: str | os.PathLike[str], layout: Layout, attributes: dict[str, A
             reason = getattr(error, "strerror", None) or error
             raise OutputError(f"{path}: cannot be written ({reason}); nothing was left") from error
         raise
-    store.path = store._journal.path = path
+    store.path = store._journal.path = store._variables.path = path
     return store
 
 
