@@ -149,8 +149,10 @@ def _written(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        # The second name is that of a file in the store, where something else is in its place.
+        where = f": {Path(error.filename2).relative_to(path)}" if error.filename2 else ""
         raise OutputError(
-            f"{path}: cannot be written ({error.strerror or error}); what is done is kept, --resume continues"
+            f"{path}: cannot be written ({error.strerror or error}{where}); what is done is kept, --resume continues"
         ) from error
 
 
