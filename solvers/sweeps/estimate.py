@@ -13,9 +13,9 @@ from solvers.machine import cores, peak_memory
 from solvers.problem import Problem
 from solvers.sweeps.dataset import VIEW, summaries
 from solvers.sweeps.plan import Sweep
-from solvers.sweeps.prepare import layout, prepare, refined
+from solvers.sweeps.prepare import check_size, layout, prepare, refined
 from solvers.sweeps.refine import Rounds
-from solvers.sweeps.work import PIECE, Options, end_state
+from solvers.sweeps.work import PIECE, Options, ends
 
 __all__ = ["Estimate", "estimate"]
 
@@ -71,6 +71,7 @@ def estimate(sweep: Sweep, *, workers: int | None = None, options: Options | Non
     core.
     """
     options = options or Options()
+    check_size(sweep)
     prepare(sweep, options)
     # Multiples of the golden ratio spread over the grid in its order, whatever its shape, and however many there are.
     chosen = dict.fromkeys(int(i * 0.6180339887498949 % 1 * sweep.points) for i in range(PILOTS))
@@ -118,7 +119,8 @@ def _seconds_a_start(problem: Problem, options: Options) -> float:
     count = 1
     while True:
         begun = clock()
-        end_state(problem, range(count), options)
+        for _ in ends(problem, range(count), options):  # those that fail take time, too
+            pass
         taken = clock() - begun
         if taken >= LONG_ENOUGH or count == min(problem.init.samples, PIECE):
             return taken / count

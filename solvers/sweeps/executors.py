@@ -65,6 +65,15 @@ class Cluster:
         return set(wait(list(running), return_when=FIRST_COMPLETED).done)
 
     def submit(self, function: Callable[[Any], Any], argument: object) -> Future[Any]:
+        try:
+            return self._submit(function, argument)
+        except OSError as error:
+            raise WorkerError(
+                f"--workers: a process cannot be started ({error.strerror or error}); what is done is kept, go on with "
+                "--resume and fewer of them"
+            ) from error
+
+    def _submit(self, function: Callable[[Any], Any], argument: object) -> Future[Any]:
         if isinstance(self._executor, _Here) or threading.current_thread() is not threading.main_thread():
             return self._executor.submit(function, argument)
         # Workers start here, on demand. Ctrl-C at the terminal goes to every process of the group, but stopping is
@@ -177,8 +186,9 @@ def _gone(address: str) -> WorkerError:
 
 def _quiet() -> None:
     """What happens to a connection is said by the message of this process, not by the log of the package besides."""
-    for name in ("distributed", "tornado", "asyncio"):
-        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+    for name in ["distributed", "tornado", "asyncio", *logging.root.manager.loggerDict]:
+        if name.partition(".")[0] in ("distributed", "tornado", "asyncio"):
+            logging.getLogger(name).setLevel(logging.CRITICAL + 1)
 
 
 @contextmanager
