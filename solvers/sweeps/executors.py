@@ -23,6 +23,7 @@ __all__ = ["Cluster", "SchedulerError", "WorkerError", "check_address", "local",
 
 
 PATIENCE = 10.0  # seconds to wait for a scheduler ...
+MORE = 5.0  # ... and besides, for one that takes the connection and says nothing ...
 WITHOUT_WORKERS = 600.0  # ... for a worker, where it has none ...
 LOOK = 2.0  # ... and between two looks whether it has
 
@@ -184,6 +185,26 @@ def _gone(address: str) -> WorkerError:
     return WorkerError(f"--scheduler: {address} is gone; what is done is kept, --resume continues")
 
 
+def _connected(connect: Any, address: str) -> Any:
+    """In a thread of its own: what takes the connection and says nothing would hold us for ever."""
+    found: list[Any] = []
+
+    def attempt() -> None:
+        try:
+            found.append(connect(address, timeout=PATIENCE))
+        except BaseException as error:
+            found.append(error)
+
+    thread = threading.Thread(target=attempt, daemon=True)
+    thread.start()
+    thread.join(PATIENCE + MORE)
+    if not found:
+        raise TimeoutError(f"not within {PATIENCE + MORE:g} s")
+    if isinstance(found[0], BaseException):
+        raise found[0]
+    return found[0]
+
+
 def _quiet() -> None:
     """What happens to a connection is said by the message of this process, not by the log of the package besides."""
     for name in ["distributed", "tornado", "asyncio", *logging.root.manager.loggerDict]:
@@ -205,8 +226,7 @@ def on_cluster(address: str) -> Iterator[Cluster]:
         raise SchedulerError("--scheduler: needs distributed; install modecollapse[distributed]") from None
     _quiet()
     try:
-        connect: Any = distributed.Client
-        client = connect(address, timeout=PATIENCE)
+        client = _connected(distributed.Client, address)
     except Exception as error:
         reason = " ".join(str(error).split())[:150] or type(error).__name__
         raise SchedulerError(f"--scheduler: {address} does not answer ({reason}); must be host:port") from None
