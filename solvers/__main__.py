@@ -179,8 +179,12 @@ def sweep(
             from solvers.arrays import backend_module
 
             backend_module(backend, ("auto", "numba"))
+        from solvers.sweeps.executors import check_address
         from solvers.sweeps.plan import Sweep
         from solvers.sweeps.work import Options
+
+        if scheduler is not None:
+            check_address(scheduler)
 
         plan, options = Sweep.load(sweep_path), Options(rtol, atol, backend)
         if dry_run:

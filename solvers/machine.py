@@ -5,12 +5,20 @@ from __future__ import annotations
 import os
 import sys
 
-__all__ = ["cores", "peak_memory"]
+__all__ = ["cores", "memory", "peak_memory"]
 
 
 def cores() -> int:
     """Cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def memory() -> float:
+    """Bytes of memory this machine has; inf where the system does not say."""
+    try:
+        return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    except (AttributeError, ValueError, OSError):
+        return float("inf")
 
 
 def peak_memory() -> float:

@@ -26,18 +26,9 @@ class ResultWarning(UserWarning):
 
 def open_store(path: Path) -> xr.Dataset:
     """The dataset of a sweep, in memory. Raises ResultError if it is not one, or is damaged."""
-    from solvers.sweeps.store import attributes_of  # zarr is slow to import, and few results need it
+    from solvers.sweeps.reading import opened  # zarr is slow to import, and few results need it
 
-    attributes_of(path)
-    try:
-        ds: xr.Dataset = xr.open_zarr(path, consolidated=False, chunks=None).load()
-    except Exception as error:
-        # Whatever a codec says of a damaged file.
-        reason = " ".join(str(error).split())
-        raise ResultError(
-            f"{path}: is damaged ({reason}); must be as it was written: --resume writes the dataset again"
-        ) from None
-    return ds
+    return opened(path)
 
 
 def problem_at(ds: xr.Dataset) -> Problem:

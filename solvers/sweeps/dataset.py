@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import xarray as xr
 from numpy.typing import NDArray
 
 from solvers.sweeps import moments
 
-__all__ = ["PROBABILITIES", "VIEW", "Layout", "summaries", "template"]
+__all__ = ["PROBABILITIES", "VIEW", "Layout", "described", "summaries", "windows"]
 
 Array = NDArray[np.float64]
 
@@ -46,6 +47,11 @@ class Layout:
         return math.prod(-(-n // b) for n, b in zip(self.shape, self.block, strict=True)) * self.parts
 
 
+def windows(shape: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
+    """Boxes of VIEW points along each key that make up a grid: the chunks of the dataset."""
+    yield from itertools.product(*[[slice(i, min(i + VIEW, n)) for i in range(0, n, VIEW)] for n in shape])
+
+
 def summaries(sums: Array, quantities: tuple[str, ...]) -> dict[str, NDArray[Any]]:
     """Variables of the dataset from the journal (*shape, parts, Q + 1, 3); points with parts missing are nan."""
     total = moments.merged(sums)
@@ -62,22 +68,10 @@ def summaries(sums: Array, quantities: tuple[str, ...]) -> dict[str, NDArray[Any
     return out
 
 
-def template(layout: Layout, attributes: dict[str, Any]) -> xr.Dataset:
-    """The dataset before anything is known. Nothing but metadata is written of it."""
-    dims = tuple(layout.coordinates)
-    shape = (1,) * len(dims)
-    variables: dict[str, xr.Variable] = {}
-    for name, values in summaries(
-        np.full((*shape, 1, len(layout.quantities) + 1, 3), np.nan), layout.quantities
-    ).items():
-        blank = np.broadcast_to(values, layout.shape)
-        variables[name] = xr.Variable(dims, blank, {"units": _units(name), "long_name": _meaning(name)})
-        # Zarr leaves out chunks that hold nothing but the fill value.
-        fill = np.nan if blank.dtype == np.float64 else 0
-        variables[name].encoding = {"chunks": tuple(min(n, VIEW) for n in layout.shape), "fill_value": fill}
-    return xr.Dataset(
-        variables, coords={key: (key, values) for key, values in layout.coordinates.items()}, attrs=attributes
-    )
+def described(quantities: tuple[str, ...]) -> dict[str, dict[str, str]]:
+    """The variables of the dataset, each with its units and meaning."""
+    names = summaries(np.full((1, len(quantities) + 1, 3), np.nan), quantities)
+    return {name: {"units": _units(name), "long_name": _meaning(name)} for name in names}
 
 
 def _units(name: str) -> str:

@@ -13,9 +13,9 @@ from solvers.machine import cores, peak_memory
 from solvers.problem import Problem
 from solvers.sweeps.dataset import VIEW, summaries
 from solvers.sweeps.plan import Sweep
-from solvers.sweeps.prepare import layout, prepare, refined
+from solvers.sweeps.prepare import check_size, layout, prepare, refined
 from solvers.sweeps.refine import Rounds
-from solvers.sweeps.work import PIECE, Options, end_state
+from solvers.sweeps.work import PIECE, Options, ends
 
 __all__ = ["Estimate", "estimate"]
 
@@ -71,6 +71,7 @@ def estimate(sweep: Sweep, *, workers: int | None = None, options: Options | Non
     core.
     """
     options = options or Options()
+    check_size(sweep)
     prepare(sweep, options)
     # Multiples of the golden ratio spread over the grid in its order, whatever its shape, and however many there are.
     chosen = dict.fromkeys(int(i * 0.6180339887498949 % 1 * sweep.points) for i in range(PILOTS))
@@ -94,8 +95,11 @@ def estimate(sweep: Sweep, *, workers: int | None = None, options: Options | Non
     first_points, first_starts = sweep.points, sweep.starts
     if sweep.refine is not None:
         knots = Rounds(sweep.shape, refined(sweep), sweep.refine.levels).knots[0]
-        first_points = int(np.prod([len(k) for k in knots]))
-        first_starts = int(np.broadcast_to(sweep.samples, sweep.shape)[np.ix_(*knots)].sum())
+        first_points = math.prod(len(k) for k in knots)
+        # Along keys that do not change the number of starts all points are alike.
+        alike = math.prod(len(k) for k, n in zip(knots, sweep.samples.shape, strict=True) if n == 1)
+        moving = [k if n > 1 else [0] for k, n in zip(knots, sweep.samples.shape, strict=True)]
+        first_starts = int(sweep.samples[np.ix_(*moving)].sum()) * alike
     return Estimate(
         points=sweep.points,
         starts=sweep.starts,
@@ -115,7 +119,8 @@ def _seconds_a_start(problem: Problem, options: Options) -> float:
     count = 1
     while True:
         begun = clock()
-        end_state(problem, range(count), options)
+        for _ in ends(problem, range(count), options):  # those that fail take time, too
+            pass
         taken = clock() - begun
         if taken >= LONG_ENOUGH or count == min(problem.init.samples, PIECE):
             return taken / count

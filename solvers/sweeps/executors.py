@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
+import re
 import signal
+import sys
 import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import CancelledError, Executor, Future, ProcessPoolExecutor
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from typing import Any
 
+from solvers._problem_schema import show
 from solvers.machine_code.notes import said, take_as_said
 
-__all__ = ["Cluster", "SchedulerError", "WorkerError", "local", "on_cluster", "unbroken"]
+__all__ = ["Cluster", "SchedulerError", "WorkerError", "check_address", "local", "on_cluster", "unbroken"]
 
 
-PATIENCE = 10.0  # seconds to wait for a scheduler
+PATIENCE = 10.0  # seconds to wait for a scheduler ...
+MORE = 5.0  # ... and besides, for one that takes the connection and says nothing ...
+WITHOUT_WORKERS = 600.0  # ... for a worker, where it has none ...
+LOOK = 2.0  # ... and between two looks whether it has
+
+ADDRESS = re.compile(r"(?:(?:tcp|tls|ucx|ucxx|ws|wss)://)?(?:\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+):(\d{1,5})")
 
 
 class SchedulerError(RuntimeError):
@@ -51,7 +61,20 @@ class Cluster:
     def __init__(self, executor: Executor, ahead: Callable[[], int]) -> None:
         self._executor, self.ahead = executor, ahead
 
+    def wait(self, running: Iterable[Future[Any]]) -> set[Future[Any]]:
+        """Those that are done, once some are."""
+        return set(wait(list(running), return_when=FIRST_COMPLETED).done)
+
     def submit(self, function: Callable[[Any], Any], argument: object) -> Future[Any]:
+        try:
+            return self._submit(function, argument)
+        except OSError as error:
+            raise WorkerError(
+                f"--workers: a process cannot be started ({error.strerror or error}); what is done is kept, go on with "
+                "--resume and fewer of them"
+            ) from error
+
+    def _submit(self, function: Callable[[Any], Any], argument: object) -> Future[Any]:
         if isinstance(self._executor, _Here) or threading.current_thread() is not threading.main_thread():
             return self._executor.submit(function, argument)
         # Workers start here, on demand. Ctrl-C at the terminal goes to every process of the group, but stopping is
@@ -115,31 +138,105 @@ def _follow(ends: Connection, by_parent: tuple[tuple[str, str], ...]) -> None:
     threading.Thread(target=wait, daemon=True).start()
 
 
+def check_address(address: str) -> None:
+    """Raises SchedulerError for what is no address: the package would begin a cluster of its own for an empty one."""
+    found = ADDRESS.fullmatch(address)
+    if not found or not 1 <= int(found[1]) <= 65535:
+        raise SchedulerError(f"--scheduler: is {show(address)}; must be host:port, such as tcp://127.0.0.1:8786")
+
+
+class _Dask(Cluster):
+    """The workers of a scheduler, as many as it has at the moment."""
+
+    def __init__(self, executor: Executor, client: Any, address: str) -> None:
+        super().__init__(executor, self._wanted)
+        self._client, self._address = client, address
+
+    def _wanted(self) -> int:
+        return 2 * max(1, self._threads())
+
+    def _threads(self) -> int:
+        try:
+            return sum(self._client.nthreads().values())
+        except Exception:  # whatever a closed connection leads to
+            raise _gone(self._address) from None
+
+    def wait(self, running: Iterable[Future[Any]]) -> set[Future[Any]]:
+        """As for any. Says so where there are no workers, and raises WorkerError where none come."""
+        left_at = None
+        while True:
+            done = set(wait(list(running), timeout=LOOK, return_when=FIRST_COMPLETED).done)
+            if done:
+                return done
+            if self._threads():
+                left_at = None
+            elif left_at is None:
+                left_at = time.monotonic()
+                message = f"--scheduler: {self._address} has no workers; waits {WITHOUT_WORKERS:g} s for one"
+                print(message, file=sys.stderr, flush=True)
+            elif time.monotonic() - left_at > WITHOUT_WORKERS:
+                raise WorkerError(
+                    f"--scheduler: {self._address} has had no workers for {WITHOUT_WORKERS:g} s; must have one: what "
+                    "is done is kept, --resume continues"
+                )
+
+
+def _gone(address: str) -> WorkerError:
+    return WorkerError(f"--scheduler: {address} is gone; what is done is kept, --resume continues")
+
+
+def _connected(connect: Any, address: str) -> Any:
+    """In a thread of its own: what takes the connection and says nothing would hold us for ever."""
+    found: list[Any] = []
+
+    def attempt() -> None:
+        try:
+            found.append(connect(address, timeout=PATIENCE))
+        except BaseException as error:
+            found.append(error)
+
+    thread = threading.Thread(target=attempt, daemon=True)
+    thread.start()
+    thread.join(PATIENCE + MORE)
+    if not found:
+        raise TimeoutError(f"not within {PATIENCE + MORE:g} s")
+    if isinstance(found[0], BaseException):
+        raise found[0]
+    return found[0]
+
+
+def _quiet() -> None:
+    """What happens to a connection is said by the message of this process, not by the log of the package besides."""
+    for name in ["distributed", "tornado", "asyncio", *logging.root.manager.loggerDict]:
+        if name.partition(".")[0] in ("distributed", "tornado", "asyncio"):
+            logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+
+
 @contextmanager
 def on_cluster(address: str) -> Iterator[Cluster]:
     """The workers of a Dask scheduler. A unit whose worker dies runs again on another one.
 
-    Raises  SchedulerError without the package, or if nobody answers at the address; WorkerError if the scheduler ends.
+    Raises  SchedulerError without the package, for what is no address, or if nobody answers at it; WorkerError if the
+    scheduler ends, or has no workers for WITHOUT_WORKERS seconds.
     """
+    check_address(address)
     try:
         import distributed
     except ImportError:
         raise SchedulerError("--scheduler: needs distributed; install modecollapse[distributed]") from None
+    _quiet()
     try:
-        connect: Any = distributed.Client
-        client = connect(address, timeout=PATIENCE)
-    except (OSError, ValueError, TimeoutError) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
+        client = _connected(distributed.Client, address)
+    except Exception as error:
+        reason = " ".join(str(error).split())[:150] or type(error).__name__
         raise SchedulerError(f"--scheduler: {address} does not answer ({reason}); must be host:port") from None
     with client, client.get_executor(pure=False) as executor:
         try:
-            yield Cluster(executor, lambda: 2 * max(1, sum(client.nthreads().values())))
+            yield _Dask(executor, client, address)
         except BaseException as error:
             executor.shutdown(wait=False)
             if isinstance(error, CancelledError):
-                raise WorkerError(
-                    f"{address}: the scheduler is gone; what is done is kept, --resume continues"
-                ) from None
+                raise _gone(address) from None
             if isinstance(error, distributed.KilledWorker):
                 raise WorkerError(f"{address}: one unit of work ended several workers ({error})") from None
             raise

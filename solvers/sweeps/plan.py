@@ -29,7 +29,8 @@ Index = tuple[int, ...]
 
 QUANTITIES = ("collapsed", "aligned", "vanished", "objective")
 MOST_POINTS = 10**8
-#: Up to so many points each is checked before the sweep begins; of more, all values one key at a time, and the corners.
+MOST_VALUES = 10**6  # of one key
+#: Up to so many points each is checked before the sweep begins; of more, so many values one key at a time, and corners.
 CHECKED = 20_000
 
 
@@ -48,7 +49,9 @@ class Axis:
     def coordinate(self) -> NDArray[Any]:
         """Numbers as numbers, strings as strings, anything else as TOML spells it."""
         if self.numerical:
-            return np.array(self.values)
+            found = np.array(self.values)
+            # Integers beyond 64 bits.
+            return found if found.dtype != object else np.array(self.values, dtype=np.float64)
         labels = [value if isinstance(value, str) else json.dumps(value, ensure_ascii=False) for value in self.values]
         return np.array(labels, dtype=object)
 
@@ -120,7 +123,7 @@ class Sweep:
     @cached_property
     def samples(self) -> NDArray[np.int64]:
         """Starts of every point, with length 1 along the keys that do not change their number."""
-        free = [axis.key.partition(".")[0] == "init" for axis in self.axes]
+        free = [axis.key in ("init", "init.samples") for axis in self.axes]
         shape = tuple(size if moves else 1 for size, moves in zip(self.shape, free, strict=True))
         counts = [self.problem(index).init.samples for index in itertools.product(*map(range, shape))]
         return np.array(counts, dtype=np.int64).reshape(shape)
@@ -149,9 +152,10 @@ class Sweep:
             yield from itertools.product(*map(range, self.shape))
             return
         for position, size in enumerate(self.shape):
-            for value in range(size):
+            for value in np.unique(np.linspace(0, size - 1, min(size, CHECKED)).astype(int)).tolist():
                 yield tuple(value if i == position else 0 for i in range(len(self.shape)))
-        yield from itertools.product(*[(0, size - 1) if size > 1 else (0,) for size in self.shape])
+        corners = itertools.product(*[(0, size - 1) if size > 1 else (0,) for size in self.shape])
+        yield from itertools.islice(corners, CHECKED)
 
 
 def _read(path: str | os.PathLike[str]) -> str:
@@ -162,6 +166,15 @@ def _read(path: str | os.PathLike[str]) -> str:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise ProblemError(f"{path}: cannot be read ({reason}); must be a TOML file") from None
+
+
+def _hashable(value: object) -> object:
+    """The same for equal values, so that many can be told apart in one pass."""
+    if isinstance(value, list):
+        return tuple(_hashable(entry) for entry in value)
+    if isinstance(value, dict):
+        return frozenset((key, _hashable(entry)) for key, entry in value.items())
+    return value
 
 
 @dataclass(frozen=True)
@@ -225,9 +238,13 @@ class _Reader:
         if not isinstance(given, list) or not given:
             self.fail(label, f"is {show(given)}; must be a list of values or {{start, stop, count}}")
         assert isinstance(given, list)
-        for i, value in enumerate(given):
-            if value in given[:i]:
+        if len(given) > MOST_VALUES:
+            self.fail(label, f"has {len(given)} values; must have at most {MOST_VALUES}")
+        before: set[object] = set()
+        for value in given:
+            if _hashable(value) in before:
                 self.fail(label, f"has {show(value)} twice; values must differ")
+            before.add(_hashable(value))
             if isinstance(value, float) and not math.isfinite(value):
                 self.fail(label, f"has {value}; numbers must be finite")
         return tuple(given)
@@ -241,8 +258,8 @@ class _Reader:
         for name, value in (("start", start), ("stop", stop)):
             if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
                 self.fail(f"{label}.{name}", f"is {show(value)}; must be a finite number")
-        if isinstance(count, bool) or not isinstance(count, int) or not 2 <= count <= MOST_POINTS:
-            self.fail(f"{label}.count", f"is {as_typed(count)}; must be an integer from 2 to {MOST_POINTS}")
+        if isinstance(count, bool) or not isinstance(count, int) or not 2 <= count <= MOST_VALUES:
+            self.fail(f"{label}.count", f"is {as_typed(count)}; must be an integer from 2 to {MOST_VALUES}")
         if start == stop:
             self.fail(f"{label}.stop", f"is {show(stop)}, as start; must differ")
         spacing = given.get("spacing", "linear")

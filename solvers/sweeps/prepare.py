@@ -7,12 +7,15 @@ import json
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
+
+from solvers.machine import memory
+from solvers.problem import ProblemError
 from solvers.sweeps.dataset import Layout
 from solvers.sweeps.plan import Index, Sweep
-from solvers.sweeps.store import FORMAT
-from solvers.sweeps.work import PART, Options, end_state, kind, versions
+from solvers.sweeps.work import PART, End, Options, code, end_state, kind, numerical, versions
 
-__all__ = ["attributes_of", "identity", "layout", "prepare", "refined"]
+__all__ = ["attributes_of", "check_size", "identity", "layout", "prepare", "refined"]
 
 UNIT = 16384  # starts of a unit of several points ...
 FEWEST = 64  # ... unless that made fewer units than this
@@ -28,19 +31,56 @@ def prepare(sweep: Sweep, options: Options) -> tuple[dict[str, Index], list[str]
     for axis in sweep.axes:
         floats = all(isinstance(value, float) for value in axis.values)
         ranges.append(range(1 if floats else len(axis.values)))
-    first: dict[Any, Index] = {}
+    met: dict[Any, list[Index]] = {}
     for index in itertools.islice(itertools.product(*ranges), 10_000):
-        first.setdefault(kind(sweep.problem(index)), index)
+        met.setdefault(kind(sweep.problem(index)), []).append(index)
     systems: dict[str, Index] = {}
     backends = set()
-    for index in first.values():
-        problem = sweep.problem(index)
-        end = end_state(problem, range(1), options)
+    for alike in met.values():
+        index, end = _solvable(sweep, alike, options)
         for quantity in sweep.quantities:
             end.of(quantity, sweep.name)
         systems.setdefault(end.system, index)
         backends.add(end.backend)
     return systems, sorted(backends)
+
+
+def _solvable(sweep: Sweep, alike: list[Index], options: Options) -> tuple[Index, End]:
+    """A point, of some of one kind, where the first start has an end: the first, or one of a few spread over them.
+
+    Raises  ProblemError if there is none.
+    """
+    floats = [all(isinstance(value, float) for value in axis.values) for axis in sweep.axes]
+    for share in (0.0, 1.0, 0.5, 0.25, 0.75):
+        for chosen in (alike[0], alike[int(share * (len(alike) - 1))]):
+            sides = zip(chosen, floats, sweep.shape, strict=True)
+            index = tuple(int(share * (size - 1)) if free else i for i, free, size in sides)
+            problem = sweep.problem(index)
+            try:
+                with np.errstate(all="ignore"):
+                    return index, end_state(problem, range(1), options)
+            except Exception as error:
+                if not numerical(error):
+                    raise
+                reason = " ".join(str(error).split())[:100]
+    raise ProblemError(
+        f"{sweep.where(alike[0])}: cannot be solved, nor at other points ({reason}); must have points that can be"
+    )
+
+
+def check_size(sweep: Sweep) -> None:
+    """Refuse a grid whose bookkeeping alone would not fit in the memory of this machine.
+
+    Raises  ProblemError with the size.
+    """
+    parts = -(-int(sweep.samples.max()) // PART)
+    # One byte for what is done and one for what is wanted; a refined sweep looks at all sums at once.
+    bytes_ = sweep.points * parts * (2 + (48 * (len(sweep.quantities) + 1) if sweep.refine else 0))
+    if bytes_ > memory():
+        raise ProblemError(
+            f"{sweep.name}: grid: has {sweep.points} points, with init.samples up to {int(sweep.samples.max())}: takes "
+            f"{bytes_ / 1e9:.3g} GB of memory; must fit in the {memory() / 1e9:.3g} GB of this machine"
+        )
 
 
 def identity(sweep: Sweep, options: Options, systems: dict[str, Index]) -> dict[str, Any]:
@@ -59,7 +99,6 @@ def identity(sweep: Sweep, options: Options, systems: dict[str, Index]) -> dict[
 def attributes_of(sweep: Sweep, systems: dict[str, Index], plan: dict[str, Any]) -> dict[str, Any]:
     """Where the numbers come from. plan, grid, systems and versions are JSON, sweep and problem TOML."""
     return {
-        "format": FORMAT,
         "sweep": sweep.text,
         "problem": sweep.base_text,
         "grid": json.dumps({axis.key: list(axis.values) for axis in sweep.axes}, default=str),
@@ -70,6 +109,7 @@ def attributes_of(sweep: Sweep, systems: dict[str, Index], plan: dict[str, Any])
         "atol": plan["atol"],
         "seed": sweep.problem((0,) * len(sweep.shape)).init.seed,
         "versions": versions(),
+        "code": code(),
         "command": "python -m solvers sweep",
     }
 

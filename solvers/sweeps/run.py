@@ -8,9 +8,10 @@ import os
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,14 +19,15 @@ from numpy.typing import NDArray
 
 from solvers.machine import cores
 from solvers.reopen import ResultWarning, version_differences
-from solvers.sweeps import executors
+from solvers.sweeps import executors, work
 from solvers.sweeps.dataset import PROBABILITIES, Layout, summaries
 from solvers.sweeps.executors import unbroken
 from solvers.sweeps.plan import Index, Sweep
-from solvers.sweeps.prepare import attributes_of, identity, layout, prepare, refined
+from solvers.sweeps.prepare import attributes_of, check_size, identity, layout, prepare, refined
 from solvers.sweeps.refine import Rounds
-from solvers.sweeps.store import Store, create, resume
-from solvers.sweeps.work import Options, Result, Unit, compute, versions
+from solvers.sweeps.store import Store, check_new, create, resume
+from solvers.sweeps.store import attributes_of as stored
+from solvers.sweeps.work import Options, Result, Unit, code, compute, versions
 
 __all__ = ["Done", "Interrupted", "run"]
 
@@ -76,12 +78,20 @@ def run(
         WorkerError; Interrupted on Ctrl-C. Whatever is in the store by then is kept.
     """
     options = options or Options()
+    # What can be refused without computing is.
+    if scheduler is not None:
+        executors.check_address(scheduler)
+    if resumed:
+        stored(Path(out))
+    else:
+        check_new(out)
+    check_size(sweep)
     systems, backends = prepare(sweep, options)
     plan = identity(sweep, options, systems) | {"backend": backends}
     attributes = attributes_of(sweep, systems, plan)
     processes = max(1, min(workers or cores(), layout(sweep).units))
     # Workers first: without them no store is begun.
-    with executors.on_cluster(scheduler) if scheduler else executors.local(processes) as cluster:
+    with executors.on_cluster(scheduler) if scheduler is not None else executors.local(processes) as cluster:
         return _run(sweep, out, resumed, plan, attributes, cluster, options, progress)
 
 
@@ -100,15 +110,10 @@ def _run(
         with unbroken():
             if resumed:
                 store = resume(out, plan)
-                if other := version_differences(store.versions, json.loads(versions())):
-                    message = f"{os.fspath(out)}: was begun with {'; '.join(other)}; last bits may differ"
-                    warnings.warn(message, ResultWarning, stacklevel=2)
-                    store.annotate(resumed_with=versions())
+                _say_other_code(store)
             else:
                 store = create(out, layout(sweep), attributes)
             finished = store.finished()
-            if resumed:
-                store.publish(everything=True)
         try:
             _rounds(sweep, store, finished, cluster, options, set(plan["systems"]), progress)
         finally:
@@ -131,6 +136,17 @@ def _run(
         if store:
             with unbroken():
                 store.release()
+
+
+def _say_other_code(store: Store) -> None:
+    """Warn, and note in the store, where it was begun with other versions or another text of this code."""
+    other = version_differences(json.loads(store.attributes["versions"]), json.loads(versions()))
+    if store.attributes["code"] != code():
+        other.append(f"code {store.attributes['code'][:12]}, here {code()[:12]}")
+    if other:
+        message = f"{store.path}: was begun with {'; '.join(other)}; last bits may differ"
+        warnings.warn(message, ResultWarning, stacklevel=2)
+        store.annotate(resumed_with=json.dumps(json.loads(versions()) | {"code": code()}))
 
 
 def _units(
@@ -198,10 +214,11 @@ def _compute(
     plan = store.layout
     samples = np.broadcast_to(sweep.samples, sweep.shape)
     total = int(samples[wanted].sum())
+    done = sum(int(_starts(samples, part)[finished[..., part] & wanted].sum()) for part in range(plan.parts))
 
     def report() -> None:
         if progress:
-            progress(int((samples * (finished & wanted[..., None]).mean(axis=-1)).sum()), total)
+            progress(done, total)
 
     report()
     waiting = _units(sweep, plan, finished.copy(), wanted)
@@ -215,7 +232,7 @@ def _compute(
             running[cluster.submit(compute, Unit(texts, part, sweep.quantities, options))] = corner, part
         if not running:
             return
-        for future in wait(running, return_when=FIRST_COMPLETED).done:
+        for future in cluster.wait(running):
             corner, part = running.pop(future)
             result = future.result()
             _check(result, systems)
@@ -224,11 +241,17 @@ def _compute(
             with unbroken():
                 store.write(corner, part, result.moments.reshape(*size, *result.moments.shape[1:]))
                 finished[region][..., part] = True
+            done += int(_starts(samples[region], part).sum())
         report()
         if time.monotonic() - published > PUBLISH_EVERY:
             with unbroken():
                 store.publish()
             published = time.monotonic()
+
+
+def _starts(samples: NDArray[np.int64], part: int) -> NDArray[np.int64]:
+    """How many starts of each point are in this part of them."""
+    return np.clip(samples - part * work.PART, 0, work.PART)
 
 
 def _steps(corner: Index, plan: Layout) -> Iterable[Index]:
@@ -245,4 +268,8 @@ def _check(result: Result, systems: set[str]) -> None:
     if result.versions != versions():
         raise executors.WorkerError(
             f"a worker has versions {result.versions}, this process {versions()}; must be the same"
+        )
+    if result.code != code():
+        raise executors.WorkerError(
+            f"a worker runs other code ({result.code[:12]}) than this process ({code()[:12]}); must be the same files"
         )

@@ -1,7 +1,7 @@
 """The Zarr store of a sweep: a journal of sums, one file a unit of work, and the dataset that follows from it.
 
-The journal decides. A unit is in it whole or not at all (zarr renames complete files into place), with a checksum; the
-dataset's variables are computed from it and written now and then, so they may lag behind after a kill, never lead.
+The journal decides. The dataset's variables are computed from it and written now and then, so they may lag behind after
+a kill, never lead. Whatever cannot be written, the store can be resumed from what the journal has.
 """
 
 from __future__ import annotations
@@ -13,76 +13,70 @@ import secrets
 import shutil
 import socket
 from collections.abc import Iterator
-from contextlib import suppress
-from functools import cached_property
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import filelock
 import numpy as np
-import xarray as xr
-import zarr
-import zarr.codecs
 from numpy.typing import NDArray
 
+from solvers._problem_schema import show
 from solvers.reopen import ResultError
 from solvers.results import OutputError
 from solvers.sweeps import moments
-from solvers.sweeps.dataset import VIEW, Layout, summaries, template
+from solvers.sweeps.dataset import VIEW, Layout, summaries
+from solvers.sweeps.journal import JOURNAL, Journal, common
+from solvers.sweeps.reading import FORMAT, attributes_of, checksum, layout_of
+from solvers.sweeps.variables import Variables, put
 
-__all__ = ["FORMAT", "Store", "create", "resume"]
+__all__ = ["FORMAT", "Store", "attributes_of", "check_new", "create", "resume"]
 
 Array = NDArray[np.float64]
 Index = tuple[int, ...]
 
-FORMAT = "modecollapse sweep 1"
-JOURNAL = "journal/moments"
 KEPT = 2**26  # bytes of the journal that are kept in memory at most
 
 
 class Store:
-    """An open store, which holds its lock until release. versions: those it was begun with, where it is resumed."""
+    """An open store, which holds its lock until release. attributes: those it was begun with."""
 
-    def __init__(self, path: Path, layout: Layout) -> None:
-        self.path, self.layout = path, layout
+    def __init__(self, path: Path, layout: Layout, attributes: dict[str, Any] | None = None) -> None:
+        self.path, self.layout, self.attributes = path, layout, attributes or {}
         self._lock = filelock.FileLock(path / JOURNAL / ".lock")
-        self.versions: dict[str, str] = {}
+        self._journal = Journal(path, layout, self.attributes.get("checksum", ""))
+        self._variables = Variables(path, layout)
         self._dirty: set[Index] = set()
         self._known: dict[Index, Array] = {}  # windows of the journal as they are on disk, the last ones asked for
-
-    @cached_property
-    def _journal(self) -> zarr.Array[Any]:
-        return zarr.open_array(self.path / JOURNAL, mode="r+")
 
     def take(self) -> None:
         """Become the only writer. Raises OutputError, naming the other one."""
         note = self.path / JOURNAL / ".lock"
         try:
             self._lock.acquire(timeout=0)
+            note.write_text(f"process {os.getpid()} on {socket.gethostname()}\n", encoding="utf-8")
         except filelock.Timeout:
-            holder = note.read_text(encoding="utf-8").strip() or "another process"
+            holder = "another process"
+            with suppress(OSError, ValueError):
+                holder = note.read_text(encoding="utf-8").strip() or holder
             raise OutputError(f"{self.path}: is being written by {holder}; must have one writer at a time") from None
         except OSError as error:
+            self.release()
             raise OutputError(f"{self.path}: cannot be locked ({error.strerror or error}); must be lockable") from None
-        note.write_text(f"process {os.getpid()} on {socket.gethostname()}\n", encoding="utf-8")
 
     def release(self) -> None:
         """Let the next writer in. A killed writer needs no clean-up: its lock ends with its process."""
-        if self._lock.is_locked:
-            (self.path / JOURNAL / ".lock").write_text("", encoding="utf-8")
+        with suppress(OSError):  # there is nothing to be lost any more
             self._lock.release()
 
     def write(self, corner: Index, part: int, sums: Array) -> None:
         """Enter the sums (*block, Q + 1, 3) of the unit with this first point; on disk, whole, when this returns."""
-        region = tuple(slice(i, i + n) for i, n in zip(corner, sums.shape[:-2], strict=True))
-        try:
-            self._journal[(*region, slice(part, part + 1))] = sums[..., None, :, :]
-        except OSError as error:
-            raise OutputError(f"{self.path}: cannot be written ({error.strerror or error})") from error
+        with _written(self.path):
+            region = self._journal.write(corner, part, sums)
         for index in itertools.product(*[range(s.start // VIEW, (s.stop - 1) // VIEW + 1) for s in region]):
             self._dirty.add(index)
             if index in self._known:
-                here, there = _common(self._window(index), region)
+                here, there = common(self._window(index), region)
                 self._known[index][..., part, :, :][here] = sums[there]
 
     def finished(self) -> NDArray[np.bool_]:
@@ -97,7 +91,7 @@ class Store:
 
     def sums(self) -> Array:
         """The journal, (*shape, parts, Q + 1, 3); nan where nothing is entered yet."""
-        out = np.empty(self._journal.shape)
+        out = np.empty((*self.layout.shape, self.layout.parts, len(self.layout.quantities) + 1, 3))
         for index in self._indices():
             out[self._window(index)] = self._sums(index)
         return out
@@ -106,22 +100,10 @@ class Store:
         """The same of one window; not to be changed."""
         if index in self._known:
             return self._known[index]
-        found = self._known[index] = self._read(self._window(index))
+        found = self._known[index] = self._journal.read(self._window(index))
         while sum(array.nbytes for array in self._known.values()) > KEPT:
             self._known.pop(next(iter(self._known)))
         return found
-
-    def _read(self, window: tuple[slice, ...]) -> Array:
-        try:
-            return np.array(self._journal[window])
-        except Exception as error:
-            # Whatever a codec says of a damaged file.
-            reason = " ".join(str(error).split())
-            bad = self._damaged()
-            raise ResultError(
-                f"{self.path}: {bad or JOURNAL} is damaged ({reason}); must be as it was written: delete that file "
-                "to have its points computed again"
-            ) from None
 
     def totals(self) -> tuple[int, int]:
         """Starts solved, and how many of them failed."""
@@ -130,25 +112,21 @@ class Store:
             counts += np.nansum(self._sums(index)[..., -1, : moments.SUM + 1].reshape(-1, 2), axis=0)
         return int(counts[0]), int(counts[1])
 
-    def _damaged(self) -> str | None:
-        journal, block = self._journal, (*self.layout.block, 1)
-        counts = [-(-n // b) for n, b in zip((*self.layout.shape, self.layout.parts), block, strict=True)]
-        for chunk in np.ndindex(*counts):
-            try:
-                journal[tuple(slice(i * b, (i + 1) * b) for i, b in zip(chunk, block, strict=True))]
-            except Exception:
-                return f"{JOURNAL}/c/{'/'.join(map(str, chunk))}/0/0"
-        return None
+    def publish(self) -> None:
+        """Bring the dataset up to date with what was entered. Raises OutputError."""
+        with _written(self.path):
+            for index in sorted(self._dirty):
+                values = summaries(self._sums(index), self.layout.quantities)
+                self._variables.write(self._window(index), values)
+                self._dirty.discard(index)
 
-    def publish(self, *, everything: bool = False) -> None:
-        """Bring the dataset up to date with the journal."""
-        group = zarr.open_group(self.path, mode="r+")
-        for index in self._indices() if everything else sorted(self._dirty):
-            for name, values in summaries(self._sums(index), self.layout.quantities).items():
-                array = group[name]
-                assert isinstance(array, zarr.Array)
-                array[self._window(index)] = values
-        self._dirty.clear()
+    def mend(self) -> None:
+        """Write the whole dataset again from the journal. Raises ResultError if what is there is not of the plan."""
+        with _written(self.path):
+            self._variables.make()
+            self._variables.verify()
+        self._dirty.update(self._indices())
+        self.publish()
 
     def _window(self, index: Index) -> tuple[slice, ...]:
         return tuple(slice(i * VIEW, min((i + 1) * VIEW, n)) for i, n in zip(index, self.layout.shape, strict=True))
@@ -158,16 +136,49 @@ class Store:
         yield from np.ndindex(*[-(-n // VIEW) for n in self.layout.shape])
 
     def annotate(self, **attributes: str) -> None:
-        """Change attributes of the dataset."""
-        zarr.open_group(self.path, mode="r+").attrs.update(attributes)
+        """Change attributes of the dataset. Raises OutputError."""
+        with _written(self.path):
+            content = json.loads((self.path / "zarr.json").read_text(encoding="utf-8"))
+            content["attributes"] |= attributes
+            put(self.path / "zarr.json", json.dumps(content, indent=2).encode())
 
 
-def _common(a: tuple[slice, ...], b: tuple[slice, ...]) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
-    """The points that are in both regions, as places in either."""
-    both = [(max(x.start, y.start), min(x.stop, y.stop)) for x, y in zip(a, b, strict=True)]
-    return tuple(slice(i - x.start, j - x.start) for (i, j), x in zip(both, a, strict=True)), tuple(
-        slice(i - y.start, j - y.start) for (i, j), y in zip(both, b, strict=True)
-    )
+@contextmanager
+def _written(path: Path) -> Iterator[None]:
+    """One message where the disk is full, or fails otherwise."""
+    try:
+        yield
+    except OSError as error:
+        # The second name is that of a file in the store, where something else is in its place.
+        where = f": {Path(error.filename2).relative_to(path)}" if error.filename2 else ""
+        raise OutputError(
+            f"{path}: cannot be written ({error.strerror or error}{where}); what is done is kept, --resume continues"
+        ) from error
+
+
+def check_new(path: str | os.PathLike[str]) -> None:
+    """Refuse the name of a new store that could not be made, before anything is computed.
+
+    Raises  OutputError if something is there already, even a link that leads nowhere, or if the folder is not there or
+    cannot be written to, or if the name is none.
+    """
+    name, path = os.fspath(path), Path(path)
+    if not name.strip():
+        raise OutputError(f'--out: is {show(name)}; must be the name of a new folder, such as "out.zarr"')
+    try:
+        there = path.lstat()
+    except FileNotFoundError:
+        there = None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise OutputError(f"{path}: cannot be used ({reason}); must be the name of a new folder") from None
+    if there:
+        dangling = " as a link that leads nowhere" if not os.path.exists(path) else ""
+        raise OutputError(f"{path}: exists{dangling}; must be a new name, or the store of this sweep with --resume")
+    if not path.parent.is_dir():
+        raise OutputError(f"{path}: folder {path.parent} does not exist; must be an existing folder")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise OutputError(f"{path}: folder {path.parent} cannot be written to; must be a writable folder")
 
 
 def create(path: str | os.PathLike[str], layout: Layout, attributes: dict[str, Any]) -> Store:
@@ -175,92 +186,81 @@ def create(path: str | os.PathLike[str], layout: Layout, attributes: dict[str, A
 
     Raises  OutputError if something is at `path` already or it cannot be written.
     """
+    check_new(path)
     path = Path(path)
-    if path.exists():
-        raise OutputError(f"{path}: exists; must be a new name, or the store of this sweep with --resume")
-    if not path.parent.is_dir():
-        raise OutputError(f"{path}: folder {path.parent} does not exist; must be an existing folder")
-    unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    store = Store(unfinished, layout)
+    units = json.dumps({"block": layout.block, "parts": layout.parts})
+    attributes = attributes | {"format": FORMAT, "units": units}
+    attributes["checksum"] = checksum(attributes)
+    # A short name of its own: one made from that of the store might be too long.
+    unfinished = path.with_name(f".sweep.{secrets.token_hex(8)}.tmp")
+    store = Store(unfinished, layout, attributes)
     try:
-        template(layout, attributes).to_zarr(unfinished, zarr_format=3, consolidated=False, mode="w-")
-        zarr.create_group(unfinished / "journal")
-        # Checksums in every file, so that damage is found, not averaged.
-        journal = zarr.create_array(
-            unfinished / JOURNAL,
-            shape=(*layout.shape, layout.parts, len(layout.quantities) + 1, 3),
-            chunks=(*layout.block, 1, len(layout.quantities) + 1, 3),
-            dtype="float64",
-            fill_value=np.nan,
-            compressors=(zarr.codecs.ZstdCodec(level=1, checksum=True),),
-        )
-        journal.attrs["meaning"] = "count, sum and sum of squared deviations of each quantity, and of failed samples"
+        (unfinished / JOURNAL).mkdir(parents=True)
+        store._variables.make(attributes)
         # The lock is on the file, not its name: it is held before anybody can see the store.
         store.take()
-        if path.exists():
+        if os.path.lexists(path):
             raise OutputError(f"{path}: exists; must be a new name")
         unfinished.rename(path)
     except BaseException as error:
         store.release()
         shutil.rmtree(unfinished, ignore_errors=True)
-        if isinstance(error, OSError):
-            raise OutputError(f"{path}: cannot be written ({error.strerror or error}); nothing was left") from error
+        if isinstance(error, OSError | OutputError) and not str(error).startswith(f"{path}:"):
+            reason = getattr(error, "strerror", None) or error
+            raise OutputError(f"{path}: cannot be written ({reason}); nothing was left") from error
         raise
-    store.path = path
+    store.path = store._journal.path = store._variables.path = path
     return store
 
 
 def resume(path: str | os.PathLike[str], plan: dict[str, Any]) -> Store:
-    """The store of an interrupted sweep, locked.
+    """The store of an interrupted sweep, locked, its dataset written again from the journal.
 
     plan: what makes its numbers what they are, by name; must be that of the store.
     Raises  ResultError if it is not one, is damaged, or is that of another sweep; OutputError if it has a writer.
     """
     path = Path(path)
     attributes = attributes_of(path)
-    begun = json.loads(attributes["plan"])
-    for name, value in plan.items():
-        if begun.get(name) != value:
-            raise ResultError(
-                f"{path}: was begun with {name} = {_short(begun.get(name))}, here it is {_short(value)}; must be the "
-                "same sweep: resume with what it was begun with, or choose a new name"
-            )
-    try:
-        journal = zarr.open_array(path / JOURNAL, mode="r")
-        ds = xr.open_zarr(path, consolidated=False, chunks=None)
-        coordinates = {str(name): ds[name].values for name in json.loads(attributes["grid"])}
-    except Exception as error:
-        raise ResultError(f"{path}: is damaged ({' '.join(str(error).split())}); must be as it was written") from None
-    dimensions = len(coordinates)
-    layout = Layout(coordinates, journal.chunks[:dimensions], journal.shape[dimensions], tuple(begun["quantities"]))
-    store = Store(path, layout)
+    if differs := difference(json.loads(attributes["plan"]), plan):
+        raise ResultError(
+            f"{path}: was begun with {differs}; must be the same sweep: resume with what it was begun with, or choose "
+            "a new name"
+        )
+    store = Store(path, layout_of(attributes), attributes)
     store.take()
-    for left in path.rglob("*.partial"):  # files that a killed writer had not finished
-        with suppress(OSError):
-            left.unlink()
-    store.versions = json.loads(attributes["versions"])
+    try:
+        for left in path.rglob("*.partial"):  # files that a killed writer had not finished
+            with suppress(OSError):
+                left.unlink()
+        store.mend()
+    except BaseException:
+        store.release()
+        raise
     return store
 
 
-def attributes_of(path: Path) -> dict[str, Any]:
-    """Attributes of a sweep store. Raises ResultError if there is none."""
-    if not path.is_dir():
-        what = "is not a folder" if path.exists() else "does not exist"
-        raise ResultError(f"{path}: {what}; must be the store of a sweep")
-    try:
-        attributes = dict(zarr.open_group(path, mode="r").attrs)
-    except Exception as error:
-        raise ResultError(
-            f"{path}: cannot be read as Zarr ({' '.join(str(error).split()) or type(error).__name__}); "
-            "must be written by `python -m solvers sweep`"
-        ) from None
-    if attributes.get("format") != FORMAT or not all(
-        key in attributes for key in ("plan", "grid", "problem", "versions")
-    ):
-        raise ResultError(f"{path}: is not the store of a sweep; must be written by `python -m solvers sweep`")
-    return attributes
-
-
-def _short(value: object) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 80 else text[:76] + " ..."
+def difference(begun: object, here: object, key: str = "") -> str | None:
+    """The first key at which two plans differ, with the values of both, in words; None where they are the same."""
+    if isinstance(begun, dict) and isinstance(here, dict):
+        for name in dict.fromkeys([*here, *begun]):
+            inner = f"{key}.{name}" if key else name
+            if "." in name:
+                inner = f'{key}."{name}"'
+            if name not in begun:
+                return f"no {inner}, here it is {show(here[name])}"
+            if name not in here:
+                return f"{inner} = {show(begun[name])}, here there is none"
+            if found := difference(begun[name], here[name], inner):
+                return found
+        return None
+    if isinstance(begun, list) and isinstance(here, list) and min(len(begun), len(here)) > 1:
+        for i, (a, b) in enumerate(zip(begun, here, strict=False)):
+            if found := difference(a, b, f"{key}.{i}"):
+                return found
+        if len(begun) != len(here):
+            return f"{key} of {len(begun)} values, here it is of {len(here)}"
+        return None
+    if begun == here and isinstance(begun, bool) == isinstance(here, bool):
+        return None
+    a, b = show(begun), show(here)
+    return f"{key} = {a}, here it is {b}" if a != b else f"{key} = {begun!r:.60}, here it is {here!r:.60}"

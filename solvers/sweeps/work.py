@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import platform
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +21,20 @@ from solvers.outcomes import mode_mass_distance
 from solvers.problem import Problem, ProblemError, Time
 from solvers.sweeps.moments import moments
 
-__all__ = ["PART", "End", "Options", "Result", "Unit", "compute", "end_state", "kind", "versions"]
+__all__ = [
+    "PART",
+    "End",
+    "Options",
+    "Result",
+    "Unit",
+    "code",
+    "compute",
+    "end_state",
+    "ends",
+    "kind",
+    "numerical",
+    "versions",
+]
 
 Array = NDArray[np.float64]
 
@@ -48,11 +65,12 @@ class Unit:
 
 @dataclass(frozen=True)
 class Result:
-    """moments (points, quantities + 1, 3), the last the failed samples; systems met; versions of the worker."""
+    """moments (points, quantities + 1, 3), the last the failed ones; systems met; versions and code of the worker."""
 
     moments: Array
     systems: frozenset[str]
     versions: str
+    code: str
 
 
 def compute(unit: Unit) -> Result:
@@ -65,30 +83,61 @@ def compute(unit: Unit) -> Result:
         problem = Problem.parse(text, name)
         first = PART * unit.part
         last = min(first + PART, problem.init.samples)
-        pieces: dict[str, list[NDArray[Any]]] = {quantity: [] for quantity in (*unit.quantities, "failed")}
+        pieces: dict[str, list[Array]] = {quantity: [] for quantity in (*unit.quantities, "failed")}
         for start in range(first, last, PIECE):
-            end = end_state(problem, range(start, min(start + PIECE, last)), unit.options)
-            systems.add(end.system)
-            for quantity, values in pieces.items():
-                values.append(end.of(quantity, name))
+            for end in ends(problem, range(start, min(start + PIECE, last)), unit.options):
+                systems.update({end.system} - {""})
+                for quantity, values in pieces.items():
+                    values.append(end.of(quantity, name))
         found.append([moments(np.concatenate(values)) if values else np.zeros(3) for values in pieces.values()])
-    return Result(np.array(found), frozenset(systems), versions())
+    return Result(np.array(found), frozenset(systems), versions(), code())
 
 
 @dataclass(frozen=True)
 class End:
-    """Everything that is one number a sample, at the last time; outcomes and failed are int8, the rest float64."""
+    """Everything that is one number a sample, at the last time, (samples,); nan where it is not known.
 
-    values: dict[str, NDArray[Any]]
+    Of samples that no number came of, `values` has `failed` only, and system and backend are empty.
+    """
+
+    values: dict[str, Array]
     system: str
     backend: str
 
-    def of(self, quantity: str, name: str) -> NDArray[Any]:
+    def of(self, quantity: str, name: str) -> Array:
         """Raises ProblemError, calling the problem `name`, for a quantity that there is not."""
+        if not self.system and quantity != "failed":
+            return np.full(len(self.values["failed"]), np.nan)
         if quantity not in self.values:
             known = ", ".join(other for other in self.values if other != "failed")
             raise ProblemError(f"{name}: output.quantities: {quantity}: not known; allowed: {known}")
         return self.values[quantity]
+
+
+def numerical(error: Exception) -> bool:
+    """Whether a solver gave up on the numbers that it met, and not on the problem or on itself."""
+    if isinstance(error, ProblemError):
+        return False
+    words = isinstance(error, ValueError) and re.search(r"\b(nans?|infs?|infinity|finite)\b", str(error), re.IGNORECASE)
+    return isinstance(error, ArithmeticError | np.linalg.LinAlgError) or bool(words)
+
+
+def ends(problem: Problem, samples: range, options: Options) -> Iterator[End]:
+    """The same as end_state, in parts. A start that the solver gives up on fails alone."""
+    try:
+        with np.errstate(all="ignore"):  # what is not finite is counted
+            end = end_state(problem, samples, options)
+    except Exception as error:
+        if not numerical(error):
+            raise
+        if len(samples) == 1:
+            yield End({"failed": np.ones(1)}, "", "")
+            return
+        half = len(samples) // 2
+        for part in (samples[:half], samples[half:]):
+            yield from ends(problem, part, options)
+    else:
+        yield end
 
 
 def end_state(problem: Problem, samples: range, options: Options) -> End:
@@ -97,12 +146,17 @@ def end_state(problem: Problem, samples: range, options: Options) -> End:
     backend = None if options.backend == "auto" else options.backend
     ds = flow.solve(ends, rtol=options.rtol, atol=options.atol, backend=backend, samples=samples, threads=1)
     # Arrays, not the dataset: a few starts take no longer than a dataset does.
-    values: dict[str, NDArray[Any]] = {}
+    values: dict[str, Array] = {}
     for name, variable in ds.variables.items():
         if variable.dims in (("sample",), ("sample", "time")):
-            values[str(name)] = variable.values.reshape(len(samples), -1)[:, -1]
-    values["failed"] = (values.pop("status") != 0).astype(np.int8)
+            last = variable.values.reshape(len(samples), -1)[:, -1]
+            unknown = (last < 0) & (last.dtype == np.int8)  # -1 among outcomes
+            values[str(name)] = np.where(unknown, np.nan, last.astype(np.float64))
     values["mode_mass_distance"] = mode_mass_distance(ds.variables["mode_mass"].values[:, -1], problem.target.weights)
+    # A mean must not be infinite for one start, nor may that start count in the others.
+    failed = (values.pop("status") != 0) | np.isinf(values["objective"])
+    values = {name: np.where(failed, np.nan, array) for name, array in values.items()}
+    values["failed"] = failed.astype(np.float64)
     return End(values, str(ds.attrs["system"]), str(ds.attrs["backend"]))
 
 
@@ -117,3 +171,17 @@ def versions() -> str:
     """Of everything whose version may change the last bits of a number, as JSON."""
     packages = ("modecollapse", "numpy", "scipy", "numba")
     return json.dumps({"python": platform.python_version()} | {name: metadata.version(name) for name in packages})
+
+
+@cache
+def code() -> str:
+    """Of the source this process runs: a hash of every Python file of this package, by name and content.
+
+    Read once, when first asked for; not the version, which stays the same while code is written.
+    """
+    package = Path(flow.__file__).parent
+    found = hashlib.sha256()
+    for path in sorted(package.rglob("*.py"), key=lambda path: path.relative_to(package).as_posix()):
+        content = path.read_bytes().replace(b"\r\n", b"\n")
+        found.update(f"{path.relative_to(package).as_posix()} {len(content)}\n".encode() + content)
+    return found.hexdigest()

@@ -5,13 +5,17 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import xarray as xr
 
 from solvers import results
+from solvers.problem import Problem
 from solvers.sweeps.plan import Sweep
 from solvers.sweeps.run import run
+from solvers.sweeps.work import Options
 from tests.limits import HANG
 
 ROOT = Path(__file__).parents[2]
@@ -60,3 +64,45 @@ def command(*arguments: object) -> list[str]:
 def process(*arguments: object) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     return subprocess.run(command(*arguments), capture_output=True, text=True, cwd=ROOT, env=environment, timeout=HANG)
+
+
+TINY = """
+[problem]
+dimension = 4
+[problem.target]
+separation = 3.0
+[problem.family]
+components = 2
+[problem.init]
+scale = 0.5
+samples = 3
+[problem.time]
+end = 1.0
+[grid]
+"target.separation" = [1.0, 2.0]
+[output]
+quantities = ["objective"]
+"""
+
+
+def tiny() -> Sweep:
+    """Two units of work and few files."""
+    return sweep(TINY)
+
+
+def tiny_options() -> Options:
+    """Without machine code."""
+    return Options(backend="numpy")
+
+
+def remembered(solve: Callable[..., xr.Dataset]) -> Callable[..., xr.Dataset]:
+    """The same, but what was solved once is not solved again: for tests of everything else."""
+    kept: dict[object, xr.Dataset] = {}
+
+    def once(problem: Problem, **given: Any) -> xr.Dataset:
+        key = problem.text, tuple(given["samples"])
+        if key not in kept:
+            kept[key] = solve(problem, **given)
+        return kept[key]
+
+    return once
