@@ -179,12 +179,10 @@ def sweep(
             from solvers.arrays import backend_module
 
             backend_module(backend, ("auto", "numba"))
-        from solvers.output import check_folder, shown
+        from solvers.output import shown
         from solvers.sweeps.plan import Sweep
         from solvers.sweeps.work import Options
 
-        if not dry_run:
-            check_folder(out)
         plan, options = Sweep.load(sweep_path), Options(rtol, atol, backend)
         if dry_run:
             from solvers.sweeps.estimate import estimate

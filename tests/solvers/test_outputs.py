@@ -15,7 +15,6 @@ from solvers import output
 from solvers.__main__ import app
 from solvers.output import OutputError, check_folder, check_output, shown, write_bytes
 from solvers.particles import flow as particles
-from tests.solvers.sweep_cases import SMALL
 
 PROBLEM = """
 dimension = 2
@@ -35,7 +34,6 @@ def folder(tmp_path, monkeypatch):
     """A current folder with a problem, links that lead nowhere and things in the way."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "problem.toml").write_text(PROBLEM)
-    (tmp_path / "sweep.toml").write_text(SMALL)
     (tmp_path / "self").symlink_to("self")
     (tmp_path / "one").symlink_to("other")
     (tmp_path / "other").symlink_to("one")
@@ -101,12 +99,10 @@ FOLDERS = {
 @pytest.mark.parametrize("name", FOLDERS)
 def test_names_of_folders_are_judged_before_the_work(name, folder, monkeypatch) -> None:
     before = sorted(os.listdir(folder))
-    monkeypatch.setattr("solvers.sweeps.run.run", None)
     monkeypatch.setattr("figures.__main__.stored_results", None)
-    for door, command in ((app, ("sweep", "sweep.toml")), (figures, ("overlap_trajectories",))):
-        done = call(door, *command, "--out", name)
-        assert (done.exit_code, done.stdout, done.stderr.count("\n")) == (2, "", 1), command
-        assert done.stderr.endswith(f"{FOLDERS[name].format(folder)}\n")
+    done = call(figures, "overlap_trajectories", "--out", name)
+    assert (done.exit_code, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert done.stderr.endswith(f"{FOLDERS[name].format(folder)}\n")
     assert sorted(os.listdir(folder)) == before
 
 
