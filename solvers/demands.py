@@ -2,7 +2,7 @@
 
 All numbers are lower bounds, so that nothing is refused that could be done: of memory, the arrays that are certainly
 there together; of time, what the cheapest step or the drawing of the random numbers takes on fast machines. Measured
-peaks are one to six times the bound (tests/solvers/test_demands.py).
+peaks are two to five times the bound (tests/solvers/test_demands.py).
 """
 
 from __future__ import annotations
@@ -201,8 +201,8 @@ def _label(name: str, key: str) -> str:
 def _refuse_step(problem: Problem, key: str, count: float, needs: str, fits: float, there: str) -> NoReturn:
     end = float(problem.time.times[-1])
     raise ProblemError(
-        f"{_label(problem.name, key)}: is {end / count:.3g}; must be at least {end / fits:.3g}, or time.end, init.samples"
-        f" and the number of particles smaller: {count:.3g} steps need {needs}, and {there} on this machine"
+        f"{_label(problem.name, key)}: is {end / count:.3g}; must be at least {end / fits:.3g}, or time.end, samples"
+        f" and particles smaller: {count:.3g} steps need {needs}, and {there} on this machine"
     )
 
 

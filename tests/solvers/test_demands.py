@@ -110,10 +110,10 @@ def test_an_integrator_gets_what_the_system_gives(machine) -> None:
 #: What is computed, and how many times the bound its peak may be: arrays on the way (expectations of all save times at
 #: once, the content of the file), which a bound for all problems leaves out.
 MEASURED = {
-    "samples": (text(n=30_000, save=1, end=0.0), "solve", 6),
-    "times": (text(n=64, save=2500, end=0.01), "solve", 6),
-    "paths": (text(sampler=sampler(16, 30_000), save=2, end=0.0), "sampler", 6),
-    "simulation": (text(n=1, save=4000, end=40.0), "simulate", 6),
+    "samples": (text(n=30_000, save=1, end=0.0), "solve", 4),
+    "times": (text(n=64, save=600, end=0.01), "solve", 4),
+    "paths": (text(sampler=sampler(16, 8000), save=1, end=0.0), "sampler", 4),
+    "simulation": (text(n=1, save=1000, end=10.0), "simulate", 4),
 }
 
 
@@ -136,6 +136,5 @@ def test_bounds_are_below_the_measured_peak_and_near_it(case, tmp_path, monkeypa
     finally:
         tracemalloc.stop()
     bound = max(bounds)
-    print(case, peak / bound, bound)
-    assert bound > 4e6
+    assert bound > 1e6
     assert bound < peak < factor * bound
