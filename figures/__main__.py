@@ -27,7 +27,7 @@ def draw(
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Coarser simulations, less than 30 seconds a figure.")] = False,
     show_list: Annotated[bool, typer.Option("--list", help="List the figures and stop.")] = False,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of figures and stored results.")] = Path("outputs"),
+    out: Annotated[str, typer.Option(metavar="DIR", help="Folder of figures and stored results.")] = "outputs",
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar and no summary.")] = False,
 ) -> None:
     """Draw figures as PDF and PNG, with caption and numbers; compute the results they need, unless they are stored."""
@@ -41,19 +41,24 @@ def draw(
     if unknown := [name for name in names or [] if name not in figures]:
         print(f"{unknown[0]}: no such figure; allowed are {', '.join(figures)}", file=sys.stderr)
         raise typer.Exit(2)
-    from figures.files import make_folder, write
+    from figures.files import check, make_folder, write
+    from solvers.output import shown
 
     with one_message():
-        make_folder(out)
-        for name in dict.fromkeys(names or figures):
-            results = stored_results(name, figures[name], out, quick=quick, quiet=quiet)
-            for path in write(figures[name], results, out):
+        chosen, folder = list(dict.fromkeys(names or figures)), make_folder(out)
+        if (replaced := check(chosen, folder)) and not quiet:
+            print(f"{shown(folder)}: {len(replaced)} files of figures exist; will be replaced", file=sys.stderr)
+        for name in chosen:
+            results = stored_results(name, figures[name], folder, quick=quick, quiet=quiet)
+            for path in write(figures[name], results, folder):
                 if not quiet:
-                    print(path)
+                    print(shown(path))
 
 
 def stored_results(name: str, module: FigureModule, out: Path, *, quick: bool, quiet: bool) -> dict[str, xr.Dataset]:
     """What a figure draws, by the names it gives: read from `out` where stored there, otherwise computed and stored."""
+    from solvers.output import shown
+
     found = {}
     for role, stored in module.RESULTS.items():
         path = stored.path(out, f"{name}.{role}", quick=quick)
@@ -62,7 +67,7 @@ def stored_results(name: str, module: FigureModule, out: Path, *, quick: bool, q
             with progress_bar(f"{name}: {stored.command}", quiet=quiet) as progress:
                 result = stored.make(path, quick=quick, progress=progress)
         if not quiet:
-            print(path)
+            print(shown(path))
         found[role] = result
     return found
 

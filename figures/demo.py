@@ -23,15 +23,14 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 @app.command(epilog="Example: python -m figures.demo --out outputs/demo")
 def main_command(
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of all that is made.")] = Path("outputs/demo"),
+    out: Annotated[str, typer.Option(metavar="DIR", help="Folder of all that is made.")] = "outputs/demo",
 ) -> None:
     """Run the whole loop on figures/problems/two_modes.toml. Exit status 0: every step agrees; 1: one does not."""
     from figures.files import make_folder
     from solvers.console import one_message
 
     with one_message():
-        make_folder(out)
-        agree = demo(PROBLEM, out, simulate=SIMULATE)
+        agree = demo(PROBLEM, make_folder(out), simulate=SIMULATE)
     raise typer.Exit(0 if agree else 1)
 
 

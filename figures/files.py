@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
 from importlib import metadata
 from pathlib import Path
@@ -15,7 +15,7 @@ import matplotlib
 import xarray as xr
 
 from figures.catalogue import FigureModule
-from solvers.results import OutputError, write_bytes
+from solvers.output import OutputError, check_folder, check_output, in_the_way, shown, write_bytes
 
 STYLE = Path(__file__).with_name("style.mplstyle")
 
@@ -34,15 +34,35 @@ def in_style(draw: Callable[_P, _R]) -> Callable[_P, _R]:
     return styled
 
 
-def make_folder(path: Path) -> None:
-    """A folder for outputs, unless it is there already.
+FORMS = ("pdf", "png", "txt", "json")
+
+
+def make_folder(name: str | Path) -> Path:
+    """A folder for outputs, made unless it is there already.
 
     Raises  OutputError if it cannot be made.
     """
     try:
+        check_folder(name)
+        path = Path(name)
         path.mkdir(parents=True, exist_ok=True)
+        return path
+    except OutputError as error:
+        raise OutputError(f"--out: {error}") from error
     except OSError as error:
-        raise OutputError(f"--out: {path}: {error.strerror}; must be a folder, or the name of a new one") from error
+        reason = error.strerror or error
+        raise OutputError(f"--out: {shown(path)}: {reason}; must be a folder, or the name of a new one") from error
+
+
+def check(names: Iterable[str], folder: Path) -> list[Path]:
+    """Files of figures that `write` will replace.
+
+    Raises  OutputError if one could not be written, before anything is computed.
+    """
+    paths = [folder / f"{name}.{form}" for name in names for form in FORMS]
+    for path in paths:
+        check_output(path)
+    return [path for path in paths if in_the_way(path)]
 
 
 def provenance(results: Mapping[str, xr.Dataset]) -> dict[str, Any]:

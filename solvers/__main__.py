@@ -58,7 +58,7 @@ def solve(
     with one_message():
         at_least("--rtol", rtol, SMALLEST_RTOL)
         above_zero("--atol", atol)
-        problem = prepare(problem_path, out, backend, also=("numba",))
+        problem = prepare(problem_path, out, backend, also=("numba",), quiet=quiet)
         from solvers import flow, results
 
         with progress_bar("solving", quiet=quiet) as progress:
@@ -88,7 +88,7 @@ def simulate(
 ) -> None:
     """Simulate the gradient flow of a problem in all its dimensions, without the closed equations."""
     with one_message():
-        problem = prepare(problem_path, out, backend, also=("numba",))
+        problem = prepare(problem_path, out, backend, also=("numba",), quiet=quiet)
         batch = problem.flow.batch
         for option, given in (("--particles", particles), ("--step", step)):
             if batch and given is not None:
@@ -127,7 +127,7 @@ def compare(
     with one_message():
         at_least("--rtol", rtol, SMALLEST_RTOL)
         above_zero("--atol", atol)
-        problem = prepare(problem_path, out, backend, also=("numba",))
+        problem = prepare(problem_path, out, backend, also=("numba",), quiet=quiet)
         from rich import print as show
 
         from solvers import results
@@ -180,6 +180,7 @@ def sweep(
 
             backend_module(backend, ("auto", "numba"))
         from solvers.sweeps.executors import check_address
+        from solvers.output import shown
         from solvers.sweeps.plan import Sweep
         from solvers.sweeps.work import Options
 
@@ -205,22 +206,30 @@ def sweep(
                 progress=progress,
             )
         if not quiet:
-            print(f"{out}: {done}")
+            print(f"{shown(out)}: {done}")
         if done.failed:
-            print(f"{out}: {done.failed} starts failed and are left out", file=sys.stderr)
+            print(f"{shown(out)}: {done.failed} starts failed and are left out", file=sys.stderr)
 
 
-def prepare(problem_path: str, out: str | None, backend: str | None, also: tuple[str, ...] = ()) -> Problem:
-    """The problem, once everything that can be refused before computing has been accepted."""
+def prepare(
+    problem_path: str, out: str | None, backend: str | None, also: tuple[str, ...] = (), *, quiet: bool
+) -> Problem:
+    """The problem, once everything that can be refused before computing has been accepted.
+
+    Unless quiet, standard error hears of a file that will be replaced.
+    """
     from solvers.arrays import backend_module
+    from solvers.output import check_output, in_the_way, shown
     from solvers.problem import Problem
-    from solvers.results import check_output
 
     problem = Problem.load(problem_path)
     if out is not None:
         check_output(out)
-        if Path(out).exists() and Path(out).samefile(problem_path):
-            raise OptionError(f"--out: {out} is the problem file itself; must be another file")
+        if in_the_way(out):
+            if Path(out).samefile(problem_path):
+                raise OptionError(f"--out: {shown(out)} is the problem file itself; must be another file")
+            if not quiet:
+                print(f"{shown(out)}: exists; will be replaced", file=sys.stderr)
     # The others say themselves what they cannot do, before anything is computed.
     if backend is not None and backend not in also:
         backend_module(backend, also)
@@ -229,9 +238,10 @@ def prepare(problem_path: str, out: str | None, backend: str | None, also: tuple
 
 def summarise(ds: xr.Dataset, out: str, quiet: bool) -> None:
     """Where the result is and what it says. Samples that failed are counted on standard error even when quiet."""
+    from solvers.output import shown
     from solvers.results import STATUS
 
-    status = ds["status"].values
+    out, status = shown(out), ds["status"].values
     if not quiet:
         times = ds["time"].values
         samples = "1 sample" if len(status) == 1 else f"{len(status)} samples"

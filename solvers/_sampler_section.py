@@ -171,7 +171,7 @@ def sampler_options(
 def with_points(options: SamplerOptions, file: Any, vectors: NDArray[np.float64], builder: Any) -> SamplerOptions:
     """The options with given candidates as an array (n, d'), once it is known where they are.
 
-    file: the ProblemFile. vectors (L, d''): those of the target. builder: with rows, overlaps and fail of a problem.
+    file: the ProblemFile. vectors (L, d''): those of the target. builder: with rows, bounded and fail of a problem.
     """
     key = "sampler.refine.source"
     if options.refine is None or isinstance(options.refine.source, str):
@@ -179,7 +179,7 @@ def with_points(options: SamplerOptions, file: Any, vectors: NDArray[np.float64]
     if file.target.overlaps is not None:
         builder.fail(key, "has no common coordinates with target.overlaps; give target.means")
     points = np.asarray(builder.rows(key, options.refine.source))
-    builder.overlaps(key, file.sampler.refine.source, points)
+    builder.bounded(key, file.sampler.refine.source, points)
     points.setflags(write=False)
     if file.init.means is None:
         width = max(points.shape[1], vectors.shape[1])

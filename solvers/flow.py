@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from solvers import ensembles, results, systems
+from solvers import demands, ensembles, results, systems
 from solvers.arrays import BackendError, backend_module
 from solvers.blocks import SMALLEST_RTOL, TOGETHER, Integrator, Point, velocity
 from solvers.integrate import batches
@@ -64,8 +64,10 @@ def solve(
     Raises
         BackendError, also for a backend other than numpy where variances differ or are learned, and for an rtol that
         the integrator cannot keep (numpy: below 2.3e-14; else ValueError, below 1e-14); ProblemError if no
-        equations are derived for the flow; TermError for an unknown `drop`.
+        equations are derived for the flow, or memory or time for it is not there (solvers.demands); TermError for an
+        unknown `drop`.
     """
+    demands.check_solve(problem, problem.init.samples if samples is None else len(samples))
     if problem.sampler is not None:
         from solvers.sampler.solve import solve as solve_sampler  # its start calls this function
 
@@ -102,6 +104,8 @@ def solve(
     backend_module(backend)  # refuses names that it does not know
     if rtol < SMALLEST_RTOL and problem.flow.batch is None:
         raise BackendError(f"numpy: rtol {rtol:g} is less than LSODA can keep; allowed: from 2.3e-14, or numba")
+    if problem.time.end > 0 and problem.flow.batch is None:
+        demands.check_workspace(problem, TOGETHER)
     s, m, theta = begin or starts(problem, samples)
     first_states = s, m, theta, _log_variances(problem, theta)
     # A theory without one of its terms need not keep overlaps of vectors: it shall be seen as it is. And the noise of

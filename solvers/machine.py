@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import sys
+from pathlib import Path
 
-__all__ = ["cores", "memory", "peak_memory"]
+__all__ = ["available_memory", "cores", "peak_memory"]
 
 
 def cores() -> int:
@@ -13,12 +16,17 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def memory() -> float:
-    """Bytes of memory this machine has; inf where the system does not say."""
-    try:
-        return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    except (AttributeError, ValueError, OSError):
-        return float("inf")
+def available_memory() -> float:
+    """Bytes of main memory free for this process, within the limit of a container; inf where nothing says so."""
+    limits = [float("inf")]
+    with contextlib.suppress(AttributeError, ValueError, OSError):
+        limits.append(float(os.sysconf("SC_PAGE_SIZE")) * os.sysconf("SC_PHYS_PAGES"))
+    files = {"/proc/meminfo": 1024, "/sys/fs/cgroup/memory.max": 1, "/sys/fs/cgroup/memory/memory.limit_in_bytes": 1}
+    for path, unit in files.items():
+        with contextlib.suppress(OSError):
+            if found := re.search(r"(?:^|MemAvailable:\s*)(\d+)", Path(path).read_text()):
+                limits.append(float(found[1]) * unit)
+    return min(limits)
 
 
 def peak_memory() -> float:

@@ -177,7 +177,8 @@ class _Builder:
             else:
                 vectors = np.array([[1.0], [-1.0]]) * section.separation
             key, value = ("separation", section.separation) if section.means is None else ("means", section.means)
-            c = self.overlaps(f"target.{key}", value, vectors)
+            self.bounded(f"target.{key}", value, vectors)
+            c = vectors @ vectors.T
         modes = len(c)
         weights = self.weights("target.weights", section.weights, modes, "mode")
         variances = self.variances("target.variances", section.variances, modes, "mode")
@@ -209,7 +210,7 @@ class _Builder:
             self.fail("init.samples", f"is {section.samples}; must be 1 or left out, since init.{given} is one start")
         if section.scale is not None:
             # A length of the order of those that will be drawn.
-            self.overlaps("init.scale", section.scale, np.array([[section.scale * np.sqrt(self.dimension)]]))
+            self.bounded("init.scale", section.scale, np.array([[section.scale * np.sqrt(self.dimension)]]))
         means = overlaps = None
         if section.means is not None:
             if given_overlaps:
@@ -230,7 +231,7 @@ class _Builder:
         if len(rows) != components:
             self.fail("init.means", f"has {len(rows)} rows, must have {components}, one per component")
         means = self.rows("init.means", rows)
-        self.overlaps("init.means", rows, means)
+        self.bounded("init.means", rows, means)
         return _fixed(means)
 
     def time(self, section: TimeSection) -> Time:
@@ -266,12 +267,12 @@ class _Builder:
             self.fail(key, f"row {row} has {entries} entries, must have at most dimension = {self.dimension}")
         return np.array([row + [0.0] * (max(longest, 1) - len(row)) for row in rows])
 
-    def overlaps(self, key: str, value: object, vectors: Array) -> Array:
+    def bounded(self, key: str, value: object, vectors: Array) -> None:
+        """Refuse vectors with overlaps beyond float64; none is larger than the largest squared length."""
         with np.errstate(over="ignore", invalid="ignore"):
-            gram = vectors @ vectors.T
-        if not np.all(np.isfinite(gram)):
+            squares = np.einsum("nd,nd->n", vectors, vectors)
+        if not np.all(np.isfinite(squares)):
             self.fail(key, f"is {show(value)}; its overlaps exceed the range of float64, must be smaller")
-        return np.asarray(gram)
 
     def shape(self, key: str, matrix: Array, shape: tuple[int, int], what: str) -> None:
         if matrix.shape != shape:

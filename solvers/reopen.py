@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import json
 import tomllib
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import xarray as xr
 
 from solvers.problem import Problem, ProblemError
 
-__all__ = ["ResultError", "ResultWarning", "differences", "open_store", "problem_at", "version_differences"]
+__all__ = [
+    "ResultError",
+    "ResultWarning",
+    "check_attributes",
+    "differences",
+    "open_store",
+    "problem_at",
+    "version_differences",
+]
 
 
 class ResultError(ValueError):
@@ -31,6 +40,59 @@ def open_store(path: Path) -> xr.Dataset:
     return opened(path)
 
 
+#: Attributes that hold JSON: what it must be, in words, and whether a value is.
+_JSON: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "versions": ("an object of names and versions", lambda value: isinstance(value, str)),
+    "grid": ("an object of keys and lists of values", lambda value: isinstance(value, list) and bool(value)),
+    "plan": ("an object", lambda value: True),
+    "systems": (
+        "an object of hashes and points of the grid",
+        lambda value: isinstance(value, list) and all(isinstance(i, int) and not isinstance(i, bool) for i in value),
+    ),
+}
+
+
+def check_attributes(ds: xr.Dataset, name: str) -> None:
+    """Refuse a result, called `name`, whose attributes are not of the form that they were written in.
+
+    Raises  ResultError that names the attribute, what it is and what it must be.
+    """
+
+    def fail(key: str, must: str) -> NoReturn:
+        raise ResultError(f"{name}: attribute {key}: is {_short(ds.attrs[key])}; must be {must}")
+
+    for key in ("problem", "system", "command", "backend", *_JSON):
+        if key in ds.attrs and not isinstance(ds.attrs[key], str):
+            fail(key, "text")
+    if "problem" in ds.attrs:
+        try:
+            tomllib.loads(ds.attrs["problem"])
+        except (ValueError, RecursionError):
+            fail("problem", "the TOML of a problem")
+    for key, (must, accepts) in _JSON.items():
+        if key in ds.attrs:
+            try:
+                content = json.loads(ds.attrs[key])
+            except (ValueError, RecursionError):
+                fail(key, f"{must}, in JSON")
+            if not isinstance(content, dict) or not all(map(accepts, content.values())):
+                fail(key, f"{must}, in JSON")
+    if "systems" in ds.attrs:
+        if "grid" not in ds.attrs:
+            raise ResultError(f"{name}: lacks attribute grid; must be written by `python -m solvers sweep`")
+        keys = json.loads(ds.attrs["grid"])
+        for index in json.loads(ds.attrs["systems"]).values():  # a point of a sweep lacks some of its dimensions
+            inside = (0 <= i < ds.sizes.get(key, i + 1) for i, key in zip(index, keys, strict=False))
+            if len(index) != len(keys) or not all(inside):
+                fail("systems", f"points of a grid of {' × '.join(str(ds.sizes.get(key, 1)) for key in keys)}")
+
+
+def _short(value: object) -> str:
+    """A value of an attribute on one line, cut short."""
+    text = ascii(getattr(value, "tolist", lambda: value)())
+    return text if len(text) <= 60 else text[:56] + " ..."
+
+
 def problem_at(ds: xr.Dataset) -> Problem:
     """The problem of a result; of a sweep at a point, `ds.sel({...})`, that of the point, its text in .text.
 
@@ -38,10 +100,10 @@ def problem_at(ds: xr.Dataset) -> Problem:
     Raises  ResultError if the dataset holds no problem that this version understands.
     """
     name = "problem of the result"
-    try:
-        text = str(ds.attrs["problem"])
-    except KeyError:
-        raise ResultError("the dataset has no attribute problem; must be a result of `python -m solvers`") from None
+    if "problem" not in ds.attrs:
+        raise ResultError("the dataset has no attribute problem; must be a result of `python -m solvers`")
+    check_attributes(ds, "the dataset")
+    text = str(ds.attrs["problem"])
     try:
         if "grid" not in ds.attrs:
             return Problem.parse(text, name)
@@ -52,10 +114,15 @@ def problem_at(ds: xr.Dataset) -> Problem:
         chosen = {}
         for axis in axes:
             if axis.key in ds.coords and ds[axis.key].ndim == 0:
-                position = int(np.flatnonzero(axis.coordinate == ds[axis.key].item())[0])
-                chosen[axis.key] = axis.values[position]
+                places = np.flatnonzero(axis.coordinate == ds[axis.key].item())
+                if not len(places):
+                    raise ResultError(
+                        f"the dataset: attribute grid: {axis.key} lacks {_short(ds[axis.key].item())}; must have the "
+                        "values of the coordinates"
+                    )
+                chosen[axis.key] = axis.values[int(places[0])]
         return Problem.parse(replaced(tomllib.loads(text), chosen, name) if chosen else text, name)
-    except ProblemError as error:
+    except (ProblemError, TypeError) as error:  # TypeError: a value that JSON has and TOML has not
         raise ResultError(str(error)) from error
 
 
@@ -66,7 +133,11 @@ def version_differences(begun: dict[str, str], now: dict[str, str]) -> list[str]
 
 
 def differences(ds: xr.Dataset) -> list[str]:
-    """Why this code would not reproduce a result: another version of it, or other closed equations for its problem."""
+    """Why this code would not reproduce a result: another version of it, or other closed equations for its problem.
+
+    Raises  ResultError for attributes that are not of the form that they were written in.
+    """
+    check_attributes(ds, "the dataset")
     begun = json.loads(str(ds.attrs.get("versions", "{}")))
     found = version_differences(begun, {"modecollapse": metadata.version("modecollapse")})
     for system, point in _systems(ds).items():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import secrets
 import warnings
 from collections.abc import Sequence
 from functools import cache
@@ -17,9 +16,11 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from solvers import checksums
 from solvers.outcomes import MECHANISMS, outcomes
+from solvers.output import OutputError, check_output, shown, write_bytes
 from solvers.problem import Problem
-from solvers.reopen import ResultError, ResultWarning, differences, open_store, problem_at
+from solvers.reopen import ResultError, ResultWarning, check_attributes, differences, open_store, problem_at
 
 Array = NDArray[np.float64]
 
@@ -70,10 +71,6 @@ _OUTCOMES = {
     "status": "how the sample ended: " + ", ".join(f"{code} {text}" for code, text in STATUS.items()),
 }
 _REQUIRED = ("m", "s", "w", "v", "objective", "mode_mass", "collapsed", "aligned", "vanished", "status")
-
-
-class OutputError(Exception):
-    """An output that cannot be written; str() is the one-line message `file: what is wrong, what is needed`."""
 
 
 def run_dataset(
@@ -229,51 +226,15 @@ def _versions() -> str:
     return json.dumps({"python": platform.python_version()} | {name: metadata.version(name) for name in packages})
 
 
-def check_output(path: str | os.PathLike[str]) -> None:
-    """Refuse an output that could not be written, before anything is computed.
-
-    Raises  OutputError if the folder is not there or cannot be written to, or `path` exists and is not a regular file.
-    """
-    path = Path(path)
-    if not path.parent.is_dir():
-        raise OutputError(f"{path}: folder {path.parent} does not exist; must be an existing folder")
-    if path.is_dir():
-        raise OutputError(f"{path}: is a folder; must be the name of a file")
-    if path.exists() and not path.is_file():
-        raise OutputError(f"{path}: is a device or pipe; must be the name of a regular file")
-    if not os.access(path.parent, os.W_OK | os.X_OK):
-        raise OutputError(f"{path}: folder {path.parent} cannot be written to; must be a writable folder")
-
-
 def write(ds: xr.Dataset, path: str | os.PathLike[str]) -> None:
-    """Write a Dataset as NetCDF-4, whole or not at all; a file already there survives a failure.
+    """Write a Dataset as NetCDF-4 with checksums, whole or not at all; a file already there survives a failure.
 
     Raises  OutputError if the file cannot be written, for instance because the disk is full.
     """
     # Built in memory first: HDF5 on a full disk fails at unpredictable places, a plain write does so cleanly.
-    write_bytes(ds.to_netcdf(engine="h5netcdf"), path)
-
-
-def write_bytes(content: bytes | memoryview, path: str | os.PathLike[str]) -> None:
-    """Write a file of any kind, whole or not at all; a file already there survives a failure.
-
-    Raises  OutputError if it cannot be written.
-    """
-    check_output(path)
-    path = Path(path).resolve()  # a link stays a link, to the new content
-    # In the same folder, since only within one file system does a rename replace the old file in one step.
-    unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        with unfinished.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(unfinished, path)
-    except BaseException as error:
-        unfinished.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise OutputError(f"{path}: cannot be written ({error.strerror or error}); nothing was left") from error
-        raise
+    marked = ds.assign_attrs({checksums.ATTRIBUTE: checksums.NOTE})
+    content = marked.to_netcdf(engine="h5netcdf", encoding=checksums.encoding(ds))
+    write_bytes(content, path, checksums.last_line(content))
 
 
 def open(path: str | os.PathLike[str], *, required: Sequence[str] = _REQUIRED) -> xr.Dataset:
@@ -281,27 +242,45 @@ def open(path: str | os.PathLike[str], *, required: Sequence[str] = _REQUIRED) -
 
     required: variables that another kind of file has to have.
 
-    Warns  ResultWarning, with the difference, if this version of the code would not reproduce the result.
-    Raises  ResultError if the file cannot be read or is not a result of this project.
+    Warns  ResultWarning, with the difference, if this version of the code would not reproduce the result, or if it is a
+    file of a version that wrote no checksums.
+    Raises  ResultError if the file cannot be read, is damaged, or is not a result of this project.
     """
-    ds = open_store(Path(path)) if Path(path).is_dir() else _open_file(path, required)
-    if found := differences(ds):
-        warnings.warn(f"{path}: was made with {'; '.join(found)}", ResultWarning, stacklevel=2)
+    name = shown(path)
+    whole = True
+    if Path(path).is_dir():
+        ds = open_store(Path(path))
+    else:
+        ds, whole = _open_file(path, name, required)
+    check_attributes(ds, name)
+    found = differences(ds)
+    if not whole:
+        found.append("a version that wrote no checksums, so that damage would not show")
+    if found:
+        warnings.warn(f"{name}: was made with {'; '.join(found)}", ResultWarning, stacklevel=2)
     return ds
 
 
-def _open_file(path: str | os.PathLike[str], required: Sequence[str]) -> xr.Dataset:
+def _open_file(path: str | os.PathLike[str], name: str, required: Sequence[str]) -> tuple[xr.Dataset, bool]:
+    """The dataset of a file, and whether checksums say that it is as it was written."""
     try:
-        ds = xr.load_dataset(path, engine="h5netcdf")
+        whole = checksums.verified(Path(path), name)
+        ds = xr.load_dataset(path, engine="h5netcdf").drop_encoding()
+    except ResultError:
+        raise
     except FileNotFoundError:
-        raise ResultError(f"{path}: does not exist; must be a result file") from None
-    except (OSError, ValueError, KeyError) as error:
-        reason = " ".join(str(error).split())
-        raise ResultError(f"{path}: cannot be read as NetCDF-4 ({reason}); must be a result file") from None
+        raise ResultError(f"{name}: does not exist; must be a result file") from None
+    except Exception as error:
+        # Whatever HDF5 and xarray say of a file that is not theirs, or damaged.
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ResultError(f"{name}: cannot be read as NetCDF-4 ({reason}); must be a result file") from None
+    if not whole and checksums.ATTRIBUTE in ds.attrs:
+        raise ResultError(f"{name}: is damaged (its checksum is gone); must be as it was written")
+    ds.attrs.pop(checksums.ATTRIBUTE, None)
     missing = [name for name in required if name not in ds] + [name for name in ("problem",) if name not in ds.attrs]
     if missing:
-        raise ResultError(f"{path}: lacks {', '.join(missing)}; must be written by `python -m solvers`")
-    return ds
+        raise ResultError(f"{name}: lacks {', '.join(missing)}; must be written by `python -m solvers`")
+    return ds, whole
 
 
 problem_of = problem_at

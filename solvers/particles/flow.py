@@ -13,6 +13,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from solvers import demands
 from solvers.machine_code import usable
 from solvers.particles.plan import SimulationError, plan
 from solvers.particles.replicas import Progress, replicas_path
@@ -47,7 +48,8 @@ def simulate(
         replicas; where replicas of one start end in different states they describe none of them, and the standard
         errors are large.
     Raises
-        SimulationError if the step, the particles, the replicas or the memory do not do; BackendError.
+        SimulationError if the step, the particles, the replicas or the memory do not do; ProblemError if memory or time
+        is not there for so many starts, save times or steps (solvers.demands); BackendError.
     """
     if problem.sampler is not None:
         from solvers.particles.sampler import simulate as simulate_sampler
@@ -60,7 +62,9 @@ def simulate(
         raise SimulationError(
             f"{problem.name}: flow.batch: particles are {particles} and step is {step:g}; must be its size and step"
         )
-    plan(problem, particles=particles, replicas=replicas, step=step, backend=backend)  # refuses before anything is made
+    # These refuse before anything is made.
+    plan(problem, particles=particles, replicas=replicas, step=step, backend=backend)
+    demands.check_simulation(problem, particles=particles, replicas=replicas, step=step)
     begin = starts(problem)
     count = len(begin.s)
     means: dict[str, list[Array]] = {}

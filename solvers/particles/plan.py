@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import bisect
-import contextlib
-import os
-import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from solvers.machine import cores
+from solvers.machine import available_memory, cores
 from solvers.particles.engines import Engine, engine
 from solvers.particles.motion import is_forward
 from solvers.particles.streams import LARGEST_COUNT, TILE
@@ -120,6 +116,13 @@ def plan(problem: Problem, *, particles: int, replicas: int, backend: str, step:
     if worker + shared > allowed:
         fits = bisect.bisect_right(range(1, problem.dimension), allowed, key=lambda d: sum(cut(d)[2:]))
         needed, available = (f"{size / 2**30:.3g} GiB" for size in (worker + shared, allowed))
+        if not fits and problem.dimension > 1 and step is not None:  # whatever the dimension: what is kept of replicas
+            label, value = ("family.components", K) if replicas < K else ("replicas", replicas)
+            where = "" if label == "replicas" else f"{problem.name}: "
+            raise SimulationError(
+                f"{where}{label}: is {value}; must be less: with {times} save times it needs {needed}, and {available} "
+                "may be used here"
+            )
         raise SimulationError(
             f"{problem.name}: dimension: {problem.dimension} with {K} components and {L} modes needs {needed}; "
             f"{available} may be used here, enough for dimension {fits}"
@@ -166,10 +169,4 @@ def _available(xp: Any) -> float:
     """Bytes free for this process: on the GPU for cupy, else of main memory, within a container's limit."""
     if xp is not np:
         return float(xp.cuda.runtime.memGetInfo()[0] + xp.get_default_memory_pool().free_bytes())
-    limits = [float(os.sysconf("SC_PAGE_SIZE")) * os.sysconf("SC_PHYS_PAGES")]
-    files = {"/proc/meminfo": 1024, "/sys/fs/cgroup/memory.max": 1, "/sys/fs/cgroup/memory/memory.limit_in_bytes": 1}
-    for path, unit in files.items():
-        with contextlib.suppress(OSError):
-            if found := re.search(r"(?:^|MemAvailable:\s*)(\d+)", Path(path).read_text()):
-                limits.append(float(found[1]) * unit)
-    return min(limits)
+    return available_memory()

@@ -13,6 +13,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy.special import rel_entr
 
+from solvers import demands
 from solvers._sampler_section import Refinement
 from solvers.machine_code import usable
 from solvers.particles.engines import engine
@@ -75,7 +76,10 @@ def simulate(
     Raises
         SimulationError for numbers that do not do, or arrays that do not fit in memory; BackendError.
     """
-    begin, backend = starts(problem), usable(backend)
+    backend = usable(backend)
+    plan(problem, particles=particles, replicas=replicas, step=step, backend=backend)  # refuses, as does the next line
+    demands.check_simulation(problem, particles=particles, replicas=replicas, step=step)
+    begin = starts(problem)
     count, K = len(begin.s), components(problem)
     means: dict[str, list[Array]] = {}
     status = np.zeros(count, dtype=np.int8)

@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from solvers import results
+from solvers import demands, results
 from solvers.arrays import BackendError, backend_module
 from solvers.machine_code import usable
 from solvers.outcomes import VANISHED_BELOW
@@ -80,8 +80,10 @@ def solve(
         mode_mass that of the samples, QUANTITIES, and for each of them and the two its standard error `_se` from the
         paths of the evaluation, which are not those of the gradient. m, s, w, v carry none: they depend on the latter.
     Raises
-        BackendError if the backend cannot do it; TermError for an unknown `drop`.
+        BackendError if the backend cannot do it; ProblemError if memory for it is not there (solvers.demands);
+        TermError for an unknown `drop`.
     """
+    demands.check_sampler(problem)
     backend = _backend(problem, backend, drop)
     options, times = problem.sampler, problem.time.times
     assert options is not None
