@@ -179,8 +179,8 @@ def sweep(
             from solvers.arrays import backend_module
 
             backend_module(backend, ("auto", "numba"))
-        from solvers.sweeps.executors import check_address
         from solvers.output import shown
+        from solvers.sweeps.executors import check_address
         from solvers.sweeps.plan import Sweep
         from solvers.sweeps.work import Options
 

@@ -76,10 +76,10 @@ def check_size(sweep: Sweep) -> None:
     parts = -(-int(sweep.samples.max()) // PART)
     # One byte for what is done and one for what is wanted; a refined sweep looks at all sums at once.
     bytes_ = sweep.points * parts * (2 + (48 * (len(sweep.quantities) + 1) if sweep.refine else 0))
-    if bytes_ > available_memory():
+    if bytes_ > (there := available_memory()):
         raise ProblemError(
             f"{sweep.name}: grid: has {sweep.points} points, with init.samples up to {int(sweep.samples.max())}: takes "
-            f"{bytes_ / 1e9:.3g} GB of memory; must fit in the {available_memory() / 1e9:.3g} GB that this machine has free"
+            f"{bytes_ / 1e9:.3g} GB of memory; must fit in the {there / 1e9:.3g} GB that are free here"
         )
 
 

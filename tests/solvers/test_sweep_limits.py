@@ -282,7 +282,7 @@ def test_a_large_grid_is_planned_without_being_built(monkeypatch) -> None:
 
 def test_a_grid_that_does_not_fit_is_refused_with_its_size(tmp_path, monkeypatch, nothing_computed) -> None:
     monkeypatch.setattr("solvers.sweeps.plan.CHECKED", 20)
-    monkeypatch.setattr(prepare, "memory", lambda: 1e8)
+    monkeypatch.setattr(prepare, "available_memory", lambda: 1e8)
     with pytest.raises(
         ProblemError, match=r"grid: has 100000000 points, .*: takes 0\.2 GB of memory; must fit in the 0\.1"
     ):
