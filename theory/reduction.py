@@ -7,7 +7,7 @@ from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
-from sympy import Expr, Function, Indexed, IndexedBase, Symbol, dsolve, exp, expand, log, pi, sqrt
+from sympy import Expr, Function, Indexed, IndexedBase, Integer, Symbol, dsolve, exp, expand, log, pi, sqrt
 
 from theory.derivation import Step
 from theory.expectations import Gradient
@@ -67,12 +67,12 @@ def path_witness(d: int = 5) -> PathWitness:
     pull, back = frame @ rng.standard_normal(2), frame @ rng.standard_normal(2)
     eta, shrink, shrink_b = 0.17, -0.7, 0.4
     new = x + eta * (shrink * x + pull) + np.sqrt(2 * eta) * xi
-    x_, xi_, new_ = (y - frame @ (frame.T @ y) for y in (x, xi, new))
+    x_, xi_ = (y - frame @ (frame.T @ y) for y in (x, xi))
     rho = x_ @ x_
     xi1 = x_ @ xi_ / np.sqrt(rho)
     symbols = {
         "d": d, "K": 3, "R": 2, "eta": eta, "shrink_f": shrink, "shrink_b": shrink_b, "rho": rho, "root": np.sqrt(rho),
-        "xi1": xi1, "chi2": xi_ @ xi_ - xi1**2, "rho_new": new_ @ new_, "overlap": x_ @ new_,
+        "xi1": xi1, "chi2": xi_ @ xi_ - xi1**2,
     }  # fmt: skip
     vectors = {"new": new[None], "xi": xi[None], "pull": pull[None], "back": back[None]}
     # Free indices that do not number components run over the rows of nu: here the two coordinates in the span.
@@ -203,61 +203,98 @@ def _score(score: tuple[Expr, Expr], logit: Expr, steps: list[Step]) -> Program:
 
 
 def _step_and_weight(eta: Symbol, steps: list[Step]) -> tuple[Program, Program]:
-    shrink_f, shrink_b, grow, gain = (array(name) for name in ("shrink_f", "shrink_b", "grow", "gain"))
+    shrink_f, grow = array("shrink_f"), array("grow")
     h = shrink_f * POINT + PULL
     new = expand(POINT + eta * h + sqrt(2 * eta) * NOISE)
     steps.append(PathStep("x'_b", SPLIT, coordinate(NEW, b), coordinate(new, b)))
     steps.append(PathStep("|x'|^2", SPLIT, Dot(new, new), dot(new, new)))
-    steps.append(PathStep(r"x\cdot x'", SPLIT, Dot(POINT, new), dot(POINT, new)))
 
-    # Along x_⊥ and across it: the same |x'_⊥|² and x_⊥·x'_⊥ as sums of squares, which rounding cannot make negative.
+    # Along x_⊥ and across it: the same |x'_⊥|² as a sum of squares, which rounding cannot make negative.
     along_x = expand(new).coeff(POINT) * array("root") + new.coeff(NOISE) * array("xi1")
-    rho_new, overlap = array("along") ** 2 + new.coeff(NOISE) ** 2 * array("chi2"), array("root") * array("along")
-    for square, product in ((rho_new, orthogonal(new, new)), (overlap, orthogonal(POINT, new))):
-        assert expand(square.subs(array("along"), along_x) - product.subs(array("rho"), array("root") ** 2)) == 0
+    rho_new = array("along") ** 2 + new.coeff(NOISE) ** 2 * array("chi2")
+    whole = rho_new.subs(array("along"), along_x) - orthogonal(new, new).subs(array("rho"), array("root") ** 2)
+    assert expand(whole) == 0
 
-    def in_terms_of(expr: Expr, shrink: Expr, factor: Expr) -> Expr:
+    def in_terms_of(expr: Expr) -> Expr:
         """1 + η a as one symbol."""
-        return expand(expand(expr).subs(shrink, (factor - 1) / eta))
+        return expand(expand(expr).subs(shrink_f, (grow - 1) / eta))
 
     step = Program(
         "step",
-        "x' = x + η h + √(2η) ξ: x_∥', ϱ' and x_⊥·x_⊥'",
+        "x' = x + η h + √(2η) ξ: x_∥' and ϱ'",
         {"x": (b,), "rho": (), "shrink_f": (), "pull_f": (b,)},
         {"xi": (b,), "xi1": (), "chi2": (), "eta": ()},
         (
             Assign("grow", (), 1 + eta * shrink_f),
             Assign("root", (), sqrt(array("rho"))),
-            Assign("x_new", (b,), in_terms_of(coordinate(new, b), shrink_f, grow)),
-            Assign("along", (), in_terms_of(along_x, shrink_f, grow)),
+            Assign("x_new", (b,), in_terms_of(coordinate(new, b))),
+            Assign("along", (), in_terms_of(along_x)),
             Assign("rho_new", (), rho_new),
-            Assign("overlap", (), overlap),
         ),
-        ("x_new", "rho_new", "overlap"),
+        ("x_new", "rho_new"),
         {1 / sqrt(array("rho")): 1 / array("root")},
     )
+    return step, _weight(eta, h, new, steps)
+
+
+def _weight(eta: Symbol, h: Expr, new: Expr, steps: list[Step]) -> Program:
+    """The increment of log W. Both residuals are of order √η, their difference of order η: it is divided by η before
+    anything is squared, so that nothing of order |x|²/η, nor of order d, is left to cancel."""
+    shrink_f, shrink_b, gain, slip = (array(name) for name in ("shrink_f", "shrink_b", "gain", "slip"))
     residue = POINT - NEW - eta * (shrink_b * NEW + BACK)
     forward = NEW - POINT - eta * h
     # The normalisers (4πη)^{-d/2} of the two kernels are equal and cancel.
     before = -Dot(residue, residue) / (4 * eta) + Dot(forward, forward) / (4 * eta)
-    middle = -Dot(residue, residue) / (4 * eta) + Dot(NOISE, NOISE) / 2
-    residue_square, noise_square = dot(residue, residue), dot(NOISE, NOISE)
-    after = -residue_square / (4 * eta) + noise_square / 2
+    moved = expand(residue.subs(NEW, new))
+    by_x, by_noise = moved.coeff(POINT), moved.coeff(NOISE)
+    # 1 − (1 + η a)(1 + η a') = −η (a + a' + η a a') and −√(2η)(1 + η a'); what is left is −η times the mean drift.
+    drift = expand(-(moved - by_noise * NOISE) / eta)
+    square, work = Dot(drift, drift), Dot(drift, NOISE)
+    spread = expand((1 - (by_noise**2) / (2 * eta)) / eta).factor()
+    middle = -eta * square / 4 + by_noise * work / 2 + eta * spread * Dot(NOISE, NOISE) / 2
+    noise_square = dot(NOISE, NOISE)
+    after = -eta * dot(drift, drift) / 4 + by_noise * dot(drift, NOISE) / 2 + eta * spread * noise_square / 2
     steps.append(PathStep(r"\Delta\log W", KERNELS, before, middle))
     steps.append(PathStep(r"\Delta\log W", SPLIT, middle, after))
-    whole = in_terms_of(orthogonal(residue, residue), shrink_b, gain)
-    squares = Sigma(array("back", b) ** 2, (b, 1, R)) + array("left")
-    weight = Program(
+
+    names = {expand(1 + eta * shrink_b): gain, expand(-by_x / eta): slip}
+    lag = sum((_named(drift.coeff(v), names) * v for v in (POINT, PULL, BACK)), Integer(0))
+    assert expand(lag.subs({gain: 1 + eta * shrink_b, slip: expand(-by_x / eta)}) - drift) == 0
+    fall = lag.coeff(POINT) * array("root")
+    # The parts of the drift orthogonal to the span are parallel to x_⊥: |D_⊥|² and D_⊥·ξ_⊥ by that one coordinate.
+    for one, two in (
+        (array("fall") ** 2, orthogonal(lag, lag)),
+        (array("fall") * array("xi1"), orthogonal(lag, NOISE)),
+    ):
+        assert expand(one.subs(array("fall"), fall) - two.subs(array("rho"), array("root") ** 2)) == 0
+    square = Sigma(array("lag", b) ** 2, (b, 1, R)) + array("fall") ** 2
+    work = Sigma(array("lag", b) * array("xi", b), (b, 1, R)) + array("fall") * array("xi1")
+    return Program(
         "weight",
         "log B(x|x') - log F(x'|x), the backward drift taken at x'",
-        {"x": (b,), "rho": (), "x_new": (b,), "rho_new": (), "overlap": (), "shrink_b": (), "pull_b": (b,)},
+        {"x": (b,), "rho": (), "shrink_f": (), "pull_f": (b,), "shrink_b": (), "pull_b": (b,)},
         {"xi": (b,), "xi1": (), "chi2": (), "eta": ()},
         (
             Assign("gain", (), 1 + eta * shrink_b),
-            Assign("back", (b,), in_terms_of(coordinate(residue, b), shrink_b, gain)),
-            Assign("left", (), whole),
-            Assign("increment", (), -squares / (4 * eta) + noise_square / 2),
+            Assign("slip", (), expand(-by_x / eta)),
+            Assign("root", (), sqrt(array("rho"))),
+            Assign("lag", (b,), coordinate(lag, b)),
+            Assign("fall", (), fall),
+            Assign("excess", (), spread),
+            Assign(
+                "increment",
+                (),
+                -eta * square / 4
+                + _named(expand(by_noise / sqrt(eta)), names | {shrink_b: (gain - 1) / eta}) * sqrt(eta) * work / 2
+                + eta * array("excess") * noise_square / 2,
+            ),
         ),
         ("increment",),
+        {1 / sqrt(array("rho")): 1 / array("root")},
     )
-    return step, weight
+
+
+def _named(expr: Expr, names: dict[Expr, Expr]) -> Expr:
+    """An expression by the name it has, else with what has one put in."""
+    expr = expand(expr)
+    return names[expr] if expr in names else expand(expr.subs(names))

@@ -11,7 +11,7 @@ d - R - 1 degrees of freedom; d, eta, decay numbers. Every function returns all 
 from solvers.arrays import array_module
 
 NAME = "sampler_chain"
-SYSTEM = "9148924b2cc5841949a5eb100a209d9b0542c175a009040f44297335b9bb3902"
+SYSTEM = "4041442650059e391c86d1c99819ed3515101841d398521930a0a48cc70a0efc"
 
 #: (method, reference, control): coefficients of x and of the scores in the forward and in the backward drift, as
 #: (constant, slope) in β, the fraction of the way at which the drift is taken.
@@ -208,7 +208,7 @@ def score_adjoint(x, rho, mean, log_var, log_w, d, saved, d_lse, d_shrink, d_pul
 
 
 def step(x, rho, shrink_f, pull_f, xi, xi1, chi2, eta):
-    """x' = x + η h + √(2η) ξ: x_∥', ϱ' and x_⊥·x_⊥'."""
+    """x' = x + η h + √(2η) ξ: x_∥' and ϱ'."""
     xp = array_module(x)
     grow = 1 + shrink_f * eta
     root = xp.sqrt(rho)
@@ -221,21 +221,19 @@ def step(x, rho, shrink_f, pull_f, xi, xi1, chi2, eta):
         + 2 * chi2 * eta  # term rho_new.chi2
         + along**2  # term rho_new.along
     )
-    overlap = along * root
-    return {"grow": grow, "root": root, "x_new": x_new, "along": along, "rho_new": rho_new, "overlap": overlap}
+    return {"grow": grow, "root": root, "x_new": x_new, "along": along, "rho_new": rho_new}
 
 
-def step_adjoint(x, rho, shrink_f, pull_f, xi, xi1, chi2, eta, saved, d_x_new, d_rho_new, d_overlap):
+def step_adjoint(x, rho, shrink_f, pull_f, xi, xi1, chi2, eta, saved, d_x_new, d_rho_new):
     """Derivatives of the inputs of `step`, whose variables are `saved`."""
     xp = array_module(x)
     grow = saved["grow"]
     root = saved["root"]
     along = saved["along"]
-    overlap_bar = d_overlap
     rho_new_bar = d_rho_new
-    along_bar = 2 * along * rho_new_bar + overlap_bar * root
+    along_bar = 2 * along * rho_new_bar
     x_new_bar = d_x_new
-    root_bar = along * overlap_bar + along_bar * grow
+    root_bar = along_bar * grow
     grow_bar = along_bar * root + xp.sum(x * x_new_bar, axis=-1)
     x_bar = grow[..., None] * x_new_bar
     rho_bar = inverse(root) * root_bar / 2
@@ -244,31 +242,56 @@ def step_adjoint(x, rho, shrink_f, pull_f, xi, xi1, chi2, eta, saved, d_x_new, d
     return {"x": x_bar, "rho": rho_bar, "shrink_f": shrink_f_bar, "pull_f": pull_f_bar}
 
 
-def weight(x, rho, x_new, rho_new, overlap, shrink_b, pull_b, xi, xi1, chi2, eta):
+def weight(x, rho, shrink_f, pull_f, shrink_b, pull_b, xi, xi1, chi2, eta):
     """log B(x|x') - log F(x'|x), the backward drift taken at x'."""
     xp = array_module(x)
     gain = 1 + shrink_b * eta
-    back = x - eta * pull_b - gain[..., None] * x_new
-    left = rho_new * gain**2 + rho - 2 * gain * overlap
-    increment = (-left - xp.sum(back**2, axis=-1)) / (4 * eta) + xp.sum(xi**2, axis=-1) / 2 + chi2 / 2 + xi1**2 / 2
-    return {"gain": gain, "back": back, "left": left, "increment": increment}
+    slip = shrink_b * shrink_f * eta + shrink_b + shrink_f
+    root = xp.sqrt(rho)
+    lag = gain[..., None] * pull_f + pull_b + slip[..., None] * x
+    fall = root * slip
+    excess = -shrink_b * (2 + shrink_b * eta)
+    increment = (
+        excess * eta * (chi2 + xi1**2 + xp.sum(xi**2, axis=-1)) / 2
+        - eta * (fall**2 + xp.sum(lag**2, axis=-1)) / 4
+        - gain * xp.sqrt(2) * xp.sqrt(eta) * (fall * xi1 + xp.sum(lag * xi, axis=-1)) / 2
+    )
+    return {"gain": gain, "slip": slip, "root": root, "lag": lag, "fall": fall, "excess": excess, "increment":
+        increment}
 
 
-def weight_adjoint(x, rho, x_new, rho_new, overlap, shrink_b, pull_b, xi, xi1, chi2, eta, saved, d_increment):
+def weight_adjoint(x, rho, shrink_f, pull_f, shrink_b, pull_b, xi, xi1, chi2, eta, saved, d_increment):
     """Derivatives of the inputs of `weight`, whose variables are `saved`."""
     xp = array_module(x)
     gain = saved["gain"]
-    back = saved["back"]
+    slip = saved["slip"]
+    root = saved["root"]
+    lag = saved["lag"]
+    fall = saved["fall"]
     increment_bar = d_increment
-    left_bar = -increment_bar / (4 * eta)
-    back_bar = -increment_bar[..., None] * back / (2 * eta)
-    gain_bar = 2 * gain * left_bar * rho_new - 2 * left_bar * overlap - xp.sum(back_bar * x_new, axis=-1)
-    x_bar = back_bar
-    rho_bar = left_bar
-    x_new_bar = -gain[..., None] * back_bar
-    rho_new_bar = left_bar * gain**2
-    overlap_bar = -2 * gain * left_bar
-    shrink_b_bar = gain_bar * eta
-    pull_b_bar = -eta * back_bar
-    return {"x": x_bar, "rho": rho_bar, "x_new": x_new_bar, "rho_new": rho_new_bar, "overlap": overlap_bar,
-        "shrink_b": shrink_b_bar, "pull_b": pull_b_bar}
+    excess_bar = (
+        chi2 * increment_bar * eta / 2 + increment_bar * eta * xp.sum(xi**2, axis=-1) / 2
+        + increment_bar * eta * xi1**2 / 2
+    )
+    fall_bar = -fall * increment_bar * eta / 2 - gain * increment_bar * xi1 * xp.sqrt(2) * xp.sqrt(eta) / 2
+    lag_bar = (
+        -increment_bar[..., None] * eta * lag / 2
+        - gain[..., None] * increment_bar[..., None] * xp.sqrt(2) * xp.sqrt(eta) * xi / 2
+    )
+    root_bar = fall_bar * slip
+    slip_bar = fall_bar * root + xp.sum(lag_bar * x, axis=-1)
+    gain_bar = (
+        xp.sum(lag_bar * pull_f, axis=-1) - fall * increment_bar * xi1 * xp.sqrt(2) * xp.sqrt(eta) / 2
+        - increment_bar * xp.sqrt(2) * xp.sqrt(eta) * xp.sum(lag * xi, axis=-1) / 2
+    )
+    x_bar = slip[..., None] * lag_bar
+    rho_bar = inverse(root) * root_bar / 2
+    shrink_f_bar = shrink_b * slip_bar * eta + slip_bar
+    pull_f_bar = gain[..., None] * lag_bar
+    shrink_b_bar = (
+        gain_bar * eta + shrink_f * slip_bar * eta + slip_bar - 2 * excess_bar * shrink_b * eta
+        - 2 * excess_bar
+    )
+    pull_b_bar = lag_bar
+    return {"x": x_bar, "rho": rho_bar, "shrink_f": shrink_f_bar, "pull_f": pull_f_bar, "shrink_b": shrink_b_bar,
+        "pull_b": pull_b_bar}

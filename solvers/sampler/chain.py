@@ -68,7 +68,7 @@ def backward(sampler: Sampler, noise: Noise) -> Paths:
         moved = module.step(point.x, point.rho, *point.backward, *xi, eta)
         before = _point(sampler, n, moved["x_new"], moved["rho_new"])
         # log F(x'|x) − log B(x|x'): the same increment with the two kernels in each other's place.
-        swapped = (point.x, point.rho, before.x, before.rho, moved["overlap"], *before.forward)
+        swapped = (point.x, point.rho, *point.backward, *before.forward)
         log_weight = log_weight - module.weight(*swapped, *xi, eta)["increment"]
         point = before
     log_weight = log_weight - point.scores["prior"]["lse"]
@@ -96,18 +96,14 @@ def gradient(
         if n > 0:
             before, xi, moved = points[n - 1], noise.at(n), moves[n - 1]
             of_weight = module.weight_adjoint(
-                before.x, before.rho, point.x, point.rho, moved["overlap"], *point.backward, *xi, eta,
-                increments[n - 1], -weights,
-            )  # fmt: skip
-            x_bar, rho_bar = x_bar + of_weight["x_new"], rho_bar + of_weight["rho_new"]
+                before.x, before.rho, *before.forward, *point.backward, *xi, eta, increments[n - 1], -weights
+            )
             of_backward = (of_weight["shrink_b"], of_weight["pull_b"])
         x_new_bar, rho_new_bar = _scores_adjoint(sampler, point, of_forward, of_backward, weights, total)
         x_bar, rho_bar = x_bar + x_new_bar, rho_bar + rho_new_bar
         if n > 0:
-            of_step = module.step_adjoint(
-                before.x, before.rho, *before.forward, *xi, eta, moved, x_bar, rho_bar, of_weight["overlap"]
-            )
-            of_forward = (of_step["shrink_f"], of_step["pull_f"])
+            of_step = module.step_adjoint(before.x, before.rho, *before.forward, *xi, eta, moved, x_bar, rho_bar)
+            of_forward = tuple(of_step[name] + of_weight[name] for name in ("shrink_f", "pull_f"))
             x_bar, rho_bar = of_step["x"] + of_weight["x"], of_step["rho"] + of_weight["rho"]
     prior = sampler.mixtures["prior"]
     first = (prior.mean[chosen], prior.log_var[chosen], *noise.at(0))
@@ -149,8 +145,7 @@ def _forward(
         xi = noise.at(n + 1)
         moved = module.step(point.x, point.rho, *point.forward, *xi, eta)
         after = _point(sampler, n + 1, moved["x_new"], moved["rho_new"])
-        between = (point.x, point.rho, after.x, after.rho, moved["overlap"], *after.backward)
-        gained = module.weight(*between, *xi, eta)
+        gained = module.weight(point.x, point.rho, *point.forward, *after.backward, *xi, eta)
         log_weight = log_weight + gained["increment"]
         point = after
         if keep:

@@ -106,8 +106,7 @@ class _Tables(Tables):
 
         def work(blocks: list[tuple[int, tuple[int, int]]]) -> None:
             N = s.steps
-            room = (np.empty((N + 1, self.R)), np.empty((N + 1, 1)), np.empty((N + 1, 2)), np.empty((N + 1, 2, self.R)),
-                    np.empty((N, 1)))  # fmt: skip
+            room = (np.empty((N + 1, self.R)), np.empty((N + 1, 1)), np.empty((N + 1, 2)), np.empty((N + 1, 2, self.R)))
             for n, (first, stop) in blocks:
                 function(first, stop, chosen, float(s.dimension), s.eta, tables, drawn, room, *out, *more(n))
 

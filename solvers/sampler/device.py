@@ -69,7 +69,7 @@ def gradient(
     tables = _resident(backend_module("cupy"), sampler)
     points, entries = sampler.steps + 1, tables.K * (tables.R + 2)
     partial = points * len(tables.names) * entries
-    room = points * (3 * tables.R + 4)
+    room = points * (3 * tables.R + 3)
     warps = THREADS // WARP
     # Not by the memory that is free: the order of additions shall be the same on all GPUs.
     most = min(POINT_BYTES // (8 * THREADS * room), PARTIAL_BYTES // (8 * warps * partial))

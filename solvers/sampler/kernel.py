@@ -93,7 +93,7 @@ def drifts_adjoint(
 def ahead(i: int, component: int, d: float, eta: float, tables: Array, noise: Array, room: Array, resp: Array) -> Any:
     """Path i from the prior: its points and drifts in `room`. Returns log W."""
     xi, xi1, chi2 = noise
-    xs, rhos, shrinks, pulls, overlaps = room
+    xs, rhos, shrinks, pulls = room
     gained = np.empty(1)
     mean, log_var = tables[0][0, PRIOR], tables[1][0, PRIOR]
     first = component * R
@@ -102,9 +102,9 @@ def ahead(i: int, component: int, d: float, eta: float, tables: Array, noise: Ar
     last = len(xs) - 1
     for n in range(last):
         step(xs[n], rhos[n, 0], shrinks[n, 0], pulls[n, 0], xi[n + 1, i], xi1[n + 1, i], chi2[n + 1, i], eta,
-             xs[n + 1], rhos[n + 1], overlaps[n])  # fmt: skip
+             xs[n + 1], rhos[n + 1])  # fmt: skip
         lse = drifts(n + 1, xs[n + 1], rhos[n + 1, 0], d, tables, shrinks[n + 1], pulls[n + 1], resp)
-        weight(xs[n], rhos[n, 0], xs[n + 1], rhos[n + 1, 0], overlaps[n, 0], shrinks[n + 1, 1], pulls[n + 1, 1],
+        weight(xs[n], rhos[n, 0], shrinks[n, 0], pulls[n, 0], shrinks[n + 1, 1], pulls[n + 1, 1],
                xi[n + 1, i], xi1[n + 1, i], chi2[n + 1, i], eta, gained)  # fmt: skip
         log_weight += gained[0]
         if n + 1 == last:
@@ -116,11 +116,11 @@ def ahead(i: int, component: int, d: float, eta: float, tables: Array, noise: Ar
 def without_owner(tables: Array, noise: Array, room: Array) -> Array:
     means, log_vars, log_ws, c, c_x, used = tables
     xi, xi1, chi2 = noise
-    xs, rhos, shrinks, pulls, overlaps = room
+    xs, rhos, shrinks, pulls = room
     return (
         (bare(means), bare(log_vars), bare(log_ws), bare(c), bare(c_x), bare(used)),
         (bare(xi), bare(xi1), bare(chi2)),
-        (bare(xs), bare(rhos), bare(shrinks), bare(pulls), bare(overlaps)),
+        (bare(xs), bare(rhos), bare(shrinks), bare(pulls)),
     )
 
 
@@ -166,7 +166,7 @@ def backward(
     """Paths first..stop−1 from the target, by the backward kernels; log W of the same path."""
     tables, noise, room = without_owner(tables, noise, room)
     end, rho, modes, resp = bare(end), bare(rho), bare(modes), np.empty(K)
-    xs, rhos, shrinks, pulls, overlaps = room
+    xs, rhos, shrinks, pulls = room
     xi, xi1, chi2 = noise
     last = len(xs) - 1
     mean, log_var = tables[0][last, TARGET], tables[1][last, TARGET]
@@ -179,10 +179,10 @@ def backward(
         finish(i, xs[last], rhos[last, 0], resp, end, rho, modes)
         for n in range(last - 1, -1, -1):
             step(xs[n + 1], rhos[n + 1, 0], shrinks[n + 1, 1], pulls[n + 1, 1], xi[n + 1, i], xi1[n + 1, i],
-                 chi2[n + 1, i], eta, xs[n], rhos[n], overlaps[n])  # fmt: skip
+                 chi2[n + 1, i], eta, xs[n], rhos[n])  # fmt: skip
             drifts(n, xs[n], rhos[n, 0], d, tables, shrinks[n], pulls[n], resp)
             # log F(x'|x) − log B(x|x'): the same increment with the two kernels in each other's place.
-            weight(xs[n + 1], rhos[n + 1, 0], xs[n], rhos[n, 0], overlaps[n, 0], shrinks[n, 0], pulls[n, 0],
+            weight(xs[n + 1], rhos[n + 1, 0], shrinks[n + 1, 1], pulls[n + 1, 1], shrinks[n, 0], pulls[n, 0],
                    xi[n + 1, i], xi1[n + 1, i], chi2[n + 1, i], eta, gained)  # fmt: skip
             total -= gained[0]
         log_weight[i] = total - density(xs[0], rhos[0, 0], d, tables, 0, PRIOR, resp)
@@ -199,14 +199,13 @@ def gradient(
     tables, noise, room = without_owner(tables, noise, room)
     end, rho, modes, resp = bare(end), bare(rho), bare(modes), np.empty(K)
     d_ends, totals, of_start = bare(d_ends), bare(totals), bare(of_start)
-    xs, rhos, shrinks, pulls, overlaps = room
+    xs, rhos, shrinks, pulls = room
     xi, xi1, chi2 = noise
     last = len(xs) - 1
     mean, log_var = tables[0][0, PRIOR], tables[1][0, PRIOR]
     x_bar, rho_bar, more_x, more_rho = np.empty(R), np.empty(1), np.empty(R), np.empty(1)
-    of_x, of_rho, of_x_new, of_rho_new = np.empty(R), np.empty(1), np.empty(R), np.empty(1)
-    of_overlap, d_shrink = np.empty(1), np.empty(2)
-    of_pull, of_a = np.empty(R), np.empty(1)
+    of_x, of_rho, d_shrink = np.empty(R), np.empty(1), np.empty(2)
+    of_pull, of_a, more_pull, more_a = np.empty(R), np.empty(1), np.empty(R), np.empty(1)
     d_pull = bare(np.empty(2 * R).reshape((2, R)))
     for i in range(first, stop):
         log_weight[i] = ahead(i, chosen[i], d, eta, tables, noise, room, resp)
@@ -222,14 +221,12 @@ def gradient(
                 d_pull[1, b] = 0.0
             if n > 0:
                 weight_adjoint(
-                    xs[n - 1], rhos[n - 1, 0], xs[n], rhos[n, 0], overlaps[n - 1, 0], shrinks[n, 1], pulls[n, 1],
+                    xs[n - 1], rhos[n - 1, 0], shrinks[n - 1, 0], pulls[n - 1, 0], shrinks[n, 1], pulls[n, 1],
                     xi[n, i], xi1[n, i], chi2[n, i], eta, -weights[i],
-                    of_x, of_rho, of_x_new, of_rho_new, of_overlap, of_a, of_pull,
+                    of_x, of_rho, more_a, more_pull, of_a, of_pull,
                 )  # fmt: skip
-                rho_bar[0] += of_rho_new[0]
                 d_shrink[1] = of_a[0]
                 for b in range(R):
-                    x_bar[b] += of_x_new[b]
                     d_pull[1, b] = of_pull[b]
             drifts_adjoint(
                 n, xs[n], rhos[n, 0], d, tables, d_shrink, d_pull, d_ends, weights[i], x_bar, rho_bar, totals
@@ -237,13 +234,13 @@ def gradient(
             if n > 0:
                 step_adjoint(
                     xs[n - 1], rhos[n - 1, 0], shrinks[n - 1, 0], pulls[n - 1, 0], xi[n, i], xi1[n, i], chi2[n, i], eta,
-                    x_bar, rho_bar[0], of_overlap[0], more_x, more_rho, of_a, of_pull,
+                    x_bar, rho_bar[0], more_x, more_rho, of_a, of_pull,
                 )  # fmt: skip
                 rho_bar[0] = more_rho[0] + of_rho[0]
-                d_shrink[0] = of_a[0]
+                d_shrink[0] = of_a[0] + more_a[0]
                 for b in range(R):
                     x_bar[b] = more_x[b] + of_x[b]
-                    d_pull[0, b] = of_pull[b]
+                    d_pull[0, b] = of_pull[b] + more_pull[b]
         k = chosen[i]
         start_adjoint(
             mean[k * R : k * R + R], log_var[k], xi[0, i], xi1[0, i], chi2[0, i], x_bar, rho_bar[0], of_pull, of_a

@@ -30,7 +30,7 @@ def test_the_score_is_in_the_span_in_other_dimensions(d):
 
 def test_the_witness_sees_a_wrong_term():
     weight = next(step for step in CHAIN.steps if step.of == r"\Delta\log W" and step.rule.name == "Orthogonal split")
-    for wrong in (weight.after + Symbol("xi1"), weight.after.subs(Symbol("overlap", real=True), 0)):
+    for wrong in (weight.after + Symbol("xi1"), weight.after.subs(Symbol("xi1", real=True), 0)):
         if wrong == weight.after + Symbol("xi1"):
             wrong = weight.after + Dot(POINT, POINT) / 10
         assert residual(weight.before, wrong, path_witness()) > 1e-3

@@ -83,12 +83,12 @@ def _scored(name: str) -> str:
 
 #: LaTeX of variables whose names are words.
 NAMES = {
-    "rho": r"\varrho", "rho_new": r"\varrho'", "x_new": "x'", "overlap": r"\chi", "shrink": "a", "shrink_f": "a",
+    "rho": r"\varrho", "rho_new": r"\varrho'", "x_new": "x'", "shrink": "a", "shrink_f": "a",
     "shrink_b": "a'", "pull": "c", "pull_f": "c", "mean": r"\mu", "log_var": r"\log v",
     "var": "v", "diff": r"\delta", "quad": "Q", "logit": r"\ell", "lse": r"\Lambda", "resp": "r", "xi": r"\xi",
     "xi1": r"\xi_1", "chi2": r"C", "grow": "g", "gain": "g'", "root": r"\sqrt\varrho", "along": r"\varsigma",
-    "back": r"\epsilon",
-    "left": r"\epsilon_\perp", "increment": r"\Delta", "decay": r"e^{-\tau}", "mean_t": r"\mu^\tau", "var_t": r"v^\tau",
+    "slip": "S", "lag": "D", "fall": r"D_\perp", "excess": "E", "increment": r"\Delta", "decay": r"e^{-\tau}",
+    "mean_t": r"\mu^\tau", "var_t": r"v^\tau",
     "log_var_t": r"\log v^\tau", "spread": r"\sqrt v", "log_v": r"\log v", "eta": r"\eta", "beta": r"\beta",
     "v": "v", "pull_b": "c'", "log_w": r"\log w",
 }  # fmt: skip
