@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from sympy import Expr, Function, Indexed, IndexedBase, Integer, Symbol, dsolve, exp, expand, log, pi, sqrt
+from sympy.codegen.cfunctions import expm1
 
 from theory.derivation import Step
 from theory.expectations import Gradient
@@ -24,6 +25,9 @@ __all__ = ["Isotropic", "PathStep", "PathWitness", "noise_law", "programs", "sco
 k, b = index("k"), index("b")
 K, R = SIZES["k"], SIZES["b"]
 V = IndexedBase("v", real=True, positive=True)
+#: log B of the variance that densities are relative to, so that what all mixtures have in common, of order d, cancels
+#: before it is computed: (2πB)^{-d/2} once and for all, exp(-ϱ/2B) step by step. Results do not depend on B.
+LOG_BASE = Symbol("log_base", real=True)
 
 
 class Isotropic(Mixture):
@@ -177,9 +181,18 @@ def _score(score: tuple[Expr, Expr], logit: Expr, steps: list[Step]) -> Program:
     rest = expand(logit + Dot(delta, delta) / (2 * V[k]))
     assert not rest.atoms(Dot), rest
     names = {Isotropic().weight(k): array("log_w", k), V[k]: array("log_var", k)}
-    value = logarithms(rest.xreplace({log(2 * pi * V[k]): log(2 * pi) + log(V[k])}), names) - array("quad", k) / (
-        2 * array("var", k)
+    whole = logarithms(rest.xreplace({log(2 * pi * V[k]): log(2 * pi) + log(V[k])}), names) - square / (2 * V[k])
+    near, thin = array("near", k), array("thin", k)
+    value = (
+        array("log_w", k)
+        - DIMENSION * (array("log_var", k) - LOG_BASE) / 2
+        - array("rho") * thin * exp(-LOG_BASE) / 2
+        - near / (2 * array("var", k))
     )
+    # The same for all k, and of order d: the logarithm of what densities are relative to.
+    common = -DIMENSION * (log(2 * pi) + LOG_BASE) / 2 - array("rho") * exp(-LOG_BASE) / 2
+    unnamed = {near: square - array("rho"), thin: exp(LOG_BASE) / V[k] - 1, array("var", k): V[k]}
+    assert expand(expand(value.subs(unnamed) + common - whole, log=True)) == 0
 
     def named(expr: Expr) -> Expr:
         """Responsibilities and variances as arrays."""
@@ -189,7 +202,8 @@ def _score(score: tuple[Expr, Expr], logit: Expr, steps: list[Step]) -> Program:
     body = (
         Assign("var", (k,), exp(array("log_var", k))),
         Assign("diff", (k, b), coordinate(delta, b)),
-        Assign("quad", (k,), square.xreplace({coordinate(delta, b): array("diff", k, b)})),
+        Assign("near", (k,), (square - array("rho")).xreplace({coordinate(delta, b): array("diff", k, b)})),
+        Assign("thin", (k,), expm1(LOG_BASE - array("log_var", k))),
         Assign("logit", (k,), value),
         Assign("lse", (), LogSumExpOf(array("logit", k))),
         Assign("resp", (k,), exp(array("logit", k) - array("lse"))),
@@ -198,8 +212,9 @@ def _score(score: tuple[Expr, Expr], logit: Expr, steps: list[Step]) -> Program:
     )
     inputs = {"x": (b,), "rho": (), "mean": (k, b), "log_var": (k,), "log_w": (k,)}
     known = {assign.value: assign.variable for assign in body if assign.name in ("resp", "var")}
-    meaning = "log-density of a mixture, and its score a(x) x + pull"
-    return Program("score", meaning, inputs, {"d": ()}, body, ("lse", "shrink", "pull"), known)
+    known[exp(LOG_BASE - array("log_var", k))] = exp(LOG_BASE) / array("var", k)
+    meaning = "log-density of a mixture over (2πB)^{-d/2} exp(-ϱ/2B), and its score a(x) x + pull"
+    return Program("score", meaning, inputs, {"d": (), "log_base": ()}, body, ("lse", "shrink", "pull"), known)
 
 
 def _step_and_weight(eta: Symbol, steps: list[Step]) -> tuple[Program, Program]:
@@ -238,8 +253,8 @@ def _step_and_weight(eta: Symbol, steps: list[Step]) -> tuple[Program, Program]:
 
 
 def _weight(eta: Symbol, h: Expr, new: Expr, steps: list[Step]) -> Program:
-    """The increment of log W. Both residuals are of order √η, their difference of order η: it is divided by η before
-    anything is squared, so that nothing of order |x|²/η, nor of order d, is left to cancel."""
+    """The increment of log W. The sum of both residuals is −η times a drift: written with that, nothing is divided by η,
+    and what is of order d and cancels does so in coefficients."""
     shrink_f, shrink_b, gain, slip = (array(name) for name in ("shrink_f", "shrink_b", "gain", "slip"))
     residue = POINT - NEW - eta * (shrink_b * NEW + BACK)
     forward = NEW - POINT - eta * h
@@ -260,35 +275,41 @@ def _weight(eta: Symbol, h: Expr, new: Expr, steps: list[Step]) -> Program:
     names = {expand(1 + eta * shrink_b): gain, expand(-by_x / eta): slip}
     lag = sum((_named(drift.coeff(v), names) * v for v in (POINT, PULL, BACK)), Integer(0))
     assert expand(lag.subs({gain: 1 + eta * shrink_b, slip: expand(-by_x / eta)}) - drift) == 0
-    fall = lag.coeff(POINT) * array("root")
-    # The parts of the drift orthogonal to the span are parallel to x_⊥: |D_⊥|² and D_⊥·ξ_⊥ by that one coordinate.
-    for one, two in (
-        (array("fall") ** 2, orthogonal(lag, lag)),
-        (array("fall") * array("xi1"), orthogonal(lag, NOISE)),
-    ):
-        assert expand(one.subs(array("fall"), fall) - two.subs(array("rho"), array("root") ** 2)) == 0
-    square = Sigma(array("lag", b) ** 2, (b, 1, R)) + array("fall") ** 2
-    work = Sigma(array("lag", b) * array("xi", b), (b, 1, R)) + array("fall") * array("xi1")
+    xi, root, step = array("xi", b), array("root"), sqrt(2 * eta)
+    inside = -eta * array("lag", b) ** 2 / 4 - step * gain * array("lag", b) * xi / 2 + eta * array("excess") * xi**2 / 2
+    outside = (
+        -eta * array("climb") * array("rho") / 4
+        - step * array("swing") * root * array("xi1") / 2
+        + eta * array("beyond") * (array("xi1") ** 2 + array("chi2")) / 2
+    )
+    # The same orthogonal parts, with −(ϱ' − ϱ)/2B of the densities at both ends of the path; every coefficient is a
+    # difference of numbers of order 1, multiplied by ϱ or C, of order d, only then.
+    part = -eta * orthogonal(drift, drift) / 4 + by_noise * orthogonal(drift, NOISE) / 2
+    part += eta * spread * orthogonal(NOISE, NOISE) / 2
+    part -= (orthogonal(new, new) - array("rho")) * exp(-LOG_BASE) / 2
+    grow = 1 + eta * shrink_f
+    body = (
+        Assign("gain", (), 1 + eta * shrink_b),
+        Assign("slip", (), expand(-by_x / eta)),
+        Assign("root", (), sqrt(array("rho"))),
+        Assign("lag", (b,), coordinate(lag, b)),
+        Assign("excess", (), spread),
+        Assign("climb", (), slip**2 + 2 * exp(-LOG_BASE) * shrink_f * (1 + grow)),
+        Assign("swing", (), gain * slip + 2 * exp(-LOG_BASE) * grow),
+        Assign("beyond", (), array("excess") - 2 * exp(-LOG_BASE)),
+        Assign("increment", (), linearity(Sigma(inside, (b, 1, R))) + outside),
+    )
+    along = -eta * coordinate(drift, b) ** 2 / 4 + by_noise * coordinate(drift, b) * xi / 2 + eta * spread * xi**2 / 2
+    for named, unnamed in ((inside, along), (outside, part)):
+        for assign in reversed(body[:-1]):
+            named, unnamed = (e.subs(assign.variable, assign.value) for e in (named, unnamed))
+        assert expand(named - unnamed) == 0
     return Program(
         "weight",
-        "log B(x|x') - log F(x'|x), the backward drift taken at x'",
+        "log B(x|x') - log F(x'|x) - (ϱ' - ϱ)/2B, the backward drift taken at x'",
         {"x": (b,), "rho": (), "shrink_f": (), "pull_f": (b,), "shrink_b": (), "pull_b": (b,)},
-        {"xi": (b,), "xi1": (), "chi2": (), "eta": ()},
-        (
-            Assign("gain", (), 1 + eta * shrink_b),
-            Assign("slip", (), expand(-by_x / eta)),
-            Assign("root", (), sqrt(array("rho"))),
-            Assign("lag", (b,), coordinate(lag, b)),
-            Assign("fall", (), fall),
-            Assign("excess", (), spread),
-            Assign(
-                "increment",
-                (),
-                -eta * square / 4
-                + _named(expand(by_noise / sqrt(eta)), names | {shrink_b: (gain - 1) / eta}) * sqrt(eta) * work / 2
-                + eta * array("excess") * noise_square / 2,
-            ),
-        ),
+        {"xi": (b,), "xi1": (), "chi2": (), "eta": (), "log_base": ()},
+        body,
         ("increment",),
         {1 / sqrt(array("rho")): 1 / array("root")},
     )

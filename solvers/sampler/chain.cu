@@ -14,7 +14,7 @@ struct Tables {
     const double *means, *log_vars, *log_ws;  // (N + 1, SCORES, K R), (N + 1, SCORES, K) twice
     const double *c, *c_x, *ends;             // (N + 1, SCORES, 2), (N + 1, 2), (N + 1, SCORES)
     const int *used;                          // (N + 1, SCORES)
-    double d, eta;
+    double d, base, eta;
     wide steps;
 };
 
@@ -51,7 +51,7 @@ DEVICE double drifts(wide n, Point &p, const Tables &t, double *resp)
         const wide at = n * SCORES + j;
         if (!t.used[at]) continue;
         double lse, a, pull[R], of[K];
-        score(p.x, p.rho[0], t.means + at * K * R, t.log_vars + at * K, t.log_ws + at * K, t.d, &lse, &a, pull, of);
+        score(p.x, p.rho[0], t.means + at * K * R, t.log_vars + at * K, t.log_ws + at * K, t.d, t.base, &lse, &a, pull, of);
         UNROLL
         for (int side = 0; side < 2; ++side) {
             p.shrink[side] += t.c[2 * at + side] * a;
@@ -71,7 +71,7 @@ DEVICE double density(const Point &p, const Tables &t, wide n, int j, double *re
 {
     const wide at = n * SCORES + j;
     double lse, a, pull[R];
-    score(p.x, p.rho[0], t.means + at * K * R, t.log_vars + at * K, t.log_ws + at * K, t.d, &lse, &a, pull, resp);
+    score(p.x, p.rho[0], t.means + at * K * R, t.log_vars + at * K, t.log_ws + at * K, t.d, t.base, &lse, &a, pull, resp);
     return lse;
 }
 
@@ -89,12 +89,12 @@ DEVICE void move(const Point &p, int side, Drawn z, double eta, Point &after)
 }
 
 // log of the kernel that comes back by the other drift, of `after`, over that of the move by this side's.
-DEVICE double gained(const Point &p, const Point &after, int side, Drawn z, double eta)
+DEVICE double gained(const Point &p, const Point &after, int side, Drawn z, const Tables &t)
 {
     const int back = 1 - side;
     double increment;
     weight(p.x, p.rho[0], p.shrink[side], p.pull + side * R, after.shrink[back], after.pull + back * R, z.xi, z.xi1,
-           z.chi2, eta, &increment);
+           z.chi2, t.eta, t.base, &increment);
     return increment;
 }
 
@@ -114,7 +114,7 @@ DEVICE void finish(
     const double *__restrict__ means, const double *__restrict__ log_vars, const double *__restrict__ log_ws,   \
     const double *__restrict__ c, const double *__restrict__ c_x, const double *__restrict__ ends,              \
     const int *__restrict__ used, const double *__restrict__ xi, const double *__restrict__ xi1,                \
-    const double *__restrict__ chi2, const int *__restrict__ chosen, double d, double eta, wide steps,          \
+    const double *__restrict__ chi2, const int *__restrict__ chosen, double d, double base, double eta, wide steps, \
     wide count, wide directions, wide modes_there, double *__restrict__ log_weight, double *__restrict__ end,   \
     double *__restrict__ rho, double *__restrict__ modes
 #define KERNEL extern "C" __global__ void __launch_bounds__(THREADS)
@@ -122,7 +122,7 @@ DEVICE void finish(
 // Paths from the prior.
 KERNEL forward(PARAMETERS)
 {
-    const Tables t = {means, log_vars, log_ws, c, c_x, ends, used, d, eta, steps};
+    const Tables t = {means, log_vars, log_ws, c, c_x, ends, used, d, base, eta, steps};
     const wide i = (wide)blockIdx.x * THREADS + threadIdx.x;
     if (i >= count) return;
     double resp[K];
@@ -135,7 +135,7 @@ KERNEL forward(PARAMETERS)
         const Drawn z = drawn(xi, xi1, chi2, count, n, i);
         move(p, 0, z, eta, after);
         const double lse = drifts(n, after, t, resp);
-        total += gained(p, after, 0, z, eta);
+        total += gained(p, after, 0, z, t);
         if (n == steps) total += lse;
         p = after;
     }
@@ -146,7 +146,7 @@ KERNEL forward(PARAMETERS)
 // Paths from the target, by the backward kernels; log W of the same path.
 KERNEL backward(PARAMETERS)
 {
-    const Tables t = {means, log_vars, log_ws, c, c_x, ends, used, d, eta, steps};
+    const Tables t = {means, log_vars, log_ws, c, c_x, ends, used, d, base, eta, steps};
     const wide i = (wide)blockIdx.x * THREADS + threadIdx.x;
     if (i >= count) return;
     double resp[K];
@@ -161,7 +161,7 @@ KERNEL backward(PARAMETERS)
         move(p, 1, z, eta, before);
         drifts(n - 1, before, t, resp);
         // log F(x'|x) - log B(x|x'): the same increment with the two kernels in each other's place.
-        total -= gained(p, before, 1, z, eta);
+        total -= gained(p, before, 1, z, t);
         p = before;
     }
     log_weight[i] = total - density(p, t, 0, PRIOR, resp);
@@ -225,7 +225,7 @@ DEVICE void drifts_adjoint(
             UNROLL
             for (int b = 0; b < R; ++b) d_b[b] += t.c[2 * at + side] * d_pull[side * R + b];
         }
-        score_adjoint(p.x, p.rho[0], t.means + at * K * R, t.log_vars + at * K, t.log_ws + at * K, t.d,
+        score_adjoint(p.x, p.rho[0], t.means + at * K * R, t.log_vars + at * K, t.log_ws + at * K, t.d, t.base,
                       t.ends[at] * weight_i, d_a, d_b, of_x, &of_rho, of_mean, of_var, of_w);
         rho_bar += of_rho;
         UNROLL
@@ -248,7 +248,7 @@ KERNEL gradient(
     double *__restrict__ totals,          // (all warps, N + 1, SCORES, ENTRIES), zeros before
     double *__restrict__ starts)          // (all warps, K, R + 1), zeros before: of mean and log_var of the first point
 {
-    const Tables t = {means, log_vars, log_ws, c, c_x, ends, used, d, eta, steps};
+    const Tables t = {means, log_vars, log_ws, c, c_x, ends, used, d, base, eta, steps};
     const wide me = (wide)blockIdx.x * THREADS + threadIdx.x, all = (wide)gridDim.x * THREADS;
     const Room room = {points + me, all};
     totals += me / WARP * (steps + 1) * SCORES * ENTRIES;
@@ -271,7 +271,7 @@ KERNEL gradient(
             const Drawn z = drawn(xi, xi1, chi2, count, n, i);
             move(p, 0, z, eta, after);
             const double lse = drifts(n, after, t, resp);
-            total += gained(p, after, 0, z, eta);
+            total += gained(p, after, 0, z, t);
             if (n == steps) total += lse;
             p = after;
             keep(room, n, p);
@@ -295,7 +295,7 @@ KERNEL gradient(
                 kept(room, n - 1, p);
                 z = drawn(xi, xi1, chi2, count, n, i);
                 weight_adjoint(p.x, p.rho[0], p.shrink[0], p.pull, after.shrink[1], after.pull + R, z.xi, z.xi1, z.chi2, eta,
-                               -weight_i, of_x, &of_rho, &of_shrink, of_pull, d_shrink + 1, d_pull + R);
+                               base, -weight_i, of_x, &of_rho, &of_shrink, of_pull, d_shrink + 1, d_pull + R);
             }
             drifts_adjoint(n, after, t, d_shrink, d_pull, weight_i, x_bar, rho_bar, totals);
             if (n > 0) {
