@@ -253,8 +253,8 @@ def _step_and_weight(eta: Symbol, steps: list[Step]) -> tuple[Program, Program]:
 
 
 def _weight(eta: Symbol, h: Expr, new: Expr, steps: list[Step]) -> Program:
-    """The increment of log W. The sum of both residuals is −η times a drift: written with that, nothing is divided by η,
-    and what is of order d and cancels does so in coefficients."""
+    """The increment of log W. The sum of both residuals is −η times a drift: written with that, nothing is divided by
+    η, and what is of order d and cancels does so in coefficients."""
     shrink_f, shrink_b, gain, slip = (array(name) for name in ("shrink_f", "shrink_b", "gain", "slip"))
     residue = POINT - NEW - eta * (shrink_b * NEW + BACK)
     forward = NEW - POINT - eta * h
@@ -276,7 +276,9 @@ def _weight(eta: Symbol, h: Expr, new: Expr, steps: list[Step]) -> Program:
     lag = sum((_named(drift.coeff(v), names) * v for v in (POINT, PULL, BACK)), Integer(0))
     assert expand(lag.subs({gain: 1 + eta * shrink_b, slip: expand(-by_x / eta)}) - drift) == 0
     xi, root, step = array("xi", b), array("root"), sqrt(2 * eta)
-    inside = -eta * array("lag", b) ** 2 / 4 - step * gain * array("lag", b) * xi / 2 + eta * array("excess") * xi**2 / 2
+    inside = (
+        -eta * array("lag", b) ** 2 / 4 - step * gain * array("lag", b) * xi / 2 + eta * array("excess") * xi**2 / 2
+    )
     outside = (
         -eta * array("climb") * array("rho") / 4
         - step * array("swing") * root * array("xi1") / 2

@@ -108,7 +108,9 @@ class _Tables(Tables):
             N = s.steps
             room = (np.empty((N + 1, self.R)), np.empty((N + 1, 1)), np.empty((N + 1, 2)), np.empty((N + 1, 2, self.R)))
             for n, (first, stop) in blocks:
-                function(first, stop, chosen, float(s.dimension), s.log_base, s.eta, tables, drawn, room, *out, *more(n))
+                function(
+                    first, stop, chosen, float(s.dimension), s.log_base, s.eta, tables, drawn, room, *out, *more(n)
+                )
 
         blocks = list(enumerate(_blocks(count)))
         workers = min(s.threads or cores(), len(blocks))

@@ -112,7 +112,10 @@ class _Resident(Tables):
         with gpu_errors(xp, count, self.bytes_each, "paths"):
             drawn = _on_device(xp, noise, self.R)
             out = (xp.empty(count), xp.empty((count, s.directions)), xp.empty(count), xp.empty((count, L)))
-            sizes = (*map(np.float64, (s.dimension, s.log_base, s.eta)), *map(np.uint64, (s.steps, count, s.directions, L)))
+            sizes = (
+                *map(np.float64, (s.dimension, s.log_base, s.eta)),
+                *map(np.uint64, (s.steps, count, s.directions, L)),
+            )
             launch = self.module.get_function(kernel)
             grid = (blocks or -(-count // THREADS),)
             launch(grid, (THREADS,), (*self.arrays, *drawn, xp.asarray(chosen.astype(np.int32)), *sizes, *out, *more))

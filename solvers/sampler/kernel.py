@@ -34,7 +34,9 @@ PRIOR, TARGET = 0, 1
 
 
 @njit(**FLAGS)
-def drifts(n: int, x: Array, rho: float, d: float, base: float, tables: Array, shrink: Array, pull: Array, resp: Array) -> Any:
+def drifts(
+    n: int, x: Array, rho: float, d: float, base: float, tables: Array, shrink: Array, pull: Array, resp: Array
+) -> Any:
     """shrink (2,), pull (2, R) of both drifts at step n. Returns the log-density of the prior at step 0, of the target
     at the last step; resp (K,): the responsibilities of the same mixture."""
     means, log_vars, log_ws, c, c_x, used = tables
@@ -90,7 +92,9 @@ def drifts_adjoint(
 
 
 @njit(**FLAGS)
-def ahead(i: int, component: int, d: float, base: float, eta: float, tables: Array, noise: Array, room: Array, resp: Array) -> Any:
+def ahead(
+    i: int, component: int, d: float, base: float, eta: float, tables: Array, noise: Array, room: Array, resp: Array
+) -> Any:
     """Path i from the prior: its points and drifts in `room`. Returns log W."""
     xi, xi1, chi2 = noise
     xs, rhos, shrinks, pulls = room

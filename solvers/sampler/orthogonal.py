@@ -1,8 +1,8 @@
 """The share of the directions orthogonal to all means, in closed form, where a(x) depends on the step only.
 
-There x_⊥ consists of d − R independent Gaussian chains, and the log-weight of each is quadratic in its path, so E W^m is
-a Gaussian integral, done one normal number at a time. What is left of W^m after a step is 1 at m = 0, so that nothing is
-subtracted that is not of the order of the result, and the share of one direction may be multiplied by 10^12 of them.
+There x_⊥ consists of d − R independent Gaussian chains, and the log-weight of each is quadratic in its path, so E W^m
+is a Gaussian integral, done one normal number at a time. What is left of W^m after a step is 1 at m = 0, so that
+nothing is subtracted that is not of the order of the result, and one direction's share may be multiplied by 10^12.
 """
 
 from __future__ import annotations

@@ -93,7 +93,8 @@ def test_cpp_agrees_with_numpy(library, name):
 
 def namespace(njit):
     """The numba text executed; with the identity in place of njit it is plain Python."""
-    scope = {"np": np, "njit": njit, "FLAGS": {}, "exp": math.exp, "expm1": math.expm1, "log": math.log, "sqrt": math.sqrt, "K": K, "R": R}
+    functions = {name: getattr(math, name) for name in ("exp", "expm1", "log", "sqrt")}
+    scope = {"np": np, "njit": njit, "FLAGS": {}, "K": K, "R": R} | functions
     exec(compile(numba(CHAIN), "<chain>", "exec"), scope)
     return scope
 
