@@ -8,7 +8,8 @@ from sympy import Symbol
 from theory import NotClosed, target
 from theory.expectations import Gradient
 from theory.mixtures import LogDensity
-from theory.reduction import Isotropic, noise_law, path_witness
+from theory.path_steps import path_witness
+from theory.reduction import Isotropic, noise_law
 from theory.samplers import BETA, CONTROLS, METHODS, REFERENCES, Score, allowed, drifts, reduce_chain
 from theory.vectors import POINT, Dot, Image
 from theory.witness import Witness, residual
