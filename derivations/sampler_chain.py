@@ -26,6 +26,13 @@ All drifts are combinations of $x$ and of scores. A score is $a(x)\,x+\sum_kc_k(
 $x\cdot\mu_k$ and $|x|^2$, so the coordinates $x_b$ in the span of all means ($b=1..R$) and $\varrho=|x_\perp|^2$ are a
 Markov chain, and $\log W$ is a function of it. Parallel to $x_\perp$ the noise is $\xi_1$; the rest of it enters
 through $C=|\zeta|^2\sim\chi^2_{d-R-1}$.
+
+What is of order $d$ and cancels in $\log W$ is left out before it is computed, so that $d=10^{12}$ costs no digit that
+is looked at. Log-densities $\Lambda$ are those of mixtures over $(2\pi B)^{-d/2}e^{-\varrho/2B}$, $B$ any variance: the
+first factor cancels between $p$ and $\varphi$, the second is put back step by step, as $-(\varrho'-\varrho)/2B$ in the
+increment $\Delta$. There $|\epsilon|^2/4\eta$, the squared residual of the backward kernel, and $|\xi|^2/2$ are not
+subtracted either: with $1-(1+\eta a)(1+\eta a')=-\eta(a+a'+\eta aa')=-\eta S$ the residual is
+$-\eta D-\sqrt{2\eta}\,g'\xi$, $D=Sx+g'H+H'$, and nothing is divided by $\eta$.
 """
 
 LIMITS = r"""

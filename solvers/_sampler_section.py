@@ -125,7 +125,12 @@ class SamplerOptions:
 
 
 def sampler_options(
-    section: SamplerSection, learn: tuple[str, ...], prior: Any, target: Any, fail: Callable[[str, str], NoReturn]
+    section: SamplerSection,
+    learn: tuple[str, ...],
+    prior: Any,
+    target: Any,
+    dimension: int,
+    fail: Callable[[str, str], NoReturn],
 ) -> SamplerOptions:
     """The options, once they fit together and the chain is stable.
 
@@ -144,19 +149,7 @@ def sampler_options(
         fail("sampler.steps", f'is 0; must be >= 1 with control = "{control}"')
     if section.learn is not None and control != "mixture":
         fail("sampler.learn", f'is {show(section.learn)}; a control to learn needs control = "mixture"')
-    if section.steps:
-        narrowest = {
-            "ou": 1.0, "prior": float(np.min(prior)), "annealed": float(min(np.min(prior), np.min(target))),
-        }[reference]  # fmt: skip
-        eta = section.horizon / section.steps
-        # |1 − η/σ²| ≥ 1: the Euler chain of a Gaussian of variance σ² has no stationary law.
-        if eta >= 2 * narrowest:
-            of = {"ou": "of the OU noise", "prior": "of the prior", "annealed": "of prior and target"}[reference]
-            fail(
-                "sampler.steps",
-                f"is {section.steps}; the step horizon / steps is {eta:.4g}, must be < {2 * narrowest:.4g}, twice the "
-                f"least variance {of}, for a stable chain",
-            )
+    _within_limits(section, reference, prior, target, dimension, fail)
     refine = None
     if section.refine is not None:
         if section.refine.until < len(prior):
@@ -166,6 +159,38 @@ def sampler_options(
         refine = Refinement(**section.refine.model_dump())
     moves = (learn if section.learn is None else tuple(section.learn)) if control == "mixture" else ()
     return SamplerOptions(method, reference, control, section.steps, section.horizon, section.paths, moves, refine)
+
+
+def _within_limits(
+    section: SamplerSection,
+    reference: str,
+    prior: Any,
+    target: Any,
+    dimension: int,
+    fail: Callable[[str, str], NoReturn],
+) -> None:
+    """Refuse steps by which a drift overshoots, and a dimension whose log-weights float64 does not hold."""
+    from solvers.sampler.limits import overshoot, pull, rounding, sampler_of_variances
+
+    method, control, steps = section.method, section.control, section.steps
+    added = section.refine.variance if section.refine is not None else None
+    prior = np.asarray(prior, float) if added is None else np.append(prior, added)
+    sampler = sampler_of_variances(method, reference, control, steps, section.horizon, dimension, prior, target)
+    if not overshoot(sampler) < 2:
+        forward, backward = (float(side.max()) for side in pull(sampler))
+        which = "forward" if forward >= backward else "backward"
+        most = max(forward, backward)
+        fail(
+            "sampler.steps",
+            f"is {steps}; the step horizon / steps is {sampler.eta:.4g}, must be < {2 / most:.4g}: the {which} drift "
+            f"pulls in at up to {most:.4g} and overshoots from twice its inverse on",
+        )
+    if (lost := rounding(sampler)) > 1:
+        fail(
+            "dimension",
+            f"is {dimension}; log-weights lose up to {lost:.2g} nats to rounding, must be at most about "
+            f"{dimension / lost:.2g} for this sampler",
+        )
 
 
 def with_points(options: SamplerOptions, file: Any, vectors: NDArray[np.float64], builder: Any) -> SamplerOptions:

@@ -107,6 +107,9 @@ def compare_sampler(
         trial = _Trial(problem, begin, i, particles, replicas, step, backend, drop, rtol, atol, learns)
         if not (status := trial.lay_down()):
             simulated, second = trial.simulated(progress and _between(progress, i / count, (i + 0.6) / count))
+            if failed := trial.failed:
+                broken.append(f"start {i}: the simulation has no result up to the last time ({STATUS[failed]})")
+                continue
             theory, status = trial.theory(progress and _between(progress, (i + 0.6) / count, (i + 1) / count))
         if status:
             broken.append(f"start {i}: the theory has no solution up to the last time ({STATUS[status]})")
@@ -145,6 +148,7 @@ class _Trial:
         self.particles, self.replicas, self.step, self.backend = particles, replicas, step, backend
         self.drop, self.rtol, self.atol = drop, rtol, atol
         self.order: tuple[int, ...] = ()
+        self.failed = 0  # the worst status of a replica simulated
         self.additions = addition_times(problem)
         refine = problem.sampler.refine if problem.sampler else None
         self.given = refine is not None and not isinstance(refine.source, str)
@@ -184,6 +188,7 @@ class _Trial:
                     progress=progress and _between(progress, 0.0, done),
                 )
             )  # fmt: skip
+        self.failed = max(int(run.status.max()) for run in runs)
         names = (*_EVALUATED, *_LEARNED)
         if not self.learns:
             return {name: runs[0].values[name] for name in names}, dict.fromkeys(names, np.zeros(()))

@@ -25,7 +25,9 @@ from solvers.reopen import ResultError, ResultWarning, check_attributes, differe
 Array = NDArray[np.float64]
 
 __all__ = [
+    "LOST",
     "STATUS",
+    "TOO_LONG",
     "OutputError",
     "ResultError",
     "ResultWarning",
@@ -38,7 +40,11 @@ __all__ = [
     "write_bytes",
 ]
 
-STATUS = {0: "reached the end", 1: "step limit", 2: "not finite"}
+TOO_LONG, LOST = 4, 5
+STATUS = {
+    0: "reached the end", 1: "step limit", 2: "not finite",
+    TOO_LONG: "sampler step too long for the variances", LOST: "log-weights of this dimension lost to rounding",
+}  # fmt: skip
 
 _TIMED = ("sample", "time")
 # name: (dimensions, units, meaning). Overlaps are in units of squared length, where the modes have variance u.

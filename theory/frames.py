@@ -41,8 +41,6 @@ ORTHOGONAL = {
     frozenset({POINT}): _RHO,
     frozenset({NOISE}): _XI1**2 + _CHI2,
     frozenset({POINT, NOISE}): _ROOT * _XI1,
-    frozenset({NEW}): Symbol("rho_new", real=True),
-    frozenset({POINT, NEW}): Symbol("overlap", real=True),
 }
 
 
@@ -96,7 +94,7 @@ def orthogonal(u: Expr, v: Expr) -> Expr:
     out = S.Zero
     for cu, fu in vector_terms(u):
         for cv, fv in vector_terms(v):
-            if fu in (POINT, NEW, NOISE) and fv in (POINT, NEW, NOISE):
+            if fu in (POINT, NOISE) and fv in (POINT, NOISE):
                 out += cu * cv * ORTHOGONAL[frozenset({fu, fv})]
     return expand(out)
 

@@ -15,7 +15,7 @@ from theory.calculus import differentiate
 from theory.rules import linearity
 from theory.sums import LETTERS, Sigma, index, substitute
 
-__all__ = ["SIZES", "Assign", "LogSumExpOf", "Program", "array"]
+__all__ = ["SIZES", "Assign", "LogSumExpOf", "Program", "array", "logarithms", "softmax_of"]
 
 #: Size of what an index letter numbers: components of a mixture, directions of the span.
 SIZES = {letter: Symbol("K" if side == "q" else "R", integer=True, positive=True) for side in "qx" for letter in
@@ -118,6 +118,16 @@ def _used(expr: Expr) -> list[str]:
     symbols = {str(s) for s in expr.free_symbols if isinstance(s, Symbol) and not s.is_integer}
     symbols -= {str(node.base.label) for node in expr.atoms(Indexed)}
     return sorted(indexed | symbols)
+
+
+def softmax_of(expr: Expr) -> str:
+    """The array y if the expression is exp(y[k] − lse), lse its log-sum-exp; else nothing.
+
+    Where logits are of order d the rounding of lse alone would make a sum of the softmax that is not 1.
+    """
+    plus = [term for term in expr.args[0].args if isinstance(term, Indexed)] if isinstance(expr, exp) else []
+    found = len(plus) == 1 and expr == exp(plus[0] - array("lse"))
+    return str(plus[0].base) if found else ""
 
 
 def logarithms(expr: Expr, names: dict[Expr, Expr]) -> Expr:

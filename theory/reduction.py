@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cache, cached_property
 from typing import Any
 
-import numpy as np
-from sympy import Expr, Function, Indexed, IndexedBase, Symbol, dsolve, exp, expand, log, pi, sqrt
+from sympy import Expr, Function, Indexed, IndexedBase, Symbol, dsolve, exp, expand, log, pi
+from sympy.codegen.cfunctions import expm1
 
 from theory.derivation import Step
 from theory.expectations import Gradient
-from theory.frames import BACK, NEW, NOISE, PULL, coordinate, decompose, dot, foreign, orthogonal
+from theory.frames import NOISE, PULL, coordinate, decompose, dot, foreign, orthogonal
+from theory.increment import LOG_BASE, step_and_weight
 from theory.mixtures import DIMENSION, LogDensity, Mixture, Responsibility
+from theory.path_steps import COLLECT, SPLIT, PathStep
 from theory.programs import SIZES, Assign, LogSumExpOf, Program, array, logarithms
-from theory.rules import LOG_SUM_EXP, Rule, linearity
-from theory.sums import Sigma, index
+from theory.rules import LOG_SUM_EXP, linearity
+from theory.sums import index
 from theory.vectors import POINT, Dot
-from theory.witness import Witness, residual
 
-__all__ = ["Isotropic", "PathStep", "PathWitness", "noise_law", "programs", "score_in_span"]
+__all__ = ["Isotropic", "noise_law", "programs", "score_in_span"]
 
 k, b = index("k"), index("b")
 K, R = SIZES["k"], SIZES["b"]
@@ -35,73 +34,6 @@ class Isotropic(Mixture):
     def logit(self, k: Any) -> Expr:
         r = POINT - self.mean(k)
         return log(self.weight(k)) - DIMENSION * log(2 * pi * V[k]) / 2 - Dot(r, r) / (2 * V[k])
-
-
-@dataclass(frozen=True)
-class PathWitness(Witness):
-    """A random point of R^5 with means in a plane: x, ξ, a step from x to x', and all of their coordinates."""
-
-    frame: Any = None
-
-    def logits(self, mixture: Mixture) -> Any:
-        assert self.x is not None
-        v, d = self.table("v"), self.x.shape[1]
-        square = np.sum((self.x[:, None, :] - self.means["mu"]) ** 2, axis=-1)
-        return np.log(self.weights["w"]) - 0.5 * d * np.log(2 * np.pi * v) - 0.5 * square / v
-
-    def table(self, name: str) -> Any:
-        assert self.x is not None
-        tables = {"x": self.x[0] @ self.frame, "v": np.array([0.6, 1.1, 1.9]), "mean": self.means["mu"] @ self.frame}
-        names = {"x_new": "new", "xi": "xi", "pull_f": "pull", "pull_b": "back"}
-        if name in tables:
-            return tables[name]
-        return (self.means[names[name]] @ self.frame)[0]
-
-
-@cache
-def path_witness(d: int = 5) -> PathWitness:
-    """The point at which the steps are checked; the numbers themselves mean nothing."""
-    rng = np.random.default_rng(20250300 + d)
-    frame = np.linalg.qr(rng.standard_normal((d, 2)))[0]
-    x, xi = rng.standard_normal((2, d))
-    pull, back = frame @ rng.standard_normal(2), frame @ rng.standard_normal(2)
-    eta, shrink, shrink_b = 0.17, -0.7, 0.4
-    new = x + eta * (shrink * x + pull) + np.sqrt(2 * eta) * xi
-    x_, xi_, new_ = (y - frame @ (frame.T @ y) for y in (x, xi, new))
-    rho = x_ @ x_
-    xi1 = x_ @ xi_ / np.sqrt(rho)
-    symbols = {
-        "d": d, "K": 3, "R": 2, "eta": eta, "shrink_f": shrink, "shrink_b": shrink_b, "rho": rho, "root": np.sqrt(rho),
-        "xi1": xi1, "chi2": xi_ @ xi_ - xi1**2, "rho_new": new_ @ new_, "overlap": x_ @ new_,
-    }  # fmt: skip
-    vectors = {"new": new[None], "xi": xi[None], "pull": pull[None], "back": back[None]}
-    # Free indices that do not number components run over the rows of nu: here the two coordinates in the span.
-    means = {"mu": rng.standard_normal((3, 2)) @ frame.T, "nu": np.zeros((2, d)), **vectors}
-    return PathWitness(means, {"w": np.array([0.2, 0.5, 0.3])}, symbols, x=x[None], frame=frame)
-
-
-@dataclass(frozen=True)
-class PathStep(Step):
-    """A step whose witness is a random point of R^5 and a random step from it."""
-
-    @cached_property
-    def witness(self) -> float:
-        return residual(self.before, self.after, path_witness())
-
-
-def _same(expr: Expr) -> Expr:
-    return expr
-
-
-#: Steps taken by the functions below; a rule that is no rewriting of a tree carries its statement only.
-SPLIT = Rule(
-    "Orthogonal split",
-    r"u\cdot v=\textstyle\sum_b u_bv_b+u_\perp\cdot v_\perp,\ |x_\perp|^2=\varrho,\ \mu_{k\perp}=0,\ "
-    r"\xi_\perp=\xi_1x_\perp/\sqrt\varrho+\zeta,\ x_\perp\cdot\zeta=0,\ |\zeta|^2\sim\chi^2_{d-r-1}",
-    _same,
-)
-KERNELS = Rule("Forward kernel", r"x'-x-\eta h=\sqrt{2\eta}\,\xi", _same)
-COLLECT = Rule("Span", r"\text{every term is a multiple of }x\text{ or of a mean}", _same)
 
 
 def score_in_span(mixture: Mixture | None, steps: list[Step]) -> tuple[tuple[Expr, Expr], Expr, set[str]]:
@@ -132,7 +64,7 @@ def noise_law() -> tuple[Expr, Expr]:
 
 def programs(score: tuple[Expr, Expr], logit: Expr, eta: Symbol, steps: list[Step]) -> tuple[Program, ...]:
     """start, noise, score, step and weight of the reduced chain."""
-    return (_start(), _noise(), _score(score, logit, steps), *_step_and_weight(eta, steps))
+    return (_start(), _noise(), _score(score, logit, steps), *step_and_weight(eta, steps))
 
 
 def _start() -> Program:
@@ -177,9 +109,18 @@ def _score(score: tuple[Expr, Expr], logit: Expr, steps: list[Step]) -> Program:
     rest = expand(logit + Dot(delta, delta) / (2 * V[k]))
     assert not rest.atoms(Dot), rest
     names = {Isotropic().weight(k): array("log_w", k), V[k]: array("log_var", k)}
-    value = logarithms(rest.xreplace({log(2 * pi * V[k]): log(2 * pi) + log(V[k])}), names) - array("quad", k) / (
-        2 * array("var", k)
+    whole = logarithms(rest.xreplace({log(2 * pi * V[k]): log(2 * pi) + log(V[k])}), names) - square / (2 * V[k])
+    near, thin = array("near", k), array("thin", k)
+    value = (
+        array("log_w", k)
+        - DIMENSION * (array("log_var", k) - LOG_BASE) / 2
+        - array("rho") * thin * exp(-LOG_BASE) / 2
+        - near / (2 * array("var", k))
     )
+    # The same for all k, and of order d: the logarithm of what densities are relative to.
+    common = -DIMENSION * (log(2 * pi) + LOG_BASE) / 2 - array("rho") * exp(-LOG_BASE) / 2
+    unnamed = {near: square - array("rho"), thin: exp(LOG_BASE) / V[k] - 1, array("var", k): V[k]}
+    assert expand(expand(value.subs(unnamed) + common - whole, log=True)) == 0
 
     def named(expr: Expr) -> Expr:
         """Responsibilities and variances as arrays."""
@@ -189,7 +130,8 @@ def _score(score: tuple[Expr, Expr], logit: Expr, steps: list[Step]) -> Program:
     body = (
         Assign("var", (k,), exp(array("log_var", k))),
         Assign("diff", (k, b), coordinate(delta, b)),
-        Assign("quad", (k,), square.xreplace({coordinate(delta, b): array("diff", k, b)})),
+        Assign("near", (k,), (square - array("rho")).xreplace({coordinate(delta, b): array("diff", k, b)})),
+        Assign("thin", (k,), expm1(LOG_BASE - array("log_var", k))),
         Assign("logit", (k,), value),
         Assign("lse", (), LogSumExpOf(array("logit", k))),
         Assign("resp", (k,), exp(array("logit", k) - array("lse"))),
@@ -198,66 +140,6 @@ def _score(score: tuple[Expr, Expr], logit: Expr, steps: list[Step]) -> Program:
     )
     inputs = {"x": (b,), "rho": (), "mean": (k, b), "log_var": (k,), "log_w": (k,)}
     known = {assign.value: assign.variable for assign in body if assign.name in ("resp", "var")}
-    meaning = "log-density of a mixture, and its score a(x) x + pull"
-    return Program("score", meaning, inputs, {"d": ()}, body, ("lse", "shrink", "pull"), known)
-
-
-def _step_and_weight(eta: Symbol, steps: list[Step]) -> tuple[Program, Program]:
-    shrink_f, shrink_b, grow, gain = (array(name) for name in ("shrink_f", "shrink_b", "grow", "gain"))
-    h = shrink_f * POINT + PULL
-    new = expand(POINT + eta * h + sqrt(2 * eta) * NOISE)
-    steps.append(PathStep("x'_b", SPLIT, coordinate(NEW, b), coordinate(new, b)))
-    steps.append(PathStep("|x'|^2", SPLIT, Dot(new, new), dot(new, new)))
-    steps.append(PathStep(r"x\cdot x'", SPLIT, Dot(POINT, new), dot(POINT, new)))
-
-    # Along x_⊥ and across it: the same |x'_⊥|² and x_⊥·x'_⊥ as sums of squares, which rounding cannot make negative.
-    along_x = expand(new).coeff(POINT) * array("root") + new.coeff(NOISE) * array("xi1")
-    rho_new, overlap = array("along") ** 2 + new.coeff(NOISE) ** 2 * array("chi2"), array("root") * array("along")
-    for square, product in ((rho_new, orthogonal(new, new)), (overlap, orthogonal(POINT, new))):
-        assert expand(square.subs(array("along"), along_x) - product.subs(array("rho"), array("root") ** 2)) == 0
-
-    def in_terms_of(expr: Expr, shrink: Expr, factor: Expr) -> Expr:
-        """1 + η a as one symbol."""
-        return expand(expand(expr).subs(shrink, (factor - 1) / eta))
-
-    step = Program(
-        "step",
-        "x' = x + η h + √(2η) ξ: x_∥', ϱ' and x_⊥·x_⊥'",
-        {"x": (b,), "rho": (), "shrink_f": (), "pull_f": (b,)},
-        {"xi": (b,), "xi1": (), "chi2": (), "eta": ()},
-        (
-            Assign("grow", (), 1 + eta * shrink_f),
-            Assign("root", (), sqrt(array("rho"))),
-            Assign("x_new", (b,), in_terms_of(coordinate(new, b), shrink_f, grow)),
-            Assign("along", (), in_terms_of(along_x, shrink_f, grow)),
-            Assign("rho_new", (), rho_new),
-            Assign("overlap", (), overlap),
-        ),
-        ("x_new", "rho_new", "overlap"),
-        {1 / sqrt(array("rho")): 1 / array("root")},
-    )
-    residue = POINT - NEW - eta * (shrink_b * NEW + BACK)
-    forward = NEW - POINT - eta * h
-    # The normalisers (4πη)^{-d/2} of the two kernels are equal and cancel.
-    before = -Dot(residue, residue) / (4 * eta) + Dot(forward, forward) / (4 * eta)
-    middle = -Dot(residue, residue) / (4 * eta) + Dot(NOISE, NOISE) / 2
-    residue_square, noise_square = dot(residue, residue), dot(NOISE, NOISE)
-    after = -residue_square / (4 * eta) + noise_square / 2
-    steps.append(PathStep(r"\Delta\log W", KERNELS, before, middle))
-    steps.append(PathStep(r"\Delta\log W", SPLIT, middle, after))
-    whole = in_terms_of(orthogonal(residue, residue), shrink_b, gain)
-    squares = Sigma(array("back", b) ** 2, (b, 1, R)) + array("left")
-    weight = Program(
-        "weight",
-        "log B(x|x') - log F(x'|x), the backward drift taken at x'",
-        {"x": (b,), "rho": (), "x_new": (b,), "rho_new": (), "overlap": (), "shrink_b": (), "pull_b": (b,)},
-        {"xi": (b,), "xi1": (), "chi2": (), "eta": ()},
-        (
-            Assign("gain", (), 1 + eta * shrink_b),
-            Assign("back", (b,), in_terms_of(coordinate(residue, b), shrink_b, gain)),
-            Assign("left", (), whole),
-            Assign("increment", (), -squares / (4 * eta) + noise_square / 2),
-        ),
-        ("increment",),
-    )
-    return step, weight
+    known[exp(LOG_BASE - array("log_var", k))] = exp(LOG_BASE) / array("var", k)
+    meaning = "log-density of a mixture over (2πB)^{-d/2} exp(-ϱ/2B), and its score a(x) x + pull"
+    return Program("score", meaning, inputs, {"d": (), "log_base": ()}, body, ("lse", "shrink", "pull"), known)

@@ -26,12 +26,14 @@ from solvers.particles.sampler_estimates import by_halves, emc, ess, ess_forward
 from solvers.particles.sampler_learn import GRADIENT_BYTES, Learner, NotFinite, learn
 from solvers.particles.streams import LARGEST_COUNT, stream_keys
 from solvers.problem import Problem
-from solvers.results import sampler_variables, simulation_dataset
+from solvers.results import LOST, STATUS, sampler_variables, simulation_dataset
 from solvers.starts import Starts, starts, vectors
 
 __all__ = ["Curves", "replica_curves", "simulate"]
 
 Array = NDArray[np.float64]
+EPSILON = float(np.finfo(np.float64).eps)
+NEGLIGIBLE = 1e-6  # nats, where log-weights have no spread to compare with
 
 # What random numbers are for: one word of the keys of their streams, beside those of the flow (0 and 1).
 _GRADIENT, _AHEAD, _BEHIND, _CHOICES, _CANDIDATES = 2, 3, 4, 5, 6
@@ -44,13 +46,13 @@ class Curves:
     values: name -> (replica, time, ...): m, s, w, v, mode_mass and those of results.SAMPLER_QUANTITIES; overlaps and
     variances of components not yet added are nan, their weights 0. B (replica, K, L): mass that paths from component k
     put on mode l at the last time. scores (replica, addition, point): those of additions that were laid down, else
-    empty. failed (replica,): not finite, all values nan.
+    empty. status (replica,): a key of results.STATUS; all values of a replica whose status is not 0 are nan.
     """
 
     values: dict[str, Array]
     B: Array
     scores: Array
-    failed: NDArray[np.bool_]
+    status: NDArray[np.int8]
 
 
 def simulate(
@@ -88,7 +90,7 @@ def simulate(
             problem, begin, i, particles=particles, replicas=replicas, step=step, backend=backend,
             progress=progress and _part(progress, i, count),
         )  # fmt: skip
-        status[i] = 2 if found.failed.any() else 0
+        status[i] = found.status.max()
         quantities = found.values | {"objective": -found.values["elbo"]}
         for name, values in quantities.items():
             means.setdefault(name, []).append(values.mean(0))
@@ -130,10 +132,10 @@ def replica_curves(
     cut = plan(problem, particles=particles, replicas=replicas, step=step, backend=backend)
     start = model_of(problem, *placed(problem, begin, i), begin.theta[i])
 
-    def run(group: range, report: Report) -> list[tuple[dict[str, Array], Array, Array] | None]:
+    def run(group: range, report: Report) -> list[tuple[dict[str, Array], Array, Array] | int]:
         return [one(replica, report) for replica in group]
 
-    def one(replica: int, report: Report) -> tuple[dict[str, Array], Array, Array] | None:
+    def one(replica: int, report: Report) -> tuple[dict[str, Array], Array, Array] | int:
         def key(*words: int) -> NDArray[np.uint64]:
             return np.asarray(stream_keys(problem.init.seed, (*words, i), range(replica, replica + 1))[0])
 
@@ -148,13 +150,17 @@ def replica_curves(
         refine = _own(options.refine, problem.dimension)
         try:
             models = learn(start, learner, times, refine, differentiate, generator(_CANDIDATES))
-        except NotFinite:
+        except NotFinite as error:
             report(len(times))
-            return None
+            return error.status
         curves: dict[str, list[Array]] = {}
         walker = Walker(key(_AHEAD), key(_BEHIND), particles, backend, cut.within)
         for model in models:
-            for name, value in (described(model, K) | evaluated(model, walker, generator(_CHOICES))).items():
+            found = evaluated(model, walker, generator(_CHOICES))
+            if isinstance(found, int):
+                report(len(times) - len(next(iter(curves.values()), [])))
+                return found
+            for name, value in (described(model, K) | found).items():
                 curves.setdefault(name, []).append(np.asarray(value))
             report(1)
         scores = refine.laid.scores if refine and refine.laid else []
@@ -163,19 +169,21 @@ def replica_curves(
 
     K, L = components(problem), len(problem.target.weights)
     results = [row for group in over_groups(run, cut, len(times), progress) for row in group]
-    failed = np.array([row is None for row in results])
-    known = [row for row in results if row is not None]
+    status = np.array([row if isinstance(row, int) else 0 for row in results], dtype=np.int8)
+    known = [row for row in results if not isinstance(row, int)]
     if not known:
-        raise SimulationError(f"{problem.name}: every replica of start {i} left the range of float64")
+        raise SimulationError(
+            f"{problem.name}: no replica of start {i} has a result: " + ", ".join(STATUS[s] for s in np.unique(status))
+        )
     first, _, scores = known[0]
     empty = {name: np.full_like(a, np.nan) for name, a in first.items()}
     none = empty, np.full((K, L), np.nan), np.full_like(scores, np.nan)
-    filled = [none if row is None else row for row in results]
+    filled = [none if isinstance(row, int) else row for row in results]
     return Curves(
         {name: np.stack([row[0][name] for row in filled]) for name in empty},
         np.stack([row[1] for row in filled]),
         np.stack([row[2] for row in filled]),
-        failed,
+        status,
     )
 
 
@@ -250,8 +258,9 @@ def described(model: Model, K: int) -> dict[str, Array]:
     }
 
 
-def evaluated(model: Model, walker: Walker, rng: np.random.Generator) -> dict[str, float | Array]:
-    """Estimates from paths both ways; what they are: results.SAMPLER_QUANTITIES."""
+def evaluated(model: Model, walker: Walker, rng: np.random.Generator) -> dict[str, float | Array] | int:
+    """Estimates from paths both ways; what they are: results.SAMPLER_QUANTITIES. Or the status, where log-weights are
+    not finite, not possible, or lost to rounding."""
 
     def choose(name: str) -> NDArray[np.intp]:
         w = np.exp(model.mixtures[name].log_weights)
@@ -260,6 +269,13 @@ def evaluated(model: Model, walker: Walker, rng: np.random.Generator) -> dict[st
     ahead = walker.walk(model, choose("prior"))
     behind = walker.walk(model, choose("target"), backward=True)
     log_w, log_w_p, pi = ahead.log_weight, behind.log_weight, np.exp(model.mixtures["target"].log_weights)
+    if not (np.isfinite(log_w).all() and np.isfinite(log_w_p).all()):
+        return 2
+    # At most e^{−50} of correct runs get that far, for E W = 1, and E 1/W = 1 of paths from the target: Markov.
+    far = np.log(walker.paths) + 50.0
+    error = max(float(log_w.std(ddof=1)) / np.sqrt(walker.paths), NEGLIGIBLE)
+    if log_w.max() > far or log_w_p.min() < -far or not rounding(model) + EPSILON * np.abs(log_w).max() <= error:
+        return LOST
     return {
         "elbo": float(log_w.mean()),
         "eubo": float(log_w_p.mean()),
@@ -271,6 +287,17 @@ def evaluated(model: Model, walker: Walker, rng: np.random.Generator) -> dict[st
         "coverage": by_halves(lambda modes: float(rel_entr(modes.mean(0), pi).sum()), ahead.modes),
         "emc": by_halves(emc, ahead.modes) if len(pi) > 1 else 1.0,
     }
+
+
+def rounding(model: Model) -> float:
+    """What rounding may take from a log-weight, in nats: that of the coordinates of x beside a noise of √(2η), d N of
+    them at random, and that of sums of d squares, at either end and at every step."""
+    d, N = model.dimension, model.steps
+    x = max(float(np.sqrt(m.variances.max() + (m.means**2).sum(1).max() / d)) for m in model.mixtures.values())
+    v = min(float(m.variances.min()) for m in model.mixtures.values())
+    drawn = x * np.sqrt(d * N / (2 * model.eta)) + d * N * x**2 * EPSILON / (4 * model.eta) if N else 0.0
+    # Pairs are added up in blocks: the rounding of such sums is at random, that of the numbers themselves is not.
+    return float(EPSILON * (drawn + np.sqrt(d * (N + 1.0)) + d * (1 + x * x / v)))
 
 
 def _wide(points: Array, d: int) -> Array:

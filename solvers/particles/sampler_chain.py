@@ -133,6 +133,21 @@ class Model:
         }[self.method]  # fmt: skip
         return _sum(reference, forward), _sum(reference, backward)
 
+    def overshoot(self) -> float:
+        """Largest η (−a) over steps, kernels and points, where a drift far from all means is a x: a step overshoots
+        from 2 on, and the chain then has no stationary law."""
+        worst = 0.0
+        for n in range(self.steps + 1) if self.steps else ():
+            for drift in (self.drifts(n)[0] if n < self.steps else {}, self.drifts(n)[1] if n > 0 else {}):
+                pull = -drift.get(("x", False), 0.0)
+                for (name, noised), c in drift.items():
+                    if name != "x":
+                        v = self.mixtures[name].variances
+                        v = 1 + (v - 1) * np.exp(2 * (n * self.eta - self.horizon)) if noised else v
+                        pull += c / float(v.min() if c > 0 else v.max())
+                worst = max(worst, self.eta * pull)
+        return worst
+
     def score_of(self, key: tuple[str, bool], n: int) -> Mixture:
         """The mixture behind a score at step n; noise time of a noised one is horizon − nη."""
         mixture = self.mixtures[key[0]]

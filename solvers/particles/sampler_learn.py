@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy.special import log_softmax
 
 from solvers.particles.sampler_chain import Bars, Mixture, Model, gradient, walk
+from solvers.results import TOO_LONG
 
 __all__ = ["Gradient", "Learner", "NotFinite", "learn", "path_gradient", "plainly"]
 
@@ -30,7 +31,15 @@ MALA_STEPS, MALA_STEP = 30, 0.1  # candidates by MALA: steps, and their size in 
 
 
 class NotFinite(ArithmeticError):
-    """Learning left the range of float64."""
+    """Learning left the range of float64. status: a key of solvers.results.STATUS."""
+
+    status = 2
+
+
+class TooLong(NotFinite):
+    """The variances that were learned are too small for the steps of the sampler."""
+
+    status = TOO_LONG
 
 
 @dataclass(frozen=True)
@@ -124,7 +133,7 @@ def learn(
         gradients: step -> the gradient from paths whose numbers have the steps from this one on; Euler step t has the
         steps t (N + 1) to t (N + 1) + N. rng: for candidates.
     Raises
-        NotFinite.
+        NotFinite, or TooLong.
     """
     end = float(times[-1])
     found = [model] * int((times <= 0).sum())
@@ -140,6 +149,8 @@ def learn(
             differentiate = gradients(count * (model.steps + 1))
             moved = velocity(model, learner, path_gradient(model, learner.paths, differentiate)[1])
             model, count = euler(model, moved, (stop - now) / cuts), count + 1
+            if any("variances" in learned for learned in learner.learn.values()) and not model.overshoot() < 2:
+                raise TooLong
         now = float(stop)
         found += [model] * int((times == stop).sum())  # at the time of an addition: before it
         if stop in events and len(model.mixtures["prior"].variances) < refine.until:

@@ -8,13 +8,13 @@
 typedef unsigned long long wide;
 
 enum { PRIOR, TARGET };
-enum { POINT = 3 * R + 4, ENTRIES = K * R + 2 * K };
+enum { POINT = 3 * R + 3, ENTRIES = K * R + 2 * K };
 
 struct Tables {
     const double *means, *log_vars, *log_ws;  // (N + 1, SCORES, K R), (N + 1, SCORES, K) twice
     const double *c, *c_x, *ends;             // (N + 1, SCORES, 2), (N + 1, 2), (N + 1, SCORES)
     const int *used;                          // (N + 1, SCORES)
-    double d, eta;
+    double d, base, eta;
     wide steps;
 };
 
@@ -51,7 +51,7 @@ DEVICE double drifts(wide n, Point &p, const Tables &t, double *resp)
         const wide at = n * SCORES + j;
         if (!t.used[at]) continue;
         double lse, a, pull[R], of[K];
-        score(p.x, p.rho[0], t.means + at * K * R, t.log_vars + at * K, t.log_ws + at * K, t.d, &lse, &a, pull, of);
+        score(p.x, p.rho[0], t.means + at * K * R, t.log_vars + at * K, t.log_ws + at * K, t.d, t.base, &lse, &a, pull, of);
         UNROLL
         for (int side = 0; side < 2; ++side) {
             p.shrink[side] += t.c[2 * at + side] * a;
@@ -71,7 +71,7 @@ DEVICE double density(const Point &p, const Tables &t, wide n, int j, double *re
 {
     const wide at = n * SCORES + j;
     double lse, a, pull[R];
-    score(p.x, p.rho[0], t.means + at * K * R, t.log_vars + at * K, t.log_ws + at * K, t.d, &lse, &a, pull, resp);
+    score(p.x, p.rho[0], t.means + at * K * R, t.log_vars + at * K, t.log_ws + at * K, t.d, t.base, &lse, &a, pull, resp);
     return lse;
 }
 
@@ -82,20 +82,19 @@ DEVICE void begin(Point &p, const Tables &t, wide n, int j, int k, Drawn z)
     start(t.means + (at * K + k) * R, t.log_vars[at * K + k], z.xi, z.xi1, z.chi2, p.x, p.rho);
 }
 
-// The move from p by one of its drifts, to a point whose drifts are not known yet. Returns x_perp . x_perp'.
-DEVICE double moved(const Point &p, int side, Drawn z, double eta, Point &after)
+// The move from p by one of its drifts, to a point whose drifts are not known yet.
+DEVICE void move(const Point &p, int side, Drawn z, double eta, Point &after)
 {
-    double overlap;
-    step(p.x, p.rho[0], p.shrink[side], p.pull + side * R, z.xi, z.xi1, z.chi2, eta, after.x, after.rho, &overlap);
-    return overlap;
+    step(p.x, p.rho[0], p.shrink[side], p.pull + side * R, z.xi, z.xi1, z.chi2, eta, after.x, after.rho);
 }
 
-// log of the kernel that comes back by a drift of `after`, over that of the move.
-DEVICE double gain(const Point &p, const Point &after, double overlap, int side, Drawn z, double eta)
+// log of the kernel that comes back by the other drift, of `after`, over that of the move by this side's.
+DEVICE double gained(const Point &p, const Point &after, int side, Drawn z, const Tables &t)
 {
+    const int back = 1 - side;
     double increment;
-    weight(p.x, p.rho[0], after.x, after.rho[0], overlap, after.shrink[side], after.pull + side * R, z.xi, z.xi1, z.chi2,
-           eta, &increment);
+    weight(p.x, p.rho[0], p.shrink[side], p.pull + side * R, after.shrink[back], after.pull + back * R, z.xi, z.xi1,
+           z.chi2, t.eta, t.base, &increment);
     return increment;
 }
 
@@ -115,7 +114,7 @@ DEVICE void finish(
     const double *__restrict__ means, const double *__restrict__ log_vars, const double *__restrict__ log_ws,   \
     const double *__restrict__ c, const double *__restrict__ c_x, const double *__restrict__ ends,              \
     const int *__restrict__ used, const double *__restrict__ xi, const double *__restrict__ xi1,                \
-    const double *__restrict__ chi2, const int *__restrict__ chosen, double d, double eta, wide steps,          \
+    const double *__restrict__ chi2, const int *__restrict__ chosen, double d, double base, double eta, wide steps, \
     wide count, wide directions, wide modes_there, double *__restrict__ log_weight, double *__restrict__ end,   \
     double *__restrict__ rho, double *__restrict__ modes
 #define KERNEL extern "C" __global__ void __launch_bounds__(THREADS)
@@ -123,7 +122,7 @@ DEVICE void finish(
 // Paths from the prior.
 KERNEL forward(PARAMETERS)
 {
-    const Tables t = {means, log_vars, log_ws, c, c_x, ends, used, d, eta, steps};
+    const Tables t = {means, log_vars, log_ws, c, c_x, ends, used, d, base, eta, steps};
     const wide i = (wide)blockIdx.x * THREADS + threadIdx.x;
     if (i >= count) return;
     double resp[K];
@@ -134,8 +133,9 @@ KERNEL forward(PARAMETERS)
 #pragma unroll 1
     for (wide n = 1; n <= steps; ++n) {
         const Drawn z = drawn(xi, xi1, chi2, count, n, i);
-        const double overlap = moved(p, 0, z, eta, after), lse = drifts(n, after, t, resp);
-        total += gain(p, after, overlap, 1, z, eta);
+        move(p, 0, z, eta, after);
+        const double lse = drifts(n, after, t, resp);
+        total += gained(p, after, 0, z, t);
         if (n == steps) total += lse;
         p = after;
     }
@@ -146,7 +146,7 @@ KERNEL forward(PARAMETERS)
 // Paths from the target, by the backward kernels; log W of the same path.
 KERNEL backward(PARAMETERS)
 {
-    const Tables t = {means, log_vars, log_ws, c, c_x, ends, used, d, eta, steps};
+    const Tables t = {means, log_vars, log_ws, c, c_x, ends, used, d, base, eta, steps};
     const wide i = (wide)blockIdx.x * THREADS + threadIdx.x;
     if (i >= count) return;
     double resp[K];
@@ -158,10 +158,10 @@ KERNEL backward(PARAMETERS)
 #pragma unroll 1
     for (wide n = steps; n > 0; --n) {
         const Drawn z = drawn(xi, xi1, chi2, count, n, i);
-        const double overlap = moved(p, 1, z, eta, before);
+        move(p, 1, z, eta, before);
         drifts(n - 1, before, t, resp);
         // log F(x'|x) - log B(x|x'): the same increment with the two kernels in each other's place.
-        total -= gain(p, before, overlap, 0, z, eta);
+        total -= gained(p, before, 1, z, t);
         p = before;
     }
     log_weight[i] = total - density(p, t, 0, PRIOR, resp);
@@ -175,7 +175,7 @@ struct Room {
     wide lanes;
 };
 
-DEVICE void keep(const Room &room, wide n, const Point &p, double overlap)
+DEVICE void keep(const Room &room, wide n, const Point &p)
 {
     double *at = room.first + n * POINT * room.lanes;
     UNROLL
@@ -185,11 +185,10 @@ DEVICE void keep(const Room &room, wide n, const Point &p, double overlap)
     UNROLL
     for (int side = 0; side < 2; ++side, at += room.lanes) *at = p.shrink[side];
     *at = p.rho[0];
-    at[room.lanes] = overlap;
 }
 
-// The point at step n, and its x_perp . x_perp' with the one before.
-DEVICE double kept(const Room &room, wide n, Point &p)
+// The point at step n.
+DEVICE void kept(const Room &room, wide n, Point &p)
 {
     const double *at = room.first + n * POINT * room.lanes;
     UNROLL
@@ -199,7 +198,6 @@ DEVICE double kept(const Room &room, wide n, Point &p)
     UNROLL
     for (int side = 0; side < 2; ++side, at += room.lanes) p.shrink[side] = *at;
     p.rho[0] = *at;
-    return at[room.lanes];
 }
 
 // Adds the sum over a warp to a place of its own; different lanes for different entries, so that none waits.
@@ -227,7 +225,7 @@ DEVICE void drifts_adjoint(
             UNROLL
             for (int b = 0; b < R; ++b) d_b[b] += t.c[2 * at + side] * d_pull[side * R + b];
         }
-        score_adjoint(p.x, p.rho[0], t.means + at * K * R, t.log_vars + at * K, t.log_ws + at * K, t.d,
+        score_adjoint(p.x, p.rho[0], t.means + at * K * R, t.log_vars + at * K, t.log_ws + at * K, t.d, t.base,
                       t.ends[at] * weight_i, d_a, d_b, of_x, &of_rho, of_mean, of_var, of_w);
         rho_bar += of_rho;
         UNROLL
@@ -250,7 +248,7 @@ KERNEL gradient(
     double *__restrict__ totals,          // (all warps, N + 1, SCORES, ENTRIES), zeros before
     double *__restrict__ starts)          // (all warps, K, R + 1), zeros before: of mean and log_var of the first point
 {
-    const Tables t = {means, log_vars, log_ws, c, c_x, ends, used, d, eta, steps};
+    const Tables t = {means, log_vars, log_ws, c, c_x, ends, used, d, base, eta, steps};
     const wide me = (wide)blockIdx.x * THREADS + threadIdx.x, all = (wide)gridDim.x * THREADS;
     const Room room = {points + me, all};
     totals += me / WARP * (steps + 1) * SCORES * ENTRIES;
@@ -267,15 +265,16 @@ KERNEL gradient(
         begin(p, t, 0, PRIOR, k, drawn(xi, xi1, chi2, count, 0, i));
         double total = -drifts(0, p, t, resp);
         if (steps == 0) total += density(p, t, 0, TARGET, resp);
-        keep(room, 0, p, 0.0);
+        keep(room, 0, p);
 #pragma unroll 1
         for (wide n = 1; n <= steps; ++n) {
             const Drawn z = drawn(xi, xi1, chi2, count, n, i);
-            const double overlap = moved(p, 0, z, eta, after), lse = drifts(n, after, t, resp);
-            total += gain(p, after, overlap, 1, z, eta);
+            move(p, 0, z, eta, after);
+            const double lse = drifts(n, after, t, resp);
+            total += gained(p, after, 0, z, t);
             if (n == steps) total += lse;
             p = after;
-            keep(room, n, p, overlap);
+            keep(room, n, p);
         }
         if (mine) {
             log_weight[i] = total;
@@ -286,30 +285,30 @@ KERNEL gradient(
         for (int b = 0; b < R; ++b) x_bar[b] = d_pull[b] = 0.0;
 #pragma unroll 1
         for (wide n = steps + 1; n-- > 0;) {
-            const double overlap = kept(room, n, after);
+            kept(room, n, after);
             Drawn z = {xi, 0.0, 0.0};
-            double of_x[R], of_x_new[R], of_rho = 0.0, of_rho_new = 0.0, of_overlap = 0.0;
+            double of_x[R], of_pull[R], of_rho = 0.0, of_shrink = 0.0;
             d_shrink[1] = 0.0;
             UNROLL
-            for (int b = 0; b < R; ++b) d_pull[R + b] = of_x[b] = 0.0;
+            for (int b = 0; b < R; ++b) d_pull[R + b] = of_x[b] = of_pull[b] = 0.0;
             if (n > 0) {
                 kept(room, n - 1, p);
                 z = drawn(xi, xi1, chi2, count, n, i);
-                weight_adjoint(p.x, p.rho[0], after.x, after.rho[0], overlap, after.shrink[1], after.pull + R, z.xi, z.xi1,
-                               z.chi2, eta, -weight_i, of_x, &of_rho, of_x_new, &of_rho_new, &of_overlap,
-                               d_shrink + 1, d_pull + R);
-                rho_bar += of_rho_new;
-                UNROLL
-                for (int b = 0; b < R; ++b) x_bar[b] += of_x_new[b];
+                weight_adjoint(p.x, p.rho[0], p.shrink[0], p.pull, after.shrink[1], after.pull + R, z.xi, z.xi1, z.chi2, eta,
+                               base, -weight_i, of_x, &of_rho, &of_shrink, of_pull, d_shrink + 1, d_pull + R);
             }
             drifts_adjoint(n, after, t, d_shrink, d_pull, weight_i, x_bar, rho_bar, totals);
             if (n > 0) {
                 double more_x[R], more_rho;
-                step_adjoint(p.x, p.rho[0], p.shrink[0], p.pull, z.xi, z.xi1, z.chi2, eta, x_bar, rho_bar, of_overlap,
-                             more_x, &more_rho, d_shrink, d_pull);
+                step_adjoint(p.x, p.rho[0], p.shrink[0], p.pull, z.xi, z.xi1, z.chi2, eta, x_bar, rho_bar, more_x,
+                             &more_rho, d_shrink, d_pull);
                 rho_bar = more_rho + of_rho;
+                d_shrink[0] += of_shrink;
                 UNROLL
-                for (int b = 0; b < R; ++b) x_bar[b] = more_x[b] + of_x[b];
+                for (int b = 0; b < R; ++b) {
+                    x_bar[b] = more_x[b] + of_x[b];
+                    d_pull[b] += of_pull[b];
+                }
             }
         }
         double of_mean[R], of_var;

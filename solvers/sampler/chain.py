@@ -59,7 +59,7 @@ def backward(sampler: Sampler, noise: Noise) -> Paths:
     if fast := _machine_code(sampler):
         behind: Paths = fast.backward(sampler, noise)
         return behind
-    module, target, eta = sampler.module, sampler.mixtures["target"], sampler.eta
+    module, target, eta, base = sampler.module, sampler.mixtures["target"], sampler.eta, sampler.log_base
     x, rho = _start(sampler, target, component(target, noise.uniform), noise)
     point = end = _point(sampler, sampler.steps, x, rho)
     log_weight = np.asarray(end.scores["target"]["lse"])
@@ -68,8 +68,8 @@ def backward(sampler: Sampler, noise: Noise) -> Paths:
         moved = module.step(point.x, point.rho, *point.backward, *xi, eta)
         before = _point(sampler, n, moved["x_new"], moved["rho_new"])
         # log F(x'|x) − log B(x|x'): the same increment with the two kernels in each other's place.
-        swapped = (point.x, point.rho, before.x, before.rho, moved["overlap"], *before.forward)
-        log_weight = log_weight - module.weight(*swapped, *xi, eta)["increment"]
+        swapped = (point.x, point.rho, *point.backward, *before.forward)
+        log_weight = log_weight - module.weight(*swapped, *xi, eta, base)["increment"]
         point = before
     log_weight = log_weight - point.scores["prior"]["lse"]
     return _paths(sampler, end, log_weight)
@@ -86,7 +86,7 @@ def gradient(
     if fast := _machine_code(sampler):
         found: tuple[Paths, dict[str, Mixture]] = fast.gradient(sampler, noise, chosen, weights)
         return found
-    module, eta = sampler.module, sampler.eta
+    module, eta, base = sampler.module, sampler.eta, sampler.log_base
     points, log_weight, moves, increments = _forward(sampler, noise, chosen, keep=True)
     total = {name: _Total.like(mixture) for name, mixture in sampler.mixtures.items()}
     zero, zeros = np.zeros(len(weights)), np.zeros_like(points[0].x)
@@ -96,18 +96,14 @@ def gradient(
         if n > 0:
             before, xi, moved = points[n - 1], noise.at(n), moves[n - 1]
             of_weight = module.weight_adjoint(
-                before.x, before.rho, point.x, point.rho, moved["overlap"], *point.backward, *xi, eta,
-                increments[n - 1], -weights,
-            )  # fmt: skip
-            x_bar, rho_bar = x_bar + of_weight["x_new"], rho_bar + of_weight["rho_new"]
+                before.x, before.rho, *before.forward, *point.backward, *xi, eta, base, increments[n - 1], -weights
+            )
             of_backward = (of_weight["shrink_b"], of_weight["pull_b"])
         x_new_bar, rho_new_bar = _scores_adjoint(sampler, point, of_forward, of_backward, weights, total)
         x_bar, rho_bar = x_bar + x_new_bar, rho_bar + rho_new_bar
         if n > 0:
-            of_step = module.step_adjoint(
-                before.x, before.rho, *before.forward, *xi, eta, moved, x_bar, rho_bar, of_weight["overlap"]
-            )
-            of_forward = (of_step["shrink_f"], of_step["pull_f"])
+            of_step = module.step_adjoint(before.x, before.rho, *before.forward, *xi, eta, moved, x_bar, rho_bar)
+            of_forward = tuple(of_step[name] + of_weight[name] for name in ("shrink_f", "pull_f"))
             x_bar, rho_bar = of_step["x"] + of_weight["x"], of_step["rho"] + of_weight["rho"]
     prior = sampler.mixtures["prior"]
     first = (prior.mean[chosen], prior.log_var[chosen], *noise.at(0))
@@ -139,7 +135,7 @@ def _forward(
     sampler: Sampler, noise: Noise, chosen: NDArray[np.intp] | None, *, keep: bool
 ) -> tuple[list[_Point], Array, list[dict[str, Any]], list[dict[str, Any]]]:
     """Points, log W, and, if kept, the variables of every step and of every increment."""
-    module, prior, eta = sampler.module, sampler.mixtures["prior"], sampler.eta
+    module, prior, eta, base = sampler.module, sampler.mixtures["prior"], sampler.eta, sampler.log_base
     if chosen is None:
         chosen = component(prior, noise.uniform)
     point = _point(sampler, 0, *_start(sampler, prior, chosen, noise))
@@ -149,8 +145,7 @@ def _forward(
         xi = noise.at(n + 1)
         moved = module.step(point.x, point.rho, *point.forward, *xi, eta)
         after = _point(sampler, n + 1, moved["x_new"], moved["rho_new"])
-        between = (point.x, point.rho, after.x, after.rho, moved["overlap"], *after.backward)
-        gained = module.weight(*between, *xi, eta)
+        gained = module.weight(point.x, point.rho, *point.forward, *after.backward, *xi, eta, base)
         log_weight = log_weight + gained["increment"]
         point = after
         if keep:
@@ -174,7 +169,8 @@ def _point(sampler: Sampler, n: int, x: Array, rho: Array) -> _Point:
             saved = module.noise(mixture.mean, mixture.log_var, decay)
             mixture = Mixture(saved["mean_t"], saved["log_var_t"], mixture.log_w)
         mixtures[name] = (mixture, saved)
-        scores[name] = module.score(x, rho, mixture.mean, mixture.log_var, mixture.log_w, sampler.dimension)
+        parameters = (mixture.mean, mixture.log_var, mixture.log_w, sampler.dimension, sampler.log_base)
+        scores[name] = module.score(x, rho, *parameters)
     drifts = []
     for side, use in zip(sides, used, strict=True):
         shrink, pull = np.full(len(x), side.get("x", 0.0)), np.zeros_like(x)
@@ -206,8 +202,8 @@ def _scores_adjoint(
             d_lse = d_lse + weights
         if name == "target" and point.n == sampler.steps:
             d_lse = d_lse - weights
-        parameters = (mixture.mean, mixture.log_var, mixture.log_w)
-        bars = module.score_adjoint(point.x, point.rho, *parameters, sampler.dimension, saved, d_lse, d_shrink, d_pull)
+        parameters = (mixture.mean, mixture.log_var, mixture.log_w, sampler.dimension, sampler.log_base)
+        bars = module.score_adjoint(point.x, point.rho, *parameters, saved, d_lse, d_shrink, d_pull)
         x_bar, rho_bar = x_bar + bars["x"], rho_bar + bars["rho"]
         mean_bar, log_var_bar = bars["mean"].sum(0), bars["log_var"].sum(0)
         origin = sampler.origin(name)

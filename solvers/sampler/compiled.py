@@ -31,7 +31,7 @@ BLOCK = 64
 LARGEST = 4096
 _HEADER = '''"""The reduced chain as compiled code; assembled by solvers.sampler.compiled."""
 
-from math import exp, log, sqrt
+from math import exp, expm1, log, sqrt
 from typing import Any
 
 import solvers.stack as np
@@ -106,10 +106,11 @@ class _Tables(Tables):
 
         def work(blocks: list[tuple[int, tuple[int, int]]]) -> None:
             N = s.steps
-            room = (np.empty((N + 1, self.R)), np.empty((N + 1, 1)), np.empty((N + 1, 2)), np.empty((N + 1, 2, self.R)),
-                    np.empty((N, 1)))  # fmt: skip
+            room = (np.empty((N + 1, self.R)), np.empty((N + 1, 1)), np.empty((N + 1, 2)), np.empty((N + 1, 2, self.R)))
             for n, (first, stop) in blocks:
-                function(first, stop, chosen, float(s.dimension), s.eta, tables, drawn, room, *out, *more(n))
+                function(
+                    first, stop, chosen, float(s.dimension), s.log_base, s.eta, tables, drawn, room, *out, *more(n)
+                )
 
         blocks = list(enumerate(_blocks(count)))
         workers = min(s.threads or cores(), len(blocks))

@@ -69,7 +69,7 @@ def gradient(
     tables = _resident(backend_module("cupy"), sampler)
     points, entries = sampler.steps + 1, tables.K * (tables.R + 2)
     partial = points * len(tables.names) * entries
-    room = points * (3 * tables.R + 4)
+    room = points * (3 * tables.R + 3)
     warps = THREADS // WARP
     # Not by the memory that is free: the order of additions shall be the same on all GPUs.
     most = min(POINT_BYTES // (8 * THREADS * room), PARTIAL_BYTES // (8 * warps * partial))
@@ -112,7 +112,10 @@ class _Resident(Tables):
         with gpu_errors(xp, count, self.bytes_each, "paths"):
             drawn = _on_device(xp, noise, self.R)
             out = (xp.empty(count), xp.empty((count, s.directions)), xp.empty(count), xp.empty((count, L)))
-            sizes = (*map(np.float64, (s.dimension, s.eta)), *map(np.uint64, (s.steps, count, s.directions, L)))
+            sizes = (
+                *map(np.float64, (s.dimension, s.log_base, s.eta)),
+                *map(np.uint64, (s.steps, count, s.directions, L)),
+            )
             launch = self.module.get_function(kernel)
             grid = (blocks or -(-count // THREADS),)
             launch(grid, (THREADS,), (*self.arrays, *drawn, xp.asarray(chosen.astype(np.int32)), *sizes, *out, *more))

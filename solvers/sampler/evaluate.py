@@ -9,11 +9,13 @@ from numpy.typing import NDArray
 from scipy.special import rel_entr
 
 from solvers.results import SAMPLER_QUANTITIES as QUANTITIES
+from solvers.results import STATUS
 from solvers.sampler.chain import TOGETHER, Noise, Paths, backward, forward
+from solvers.sampler.limits import judge, rounding
 from solvers.sampler.model import Sampler
 from solvers.sampler.orthogonal import share
 
-__all__ = ["QUANTITIES", "QUOTIENTS", "evaluate"]
+__all__ = ["QUANTITIES", "QUOTIENTS", "Invalid", "evaluate"]
 
 Array = NDArray[np.float64]
 Estimate = tuple[float | Array, float | Array]
@@ -23,18 +25,36 @@ Estimate = tuple[float | Array, float | Array]
 QUOTIENTS = ("log_z", "ess", "ess_forward")
 
 
+class Invalid(ArithmeticError):
+    """An evaluation that is no result; status: a key of results.STATUS."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(STATUS[status])
+        self.status = status
+
+
 def evaluate(sampler: Sampler, paths: int, rng: np.random.Generator, *, drawn: bool = False) -> dict[str, Estimate]:
     """Estimates (value, standard error) of QUANTITIES and of mode_mass (L,), from `paths` paths each way.
 
     Standard errors are those of the influence function (delta method). Where a(x) depends on the step only, the
     directions orthogonal to the means enter in closed form and their noise is not there at all; `drawn`: except in
     QUOTIENTS, whose estimates then have the law, and the bias, of those from as many paths in R^d.
+
+    Raises Invalid for steps that are too long, log-weights that are not finite or not possible, or of which rounding
+    takes more than a standard error: solvers.sampler.limits.
     """
     closed = share(sampler)
     chain = sampler if closed is None else replace(sampler, dimension=sampler.directions)
     # Few paths at a time where there are many steps: the noise of a block is held in memory.
     blocks = _blocks(paths, sampler.steps)
-    ahead, behind = (_joined([run(chain, Noise.draw(chain, n, rng)) for n in blocks]) for run in (forward, backward))
+    with np.errstate(over="ignore", invalid="ignore"):
+        ahead, behind = (
+            _joined([run(chain, Noise.draw(chain, n, rng)) for n in blocks]) for run in (forward, backward)
+        )
+        error = np.std(ahead.log_weight, ddof=1) / np.sqrt(paths)
+        lost = rounding(sampler, ahead)
+    if status := judge(sampler, ahead.log_weight, behind.log_weight, lost, error):
+        raise Invalid(status)
     elbo, eubo, spread, second = (
         (0.0, 0.0, 0.0, 0.0) if closed is None else
         (closed.elbo, closed.eubo, closed.variance, closed.log_second_moment)

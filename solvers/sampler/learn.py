@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from scipy.integrate import RK45
 from scipy.special import log_softmax
 
+from solvers.results import TOO_LONG
 from solvers.sampler.chain import TOGETHER, Noise, gradient
+from solvers.sampler.limits import overshoot
 from solvers.sampler.model import Mixture, Sampler
 
 __all__ = ["Learning", "Slope", "path_gradient"]
@@ -123,11 +125,14 @@ class Learning:
         return replace(self.sampler, mixtures=mixtures)
 
     def run(self, times: Array, rtol: float, atol: float) -> tuple[list[Sampler], int]:
-        """The samplers at the given increasing times, and the status: 0 reached, 1 step limit, 2 not finite."""
+        """The samplers at the given increasing times, and the status, a key of results.STATUS. While variances are
+        learned the step of the chain may become too long for them."""
         y = self.pack(self.sampler)
         found = [self.unpack(y) for t in times if t <= 0]
         if len(found) == len(times) or not any(self.learn.values()):
             return found + [self.sampler] * (len(times) - len(found)), 0
+
+        narrows = any("variances" in learned for learned in self.learn.values())
 
         def rhs(_: float, y: Array) -> Array:
             velocity = self.velocity(self.unpack(y))
@@ -139,6 +144,8 @@ class Learning:
                 solver.step()
                 if solver.status == "failed" or not np.all(np.isfinite(solver.y)):
                     return found, 2
+                if narrows and not overshoot(self.unpack(solver.y)) < 2:
+                    return found, TOO_LONG
                 dense = solver.dense_output()
                 found += [self.unpack(dense(t)) for t in times[len(found) :] if t <= solver.t]
                 if solver.status == "finished":

@@ -71,6 +71,12 @@ class Sampler:
         return self.horizon / self.steps if self.steps else 0.0
 
     @property
+    def log_base(self) -> float:
+        """log of the variance B that log-densities are relative to: one of the target's, so that nothing of order d is
+        left of log p − log φ where variances are nearly equal. It changes no result."""
+        return float(self.mixtures["target"].log_var[0])
+
+    @property
     def directions(self) -> int:
         """R, the dimension of the span of all means."""
         return int(self.mixtures["prior"].mean.shape[1])

@@ -1,7 +1,8 @@
 """The share of the directions orthogonal to all means, in closed form, where a(x) depends on the step only.
 
-There x_⊥ consists of d − R independent Gaussian chains, and the log-weight of each is quadratic in its path
-y = (x_0, …, x_N): log W = c − ½ y·M y with y ~ N(0, P⁻¹) under the sampler, so E W^m = e^{mc} √(det P / det(P + mM)).
+There x_⊥ consists of d − R independent Gaussian chains, and the log-weight of each is quadratic in its path, so E W^m
+is a Gaussian integral, done one normal number at a time. What is left of W^m after a step is 1 at m = 0, so that
+nothing is subtracted that is not of the order of the result, and one direction's share may be multiplied by 10^12.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from solvers.sampler.model import Mixture, Sampler
 
-__all__ = ["Share", "depends_on_step_only", "share"]
+__all__ = ["Form", "Share", "cumulants", "depends_on_step_only", "form_of", "share"]
 
 Array = NDArray[np.float64]
 
@@ -30,6 +31,17 @@ class Share:
     log_second_moment: float
 
 
+@dataclass(frozen=True, eq=False)
+class Form:
+    """One direction: x_{n+1} = g x_n + s ξ from x_0 ~ N(0, variance), and log W = constant + ½ last x_N²
+    + ½ Σ_n (o x_n² + 2 p x_n ξ + q ξ²). steps (N, 5): g, s, o, p, q."""
+
+    steps: Array
+    variance: float
+    constant: float
+    last: float
+
+
 def depends_on_step_only(sampler: Sampler) -> bool:
     """Whether prior, target and every mixture of the drifts have one variance each."""
     return all(mixture.one_variance for mixture in sampler.mixtures.values())
@@ -39,38 +51,39 @@ def share(sampler: Sampler) -> Share | None:
     """The orthogonal share of a sampler, or None where it has no closed form."""
     if not depends_on_step_only(sampler):
         return None
-    forms = _forms(sampler)
+    form = form_of(sampler)
     count = sampler.dimension - sampler.directions
-    (_, mean, variance), (_, tilted, _), (second, *_) = (cumulants(*forms, m) for m in (0.0, 1.0, 2.0))
+    (_, mean, variance), (_, tilted, _), (second, *_) = (cumulants(form, m) for m in (0.0, 1.0, 2.0))
     return Share(count, *(count * x if count else 0.0 for x in (mean, tilted, variance, second)))
 
 
-def cumulants(precision: Array, quadratic: Array, constant: float, m: float) -> tuple[float, float, float]:
+def cumulants(form: Form, m: float) -> tuple[float, float, float]:
     """f(m) = log E W^m of one direction and its first two derivatives; +inf where the integral diverges.
 
     f' is E log W at m = 0 and the same under the target's path measure at m = 1, f'' at 0 the variance of log W.
-    precision, quadratic (2, N + 1): diagonals and off-diagonals (the last 0) of P and M. The pivots of a tridiagonal
-    matrix follow a recursion, which is differentiated along with it: the cost is that of N steps.
+    From the last step to the first, E over ξ of exp(½ (A x'² + m (o x² + 2 p x ξ + q ξ²))) with x' = g x + s ξ is
+    (1 − B)^{−½} exp(½ A' x²), B = s² A + m q, A' = g² A + m o + (g s A + m p)²/(1 − B); derivatives go along.
     """
-    values = []
-    for at in (0.0, m):
-        total, pivot, off = np.zeros(3), np.array([1.0, 0.0, 0.0]), np.zeros(3)
-        for a, b, da, db in zip(*precision, *quadratic, strict=True):
-            ratio = _quotient(off, pivot)
-            pivot = np.array([a + at * da, da, 0.0]) - ratio
-            if not pivot[0] > 0:
-                return float("inf"), float("inf"), float("inf")
-            slope = pivot[1] / pivot[0]
-            total += [np.log(pivot[0]), slope, pivot[2] / pivot[0] - slope**2]
-            o = b + at * db
-            off = np.array([o * o, 2 * o * db, 2 * db * db])
-        values.append(total)
-    plain, tilted = values
-    return (
-        m * constant - 0.5 * float(tilted[0] - plain[0]),
-        constant - 0.5 * float(tilted[1]),
-        -0.5 * float(tilted[2]),
-    )
+    by_m = np.array([m, 1.0, 0.0])
+    total, at = form.constant * by_m, form.last * by_m
+    for g, s, o, p, q in form.steps[::-1]:
+        inner, cross = s * s * at + q * by_m, g * s * at + p * by_m
+        if not inner[0] < 1:
+            return float("inf"), float("inf"), float("inf")
+        total -= 0.5 * _log_of_one_minus(inner)
+        square = np.array([cross[0] ** 2, 2 * cross[0] * cross[1], 2 * (cross[1] ** 2 + cross[0] * cross[2])])
+        at = g * g * at + o * by_m + _quotient(square, np.array([1 - inner[0], -inner[1], -inner[2]]))
+    inner = form.variance * at
+    if not inner[0] < 1:
+        return float("inf"), float("inf"), float("inf")
+    total -= 0.5 * _log_of_one_minus(inner)
+    return float(total[0]), float(total[1]), float(total[2])
+
+
+def _log_of_one_minus(u: Array) -> Array:
+    """log(1 − u) and its first two derivatives, from those of u."""
+    first = -u[1] / (1 - u[0])
+    return np.array([np.log1p(-u[0]), first, -u[2] / (1 - u[0]) - first**2])
 
 
 def _quotient(u: Array, w: Array) -> Array:
@@ -80,23 +93,21 @@ def _quotient(u: Array, w: Array) -> Array:
     return np.array([value, first, (u[2] - 2 * first * w[1] - value * w[2]) / w[0]])
 
 
-def _forms(sampler: Sampler) -> tuple[Array, Array, float]:
-    """P and M of one direction, each as (diagonal, off-diagonal), and c."""
-    v, u = (float(np.exp(sampler.mixtures[name].log_var[0])) for name in ("prior", "target"))
-    N, eta = sampler.steps, sampler.eta
-    precision, quadratic = np.zeros((2, N + 1)), np.zeros((2, N + 1))
-    precision[0, 0] = 1 / v
-    quadratic[0, 0] -= 1 / v
-    quadratic[0, N] += 1 / u
+def form_of(sampler: Sampler) -> Form:
+    """One direction of a sampler: the emitted increment, with log p(x_N) − log φ(x_0) = constant + ½ last x_N² relative
+    to exp(−x²/2v) at both ends, v the variance of the prior."""
+    prior, target = (sampler.mixtures[name] for name in ("prior", "target"))
+    v, N, eta, module = float(np.exp(prior.log_var[0])), sampler.steps, sampler.eta, sampler.module
+    change = float(prior.log_var[0] - target.log_var[0])
+    one, flat, none = np.ones(1), np.zeros((1, 1)), np.zeros(1)
+    steps = np.zeros((N, 5))
     for n in range(N):
-        grow, gain = 1 + eta * _shrink(sampler, n)[0], 1 + eta * _shrink(sampler, n + 1)[1]
-        # squares of x_{n+1} − grow x_n and of x_n − gain x_{n+1}: coefficients of x_n², x_{n+1}² and x_n x_{n+1}
-        forward, backward = np.array([grow**2, 1.0, -grow]), np.array([1.0, gain**2, -gain])
-        for matrix, square in ((precision, forward), (quadratic, backward - forward)):
-            matrix[0, n] += square[0] / (2 * eta)
-            matrix[0, n + 1] += square[1] / (2 * eta)
-            matrix[1, n] += square[2] / (2 * eta)
-    return precision, quadratic, 0.5 * float(np.log(v / u))
+        a, b = _shrink(sampler, n)[0], _shrink(sampler, n + 1)[1]
+        part = module.weight(flat, one, a * one, flat, b * one, flat, flat, none, none, eta, float(prior.log_var[0]))
+        climb, swing, beyond = (float(part[name][0]) for name in ("climb", "swing", "beyond"))
+        s = np.sqrt(2 * eta)
+        steps[n] = 1 + eta * a, s, -0.5 * eta * climb, -0.5 * s * swing, eta * beyond
+    return Form(steps, v, 0.5 * change, -float(np.expm1(change)) / v)
 
 
 def _shrink(sampler: Sampler, n: int) -> tuple[float, float]:

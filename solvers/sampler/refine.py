@@ -28,7 +28,9 @@ MALA_STEPS, MALA_STEP = 30, 0.1
 
 def _log_density(sampler: Sampler, name: str, x: Array, rho: Array) -> dict[str, Array]:
     m = sampler.mixtures[name]
-    found: dict[str, Array] = sampler.module.score(x, rho, m.mean, m.log_var, m.log_w, sampler.dimension)
+    found: dict[str, Array] = sampler.module.score(
+        x, rho, m.mean, m.log_var, m.log_w, sampler.dimension, sampler.log_base
+    )
     return found
 
 
@@ -66,7 +68,8 @@ def points(sampler: Sampler, refine: Refinement, rng: np.random.Generator) -> tu
         step = sampler.module.step(x, rho, here["shrink"], here["pull"], *xi, eta)
         x_new, rho_new = step["x_new"], step["rho_new"]
         there = _log_density(sampler, "target", x_new, rho_new)
-        back = sampler.module.weight(x, rho, x_new, rho_new, step["overlap"], there["shrink"], there["pull"], *xi, eta)
+        drifts = (here["shrink"], here["pull"], there["shrink"], there["pull"])
+        back = sampler.module.weight(x, rho, *drifts, *xi, eta, sampler.log_base)
         accepted = np.log(rng.random(count)) < back["increment"] + there["lse"] - here["lse"]
         x, rho = np.where(accepted[:, None], x_new, x), np.where(accepted, rho_new, rho)
         here = {name: np.where(accepted if here[name].ndim == 1 else accepted[:, None], there[name], here[name])

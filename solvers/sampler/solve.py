@@ -16,7 +16,7 @@ from solvers.outcomes import VANISHED_BELOW
 from solvers.problem import Init, Overlaps, Problem
 from solvers.sampler import compiled, device
 from solvers.sampler.chain import Noise, forward
-from solvers.sampler.evaluate import QUANTITIES, evaluate
+from solvers.sampler.evaluate import QUANTITIES, Invalid, evaluate
 from solvers.sampler.learn import Learning
 from solvers.sampler.model import Mixture, Sampler, chain_module
 from solvers.sampler.refine import placed, refined
@@ -112,10 +112,13 @@ def solve(
             values["w"][n, t] = 0.0
             values["w"][n, t, there], values["v"][n, t, there] = prior.weights, np.exp(prior.log_var)
             # The same paths at every time, so that curves are smooth in it.
-            for name, (value, error) in evaluate(
-                learned, options.paths, _generator(problem, sample, _EVALUATION), drawn=drawn
-            ).items():
-                values[name][n, t], errors[name][n, t] = value, error
+            try:
+                estimates = evaluate(learned, options.paths, _generator(problem, sample, _EVALUATION), drawn=drawn)
+            except Invalid as error:
+                status[n] = error.status
+                break
+            for name, (value, spread) in estimates.items():
+                values[name][n, t], errors[name][n, t] = value, spread
             if progress:
                 progress((n + (t + 1) / len(found)) / count)
         if status[n] == 0:
@@ -130,6 +133,9 @@ def solve(
         system=chain_module(drop).SYSTEM, backend=backend, rtol=rtol, atol=atol,
     ).drop_vars("quadrature_error")  # fmt: skip
     extra: dict[str, xr.Variable] = {}
+    for name in (*QUANTITIES, "mode_mass"):
+        errors[name][status != 0] = np.nan
+        values[name][status != 0] = np.nan
     for name in QUANTITIES:
         extra |= results.sampler_variables({name: values[name], f"{name}_se": errors[name]})
     extra["objective_se"] = _error(ds.objective, errors["elbo"])

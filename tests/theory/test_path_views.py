@@ -32,7 +32,7 @@ def flattened(value):
 
 def reference(program, values, seeds):
     """Outputs and input derivatives by the NumPy view, on a batch of one path."""
-    paths = {n: np.asarray(v)[None] if n not in ("d", "eta", "decay") else v for n, v in values.items()}
+    paths = {n: np.asarray(v)[None] if n not in ("d", "eta", "decay", "log_base") else v for n, v in values.items()}
     saved = getattr(NUMPY, program.name)(**paths)
     bars = getattr(NUMPY, f"{program.name}_adjoint")(
         **paths, saved=saved, **{n: np.asarray(v)[None] for n, v in seeds.items()}
@@ -93,7 +93,8 @@ def test_cpp_agrees_with_numpy(library, name):
 
 def namespace(njit):
     """The numba text executed; with the identity in place of njit it is plain Python."""
-    scope = {"np": np, "njit": njit, "FLAGS": {}, "exp": math.exp, "log": math.log, "sqrt": math.sqrt, "K": K, "R": R}
+    functions = {name: getattr(math, name) for name in ("exp", "expm1", "log", "sqrt")}
+    scope = {"np": np, "njit": njit, "FLAGS": {}, "K": K, "R": R} | functions
     exec(compile(numba(CHAIN), "<chain>", "exec"), scope)
     return scope
 

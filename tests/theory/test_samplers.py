@@ -8,7 +8,8 @@ from sympy import Symbol
 from theory import NotClosed, target
 from theory.expectations import Gradient
 from theory.mixtures import LogDensity
-from theory.reduction import Isotropic, noise_law, path_witness
+from theory.path_steps import path_witness
+from theory.reduction import Isotropic, noise_law
 from theory.samplers import BETA, CONTROLS, METHODS, REFERENCES, Score, allowed, drifts, reduce_chain
 from theory.vectors import POINT, Dot, Image
 from theory.witness import Witness, residual
@@ -30,7 +31,7 @@ def test_the_score_is_in_the_span_in_other_dimensions(d):
 
 def test_the_witness_sees_a_wrong_term():
     weight = next(step for step in CHAIN.steps if step.of == r"\Delta\log W" and step.rule.name == "Orthogonal split")
-    for wrong in (weight.after + Symbol("xi1"), weight.after.subs(Symbol("overlap", real=True), 0)):
+    for wrong in (weight.after + Symbol("xi1"), weight.after.subs(Symbol("xi1", real=True), 0)):
         if wrong == weight.after + Symbol("xi1"):
             wrong = weight.after + Dot(POINT, POINT) / 10
         assert residual(weight.before, wrong, path_witness()) > 1e-3

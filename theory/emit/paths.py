@@ -10,10 +10,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sympy import Add, Expr, Indexed, Integer, Mul, Pow, Rational, Symbol, exp, log, pi
+from sympy.codegen.cfunctions import expm1
 
 from theory.emit.arrays import signed_terms
 from theory.emit.languages import CUDA, NUMBA, Language
-from theory.programs import SIZES, Assign, LogSumExpOf, Program
+from theory.programs import SIZES, Assign, LogSumExpOf, Program, softmax_of
 from theory.sums import Sigma
 
 if TYPE_CHECKING:
@@ -75,7 +76,9 @@ class _Writer:
             return f"{expr.base}[{self.offset(expr)}]"
         if isinstance(expr, Symbol):
             return str(expr)
-        if isinstance(expr, log | exp):
+        if isinstance(expr, exp) and (logit := softmax_of(expr)):
+            return f"exp({logit}[k] - top_{logit}) / total_{logit}"
+        if isinstance(expr, log | exp | expm1):
             return f"{expr.func.__name__}({self.code(expr.args[0], before)})"
         if isinstance(expr, Pow):
             return self.power(expr, before)
@@ -197,7 +200,7 @@ def _source(chain: ReducedChain, name: str, language: Language, needs: str) -> s
 
 def numba(chain: ReducedChain, name: str = "sampler_chain", _: str = "") -> str:
     """Text for numba."""
-    return _source(chain, name, NUMBA, "np, njit, FLAGS, exp, log, sqrt, K, R")
+    return _source(chain, name, NUMBA, "np, njit, FLAGS, exp, expm1, log, sqrt, K, R")
 
 
 def cuda(chain: ReducedChain, name: str = "sampler_chain", _: str = "") -> str:

@@ -244,7 +244,7 @@ def test_compiles(architecture: str, sizes: tuple[int, int, int]) -> None:
 
 
 def test_one_character_less_does_not_compile() -> None:
-    text, line = device.source(2, 2, 2), "total -= gain(p, before, overlap, 0, z, eta);"
+    text, line = device.source(2, 2, 2), "total -= gained(p, before, 1, z, t);"
     assert text.count(line) == 1
     with pytest.raises(CompileError, match=r'error: expected a ";"'):
         compile_cuda(text.replace(line, line[:-1]), "sm_90", VERBOSE)

@@ -97,8 +97,10 @@ def test_wrong_kernels_do_not_have_mean_weight_one(key):
     rng = np.random.default_rng(4)
     source = systems.read("sampler_chain")
     head, weight = source.split("def weight(")
-    assert weight.count("/ (4 * eta) + ") == 1
-    wrong = systems.load(head + "def weight(" + weight.replace("/ (4 * eta) + ", "/ (4.4 * eta) + "))
+    line, noise = '    return {"gain": gain', "(chi2 + xi1**2 + xp.sum(xi**2, axis=-1)) / 2"
+    assert weight.count(line) == 1
+    wider = f"    increment = (increment - {noise}) / 1.1 + {noise}\n"  # −|residual|²/4η is the increment − |ξ|²/2
+    wrong = systems.load(head + "def weight(" + weight.replace(line, wider + line))
     sampler, *_ = case(*key, d=4, horizon=0.15, rng=rng, module=wrong)
     w = np.exp(forward(sampler, Noise.draw(sampler, 20_000, rng)).log_weight)
     assert abs(w.mean() - 1) > LIMIT * w.std() / np.sqrt(len(w))

@@ -59,11 +59,11 @@ REFUSED = [
     ),
     (
         "steps = 1\nhorizon = 2.0",
-        "sampler.steps: is 1; the step horizon / steps is 2, must be < 2, twice the least variance",
+        "sampler.steps: is 1; the step horizon / steps is 2, must be < 2: the forward drift pulls",
     ),
     (
         'method = "mcd"\nreference = "prior"\nsteps = 2\nhorizon = 4.0',
-        "sampler.steps: is 2; the step horizon / steps is 2, must be < 2, twice the least variance of the prior",
+        "sampler.steps: is 2; the step horizon / steps is 2, must be < 2: the forward drift pulls",
     ),
 ]
 

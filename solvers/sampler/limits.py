@@ -1,0 +1,119 @@
+"""What a sampler must keep to for its numbers to mean something: the length of its steps, and what float64 can hold.
+
+A step x' = x + η (a(x) x + …) + … overshoots where 1 + η a < −1: what the drift pulls in comes out larger on the other
+side, and a Euler chain of that drift has no stationary law. By the derived score a = c_x − Σ_j c_j Σ_k r_k/v_k, so
+whatever x is, −a is at most Σ_j c_j/(least v of score j) − c_x, with the largest v where c_j < 0. Both kernels of the
+chain are such steps, the backward one that of paths from the target.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from solvers.results import LOST, TOO_LONG
+from solvers.sampler.model import Mixture, Sampler
+from solvers.sampler.paths import Paths
+
+__all__ = [
+    "LOST",
+    "NEGLIGIBLE",
+    "TOO_LONG",
+    "judge",
+    "overshoot",
+    "pull",
+    "rounding",
+    "sampler_of_variances",
+    "unlikely",
+]
+
+Array = NDArray[np.float64]
+
+EPSILON = float(np.finfo(np.float64).eps)
+NEGLIGIBLE = 1e-6  # nats: less than any digit that is shown, where log-weights have no spread to compare with
+#: By Markov's inequality at most e^{−50} of correct runs have one log-weight of n beyond log n + 50.
+UNLIKELY = 50.0
+
+
+def sampler_of_variances(
+    method: str, reference: str, control: str, steps: int, horizon: float, dimension: int, prior: Array, target: Array
+) -> Sampler:
+    """A sampler with these variances (K,), (L,) and all means at the origin; a mixture control begins as the prior."""
+    mixtures = {
+        name: Mixture.of(np.zeros((len(v), 1)), v, np.full(len(v), 1 / len(v)))
+        for name, v in {"prior": prior, "target": target}.items()
+    }
+    empty = Sampler(method, reference, control, steps, horizon, dimension, mixtures)
+    names = {name for side in empty.drifts for name in side if name.startswith("control")}
+    return replace(empty, mixtures=mixtures | dict.fromkeys(names, mixtures["prior"]))
+
+
+def pull(sampler: Sampler) -> tuple[Array, Array]:
+    """Largest −a(x) over all x, of the forward drift at steps 0..N−1 and of the backward drift at 1..N: (N,) each."""
+    N, found = sampler.steps, []
+    for side, drift in enumerate(sampler.drifts):
+        at = np.arange(N) + side
+        total = np.zeros(N)
+        for name, (c0, c1) in drift.items():
+            c = c0 + c1 * at / N
+            if name == "x":
+                total -= c
+                continue
+            mixture = sampler.mixtures[sampler.origin(name)]
+            log_var = np.broadcast_to(mixture.log_var, (N, len(mixture.log_var)))
+            if sampler.decay(0, name) is not None:
+                decay = np.exp(at * sampler.eta - sampler.horizon)[:, None]
+                log_var = sampler.module.noise(np.zeros((1, 1)), mixture.log_var, decay)["log_var_t"]
+            precision = np.exp(-log_var)
+            total += np.where(c > 0, c * precision.max(1), c * precision.min(1))
+        found.append(total)
+    return found[0], found[1]
+
+
+def overshoot(sampler: Sampler) -> float:
+    """Largest η (−a(x)) over both kernels, all steps and all x: the chain is stable below 2."""
+    if sampler.steps == 0:
+        return 0.0
+    with np.errstate(over="ignore", invalid="ignore"):
+        return float(sampler.eta * max(side.max() for side in pull(sampler)))
+
+
+def rounding(sampler: Sampler, paths: Paths | None = None) -> float:
+    """What rounding may take from a log-weight, in nats: half an ulp of its largest summands.
+
+    Summands of order d come with a coefficient: η times one of order a + a', at each of N steps, and the difference
+    between the variances of prior and target; ϱ is at most some d times the largest variance. paths: those evaluated,
+    for what they add up to.
+    """
+    base = float(np.exp(-sampler.log_base))
+    log_vars = np.concatenate([sampler.mixtures[name].log_var for name in ("prior", "target")])
+    widest = float(np.exp(log_vars.max()))
+    count = sampler.dimension - sampler.directions
+    step = 0.0
+    if sampler.steps:
+        a, b = (float(np.max(np.abs(side))) for side in pull(sampler))
+        step = sampler.horizon * ((a + b) ** 2 * widest / 4 + (a + b + 1 / widest) * (1 + base * widest) / 2)
+    ends = float(np.max(np.abs(log_vars - sampler.log_base)) + widest * np.max(np.abs(np.exp(-log_vars) - base))) / 2
+    total = count * (step + ends)
+    if paths is not None and len(paths.log_weight):
+        total += float(np.max(np.abs(paths.log_weight)))
+    return EPSILON / 2 * total
+
+
+def unlikely(ahead: Array, behind: Array) -> bool:
+    """Whether log-weights are larger than E W = 1 of paths from the prior allows, or smaller than E 1/W = 1 of those
+    from the target (both normalised): e^{−UNLIKELY} of correct ones are."""
+    limit = np.log(len(ahead)) + UNLIKELY
+    return bool(np.max(ahead) > limit or np.min(behind) < -limit)
+
+
+def judge(sampler: Sampler, ahead: Array, behind: Array, lost: float, error: float) -> int:
+    """The status of an evaluation by log-weights of paths either way, of which rounding takes `lost` nats, and whose
+    mean has the standard error `error`: 0, or a key of results.STATUS."""
+    if not overshoot(sampler) < 2:
+        return TOO_LONG
+    if not (np.all(np.isfinite(ahead)) and np.all(np.isfinite(behind))):
+        return 2
+    return LOST if unlikely(ahead, behind) or not lost <= max(error, NEGLIGIBLE) else 0
