@@ -40,7 +40,7 @@ __all__ = [
     "write_bytes",
 ]
 
-TOO_LONG, LOST = 4, 5
+TOO_LONG, LOST = 3, 4
 STATUS = {
     0: "reached the end", 1: "step limit", 2: "not finite",
     TOO_LONG: "sampler step too long for the variances", LOST: "log-weights of this dimension lost to rounding",
