@@ -14,7 +14,7 @@ TESTS = Path(__file__).parent
 MEASURES = {"benchmarks", "special_functions_document.py", "portable.py", "__main__.py", "test_clocks.py"}
 CLOCKS = re.compile(
     r"""timeout\s*=\s*(?!HANG\b|None\b)\S+      # a limit of its own
-    |   \.wait\(\s*[^)\s] | \.join\(\s*\d       # waiting for so many seconds
+    |   \.wait\(\s*[^)\s\[] | \.join\(\s*\d     # waiting for so many seconds
     |   \bsleep\(                               # and for nothing at all
     |   deadline\s*=\s*(?!None\b)\S+            # of hypothesis
     |   \b(?:perf_counter|monotonic)\(          # speed
@@ -49,7 +49,14 @@ def test_clocks_are_seen(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["process.communicate(timeout=HANG)", "Event().wait()", '", ".join(names)', "settings(deadline=None)"]
+    "text",
+    [
+        "process.communicate(timeout=HANG)",
+        "Event().wait()",
+        "cluster.wait([future])",
+        '", ".join(names)',
+        "settings(deadline=None)",
+    ],
 )
 def test_what_waits_for_what_happens_is_not(text: str) -> None:
     assert not CLOCKS.search(text)
