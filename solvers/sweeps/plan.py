@@ -168,15 +168,6 @@ def _hashable(value: object) -> object:
     return value
 
 
-def _hashable(value: object) -> object:
-    """The same for equal values, so that many can be told apart in one pass."""
-    if isinstance(value, list):
-        return tuple(_hashable(entry) for entry in value)
-    if isinstance(value, dict):
-        return frozenset((key, _hashable(entry)) for key, entry in value.items())
-    return value
-
-
 @dataclass(frozen=True)
 class _Reader:
     name: str
