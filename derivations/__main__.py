@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import sys
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
 from derivations import files
-from derivations.catalogue import catalogue, documents, entry
+from derivations.catalogue import catalogue, documents, entry, unknown
+from derivations.door import enter, say
 
 View = StrEnum("View", ["latex", "text", "numpy", "numba", "cuda"])
 
-generate_app = typer.Typer(add_completion=False)
-show_app = typer.Typer(add_completion=False)
+generate_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+show_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
 @generate_app.command(
@@ -31,10 +32,13 @@ def generate(
     entries, others = catalogue(), documents()
     for name in names or []:
         if name not in {**entries, **others}:
-            fail(f"no derivation {name!r}: allowed are {', '.join({**entries, **others})}")
+            fail(unknown(name, {**entries, **others}))
     chosen = {name: e for name, e in entries.items() if not names or name in names}
     written = {name: document for name, document in others.items() if not names or name in names}
-    texts = files.expected(chosen, written)
+    try:
+        texts = files.expected(chosen, written)
+    except files.NoCheckout as error:
+        fail(str(error))
     if check:
         found = [*files.differences(texts)]
         found += [
@@ -42,16 +46,21 @@ def generate(
             for path in files.stray(entries, others)
         ]
         for line in found:
-            print(line, file=sys.stderr)
+            say(line)
         if found:
             raise typer.Exit(1)
         if not quiet:
             print(f"{len(texts)} generated files are what {len(chosen) + len(written)} derivations generate")
         return
     for path, text in texts.items():
-        path.parent.mkdir(exist_ok=True)
-        if not path.exists() or path.read_text() != text:
-            path.write_text(text)
+        try:
+            path.parent.mkdir(exist_ok=True)
+            if path.exists() and path.read_text(encoding="utf-8", errors="replace") == text:
+                continue
+            path.write_text(text, encoding="utf-8")
+        except OSError as error:
+            fail(f"{path}: cannot be written ({error.strerror})")
+        else:
             if not quiet:
                 print(f"wrote {path.relative_to(files.ROOT)}")
 
@@ -71,18 +80,18 @@ def show(
     print(found.emit(view.value), end="")
 
 
-def fail(message: str) -> None:
+def fail(message: str) -> NoReturn:
     """One message, exit status 2."""
-    print(message, file=sys.stderr)
+    say(message)
     raise typer.Exit(2)
 
 
 def main() -> None:
     """`show` is a word of its own; anything else is a list of names."""
     if sys.argv[1:2] == ["show"]:
-        show_app(args=sys.argv[2:], prog_name="python -m derivations show")
+        enter(show_app, sys.argv[2:], name="python -m derivations show")
     else:
-        generate_app(prog_name="python -m derivations")
+        enter(generate_app, name="python -m derivations")
 
 
 if __name__ == "__main__":

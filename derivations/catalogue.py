@@ -6,9 +6,10 @@ system(weights=…, metric=…).
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from types import ModuleType
@@ -18,7 +19,7 @@ from theory import ClosedSystem
 from theory.correspondence import Correspondence
 from theory.samplers import ReducedChain
 
-__all__ = ["SOURCES", "Entry", "catalogue", "documents", "entry"]
+__all__ = ["SOURCES", "Entry", "catalogue", "documents", "entry", "unknown"]
 
 #: Views that are solver source, and the suffix of their files under solvers/generated/.
 SOURCES = {"numpy": ".py", "numba": ".numba", "cuda": ".cu"}
@@ -88,7 +89,7 @@ class Entry:
 
 def _modules() -> Iterator[tuple[str, ModuleType]]:
     for info in pkgutil.iter_modules(derivations.__path__):
-        if info.name not in ("__main__", "catalogue", "chain_document", "document", "files"):
+        if info.name not in ("__main__", "catalogue", "chain_document", "document", "door", "files"):
             yield info.name, importlib.import_module(f"derivations.{info.name}")
 
 
@@ -112,5 +113,11 @@ def entry(name: str) -> Entry:
     """One entry. Raises KeyError with the names that exist."""
     entries = catalogue()
     if name not in entries:
-        raise KeyError(f"no derivation {name!r}: allowed are {', '.join(entries)}")
+        raise KeyError(unknown(name, entries))
     return entries[name]
+
+
+def unknown(name: str, known: Iterable[str]) -> str:
+    """What to say of a name that no derivation has: those that are nearest to it."""
+    near = difflib.get_close_matches(name[:60], list(known), n=6, cutoff=0.0)
+    return f"no derivation {name!r}; nearest: {', '.join(near)}; derivations/documents has all"

@@ -11,7 +11,7 @@ from theory.correspondence import Correspondence
 from theory.notation import markdown_table
 from theory.samplers import ReducedChain
 
-__all__ = ["DOCUMENTS", "GENERATED", "README", "differences", "expected", "stray"]
+__all__ = ["DOCUMENTS", "GENERATED", "README", "NoCheckout", "differences", "expected", "stray"]
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = ROOT / "derivations" / "documents"
@@ -20,19 +20,24 @@ README = ROOT / "README.md"
 BEGIN, END = "<!-- notation: generated from theory/notation.py -->\n", "<!-- end of notation -->\n"
 
 
+class NoCheckout(ValueError):
+    """The generated files are not beside this package; str() is one line."""
+
+
 def expected(entries: dict[str, Entry], documents: dict[str, Callable[[], str]], root: Path = ROOT) -> dict[Path, str]:
-    """Path and full text of every generated file, the notation table of the README included."""
+    """Path and full text of every generated file, the notation table of the README included.
+
+    Raises  NoCheckout where there is no README with that table, as beside an installed package.
+    """
+    readme = root / README.relative_to(ROOT)
+    text = readme.read_text(encoding="utf-8") if readme.is_file() else ""
+    if BEGIN not in text or END not in text:
+        raise NoCheckout(f"{root}: has no {readme.name} with a notation table; must be a checkout of the source")
     files = {root / DOCUMENTS.relative_to(ROOT) / f"{name}.md": written() for name, written in documents.items()}
     for name, entry in entries.items():
         files[root / DOCUMENTS.relative_to(ROOT) / f"{name}.md"] = _document(entry)
         for view, suffix in entry.sources.items():
             files[root / GENERATED.relative_to(ROOT) / f"{name}{suffix}"] = entry.emit(view)
-    readme = root / README.relative_to(ROOT)
-    text = readme.read_text()
-    if BEGIN not in text or END not in text:
-        raise ValueError(
-            f"{readme.name}: the markers of the notation table are missing: {BEGIN.strip()} … {END.strip()}"
-        )
     head, rest = text.split(BEGIN, 1)
     files[readme] = head + BEGIN + markdown_table() + END + rest.split(END, 1)[1]
     return files
@@ -63,7 +68,7 @@ def differences(files: dict[Path, str], root: Path = ROOT) -> Iterator[str]:
         if not path.exists():
             yield f"{label}: missing"
             continue
-        current = path.read_text()
+        current = path.read_text(encoding="utf-8", errors="replace")
         if current != text:
             lines = zip([*current.splitlines(), ""], [*text.splitlines(), ""], strict=False)
             number = next((n for n, (a, b) in enumerate(lines, 1) if a != b), 1)

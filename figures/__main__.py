@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from solvers.console import one_message, progress_bar
+from solvers.door import enter, say
 
 # Everything else is imported where it is used: --help should not wait for numpy, xarray and matplotlib.
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def draw(
             print(f"{name}  {(module.__doc__ or '').splitlines()[0]}")
         return
     if unknown := [name for name in names or [] if name not in figures]:
-        print(f"{unknown[0]}: no such figure; allowed are {', '.join(figures)}", file=sys.stderr)
+        say(f"{unknown[0]}: no such figure; allowed are {', '.join(figures)}")
         raise typer.Exit(2)
     from figures.files import check, make_folder, write
     from solvers.output import shown
@@ -47,7 +47,7 @@ def draw(
     with one_message():
         chosen, folder = list(dict.fromkeys(names or figures)), make_folder(out)
         if (replaced := check(chosen, folder)) and not quiet:
-            print(f"{shown(folder)}: {len(replaced)} files of figures exist; will be replaced", file=sys.stderr)
+            say(f"{shown(folder)}: {len(replaced)} files of figures exist; will be replaced")
         for name in chosen:
             results = stored_results(name, figures[name], folder, quick=quick, quiet=quiet)
             for path in write(figures[name], results, folder):
@@ -72,5 +72,9 @@ def stored_results(name: str, module: FigureModule, out: Path, *, quick: bool, q
     return found
 
 
+def main() -> None:
+    enter(app)
+
+
 if __name__ == "__main__":
-    app()
+    main()

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from solvers.console import OptionError, counting_bar, one_message, progress_bar
-from solvers.tolerances import SMALLEST_RTOL
+from solvers.door import enter, say
+from solvers.tolerances import check
 
 # Everything else is imported where it is used: --help should not wait for numpy, xarray and scipy.
 if TYPE_CHECKING:
@@ -56,8 +55,7 @@ def solve(
 ) -> None:
     """Integrate the closed equations from every start of a problem."""
     with one_message():
-        at_least("--rtol", rtol, SMALLEST_RTOL)
-        above_zero("--atol", atol)
+        tolerances(rtol, atol)
         problem = prepare(problem_path, out, backend, also=("numba",), quiet=quiet)
         from solvers import flow, results
 
@@ -125,8 +123,7 @@ def compare(
 ) -> None:
     """Compare theory and simulation. Exit status 0: they agree; 1: they disagree; 2: bad input."""
     with one_message():
-        at_least("--rtol", rtol, SMALLEST_RTOL)
-        above_zero("--atol", atol)
+        tolerances(rtol, atol)
         problem = prepare(problem_path, out, backend, also=("numba",), quiet=quiet)
         from rich import print as show
 
@@ -169,10 +166,9 @@ def sweep(
 ) -> None:
     """Solve a problem at every point of a grid. Interrupted at any moment, --resume continues."""
     with one_message():
-        at_least("--rtol", rtol, SMALLEST_RTOL)
-        above_zero("--atol", atol)
-        if workers is not None:
-            at_least("--workers", workers, 1)
+        tolerances(rtol, atol)
+        if workers is not None and workers < 1:
+            raise OptionError(f"--workers: is {workers}; must be a number >= 1")
         if workers is not None and scheduler is not None:
             raise OptionError("--scheduler: given with --workers; must be one of them")
         if backend not in ("auto", "numba"):
@@ -208,7 +204,7 @@ def sweep(
         if not quiet:
             print(f"{shown(out)}: {done}")
         if done.failed:
-            print(f"{shown(out)}: {done.failed} starts failed and are left out", file=sys.stderr)
+            say(f"{shown(out)}: {done.failed} starts failed and are left out")
 
 
 def prepare(
@@ -229,7 +225,7 @@ def prepare(
             if Path(out).samefile(problem_path):
                 raise OptionError(f"--out: {shown(out)} is the problem file itself; must be another file")
             if not quiet:
-                print(f"{shown(out)}: exists; will be replaced", file=sys.stderr)
+                say(f"{shown(out)}: exists; will be replaced")
     # The others say themselves what they cannot do, before anything is computed.
     if backend is not None and backend not in also:
         backend_module(backend, also)
@@ -259,18 +255,19 @@ def summarise(ds: xr.Dataset, out: str, quiet: bool) -> None:
             print(f"largest estimated error of an expectation: {float(ds['quadrature_error'].max()):.1e}")
     counts = [f"{(status == code).sum()} {text}" for code, text in STATUS.items() if code and (status == code).any()]
     if counts:
-        print(f"{out}: failed samples, which hold nan: {', '.join(counts)}", file=sys.stderr)
+        say(f"{out}: failed samples, which hold nan: {', '.join(counts)}")
 
 
-def at_least(option: str, value: float, least: float) -> None:
-    if not least <= value < math.inf:
-        raise OptionError(f"{option}: is {value:g}; must be a number >= {least:g}")
+def tolerances(rtol: float, atol: float) -> None:
+    try:
+        check(rtol, atol)
+    except ValueError as error:
+        raise OptionError(f"--{error}") from None
 
 
-def above_zero(option: str, value: float) -> None:
-    if not 0 < value < math.inf:
-        raise OptionError(f"{option}: is {value:g}; must be a number > 0")
+def main() -> None:
+    enter(app)
 
 
 if __name__ == "__main__":
-    app()
+    main()

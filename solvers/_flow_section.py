@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
-from solvers._problem_values import Section, choice, integer, is_number, number, refuse, show
+from solvers._problem_values import Section, choice, integer, is_number, number, refuse, show, unknown_key
 
 __all__ = ["Batch", "BatchSection", "Flow", "FlowSection", "Schedule", "flow_options"]
 
@@ -18,6 +18,8 @@ LARGEST_BATCH = 2**32 - 1  # particles are counted in one word of a random numbe
 def _temperature(value: object) -> float | tuple[float, float]:
     allowed = "a number > 0, or a schedule such as {start = 4.0, rate = 0.05} with start > 0 and rate >= 0"
     if isinstance(value, dict):
+        if unknown := [key for key in value if key not in ("start", "rate")]:
+            raise unknown_key(unknown[0], ("start", "rate"))
         start, rate = value.get("start", 0), value.get("rate", -1)
         if len(value) != 2 or not (is_number(start) and is_number(rate) and start > 0 <= rate):
             raise refuse(f"is {show(value)}; must be {allowed}")

@@ -5,20 +5,16 @@ Each value is checked here for itself; what ties sections together (lengths, ran
 
 from __future__ import annotations
 
-import difflib
 import itertools
-import json
 import math
-import re
-import tomllib
-from collections.abc import Sequence
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from solvers._flow_section import BatchSection, FlowSection
-from solvers._problem_values import LARGEST_INTEGER, show
+from solvers._problem_text import ProblemError, dotted, tables
+from solvers._problem_values import LARGEST_INTEGER, show, suggestion
 from solvers._problem_values import Section as _Section
 from solvers._problem_values import as_typed as _as_typed
 from solvers._problem_values import choice as _choice
@@ -33,22 +29,18 @@ __all__ = ["ProblemError", "read", "show"]
 
 # Far beyond what can be computed, so that a slip of the keyboard is refused instead of filling the memory.
 MOST_COMPONENTS, MOST_SAMPLES, MOST_TIMES = 10**4, 10**9, 10**7
+#: Squares of shorter times underflow, and integrators take squares. No rate is so large that anything happens in them.
+SHORTEST_TIME = 1e-150
+_TIME = f"a number >= 0, and >= {SHORTEST_TIME:g} unless it is 0"
 LEARNABLE = ("means", "weights", "variances")
-
-
-class ProblemError(ValueError):
-    """A problem that cannot be used; str() is one line, `file: key: what is wrong, what is allowed`."""
-
-
-def suggestion(word: str, known: Sequence[str]) -> str:
-    """`did you mean "..."?` when one of the known words is near, else the list of them."""
-    near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
-    return f'did you mean "{near[0]}"?' if near else "allowed: " + ", ".join(known)
 
 
 def _weights(value: object) -> list[float]:
     weights = _numbers(value, "every weight must be a number > 0", lambda x: x > 0)
-    total = math.fsum(weights)
+    try:
+        total = math.fsum(weights)
+    except OverflowError:
+        total = math.inf
     if abs(total - 1) > 1e-9:
         raise _refuse(f"sums to {total:.10g}, must sum to 1")
     return weights
@@ -82,7 +74,7 @@ def _gram(value: object) -> list[list[float]]:
                     f"entry ({j + 1}, {i + 1}) is {show(rows[j][i])} but ({i + 1}, {j + 1}) is {show(row[j])}; "
                     "must be symmetric"
                 )
-    return [[(row[j] + rows[j][i]) / 2 for j in range(len(rows))] for i, row in enumerate(rows)]
+    return [[row[j] / 2 + rows[j][i] / 2 for j in range(len(rows))] for i, row in enumerate(rows)]
 
 
 def _learn(value: object) -> list[str]:
@@ -97,12 +89,16 @@ def _learn(value: object) -> list[str]:
     return [name for name in LEARNABLE if name in value]
 
 
+def _is_time(value: float) -> bool:
+    return value == 0 or value >= SHORTEST_TIME
+
+
 def _save(value: object) -> int | list[float]:
     if not isinstance(value, list):
         if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MOST_TIMES:
             raise _refuse(f"is {_as_typed(value)}; must be an integer from 1 to {MOST_TIMES} or a list of times")
         return value
-    times = _numbers(value, "every time must be a number >= 0", lambda x: x >= 0)
+    times = _numbers(value, f"every time must be {_TIME}", _is_time)
     if not times:
         raise _refuse("is []; must hold at least one time")
     for before, after in itertools.pairwise(times):
@@ -157,7 +153,7 @@ class InitSection(_Section):
 
 
 class TimeSection(_Section):
-    end: _NonNegative = Field(description="a number >= 0")
+    end: Annotated[float, BeforeValidator(_number(_TIME, _is_time))] = Field(description="a number >= 0")
     save: Annotated[int | list[float] | None, BeforeValidator(_save)] = None
 
 
@@ -192,21 +188,16 @@ def read(text: str, name: str) -> ProblemFile:
         ProblemError with one line naming file, key, value and what is allowed. Of several errors an unknown key is
         reported first: it is often why another key is missing.
     """
-    try:
-        content = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ProblemError(f"{name}: not TOML: {' '.join(str(error).split())}") from None
+    content = tables(text, name)
     try:
         return ProblemFile.model_validate(content)
     except ValidationError as failure:
         errors = failure.errors(include_url=False)
-        first = next((error for error in errors if error["type"] == "extra_forbidden"), errors[0])
+        unknown = (error for error in errors if error["type"] == "extra_forbidden" or "within" in error.get("ctx", {}))
+        first = next(unknown, errors[0])
         path = tuple(str(part) for part in first["loc"])
-        raise ProblemError(f"{name}: {_dotted(path)}: {_message(path, first['type'], first)}") from None
-
-
-def _dotted(path: tuple[str, ...]) -> str:
-    return ".".join(part if re.fullmatch(r"[A-Za-z0-9_-]+", part) else json.dumps(part) for part in path)
+        key = dotted([*path, *first.get("ctx", {}).get("within", ())])
+        raise ProblemError(f"{name}: {key}: {_message(path, first['type'], first)}") from None
 
 
 def _message(path: tuple[str, ...], kind: str, error: Any) -> str:

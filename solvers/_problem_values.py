@@ -2,27 +2,54 @@
 
 from __future__ import annotations
 
+import difflib
+import itertools
 import json
 import math
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 from pydantic_core import PydanticCustomError
+
+from solvers._problem_text import dotted
+from solvers.door import escaped
 
 LARGEST_INTEGER = 2**53  # integers up to here are exact as float64
 
 
 def show(value: object) -> str:
-    """A value as TOML would spell it, on one line and cut short."""
+    """A value as TOML would spell it, on one line and cut short; different numbers look different."""
     if isinstance(value, dict):
-        text = "{" + ", ".join(f"{key} = {show(entry)}" for key, entry in value.items()) + "}"
+        pairs = (f"{dotted([str(key)])} = {show(entry)}" for key, entry in _first(value.items()))
+        text = "{" + ", ".join(pairs) + "}"
     elif isinstance(value, list | tuple):
-        text = "[" + ", ".join(show(entry) for entry in value) + "]"
+        text = "[" + ", ".join(show(entry) for entry in _first(value)) + "]"
     elif isinstance(value, float):
-        text = f"{value:.10g}"
+        text = repr(value).removesuffix(".0")
+    elif isinstance(value, int) and value.bit_length() > 200:
+        text = f"an integer of {int(math.log10(abs(value))) + 1} digits"
     else:
-        text = json.dumps(value, ensure_ascii=False, default=str)
+        text = escaped(json.dumps(value[:60] if isinstance(value, str) else value, ensure_ascii=False, default=str))
     return text if len(text) <= 60 else text[:56] + " ..."
+
+
+def _first(entries: Iterable[Any]) -> Iterable[Any]:
+    """More of them than will be shown."""
+    return itertools.islice(entries, 30)
+
+
+def suggestion(word: str, known: Sequence[str]) -> str:
+    """`did you mean "..."?` when one of the known words is near, else the list of them."""
+    near = difflib.get_close_matches(word[:60], known, n=1, cutoff=0.6)
+    return f'did you mean "{near[0]}"?' if near else "allowed: " + ", ".join(known)
+
+
+def unknown_key(word: str, known: Sequence[str]) -> PydanticCustomError:
+    """Refusal of a key of a table inside a value, which has no Section of its own."""
+    message = f"unknown key; {suggestion(word, known)}"
+    return PydanticCustomError("refused", "{message}", {"message": message, "within": (word,)})
 
 
 def as_typed(value: object) -> str:
@@ -38,13 +65,19 @@ def is_number(value: object) -> bool:
     # TOML's true is not 1, and a float64 must be able to hold the value.
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
-    return math.isfinite(value) if isinstance(value, float) else abs(value) <= LARGEST_INTEGER
+    return -sys.float_info.max <= value <= sys.float_info.max
+
+
+def _within(value: object) -> str:
+    """What is wrong with a number that is too large, whatever else is allowed."""
+    too_large = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) > sys.float_info.max
+    return ", within the range of float64 (1.8e308)" if too_large else ""
 
 
 def number(allowed: str, accepts: Callable[[float], bool] = lambda x: True) -> Callable[[object], float]:
     def check(value: object) -> float:
         if not is_number(value) or not accepts(float(value)):  # type: ignore[arg-type]
-            raise refuse(f"is {show(value)}; must be {allowed}")
+            raise refuse(f"is {show(value)}; must be {allowed}{_within(value)}")
         return float(value)  # type: ignore[arg-type]
 
     return check
@@ -65,7 +98,7 @@ def numbers(value: object, entry: str, accepts: Callable[[float], bool] = lambda
         raise refuse(f"is {show(value)}; must be a list of numbers")
     for position, number in enumerate(value, start=1):
         if not is_number(number) or not accepts(float(number)):
-            raise refuse(f"entry {position} is {show(number)}; {entry}")
+            raise refuse(f"entry {position} is {show(number)}; {entry}{_within(number)}")
     return [float(number) for number in value]
 
 
@@ -78,7 +111,7 @@ def rows(value: object) -> list[list[float]]:
         if not isinstance(row, list):
             raise refuse(f"row {position} is {show(row)}; every row must be a list of numbers")
         if bad := [entry for entry in row if not is_number(entry)]:
-            raise refuse(f"row {position} holds {show(bad[0])}; every entry must be a finite number")
+            raise refuse(f"row {position} holds {show(bad[0])}; every entry must be a finite number{_within(bad[0])}")
         found.append([float(entry) for entry in row])
     return found
 

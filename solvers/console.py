@@ -9,6 +9,8 @@ from contextlib import contextmanager
 
 import typer
 
+from solvers.door import say
+
 #: Arguments of functions that are options of the commands.
 ARGUMENTS = ("particles", "replicas", "step")
 
@@ -25,10 +27,10 @@ def one_message() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as error:
-        print(str(error) or "interrupted", file=sys.stderr)
+        say(str(error) or "interrupted")
         raise typer.Exit(130) from None
     except MemoryError as error:
-        print(f"not enough memory: {error}".rstrip(": "), file=sys.stderr)
+        say(f"not enough memory: {error}".rstrip(": "))
         raise typer.Exit(2) from None
     except Exception as error:
         from solvers.arrays import BackendError
@@ -38,8 +40,10 @@ def one_message() -> Iterator[None]:
 
         bad_input = (OptionError, ProblemError, BackendError, OutputError, ResultError, SchedulerError, WorkerError)
         if not isinstance(error, bad_input):
+            if isinstance(error, BrokenPipeError):  # of a worker, say; typer would make exit status 1 of it
+                raise RuntimeError("a pipe of this process was closed") from error
             raise
-        print(_as_typed(str(error), isinstance(error, BackendError)), file=sys.stderr)
+        say(_as_typed(str(error), isinstance(error, BackendError)))
         raise typer.Exit(2) from None
     finally:
         warnings.formatwarning = format_of_python

@@ -10,7 +10,8 @@ from typing import Any
 
 import tomli_w
 
-from solvers._problem_schema import ProblemError, show
+from solvers._problem_text import DEEPEST, ProblemError, dotted
+from solvers._problem_values import is_number, show
 from solvers.problem import Problem
 
 __all__ = ["changed", "number", "replaced"]
@@ -26,7 +27,7 @@ def number(problem: Problem, key: str) -> float:
             found = found[int(name) if isinstance(found, list) else name]
     except (KeyError, ValueError, IndexError, TypeError):
         found = None
-    if isinstance(found, bool) or not isinstance(found, int | float):
+    if not is_number(found):
         raise ProblemError(f"{problem.name}: {key}: is no number in the problem; must be a dotted key of one")
     return float(found)
 
@@ -52,6 +53,8 @@ def replaced(content: Table, values: Mapping[str, Any], name: str) -> str:
     given: dict[int, tuple[list[float], set[int]]] = {}  # lists of weights by identity, with the places named
     for key, value in values.items():
         *path, last = key.split(".")
+        if len(path) >= DEEPEST:
+            raise ProblemError(f"{name}: {dotted([key])}: has {len(path) + 1} parts; must have at most {DEEPEST}")
         holder: Any = content
         for depth, part in enumerate(path):
             if isinstance(holder, dict):
@@ -71,15 +74,18 @@ def replaced(content: Table, values: Mapping[str, Any], name: str) -> str:
 
 
 def _place(holder: list[Any], part: str, name: str, key: str) -> int:
-    if not part.isdecimal() or int(part) >= len(holder):
-        raise ProblemError(f"{name}: {key}: {part} is no entry of the list; must be from 0 to {len(holder) - 1}")
+    # Its length first: Python converts integers only up to a limit.
+    if not (part.isascii() and part.isdecimal() and len(part) < 20 and int(part) < len(holder)):
+        allowed = f"must be from 0 to {len(holder) - 1}" if holder else "it is empty"
+        raise ProblemError(f"{name}: {key}: {dotted([part])} is no entry of the list; {allowed}")
     return int(part)
 
 
 def _complete(weights: list[float], places: set[int]) -> None:
     """Scale the weights that are not in these places so that all sum to one."""
     others = [i for i in range(len(weights)) if i not in places]
-    if others and all(isinstance(w, int | float) for w in weights):
+    # Weights that are none are refused when the problem is read.
+    if others and all(is_number(w) and 0 < w <= 1 for w in weights):
         factor = (1 - math.fsum(weights[i] for i in places)) / math.fsum(weights[i] for i in others)
         for i in others:
             weights[i] *= factor

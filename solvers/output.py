@@ -8,6 +8,8 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
+from solvers.door import escaped
+
 __all__ = ["OutputError", "check_folder", "check_output", "in_the_way", "shown", "write_bytes"]
 
 Name = str | os.PathLike[str]
@@ -19,8 +21,7 @@ class OutputError(Exception):
 
 def shown(path: Name) -> str:
     """The name of a file on one line that any terminal takes: cut short, what cannot be printed as Python spells it."""
-    text = os.fspath(path)
-    text = "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+    text = escaped(os.fspath(path))
     return text if len(text) <= 200 else f"{text[:50]} ... {text[-145:]}"
 
 

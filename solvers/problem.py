@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NoReturn
 
 import numpy as np
@@ -15,13 +14,13 @@ from solvers._gram import NotGram, factor
 from solvers._problem_schema import (
     FamilySection,
     InitSection,
-    ProblemError,
     ProblemFile,
     TargetSection,
     TimeSection,
     read,
     show,
 )
+from solvers._problem_text import ProblemError, read_text
 from solvers._sampler_section import SamplerOptions, sampler_options, with_points
 
 __all__ = [
@@ -124,15 +123,7 @@ class Problem:
 
         Raises  ProblemError if it cannot be read or is not a valid problem.
         """
-        name = os.fspath(path)
-        try:
-            text = Path(path).read_text(encoding="utf-8")
-        except UnicodeDecodeError as error:
-            raise ProblemError(f"{name}: not TOML: byte {error.start} is not UTF-8") from None
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or str(error)
-            raise ProblemError(f"{name}: cannot be read ({reason}); must be a problem file in TOML") from None
-        return cls.parse(text, name)
+        return cls.parse(read_text(path, "a problem file in TOML"), os.fspath(path))
 
     @classmethod
     def parse(cls, text: str, name: str = "problem") -> Problem:
@@ -140,6 +131,7 @@ class Problem:
 
         Raises  ProblemError with one line `name: key: what is wrong, what is allowed`.
         """
+        text = text.removeprefix("\ufeff")
         file = read(text, name)
         builder = _Builder(name, file.dimension)
         target = builder.target(file.target)

@@ -202,8 +202,8 @@ def parameters(problem: Problem, time: float = 0.0) -> dict[str, Any]:
     plain = {
         "c": np.asarray(problem.target.c),
         "log_pi": np.log(problem.target.weights),
-        "v": np.asarray(problem.family.variances) if own else float(problem.family.variances[0]),
-        "u": np.asarray(problem.target.variances) if own else float(problem.target.variances[0]),
+        "v": np.asarray(problem.family.variances) if own else problem.family.variances[0],
+        "u": np.asarray(problem.target.variances) if own else problem.target.variances[0],
         "d": problem.dimension,
     }
     beta = {"beta": flow.beta(time)} if flow.batch or flow.temperature != 1 else {}

@@ -1,13 +1,28 @@
-"""Tolerances of the integrators: the smallest there is, and what the expectations owe to it."""
+"""Tolerances of the integrators: which there are, and what the expectations owe to them."""
 
 from __future__ import annotations
 
-__all__ = ["SMALLEST_RTOL", "of_expectations"]
+__all__ = ["SMALLEST_RTOL", "check", "of_expectations"]
 
 SMALLEST_RTOL = 1e-14
 """Of all integrators, and of the command line; LSODA's is twice as large, and it says so."""
+TOO_LARGE_RTOL = 1e-2
+"""A weight below 0.01 has vanished: an error of that size would be the outcome."""
+TOO_LARGE_ATOL = 1.0
+"""Overlaps are in units where modes have variances about 1: an error of that size is a mode."""
 SHARE = 0.01
 """Errors of expectations, in units of the integrator's relative tolerance."""
+
+
+def check(rtol: float, atol: float) -> None:
+    """Raises ValueError, `rtol: is …; must be …`, for tolerances that cannot be kept or make outcomes arbitrary."""
+    ranges = {
+        "rtol": (rtol, SMALLEST_RTOL <= rtol < TOO_LARGE_RTOL, f">= {SMALLEST_RTOL:g} and < {TOO_LARGE_RTOL:g}"),
+        "atol": (atol, 0 < atol < TOO_LARGE_ATOL, f"> 0 and < {TOO_LARGE_ATOL:g}"),
+    }
+    for name, (value, kept, allowed) in ranges.items():
+        if not kept:
+            raise ValueError(f"{name}: is {repr(float(value)).removesuffix('.0')}; must be a number {allowed}")
 
 
 def of_expectations(rtol: float) -> float:

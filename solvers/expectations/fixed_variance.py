@@ -34,8 +34,12 @@ ERROR = 1e-13
 def fixed_variance(variance: float) -> NDArray[np.float64]:
     """The table (LINE,) of J and J' at that variance ≥ 0 of the logit.
 
-    Errors  at most ERROR · max(1, |value|) for √v ≤ 1e3; beyond, 1e-16 √v for J.
+    Errors  at most ERROR · max(1, |value|) for √v ≤ 1e3; beyond, 1e-16 √v for J. nan where v is not finite.
     """
+    if not np.isfinite(variance):
+        table = fixed_variance(0.0)
+        table[TERMS:] = np.nan
+        return table
     spread = float(np.sqrt(max(variance, 0.0)))
     # What the logistic law, of width 1.8, and the Gaussian leave of structure; the seventh power of H is the error.
     half = 0.06 * float(np.hypot(1.0, 0.85 * spread))

@@ -6,6 +6,7 @@ import itertools
 import json
 import math
 import os
+import sys
 import tomllib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,10 +18,10 @@ import numpy as np
 import tomli_w
 from numpy.typing import NDArray
 
-from solvers._problem_schema import show, suggestion
-from solvers._problem_values import as_typed
+from solvers._problem_text import ProblemError, dotted, read_text, scalars, tables
+from solvers._problem_values import LARGEST_INTEGER, as_typed, is_number, show, suggestion
 from solvers.keys import replaced
-from solvers.problem import Problem, ProblemError
+from solvers.problem import Problem
 
 __all__ = ["Axis", "Refine", "Sweep"]
 
@@ -83,7 +84,7 @@ class Sweep:
 
         Raises  ProblemError if it, its base, or a point of its grid is not valid.
         """
-        return cls.parse(_read(path), os.fspath(path), Path(path).parent)
+        return cls.parse(read_text(path, "a sweep file in TOML"), os.fspath(path), Path(path).parent)
 
     @classmethod
     def parse(cls, text: str, name: str = "sweep", folder: str | os.PathLike[str] = ".") -> Sweep:
@@ -158,16 +159,6 @@ class Sweep:
         yield from itertools.islice(corners, CHECKED)
 
 
-def _read(path: str | os.PathLike[str]) -> str:
-    try:
-        return Path(path).read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise ProblemError(f"{path}: not TOML: byte {error.start} is not UTF-8") from None
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise ProblemError(f"{path}: cannot be read ({reason}); must be a TOML file") from None
-
-
 def _hashable(value: object) -> object:
     """The same for equal values, so that many can be told apart in one pass."""
     if isinstance(value, list):
@@ -185,17 +176,18 @@ class _Reader:
         raise ProblemError(f"{self.name}: {key}: {message}")
 
     def toml(self, text: str) -> Table:
-        try:
-            return tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
-            raise ProblemError(f"{self.name}: not TOML: {' '.join(str(error).split())}") from None
+        content = tables(text, self.name)
+        for path, value in scalars(content):
+            if isinstance(value, int) and abs(value) > sys.float_info.max:
+                self.fail(dotted(path), f"is {show(value)}; no number is beyond the range of float64 (1.8e308)")
+        return content
 
     def known(self, table: str, content: object, allowed: Sequence[str]) -> Table:
         if not isinstance(content, dict):
             return self.fail(table, f"is {show(content)}; must be a table")  # type: ignore[no-any-return]
         for key in content:
             if key not in allowed:
-                self.fail(f"{table}.{key}".lstrip("."), f"unknown key; {suggestion(key, allowed)}")
+                self.fail(f"{table}.{dotted([key])}".lstrip("."), f"unknown key; {suggestion(key, allowed)}")
         return content
 
     def base(self, content: Table, folder: Path) -> str:
@@ -210,7 +202,7 @@ class _Reader:
         if not isinstance(content["base"], str):
             self.fail("base", f"is {show(content['base'])}; must be the name of a problem file")
         path = folder / content["base"]
-        text = _read(path)
+        text = read_text(path, "a problem file in TOML")
         _Reader(os.fspath(path)).toml(text)
         return text
 
@@ -226,7 +218,7 @@ class _Reader:
         return axes
 
     def values(self, key: str, given: object) -> tuple[Any, ...]:
-        label = f'grid."{key}"'
+        label = f"grid.{json.dumps(key if len(key) <= 60 else key[:56] + ' ...')}"
         if isinstance(given, dict):
             if "start" not in given:
                 nested = next(iter(given), "key")
@@ -256,7 +248,7 @@ class _Reader:
                 self.fail(f"{label}.{name}", "missing; must be a number")
         start, stop, count = given["start"], given["stop"], given["count"]
         for name, value in (("start", start), ("stop", stop)):
-            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            if not is_number(value):
                 self.fail(f"{label}.{name}", f"is {show(value)}; must be a finite number")
         if isinstance(count, bool) or not isinstance(count, int) or not 2 <= count <= MOST_VALUES:
             self.fail(f"{label}.count", f"is {as_typed(count)}; must be an integer from 2 to {MOST_VALUES}")
@@ -267,10 +259,17 @@ class _Reader:
             self.fail(f"{label}.spacing", f'is {show(spacing)}; allowed: "linear", "log"')
         if spacing == "log" and min(start, stop) <= 0:
             self.fail(label, f"runs from {show(start)} to {show(stop)}; must be > 0 with logarithmic spacing")
-        values = (np.linspace if spacing == "linear" else np.geomspace)(float(start), float(stop), count)
+        with np.errstate(all="ignore"):
+            values = (np.linspace if spacing == "linear" else np.geomspace)(float(start), float(stop), count)
+            differ = np.all(np.diff(values) != 0)
+        if not (differ and np.all(np.isfinite(values))):
+            self.fail(
+                label, f"runs from {show(start)} to {show(stop)}; must hold {count} numbers that differ in float64"
+            )
         whole = np.round(values)
         # A range of integers between integers stays one, so that it can be a dimension.
-        if isinstance(start, int) and isinstance(stop, int) and np.allclose(values, whole, rtol=1e-12, atol=0):
+        integers = all(isinstance(value, int) and abs(value) <= LARGEST_INTEGER for value in (start, stop))
+        if integers and np.allclose(values, whole, rtol=1e-12, atol=0):
             return tuple(int(value) for value in whole)
         return tuple(values.tolist())
 
@@ -296,7 +295,7 @@ class _Reader:
             self.fail(
                 "refine.quantity", f"is {show(quantity)}; must be one of output.quantities: {', '.join(quantities)}"
             )
-        if isinstance(contour, bool) or not isinstance(contour, int | float) or not math.isfinite(contour):
+        if not is_number(contour):
             self.fail("refine.contour", f"is {show(contour)}; must be a number")
         if isinstance(levels, bool) or not isinstance(levels, int) or not 1 <= levels <= 20:
             self.fail("refine.levels", f"is {as_typed(levels)}; must be an integer from 1 to 20")

@@ -191,8 +191,8 @@ def test_bad_input_is_one_message_before_any_work(work, folder, command, monkeyp
         ): "--backend: tpu: unknown backend; allowed: numpy, cupy, numba",
     }
     if name != "simulate":
-        refused[name, "two_modes.toml", *out, "--rtol", "0"] = "--rtol: is 0; must be a number >= 1e-14\n"
-        refused[name, "two_modes.toml", *out, "--atol", "nan"] = "--atol: is nan; must be a number > 0\n"
+        refused[name, "two_modes.toml", *out, "--rtol", "0"] = "--rtol: is 0; must be a number >= 1e-14 and < 0.01\n"
+        refused[name, "two_modes.toml", *out, "--atol", "nan"] = "--atol: is nan; must be a number > 0 and < 1\n"
     for arguments, message in refused.items():
         done = call(*arguments)
         assert (done.exit_code, done.stdout) == (2, ""), arguments
@@ -206,10 +206,10 @@ def test_bad_input_is_one_message_before_any_work(work, folder, command, monkeyp
 @pytest.mark.parametrize("command", ["solve", "compare", "sweep"])
 def test_tolerances_that_cannot_be_kept_are_refused(work, folder, command):
     refused = {
-        "--rtol": ["0", "-1", "1e-15", "9e-15", "inf", "nan"],
-        "--atol": ["0", "-1", "-1e-10", "inf", "nan"],
+        "--rtol": ["0", "-1", "1e-15", "9.99999999e-15", "0.01", "1", "inf", "nan"],
+        "--atol": ["0", "-1", "-1e-10", "1", "inf", "nan"],
     }
-    allowed = {"--rtol": ">= 1e-14", "--atol": "> 0"}
+    allowed = {"--rtol": ">= 1e-14 and < 0.01", "--atol": "> 0 and < 1"}
     for option, value in ((option, value) for option, values in refused.items() for value in values):
         done = call(command, "two_modes.toml", "--out", "out", option, value)
         message = f"{option}: is {value}; must be a number {allowed[option]}\n"

@@ -217,7 +217,7 @@ REFUSED = [
     ),
     (
         [("[time]", "[flow]\ntemperature = {start = 4.0, rat = 0.05}\n[time]")],
-        "flow.temperature: is {start = 4, rat = 0.05}; must be a number > 0, or a schedule such as ",
+        'flow.temperature.rat: unknown key; did you mean "rate"?',
     ),
     (
         [("[time]", "[flow]\ntemperature = {start = 4.0, rate = -1}\n[time]")],
