@@ -21,9 +21,9 @@ from typing import Any, ClassVar
 import numpy as np
 import xarray as xr
 
-from solvers import equilibria, flow, results, scaling, systems
+from solvers import ask, equilibria, results, scaling, systems
+from solvers.ask import simulate
 from solvers.keys import replaced
-from solvers.particles.flow import simulate
 from solvers.problem import Problem
 from solvers.sampler.model import chain_module
 from solvers.sweeps.plan import Axis
@@ -132,15 +132,15 @@ class Run(Stored):
 
 @dataclass(frozen=True)
 class Solve(Run):
-    """`python -m solvers solve`; options: those of solvers.flow.solve."""
+    """`python -m solvers solve`; options: those of solvers.ask.solve."""
 
     command = "solve"
-    compute = staticmethod(flow.solve)
+    compute = staticmethod(ask.solve)
 
 
 @dataclass(frozen=True)
 class Simulate(Run):
-    """`python -m solvers simulate`; options: those of solvers.particles.flow.simulate."""
+    """`python -m solvers simulate`; options: those of solvers.ask.simulate."""
 
     command = "simulate"
     compute = staticmethod(simulate)

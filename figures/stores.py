@@ -18,8 +18,7 @@ import xarray as xr
 
 from figures.stored import Progress, Run, Simulate, Solve, Stored, Table
 from solvers import reopen, results, speciation
-from solvers.flow import solve
-from solvers.particles.flow import simulate
+from solvers.ask import simulate, solve
 from solvers.problem import Problem
 from solvers.sampler.ideal import continuous_time, learned
 from solvers.sampler.model import chain_module

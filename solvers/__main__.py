@@ -60,10 +60,10 @@ def solve(
         at_least("--rtol", rtol, SMALLEST_RTOL)
         above_zero("--atol", atol)
         problem = prepare(problem_path, out, backend, also=("numba",))
-        from solvers import flow, results
+        from solvers import ask, results
 
         with progress_bar("solving", quiet=quiet) as progress:
-            ds = flow.solve(
+            ds = ask.solve(
                 problem,
                 rtol=rtol,
                 atol=atol,
@@ -94,15 +94,10 @@ def simulate(
         for option, given in (("--particles", particles), ("--step", step)):
             if batch and given is not None:
                 raise OptionError(f"{option}: is {given:g}; must be left out, since the problem has flow.batch")
-        if particles is None:
-            particles = batch.size if batch else 256
-        if step is None:
-            step = batch.step if batch else 0.05
-        from solvers import results
-        from solvers.particles import flow
+        from solvers import ask, results
 
         with progress_bar("simulating", quiet=quiet) as progress:
-            ds = flow.simulate(
+            ds = ask.simulate(
                 problem, particles=particles, replicas=replicas, step=step, backend=backend, progress=progress
             )
         results.write(ds, out)
@@ -131,11 +126,10 @@ def compare(
         problem = prepare(problem_path, out, backend, also=("numba",))
         from rich import print as show
 
-        from solvers import results
-        from solvers.compare import compare as judge
+        from solvers import ask, results
 
         with progress_bar("comparing", quiet=quiet) as progress:
-            report = judge(
+            report = ask.compare(
                 problem,
                 particles=particles,
                 replicas=replicas,

@@ -80,13 +80,6 @@ def compare(
         SimulationError for fewer than FEWEST_REPLICAS replicas, a step above half the smallest variance, or a problem
         that does not fit in memory; ProblemError; BackendError.
     """
-    if problem.sampler is not None:
-        from solvers.compare_sampler import compare_sampler
-
-        return compare_sampler(
-            problem, particles=particles, replicas=replicas, step=step, rtol=rtol, atol=atol, backend=backend,
-            drop=drop, progress=progress,
-        )  # fmt: skip
     if problem.flow.batch is not None:
         raise ProblemError(f"{problem.name}: flow.batch: is for `solve` and `simulate` in this version; leave it out")
     if replicas < FEWEST_REPLICAS:

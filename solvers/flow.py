@@ -65,21 +65,6 @@ def solve(
         the integrator cannot keep (numpy: below 2.3e-14; else ValueError, below 1e-14); ProblemError if no
         equations are derived for the flow; TermError for an unknown `drop`.
     """
-    if problem.sampler is not None:
-        from solvers.sampler.solve import solve as solve_sampler  # its start calls this function
-
-        if stop_at_equilibrium:
-            raise BackendError("--stop-at-equilibrium: is for flows; leave it out with a [sampler]")
-        return solve_sampler(
-            problem,
-            rtol=rtol,
-            atol=atol,
-            backend=backend,
-            threads=threads,
-            progress=progress,
-            drop=drop,
-            samples=samples,
-        )
     module, own = system or systems.for_problem(problem, drop=drop), drop is None and system is None
     if backend is None:
         backend = "numba" if own and ensembles.by_default(problem) else "numpy"

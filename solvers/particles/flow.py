@@ -48,12 +48,6 @@ def simulate(
     Raises
         SimulationError if the step, the particles, the replicas or the memory do not do; BackendError.
     """
-    if problem.sampler is not None:
-        from solvers.particles.sampler import simulate as simulate_sampler
-
-        return simulate_sampler(
-            problem, particles=particles, replicas=replicas, step=step, backend=backend, progress=progress
-        )
     batch = problem.flow.batch
     if batch is not None and (particles, step) != (batch.size, batch.step):
         raise SimulationError(

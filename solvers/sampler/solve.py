@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from solvers import results
+from solvers import flow, results
 from solvers.arrays import BackendError, backend_module
 from solvers.outcomes import VANISHED_BELOW
 from solvers.problem import Init, Overlaps, Problem
@@ -190,8 +190,6 @@ def _quadrature_knows(problem: Problem) -> bool:
 
 def _by_quadrature(problem: Problem, sampler: Sampler, rtol: float, atol: float) -> tuple[list[Sampler], int]:
     """No steps: the loss is KL(φ‖p), whose flow the closed equations solve without paths."""
-    from solvers import flow
-
     prior, target = sampler.mixtures["prior"], sampler.mixtures["target"]
     overlaps = Overlaps(prior.mean @ prior.mean.T, prior.mean @ target.mean.T)
     start = replace(problem, sampler=None, init=Init(None, None, overlaps, 1, problem.init.seed))

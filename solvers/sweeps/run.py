@@ -55,7 +55,7 @@ class Done:
 
 
 def run(
-    sweep: Sweep,
+    sweep: Sweep | str | os.PathLike[str],
     out: str | os.PathLike[str],
     *,
     resumed: bool = False,
@@ -69,12 +69,14 @@ def run(
     The numbers depend on the sweep and the options only: not on workers, scheduler, or interruptions.
 
     Takes
-        resumed: go on with the store of a sweep that was interrupted. workers: processes, default one a core.
+        sweep: or the path of its file. resumed: go on with the store of a sweep that was interrupted.
+        workers: processes, default one a core.
         scheduler: address of a Dask scheduler, instead of processes. progress: called with starts done and in all.
     Raises
         ProblemError for a point that cannot be solved, BackendError, OutputError, ResultError, SchedulerError,
         WorkerError; Interrupted on Ctrl-C. Whatever is in the store by then is kept.
     """
+    sweep = sweep if isinstance(sweep, Sweep) else Sweep.load(sweep)
     options = options or Options()
     systems, backends = prepare(sweep, options)
     plan = identity(sweep, options, systems) | {"backend": backends}

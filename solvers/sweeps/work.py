@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from solvers import flow
+from solvers import ask
 from solvers.outcomes import mode_mass_distance
 from solvers.problem import Problem, ProblemError, Time
 from solvers.sweeps.moments import moments
@@ -95,7 +95,7 @@ def end_state(problem: Problem, samples: range, options: Options) -> End:
     """Solve a problem from these of its starts to the last time."""
     ends = replace(problem, time=Time(problem.time.end, problem.time.times[-1:]))
     backend = None if options.backend == "auto" else options.backend
-    ds = flow.solve(ends, rtol=options.rtol, atol=options.atol, backend=backend, samples=samples, threads=1)
+    ds = ask.solve(ends, rtol=options.rtol, atol=options.atol, backend=backend, samples=samples, threads=1)
     # Arrays, not the dataset: a few starts take no longer than a dataset does.
     values: dict[str, NDArray[Any]] = {}
     for name, variable in ds.variables.items():
