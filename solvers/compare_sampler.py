@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from solvers._sampler_section import Laid
 from solvers.agreement import Family, judge
+from solvers.chance import Domain
 from solvers.compare_additions import Choices, addition_times, choice_part, in_space, judged, margins
 from solvers.machine import cores
 from solvers.particles.pieces import in_order
@@ -228,7 +229,9 @@ class _Trial:
     def solved(self, paths: int, replica: int, kind: int) -> tuple[xr.Dataset, Laid]:
         """The theory from so many paths, and its record of additions."""
         problem = self.laid(self.problem)
-        words = np.random.SeedSequence(problem.init.seed, spawn_key=(0x7E01, self.i, replica, kind)).generate_state(1)
+        words = np.random.SeedSequence(
+            problem.init.seed, spawn_key=(Domain.THEORY, self.i, replica, kind)
+        ).generate_state(1)
         init = replace(problem.init, seed=int(words[0]))
         if init.scale is not None:
             init = Init(None, None, Overlaps(self.begin.s[self.i], self.begin.m[self.i]), 1, init.seed)

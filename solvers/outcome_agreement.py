@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 
 from solvers import flow
+from solvers.chance import PERTURBATION
 from solvers.outcomes import outcomes
 from solvers.particles.plan import plan
 from solvers.particles.replicas import replicas_path, velocities
@@ -44,9 +45,6 @@ OUTCOMES = ("collapsed", "aligned", "vanished")
 REPLICAS = 2
 PERTURBED = 32
 NOISE_TIME = 1.0
-
-# Keys of random streams: those of `velocities` are apart from those of trajectories already.
-_PERTURBATION = 0x5E25
 
 
 def compare_outcomes(
@@ -86,7 +84,7 @@ def compare_outcomes(
         simulated.append(np.stack([found[name] for name in OUTCOMES], axis=-1))
         # One estimate a perturbation: its deviation from the mean is the noise of one step.
         noise = velocities(
-            problem, mu, theta, particles=particles, replicas=PERTURBED, key=(_PERTURBATION, i), backend=backend
+            problem, mu, theta, particles=particles, replicas=PERTURBED, key=(PERTURBATION, i), backend=backend
         )
         size = np.sqrt(step * NOISE_TIME * PERTURBED / (PERTURBED - 1))
         near = mu + size * (noise.dmu - noise.dmu.mean(0))

@@ -14,6 +14,7 @@ import numpy as np
 import xarray as xr
 
 from solvers import results
+from solvers.chance import Stream, generator
 from solvers.particles import sampler_clones
 from solvers.problem import Problem, ProblemError
 from solvers.sampler import clones
@@ -26,7 +27,6 @@ Progress = Callable[[float], None]
 
 COMMAND = "solvers.speciation.speciation"
 #: Stream of random numbers, beside those of the starts and of solvers.sampler.solve.
-_CLONES = 0x636C6F6E6573
 
 _MEANING = {
     "tau": ("1", "noise time left where the clones part, T − nη"),
@@ -82,7 +82,7 @@ def speciation(
     sampler = sampler_of(problem, begin.s[0], begin.m[0], begin.theta[0], problem.family.variances)
     sampler = replace(sampler, backend=backend)
     tau = options.horizon - np.asarray(splits) * sampler.eta
-    rng = np.random.Generator(np.random.Philox(key=[problem.init.seed, 0], counter=[0, 0, 0, _CLONES]))
+    rng = generator(problem.init.seed, 0, Stream.CLONES)
     simulated, simulated_se = sampler_clones.same_mode(problem, splits, paths, backend=backend, report=report)
     reduced, reduced_se = clones.same_mode(sampler, splits, paths, rng, report)
     values: dict[str, Any] = {

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy.special import rel_entr
 
 from solvers._sampler_section import Refinement
+from solvers.chance import Purpose
 from solvers.particles.engines import engine
 from solvers.particles.estimate import Report
 from solvers.particles.plan import Plan, SimulationError, sampler_on_gpu, threads
@@ -30,9 +31,6 @@ from solvers.starts import Starts, starts, vectors
 __all__ = ["Curves", "replica_curves", "simulate"]
 
 Array = NDArray[np.float64]
-
-# What random numbers are for: one word of the keys of their streams, beside those of the flow (0 and 1).
-_GRADIENT, _AHEAD, _BEHIND, _CHOICES, _CANDIDATES = 2, 3, 4, 5, 6
 
 
 @dataclass(frozen=True)
@@ -139,17 +137,17 @@ def replica_curves(
             name: options.learn for name in start.mixtures if name.startswith("control")
         }
         learner = Learner(moves, problem.flow.weights, problem.flow.metric, particles, step, cuts, lambda: report(0))
-        differentiate = gradients(key(_GRADIENT, cuts), learner, problem.dimension, cut.within, backend)
+        differentiate = gradients(key(Purpose.GRADIENT, cuts), learner, problem.dimension, cut.within, backend)
         refine = _own(options.refine, problem.dimension)
         try:
-            models = learn(start, learner, times, refine, differentiate, generator(_CANDIDATES))
+            models = learn(start, learner, times, refine, differentiate, generator(Purpose.CANDIDATES))
         except NotFinite:
             report(len(times))
             return None
         curves: dict[str, list[Array]] = {}
-        walker = Walker(key(_AHEAD), key(_BEHIND), particles, backend, cut.within)
+        walker = Walker(key(Purpose.FORWARD), key(Purpose.BACKWARD), particles, backend, cut.within)
         for model in models:
-            for name, value in (described(model, K) | evaluated(model, walker, generator(_CHOICES))).items():
+            for name, value in (described(model, K) | evaluated(model, walker, generator(Purpose.CHOICES))).items():
                 curves.setdefault(name, []).append(np.asarray(value))
             report(1)
         scores = refine.laid.scores if refine and refine.laid else []

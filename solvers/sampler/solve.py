@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from solvers import flow, results
 from solvers.arrays import BackendError, backend_module
+from solvers.chance import Stream, generator
 from solvers.outcomes import VANISHED_BELOW
 from solvers.problem import Init, Overlaps, Problem
 from solvers.sampler import compiled, device
@@ -31,8 +32,6 @@ Array = NDArray[np.float64]
 FINEST_RTOL, FINEST_ATOL = 1e-5, 1e-7
 #: Most numbers in the means of a mixture that each machine code takes.
 _MACHINE_CODE = {"numba": compiled.LARGEST, "cupy": device.LARGEST}
-#: Streams of random numbers of a sample: those behind the gradient, the evaluations and the candidates.
-_GRADIENT, _EVALUATION, _REFINEMENT = 0x6772616469656E74, 0x6576616C75617465, 0x726566696E656D65
 
 
 def sampler_of(problem: Problem, s: Array, m: Array, log_w: Array, v: Array, drop: str | None = None) -> Sampler:
@@ -110,13 +109,13 @@ def solve(
             values["w"][n, t, there], values["v"][n, t, there] = prior.weights, np.exp(prior.log_var)
             # The same paths at every time, so that curves are smooth in it.
             for name, (value, error) in evaluate(
-                learned, options.paths, _generator(problem, sample, _EVALUATION), drawn=drawn
+                learned, options.paths, generator(problem.init.seed, sample, Stream.EVALUATION), drawn=drawn
             ).items():
                 values[name][n, t], errors[name][n, t] = value, error
             if progress:
                 progress((n + (t + 1) / len(found)) / count)
         if status[n] == 0:
-            table = _by_component(found[-1], _generator(problem, sample, _EVALUATION), options.paths)
+            table = _by_component(found[-1], generator(problem.init.seed, sample, Stream.EVALUATION), options.paths)
             B[n], vanished[n] = (
                 np.pad(table, ((0, K - len(table)), (0, 0))),
                 bool(np.any(found[-1].mixtures["prior"].weights < VANISHED_BELOW)),
@@ -176,10 +175,10 @@ def _learned(problem: Problem, sampler: Sampler, n: int, rtol: float, atol: floa
     if refine is not None and not isinstance(refine.source, str):
         sampler, coordinates = placed(problem, sampler, refine.source)
         refine = replace(refine, source=coordinates)
-    noise = Noise.draw(sampler, options.paths, _generator(problem, n, _GRADIENT))
+    noise = Noise.draw(sampler, options.paths, generator(problem.init.seed, n, Stream.GRADIENT))
     learning = Learning(sampler, noise, learn, problem.flow.weights, problem.flow.metric)
     if refine is not None:
-        return refined(learning, refine, times, rtol, atol, _generator(problem, n, _REFINEMENT))
+        return refined(learning, refine, times, rtol, atol, generator(problem.init.seed, n, Stream.REFINEMENT))
     return learning.run(times, rtol, atol)
 
 
@@ -210,7 +209,3 @@ def _by_component(sampler: Sampler, rng: np.random.Generator, paths: int) -> Arr
     chosen = np.repeat(np.arange(K), -(-paths // K))
     modes = forward(sampler, Noise.draw(sampler, len(chosen), rng), chosen).modes
     return np.asarray(modes.reshape(K, -1, modes.shape[1]).mean(axis=1))
-
-
-def _generator(problem: Problem, sample: int, stream: int) -> np.random.Generator:
-    return np.random.Generator(np.random.Philox(key=[problem.init.seed, sample], counter=[0, 0, 0, stream]))
