@@ -221,6 +221,7 @@ def prepare(problem_path: str, out: str | None, backend: str | None, also: tuple
 
 def summarise(ds: xr.Dataset, out: str, quiet: bool) -> None:
     """Where the result is and what it says. Samples that failed are counted on standard error even when quiet."""
+    from solvers.outcomes import OUTCOMES
     from solvers.results import STATUS
 
     status = ds["status"].values
@@ -228,7 +229,7 @@ def summarise(ds: xr.Dataset, out: str, quiet: bool) -> None:
         times = ds["time"].values
         samples = "1 sample" if len(status) == 1 else f"{len(status)} samples"
         print(f"{out}: {samples}, {len(times)} times from {times[0]:g} to {times[-1]:g}")
-        for name in ("collapsed", "aligned", "vanished"):
+        for name in OUTCOMES:
             known = ds[name].values[ds[name].values >= 0]
             print(f"{name:9} {known.sum()} of {len(known)}" + (f" ({known.mean():.1%})" if len(known) else ""))
         if "elbo" in ds and (status == 0).any():

@@ -30,18 +30,17 @@ from scipy.stats import binomtest
 
 from solvers import flow
 from solvers.chance import PERTURBATION
-from solvers.outcomes import outcomes
+from solvers.outcomes import OUTCOMES, outcomes
 from solvers.particles.plan import plan
 from solvers.particles.replicas import replicas_path, velocities
 from solvers.problem import Problem
 from solvers.starts import Starts, starts, vectors
 
-__all__ = ["OUTCOMES", "compare_outcomes", "exact_interval", "tally"]
+__all__ = ["compare_outcomes", "exact_interval", "tally"]
 
 Array = NDArray[np.float64]
 Progress = Callable[[float], None]
 
-OUTCOMES = ("collapsed", "aligned", "vanished")
 REPLICAS = 2
 PERTURBED = 32
 NOISE_TIME = 1.0

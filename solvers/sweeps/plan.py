@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from solvers._problem_schema import show, suggestion
 from solvers._problem_values import as_typed
 from solvers.keys import replaced
+from solvers.outcomes import OUTCOMES
 from solvers.problem import Problem, ProblemError
 
 __all__ = ["Axis", "Refine", "Sweep"]
@@ -27,7 +28,7 @@ __all__ = ["Axis", "Refine", "Sweep"]
 Table = dict[str, Any]
 Index = tuple[int, ...]
 
-QUANTITIES = ("collapsed", "aligned", "vanished", "objective")
+QUANTITIES = (*OUTCOMES, "objective")
 MOST_POINTS = 10**8
 #: Up to so many points each is checked before the sweep begins; of more, all values one key at a time, and the corners.
 CHECKED = 20_000

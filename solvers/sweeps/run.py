@@ -17,9 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from solvers.machine import cores
+from solvers.outcomes import OUTCOMES
 from solvers.reopen import ResultWarning, version_differences
 from solvers.sweeps import executors
-from solvers.sweeps.dataset import PROBABILITIES, Layout, summaries
+from solvers.sweeps.dataset import Layout, summaries
 from solvers.sweeps.executors import unbroken
 from solvers.sweeps.plan import Index, Sweep
 from solvers.sweeps.prepare import attributes_of, identity, layout, prepare, refined
@@ -180,7 +181,7 @@ def interval(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Ends of the 95 % interval of one quantity; nan where it is not computed."""
     found = summaries(sums, quantities)
-    if quantity in PROBABILITIES:
+    if quantity in OUTCOMES:
         return found[f"{quantity}_low"], found[f"{quantity}_high"]
     half = Z * found[f"{quantity}_se"]
     return found[quantity] - half, found[quantity] + half
