@@ -6,11 +6,11 @@ doors. Defaults are those of the commands. Imports are where they are used: aski
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from types import ModuleType
 from typing import TYPE_CHECKING
 
 from solvers.problem import Problem
+from solvers.progress import Progress
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 __all__ = ["compare", "equilibria", "simulate", "solve"]
 
-Progress = Callable[[float], None]
 
 #: Of simulations, where neither the user nor flow.batch says otherwise.
 PARTICLES, REPLICAS, STEP = 256, 32, 0.05

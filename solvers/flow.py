@@ -15,6 +15,7 @@ from solvers.arrays import BackendError, backend_module
 from solvers.blocks import SMALLEST_RTOL, TOGETHER, Integrator, Point, velocity
 from solvers.integrate import batches
 from solvers.problem import Problem
+from solvers.progress import Progress
 from solvers.span import Span
 from solvers.starts import Starts, starts
 from solvers.tolerances import of_expectations
@@ -22,7 +23,6 @@ from solvers.tolerances import of_expectations
 __all__ = ["solve", "velocity"]
 
 Array = NDArray[np.float64]
-Progress = Callable[[float], None]
 
 #: Backends that integrate coordinates in the span by compiled code.
 COMPILED = ("numba", "cupy")

@@ -18,7 +18,6 @@ sensitive by so many trials may still be decided by chance, but seldom: two simu
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from types import ModuleType
 from typing import Any
@@ -34,12 +33,12 @@ from solvers.outcomes import OUTCOMES, outcomes
 from solvers.particles.plan import plan
 from solvers.particles.replicas import replicas_path, velocities
 from solvers.problem import Problem
+from solvers.progress import Progress
 from solvers.starts import Starts, starts, vectors
 
 __all__ = ["compare_outcomes", "exact_interval", "tally"]
 
 Array = NDArray[np.float64]
-Progress = Callable[[float], None]
 
 REPLICAS = 2
 PERTURBED = 32

@@ -6,7 +6,7 @@ Source: derivations/documents/speciation.md; Biroli, Bonnaire, de Bortoli and MÃ
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,13 +17,13 @@ from solvers import results
 from solvers.chance import Stream, generator
 from solvers.particles import sampler_clones
 from solvers.problem import Problem, ProblemError
+from solvers.progress import Progress
 from solvers.sampler import clones
 from solvers.sampler.solve import sampler_of
 from solvers.starts import starts
 
 __all__ = ["COMMAND", "open_speciation", "speciation"]
 
-Progress = Callable[[float], None]
 
 COMMAND = "solvers.speciation.speciation"
 #: Stream of random numbers, beside those of the starts and of solvers.sampler.solve.

@@ -7,15 +7,14 @@ replaced by means over fresh particles.
 
 from __future__ import annotations
 
-from functools import partial
-
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
 from solvers.particles.plan import SimulationError, plan
-from solvers.particles.replicas import Progress, replicas_path
+from solvers.particles.replicas import replicas_path
 from solvers.problem import Problem
+from solvers.progress import Progress, part
 from solvers.results import simulation_dataset
 from solvers.starts import starts, vectors
 
@@ -67,7 +66,7 @@ def simulate(
             step=step,
             key=(i,),
             backend=backend,
-            progress=progress and partial(_part_of, progress, i, count),
+            progress=part(progress, i, count),
         )
         quantities = {"m": path.m, "s": path.s, "w": path.w, "v": path.v, "objective": path.objective}
         quantities["mode_mass"] = (path.w[..., None] * path.mode_mass).sum(-2)
@@ -87,7 +86,3 @@ def simulate(
         replicas=replicas,
         step=step,
     )
-
-
-def _part_of(progress: Progress, i: int, count: int, done: float) -> None:
-    progress((i + done) / count)

@@ -19,9 +19,9 @@ from solvers.particles.motion import is_forward, motion
 from solvers.particles.plan import Plan, plan
 from solvers.particles.streams import stream_keys
 from solvers.problem import Problem
+from solvers.progress import Progress
 
 Array = NDArray[np.float64]
-Progress = Callable[[float], None]
 
 # Keys of the random streams, so that trajectories and single points never share numbers.
 

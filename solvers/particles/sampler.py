@@ -18,13 +18,14 @@ from solvers.chance import Purpose
 from solvers.particles.engines import engine
 from solvers.particles.estimate import Report
 from solvers.particles.plan import Plan, SimulationError, sampler_on_gpu, threads
-from solvers.particles.replicas import Progress, over_groups
+from solvers.particles.replicas import over_groups
 from solvers.particles.sampler_chain import Mixture, Model
 from solvers.particles.sampler_engine import Walker, gradients
 from solvers.particles.sampler_estimates import by_halves, emc, ess, ess_forward, log_z
 from solvers.particles.sampler_learn import GRADIENT_BYTES, Learner, NotFinite, learn
 from solvers.particles.streams import LARGEST_COUNT, stream_keys
 from solvers.problem import Problem
+from solvers.progress import Progress, part
 from solvers.results import sampler_variables, simulation_dataset
 from solvers.starts import Starts, starts, vectors
 
@@ -79,7 +80,7 @@ def simulate(
     for i in range(count):
         found = replica_curves(
             problem, begin, i, particles=particles, replicas=replicas, step=step, backend=backend,
-            progress=progress and _part(progress, i, count),
+            progress=part(progress, i, count),
         )  # fmt: skip
         status[i] = 2 if found.failed.any() else 0
         quantities = found.values | {"objective": -found.values["elbo"]}
@@ -275,7 +276,3 @@ def _own(refine: Refinement | None, d: int) -> Refinement | None:
     if refine is None or isinstance(refine.source, str):
         return refine
     return replace(refine, source=_wide(refine.source, d), laid=refine.laid and replace(refine.laid, scores=[]))
-
-
-def _part(progress: Progress, i: int, count: int) -> Progress:
-    return lambda done: progress((i + done) / count)
