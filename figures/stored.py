@@ -13,7 +13,6 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any, ClassVar
@@ -21,16 +20,16 @@ from typing import Any, ClassVar
 import numpy as np
 import xarray as xr
 
-from solvers import equilibria, flow, results, scaling, systems
+from solvers import ask, equilibria, results, scaling, systems
+from solvers.ask import simulate
 from solvers.keys import replaced
-from solvers.particles.flow import simulate
 from solvers.problem import Problem
+from solvers.progress import Progress, part
 from solvers.sampler.model import chain_module
 from solvers.sweeps.plan import Axis
 
 PROBLEMS = Path(__file__).parent / "problems"
 
-Progress = Callable[[float], None]
 Table = Mapping[str, Any]
 
 
@@ -132,15 +131,15 @@ class Run(Stored):
 
 @dataclass(frozen=True)
 class Solve(Run):
-    """`python -m solvers solve`; options: those of solvers.flow.solve."""
+    """`python -m solvers solve`; options: those of solvers.ask.solve."""
 
     command = "solve"
-    compute = staticmethod(flow.solve)
+    compute = staticmethod(ask.solve)
 
 
 @dataclass(frozen=True)
 class Simulate(Run):
-    """`python -m solvers simulate`; options: those of solvers.particles.flow.simulate."""
+    """`python -m solvers simulate`; options: those of solvers.ask.simulate."""
 
     command = "simulate"
     compute = staticmethod(simulate)
@@ -212,7 +211,7 @@ class Along(Stored):
         for i, values in enumerate(points):
             text = replaced(base, dict(zip(grid, values, strict=True)), self.of.problem)
             problem = Problem.parse(text, self.of.problem)
-            share = progress and partial(_part_of, progress, i, len(points))
+            share = part(progress, i, len(points))
             found.append(type(self.of).compute(problem, **self.of.chosen(quick), progress=share))
         shape = tuple(map(len, grid.values()))
         variables = {}
@@ -229,10 +228,6 @@ class Along(Stored):
 
     def read(self, path: Path) -> xr.Dataset:
         return results.open(path, required=self.keep)
-
-
-def _part_of(progress: Progress, i: int, count: int, done: float) -> None:
-    progress((i + done) / count)
 
 
 def _system(problem: Problem) -> str:

@@ -16,11 +16,11 @@ import numpy as np
 import tomli_w
 import xarray as xr
 
-from figures.stored import Progress, Run, Simulate, Solve, Stored, Table
+from figures.stored import Run, Simulate, Solve, Stored, Table
 from solvers import reopen, results, speciation
-from solvers.flow import solve
-from solvers.particles.flow import simulate
+from solvers.ask import simulate, solve
 from solvers.problem import Problem
+from solvers.progress import Progress
 from solvers.sampler.ideal import continuous_time, learned
 from solvers.sampler.model import chain_module
 from solvers.sweeps import plan, store

@@ -57,10 +57,10 @@ def solve(
     with one_message():
         tolerances(rtol, atol)
         problem = prepare(problem_path, out, backend, also=("numba",), quiet=quiet)
-        from solvers import flow, results
+        from solvers import ask, results
 
         with progress_bar("solving", quiet=quiet) as progress:
-            ds = flow.solve(
+            ds = ask.solve(
                 problem,
                 rtol=rtol,
                 atol=atol,
@@ -91,15 +91,10 @@ def simulate(
         for option, given in (("--particles", particles), ("--step", step)):
             if batch and given is not None:
                 raise OptionError(f"{option}: is {given:g}; must be left out, since the problem has flow.batch")
-        if particles is None:
-            particles = batch.size if batch else 256
-        if step is None:
-            step = batch.step if batch else 0.05
-        from solvers import results
-        from solvers.particles import flow
+        from solvers import ask, results
 
         with progress_bar("simulating", quiet=quiet) as progress:
-            ds = flow.simulate(
+            ds = ask.simulate(
                 problem, particles=particles, replicas=replicas, step=step, backend=backend, progress=progress
             )
         results.write(ds, out)
@@ -127,11 +122,10 @@ def compare(
         problem = prepare(problem_path, out, backend, also=("numba",), quiet=quiet)
         from rich import print as show
 
-        from solvers import results
-        from solvers.compare import compare as judge
+        from solvers import ask, results
 
         with progress_bar("comparing", quiet=quiet) as progress:
-            report = judge(
+            report = ask.compare(
                 problem,
                 particles=particles,
                 replicas=replicas,
@@ -234,6 +228,7 @@ def prepare(
 
 def summarise(ds: xr.Dataset, out: str, quiet: bool) -> None:
     """Where the result is and what it says. Samples that failed are counted on standard error even when quiet."""
+    from solvers.outcomes import OUTCOMES
     from solvers.output import shown
     from solvers.results import STATUS
 
@@ -242,7 +237,7 @@ def summarise(ds: xr.Dataset, out: str, quiet: bool) -> None:
         times = ds["time"].values
         samples = "1 sample" if len(status) == 1 else f"{len(status)} samples"
         print(f"{out}: {samples}, {len(times)} times from {times[0]:g} to {times[-1]:g}")
-        for name in ("collapsed", "aligned", "vanished"):
+        for name in OUTCOMES:
             known = ds[name].values[ds[name].values >= 0]
             print(f"{name:9} {known.sum()} of {len(known)}" + (f" ({known.mean():.1%})" if len(known) else ""))
         if "elbo" in ds and (status == 0).any():

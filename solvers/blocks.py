@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from solvers import systems
 from solvers.problem import Problem
+from solvers.progress import Progress
 from solvers.span import Span
 from solvers.tolerances import of_expectations
 
@@ -21,7 +22,6 @@ __all__ = ["SMALLEST_RTOL", "TOGETHER", "Integrator", "Point", "velocity"]
 
 Array = NDArray[np.float64]
 Point = tuple[Array, Array, Array, Array]
-Progress = Callable[[float], None]
 
 #: Trajectories integrated together, as one block-diagonal system: large enough to vectorise, small enough that the
 #: step size, which is that of the most demanding one, suits the others.

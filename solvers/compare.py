@@ -14,9 +14,7 @@ replica E = 2 X(h/2) − X(h) is free of the first order. The second order is me
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -31,6 +29,7 @@ from solvers.machine_code import usable
 from solvers.particles.plan import SimulationError, plan
 from solvers.particles.replicas import Path, replicas_path, velocities
 from solvers.problem import Problem, ProblemError
+from solvers.progress import Progress, part, within
 from solvers.report import Report
 from solvers.results import STATUS
 from solvers.starts import starts, vectors
@@ -38,7 +37,6 @@ from solvers.starts import starts, vectors
 __all__ = ["Report", "Trial", "compare"]
 
 Array = NDArray[np.float64]
-Progress = Callable[[float], None]
 
 ALPHA = 1e-6  # false-alarm probability of each part
 STARTS = 4  # at most so many of a problem's starts are compared
@@ -81,13 +79,6 @@ def compare(
         SimulationError for fewer than FEWEST_REPLICAS replicas, a step above half the smallest variance, or a problem
         that does not fit in memory; ProblemError; BackendError.
     """
-    if problem.sampler is not None:
-        from solvers.compare_sampler import compare_sampler
-
-        return compare_sampler(
-            problem, particles=particles, replicas=replicas, step=step, rtol=rtol, atol=atol, backend=backend,
-            drop=drop, progress=progress,
-        )  # fmt: skip
     if problem.flow.batch is not None:
         raise ProblemError(f"{problem.name}: flow.batch: is for `solve` and `simulate` in this version; leave it out")
     if replicas < FEWEST_REPLICAS:
@@ -117,7 +108,7 @@ def compare(
             continue
         for at in np.unique(np.linspace(0, theory.sizes["time"] - 1, POINTS).round().astype(int)):
             points.append(trial.point(i, int(at)))
-        runs = trial.runs(i, progress and partial(_between, progress, i / count, (i + 1) / count))
+        runs = trial.runs(i, part(progress, i, count))
         followed, cut_short = trial.path(i, runs)
         paths += followed
         notes += cut_short
@@ -213,7 +204,7 @@ class Trial:
                 refine=refine,
                 key=(i,),
                 backend=self.backend,
-                progress=progress and partial(_between, progress, (refine - 1) / 7, (2 * refine - 1) / 7),
+                progress=within(progress, (refine - 1) / 7, (2 * refine - 1) / 7),
             )
             for refine in (1, 2, 4)
         )
@@ -312,7 +303,3 @@ def _nearest(s: Array, m: Array, problem: Problem) -> tuple[Array, Array]:
 def _weight_velocity(w: Array, dtheta: Array) -> Array:
     """dw_k/dt = w_k (dθ_k/dt − Σ_j w_j dθ_j/dt), over the last axis."""
     return np.asarray(w * (dtheta - (w * dtheta).sum(-1, keepdims=True)))
-
-
-def _between(progress: Progress, begin: float, end: float, done: float) -> None:
-    progress(begin + (end - begin) * done)

@@ -16,7 +16,6 @@ chain, whose means are the same number if the log-weights have the same law.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -25,6 +24,7 @@ from numpy.typing import NDArray
 
 from solvers._sampler_section import Laid
 from solvers.agreement import Family, judge
+from solvers.chance import Domain
 from solvers.compare_additions import Choices, addition_times, choice_part, in_space, judged, margins
 from solvers.machine import cores
 from solvers.machine_code import usable
@@ -32,6 +32,7 @@ from solvers.particles.pieces import in_order
 from solvers.particles.plan import SimulationError
 from solvers.particles.sampler import Curves, plan, replica_curves
 from solvers.problem import Init, Overlaps, Problem, ProblemError
+from solvers.progress import Progress, within
 from solvers.report import Report
 from solvers.results import STATUS
 from solvers.sampler.evaluate import QUOTIENTS
@@ -42,7 +43,6 @@ from solvers.starts import Starts, starts, vectors
 __all__ = ["compare_sampler"]
 
 Array = NDArray[np.float64]
-Progress = Callable[[float], None]
 
 ALPHA = 1e-6  # false-alarm probability of each part
 STARTS = 2  # at most so many of a problem's starts are compared
@@ -106,11 +106,11 @@ def compare_sampler(
     for i in range(count):
         trial = _Trial(problem, begin, i, particles, replicas, step, backend, drop, rtol, atol, learns)
         if not (status := trial.lay_down()):
-            simulated, second = trial.simulated(progress and _between(progress, i / count, (i + 0.6) / count))
+            simulated, second = trial.simulated(within(progress, i / count, (i + 0.6) / count))
             if failed := trial.failed:
                 broken.append(f"start {i}: the simulation has no result up to the last time ({STATUS[failed]})")
                 continue
-            theory, status = trial.theory(progress and _between(progress, (i + 0.6) / count, (i + 1) / count))
+            theory, status = trial.theory(within(progress, (i + 0.6) / count, (i + 1) / count))
         if status:
             broken.append(f"start {i}: the theory has no solution up to the last time ({STATUS[status]})")
             continue
@@ -180,12 +180,12 @@ class _Trial:
         """Quantities (replica, time, ...) without the first order in the step, and twice what the second may be."""
         runs: list[Curves] = []
         problem = self.laid(self.problem)
-        for cuts, done in ((1, 0.15), (2, 0.45), (4, 1.0)) if self.learns else ((1, 1.0),):
+        for cuts, begin, end in ((1, 0, 1 / 7), (2, 1 / 7, 3 / 7), (4, 3 / 7, 1)) if self.learns else ((1, 0, 1),):
             runs.append(
                 replica_curves(
                     problem, self.begin, self.i, particles=self.particles, replicas=self.replicas,
                     step=self.step * (4 if self.learns else 1), cuts=cuts, backend=self.backend,
-                    progress=progress and _between(progress, 0.0, done),
+                    progress=within(progress, begin, end),
                 )
             )  # fmt: skip
         self.failed = max(int(run.status.max()) for run in runs)
@@ -235,7 +235,9 @@ class _Trial:
     def solved(self, paths: int, replica: int, kind: int) -> tuple[xr.Dataset, Laid]:
         """The theory from so many paths, and its record of additions."""
         problem = self.laid(self.problem)
-        words = np.random.SeedSequence(problem.init.seed, spawn_key=(0x7E01, self.i, replica, kind)).generate_state(1)
+        words = np.random.SeedSequence(
+            problem.init.seed, spawn_key=(Domain.THEORY, self.i, replica, kind)
+        ).generate_state(1)
         init = replace(problem.init, seed=int(words[0]))
         if init.scale is not None:
             init = Init(None, None, Overlaps(self.begin.s[self.i], self.begin.m[self.i]), 1, init.seed)
@@ -304,7 +306,3 @@ class _Trial:
             estimates=np.stack(estimates, axis=1), allowance=np.array(allowances), scale=np.array(scales),
             draws=self.particles * self.replicas,
         )  # fmt: skip
-
-
-def _between(progress: Progress, begin: float, end: float) -> Progress:
-    return lambda done: progress(begin + (end - begin) * done)

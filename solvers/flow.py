@@ -16,6 +16,7 @@ from solvers.blocks import SMALLEST_RTOL, TOGETHER, Integrator, Point, velocity
 from solvers.integrate import batches
 from solvers.machine_code import usable
 from solvers.problem import Problem
+from solvers.progress import Progress
 from solvers.span import Span
 from solvers.starts import Starts, starts
 from solvers.tolerances import of_expectations
@@ -23,7 +24,6 @@ from solvers.tolerances import of_expectations
 __all__ = ["solve", "velocity"]
 
 Array = NDArray[np.float64]
-Progress = Callable[[float], None]
 
 #: Backends that integrate coordinates in the span by compiled code.
 COMPILED = ("numba", "cupy")
@@ -68,21 +68,6 @@ def solve(
         unknown `drop`.
     """
     demands.check_solve(problem, problem.init.samples if samples is None else len(samples))
-    if problem.sampler is not None:
-        from solvers.sampler.solve import solve as solve_sampler  # its start calls this function
-
-        if stop_at_equilibrium:
-            raise BackendError("--stop-at-equilibrium: is for flows; leave it out with a [sampler]")
-        return solve_sampler(
-            problem,
-            rtol=rtol,
-            atol=atol,
-            backend=backend,
-            threads=threads,
-            progress=progress,
-            drop=drop,
-            samples=samples,
-        )
     module, own = system or systems.for_problem(problem, drop=drop), drop is None and system is None
     if backend is None:
         backend = "numba" if own and ensembles.by_default(problem) else "numpy"

@@ -18,7 +18,6 @@ sensitive by so many trials may still be decided by chance, but seldom: two simu
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from types import ModuleType
 from typing import Any
@@ -29,25 +28,22 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 
 from solvers import flow
+from solvers.chance import PERTURBATION
 from solvers.machine_code import usable
-from solvers.outcomes import outcomes
+from solvers.outcomes import OUTCOMES, outcomes
 from solvers.particles.plan import plan
 from solvers.particles.replicas import replicas_path, velocities
 from solvers.problem import Problem
+from solvers.progress import Progress
 from solvers.starts import Starts, starts, vectors
 
-__all__ = ["OUTCOMES", "compare_outcomes", "exact_interval", "tally"]
+__all__ = ["compare_outcomes", "exact_interval", "tally"]
 
 Array = NDArray[np.float64]
-Progress = Callable[[float], None]
 
-OUTCOMES = ("collapsed", "aligned", "vanished")
 REPLICAS = 2
 PERTURBED = 32
 NOISE_TIME = 1.0
-
-# Keys of random streams: those of `velocities` are apart from those of trajectories already.
-_PERTURBATION = 0x5E25
 
 
 def compare_outcomes(
@@ -87,7 +83,7 @@ def compare_outcomes(
         simulated.append(np.stack([found[name] for name in OUTCOMES], axis=-1))
         # One estimate a perturbation: its deviation from the mean is the noise of one step.
         noise = velocities(
-            problem, mu, theta, particles=particles, replicas=PERTURBED, key=(_PERTURBATION, i), backend=backend
+            problem, mu, theta, particles=particles, replicas=PERTURBED, key=(PERTURBATION, i), backend=backend
         )
         size = np.sqrt(step * NOISE_TIME * PERTURBED / (PERTURBED - 1))
         near = mu + size * (noise.dmu - noise.dmu.mean(0))

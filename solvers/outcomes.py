@@ -1,11 +1,17 @@
-"""What became of a run: collapsed, aligned, vanished. One rule for theory runs and simulations."""
+"""What became of a run: one table of outcomes, read by results, sweeps, screen and comparisons. One rule for theory
+runs and simulations.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+Flags = NDArray[np.bool_]
 
 COLLAPSED_BELOW = 0.5  # of a mode's own mass
 VANISHED_BELOW = 0.01
@@ -23,30 +29,74 @@ MECHANISMS = {
 }
 
 
-def outcomes(w: Array, mode_mass: Array, B: Array, pi: Array) -> dict[str, NDArray[np.int8]]:
-    """The outcome of each of n runs, read off their last states.
+class End(NamedTuple):
+    """Last states of n runs: w (n, K), mode_mass (n, L) = π̂, B (n, K, L) = E_k[ρ_l]; pi (L,), the masses of the modes.
 
-    collapsed: some mode has less than half its mass, min_l π̂_l/π_l < ½. vanished: some w_k < 0.01. aligned: collapsed,
-    and two components of weight ≥ 0.01 have the same dominant mode (B_kl ≥ 0.9). mechanism: a key of MECHANISMS.
-    Means align with fixed and with learned weights; only with learned ones can a weight vanish.
+    Comparisons with nan are false and raise no warning, so runs that failed pass through the rules.
+    """
+
+    w: Array
+    mode_mass: Array
+    B: Array
+    pi: Array
+
+
+class Outcome(NamedTuple):
+    """What a run may have come to. meaning: of "yes", said of a run; event: the same, behind "probability that"."""
+
+    meaning: str
+    event: str
+    rule: Callable[[End], Flags]
+
+
+def _collapsed(end: End) -> Flags:
+    """min_l π̂_l/π_l < ½."""
+    return np.asarray((end.mode_mass / end.pi < COLLAPSED_BELOW).any(-1))
+
+
+def _aligned(end: End) -> Flags:
+    """Two components of weight ≥ 0.01 have the same dominant mode, B_kl ≥ 0.9. Fixed weights allow it too."""
+    on_mode = (end.B >= DOMINANT_FROM) & (end.w >= VANISHED_BELOW)[..., None]
+    return np.asarray(_collapsed(end) & (on_mode.sum(-2) >= 2).any(-1))
+
+
+def _vanished(end: End) -> Flags:
+    """Some w_k < 0.01, which takes weights that are learned."""
+    return np.asarray((end.w < VANISHED_BELOW).any(-1))
+
+
+#: By name. A new outcome is one more entry; every reader finds it here.
+OUTCOMES = {
+    "collapsed": Outcome(
+        "some mode has less than half its mass at the last time",
+        "some mode has less than half its mass at the last time",
+        _collapsed,
+    ),
+    "aligned": Outcome(
+        "collapsed, and two components share a dominant mode", "besides two components share a dominant mode", _aligned
+    ),
+    "vanished": Outcome(
+        "some weight is below 0.01 at the last time", "some weight is below 0.01 at the last time", _vanished
+    ),
+}
+
+
+def outcomes(w: Array, mode_mass: Array, B: Array, pi: Array) -> dict[str, NDArray[np.int8]]:
+    """The outcome of each of n runs, read off their last states: those of OUTCOMES, and mechanism, a key of MECHANISMS.
 
     Takes
         w (n, T, K), of which the last time counts, or (n, K). mode_mass (n, L) = π̂ and B (n, K, L) = E_k[ρ_l], both at
         the last time. pi (L,): the masses π the modes have.
     Returns
-        {"collapsed", "aligned", "vanished", "mechanism"}, each (n,) int8: the first three 1 yes, 0 no; -1 unknown,
-        where any of the numbers of a run is not finite because the run failed.
+        By name, each (n,) int8: of OUTCOMES 1 yes, 0 no; -1 unknown, where any of the numbers of a run is not finite
+        because the run failed.
     Source  section 5 of the theory.
     """
-    w = w[:, -1] if w.ndim == 3 else w
-    finite = np.isfinite(w).all(-1) & np.isfinite(mode_mass).all(-1) & np.isfinite(B).all((-2, -1))
-    # Comparisons with nan are false and raise no warning, so failed runs pass through and are marked at the end.
-    collapsed = (mode_mass / pi < COLLAPSED_BELOW).any(-1)
-    vanished = (w < VANISHED_BELOW).any(-1)
-    on_mode = (B >= DOMINANT_FROM) & (w >= VANISHED_BELOW)[..., None]
-    aligned = collapsed & (on_mode.sum(-2) >= 2).any(-1)
-    mechanism = np.where(collapsed, np.where(aligned | vanished, aligned + 2 * vanished, 4), 0)
-    answers = {"collapsed": collapsed, "aligned": aligned, "vanished": vanished, "mechanism": mechanism}
+    end = End(w[:, -1] if w.ndim == 3 else w, mode_mass, B, pi)
+    finite = np.isfinite(end.w).all(-1) & np.isfinite(mode_mass).all(-1) & np.isfinite(B).all((-2, -1))
+    answers: dict[str, NDArray[np.generic]] = {name: outcome.rule(end) for name, outcome in OUTCOMES.items()}
+    how = np.where(answers["aligned"], 1, 0) + np.where(answers["vanished"], 2, 0)
+    answers["mechanism"] = np.where(answers["collapsed"], np.where(how > 0, how, 4), 0)
     return {name: np.where(finite, answer, UNKNOWN).astype(np.int8) for name, answer in answers.items()}
 
 

@@ -17,7 +17,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from solvers import checksums
-from solvers.outcomes import MECHANISMS, outcomes
+from solvers.outcomes import MECHANISMS, OUTCOMES, outcomes
 from solvers.output import OutputError, check_output, shown, write_bytes
 from solvers.problem import Problem
 from solvers.reopen import ResultError, ResultWarning, check_attributes, differences, open_store, problem_at
@@ -67,16 +67,13 @@ SAMPLER_QUANTITIES = {
     "coverage": ("nat", "KL of the sampled mode masses to those of the target"),
     "emc": ("1", "entropy of the sampled mode masses / log L; 1 means equal masses, not the right ones"),
 }
-_OUTCOMES = {
-    "collapsed": "some mode has less than half its mass at the last time: 1 yes, 0 no, -1 unknown",
-    "aligned": "collapsed, and two components share a dominant mode: 1 yes, 0 no, -1 unknown",
-    "vanished": "some weight is below 0.01 at the last time: 1 yes, 0 no, -1 unknown",
+_OUTCOMES = {name: f"{outcome.meaning}: 1 yes, 0 no, -1 unknown" for name, outcome in OUTCOMES.items()} | {
     "mechanism": "how it collapsed: "
     + ", ".join(f"{code} {text}" for code, text in MECHANISMS.items())
     + ", -1 unknown",
     "status": "how the sample ended: " + ", ".join(f"{code} {text}" for code, text in STATUS.items()),
 }
-_REQUIRED = ("m", "s", "w", "v", "objective", "mode_mass", "collapsed", "aligned", "vanished", "status")
+_REQUIRED = ("m", "s", "w", "v", "objective", "mode_mass", *OUTCOMES, "status")
 
 
 def run_dataset(

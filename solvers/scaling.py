@@ -10,7 +10,7 @@ value they should have. What is expected:
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -22,12 +22,12 @@ from solvers import flow, results
 from solvers.machine_code import usable
 from solvers.particles.replicas import replicas_path
 from solvers.problem import Problem
+from solvers.progress import Progress
 from solvers.starts import starts, vectors
 
 __all__ = ["COMMAND", "LINES", "exponent", "line_of", "open_scaling", "scaling", "series"]
 
 Array = NDArray[np.float64]
-Progress = Callable[[float], None]
 
 COMMAND = "solvers.scaling.scaling"
 LINES = ("particles", "step", "dimension")

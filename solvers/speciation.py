@@ -6,7 +6,7 @@ Source: derivations/documents/speciation.md; Biroli, Bonnaire, de Bortoli and M�
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,20 +14,20 @@ import numpy as np
 import xarray as xr
 
 from solvers import results
+from solvers.chance import Stream, generator
 from solvers.machine_code import usable
 from solvers.particles import sampler_clones
 from solvers.problem import Problem, ProblemError
+from solvers.progress import Progress
 from solvers.sampler import clones
 from solvers.sampler.solve import sampler_of
 from solvers.starts import starts
 
 __all__ = ["COMMAND", "open_speciation", "speciation"]
 
-Progress = Callable[[float], None]
 
 COMMAND = "solvers.speciation.speciation"
 #: Stream of random numbers, beside those of the starts and of solvers.sampler.solve.
-_CLONES = 0x636C6F6E6573
 
 _MEANING = {
     "tau": ("1", "noise time left where the clones part, T − nη"),
@@ -84,7 +84,7 @@ def speciation(
     backend = usable(backend)
     sampler = replace(sampler, backend=backend)
     tau = options.horizon - np.asarray(splits) * sampler.eta
-    rng = np.random.Generator(np.random.Philox(key=[problem.init.seed, 0], counter=[0, 0, 0, _CLONES]))
+    rng = generator(problem.init.seed, 0, Stream.CLONES)
     simulated, simulated_se = sampler_clones.same_mode(problem, splits, paths, backend=backend, report=report)
     reduced, reduced_se = clones.same_mode(sampler, splits, paths, rng, report)
     values: dict[str, Any] = {

@@ -10,12 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from solvers._gram import span
+from solvers.chance import Stream, generator
 from solvers.problem import Problem, ProblemError
 
 Array = NDArray[np.float64]
-
-# Philox streams are told apart by (key, counter); this counter keeps the starts clear of any other use of a seed.
-_STREAM = 0x737461727473
 
 # Along a sweep the same numbers are asked for again and again; sets of at most so many are kept.
 KEPT = 1 << 17
@@ -74,7 +72,7 @@ def _drawn(seed: int, components: int, rank: int, degrees: int, chosen: Sequence
     square = np.empty((len(chosen), components if columns == components else 0))
     freedom = degrees - np.arange(square.shape[1])
     for row, i in enumerate(chosen):
-        rng = np.random.Generator(np.random.Philox(key=[seed, i], counter=[0, 0, 0, _STREAM]))
+        rng = generator(seed, i, Stream.STARTS)
         rng.standard_normal(out=normal[row])
         square[row] = rng.chisquare(freedom)
     inside = normal[:, : components * rank].reshape(len(chosen), components, rank)

@@ -68,7 +68,12 @@ def test_particles_take_nothing_from_the_theory() -> None:
         assert not bad, f"{path}: {bad}"
 
 
-@pytest.mark.parametrize("package", PACKAGES)
+def test_the_public_module_is_above_all() -> None:
+    for path in [path for package in PACKAGES for path in modules(package)]:
+        assert "modecollapse" not in {name.split(".")[0] for name in imported(path)}, path
+
+
+@pytest.mark.parametrize("package", [*PACKAGES, "modecollapse"])
 def test_packages_come_from_this_checkout(package: str) -> None:
     """The top-level names are generic: another package of the same name must not be picked up."""
     module = __import__(package)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from itertools import islice
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from solvers.machine import cores
+from solvers.progress import Progress
 from solvers.tolerances import SMALLEST_RTOL, of_expectations
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 __all__ = ["METHODS", "Paths", "check", "ensemble"]
 
 Array = NDArray[np.float64]
-Progress = Callable[[float], None]
 
 METHODS = ("auto", "explicit", "rosenbrock")
 LARGEST_CHUNK = 4096

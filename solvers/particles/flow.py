@@ -7,8 +7,6 @@ replaced by means over fresh particles.
 
 from __future__ import annotations
 
-from functools import partial
-
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
@@ -16,8 +14,9 @@ from numpy.typing import NDArray
 from solvers import demands
 from solvers.machine_code import usable
 from solvers.particles.plan import SimulationError, plan
-from solvers.particles.replicas import Progress, replicas_path
+from solvers.particles.replicas import replicas_path
 from solvers.problem import Problem
+from solvers.progress import Progress, part
 from solvers.results import simulation_dataset
 from solvers.starts import starts, vectors
 
@@ -51,12 +50,6 @@ def simulate(
         SimulationError if the step, the particles, the replicas or the memory do not do; ProblemError if memory or time
         is not there for so many starts, save times or steps (solvers.demands); BackendError.
     """
-    if problem.sampler is not None:
-        from solvers.particles.sampler import simulate as simulate_sampler
-
-        return simulate_sampler(
-            problem, particles=particles, replicas=replicas, step=step, backend=backend, progress=progress
-        )
     backend, batch = usable(backend), problem.flow.batch
     if batch is not None and (particles, step) != (batch.size, batch.step):
         raise SimulationError(
@@ -78,7 +71,7 @@ def simulate(
             step=step,
             key=(i,),
             backend=backend,
-            progress=progress and partial(_part_of, progress, i, count),
+            progress=part(progress, i, count),
         )
         quantities = {"m": path.m, "s": path.s, "w": path.w, "v": path.v, "objective": path.objective}
         quantities["mode_mass"] = (path.w[..., None] * path.mode_mass).sum(-2)
@@ -98,7 +91,3 @@ def simulate(
         replicas=replicas,
         step=step,
     )
-
-
-def _part_of(progress: Progress, i: int, count: int, done: float) -> None:
-    progress((i + done) / count)

@@ -13,17 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from solvers.arrays import to_numpy
+from solvers.chance import Purpose
 from solvers.particles.estimate import Averages, Draws, Mixtures, Report
 from solvers.particles.motion import is_forward, motion
 from solvers.particles.plan import Plan, plan
 from solvers.particles.streams import stream_keys
 from solvers.problem import Problem
+from solvers.progress import Progress
 
 Array = NDArray[np.float64]
-Progress = Callable[[float], None]
 
 # Keys of the random streams, so that trajectories and single points never share numbers.
-_PATH, _POINT = 0, 1
 
 _R = TypeVar("_R")
 
@@ -100,7 +100,7 @@ def replicas_path(
     times = np.concatenate([[0.0], np.cumsum(sizes)])
 
     def run(group: range, report: Report) -> Path:
-        trial = _Trial(problem, mu, theta, particles, cut, group, (_PATH, refine, *key), report)
+        trial = _Trial(problem, mu, theta, particles, cut, group, (Purpose.TRAJECTORY, refine, *key), report)
         saved: list[tuple[Array, ...]] = []
         for n in range(len(times)):
             at = trial.mixtures(float(times[n]))
@@ -144,7 +144,7 @@ def velocities(
     cut = plan(problem, particles=particles, replicas=replicas, backend=backend)
 
     def run(group: range, report: Report) -> Velocities:
-        trial = _Trial(problem, mu, theta, particles, cut, group, (_POINT, *key), report, variances)
+        trial = _Trial(problem, mu, theta, particles, cut, group, (Purpose.RIGHT_HAND_SIDE, *key), report, variances)
         at = trial.mixtures(time)
         found = trial.averages(at, is_forward(problem), 0)
         moved = motion(at, found, problem)

@@ -15,17 +15,19 @@ from scipy.special import rel_entr
 
 from solvers import demands
 from solvers._sampler_section import Refinement
+from solvers.chance import Purpose
 from solvers.machine_code import usable
 from solvers.particles.engines import engine
 from solvers.particles.estimate import Report
 from solvers.particles.plan import Plan, SimulationError, sampler_on_gpu, threads
-from solvers.particles.replicas import Progress, over_groups
+from solvers.particles.replicas import over_groups
 from solvers.particles.sampler_chain import Mixture, Model
 from solvers.particles.sampler_engine import Walker, gradients
 from solvers.particles.sampler_estimates import by_halves, emc, ess, ess_forward, log_z
 from solvers.particles.sampler_learn import GRADIENT_BYTES, Learner, NotFinite, learn
 from solvers.particles.streams import LARGEST_COUNT, stream_keys
 from solvers.problem import Problem
+from solvers.progress import Progress, part
 from solvers.results import LOST, STATUS, sampler_variables, simulation_dataset
 from solvers.starts import Starts, starts, vectors
 
@@ -34,9 +36,6 @@ __all__ = ["Curves", "replica_curves", "simulate"]
 Array = NDArray[np.float64]
 EPSILON = float(np.finfo(np.float64).eps)
 NEGLIGIBLE = 1e-6  # nats, where log-weights have no spread to compare with
-
-# What random numbers are for: one word of the keys of their streams, beside those of the flow (0 and 1).
-_GRADIENT, _AHEAD, _BEHIND, _CHOICES, _CANDIDATES = 2, 3, 4, 5, 6
 
 
 @dataclass(frozen=True)
@@ -88,7 +87,7 @@ def simulate(
     for i in range(count):
         found = replica_curves(
             problem, begin, i, particles=particles, replicas=replicas, step=step, backend=backend,
-            progress=progress and _part(progress, i, count),
+            progress=part(progress, i, count),
         )  # fmt: skip
         status[i] = found.status.max()
         quantities = found.values | {"objective": -found.values["elbo"]}
@@ -146,17 +145,17 @@ def replica_curves(
             name: options.learn for name in start.mixtures if name.startswith("control")
         }
         learner = Learner(moves, problem.flow.weights, problem.flow.metric, particles, step, cuts, lambda: report(0))
-        differentiate = gradients(key(_GRADIENT, cuts), learner, problem.dimension, cut.within, backend)
+        differentiate = gradients(key(Purpose.GRADIENT, cuts), learner, problem.dimension, cut.within, backend)
         refine = _own(options.refine, problem.dimension)
         try:
-            models = learn(start, learner, times, refine, differentiate, generator(_CANDIDATES))
+            models = learn(start, learner, times, refine, differentiate, generator(Purpose.CANDIDATES))
         except NotFinite as error:
             report(len(times))
             return error.status
         curves: dict[str, list[Array]] = {}
-        walker = Walker(key(_AHEAD), key(_BEHIND), particles, backend, cut.within)
+        walker = Walker(key(Purpose.FORWARD), key(Purpose.BACKWARD), particles, backend, cut.within)
         for model in models:
-            found = evaluated(model, walker, generator(_CHOICES))
+            found = evaluated(model, walker, generator(Purpose.CHOICES))
             if isinstance(found, int):
                 report(len(times) - len(next(iter(curves.values()), [])))
                 return found
@@ -309,7 +308,3 @@ def _own(refine: Refinement | None, d: int) -> Refinement | None:
     if refine is None or isinstance(refine.source, str):
         return refine
     return replace(refine, source=_wide(refine.source, d), laid=refine.laid and replace(refine.laid, scores=[]))
-
-
-def _part(progress: Progress, i: int, count: int) -> Progress:
-    return lambda done: progress((i + done) / count)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from solvers.arrays import BackendError
+from solvers.chance import Purpose
 from solvers.particles.sampler import model_of
 from solvers.particles.sampler_chain import Model, walk
 from solvers.particles.streams import normals, stream_keys
@@ -18,7 +19,6 @@ __all__ = ["same_mode"]
 
 Array = NDArray[np.float64]
 
-_CLONES = 7  # a word of the keys of their streams, beside those of sampler.py
 _STEM, _BRANCH = 0, 1  # sources: of the steps that clones share, and of those of the second clone alone
 
 
@@ -39,7 +39,7 @@ def same_mode(
     begin = starts(problem, [0])
     mu, nu = vectors(begin.s[0], begin.m[0], problem)
     model = model_of(problem, mu, nu, begin.theta[0])
-    key = stream_keys(problem.init.seed, (_CLONES, 0), range(1))[0]
+    key = stream_keys(problem.init.seed, (Purpose.CLONES, 0), range(1))[0]
     w = np.exp(model.mixtures["prior"].log_weights)
     chosen = np.random.Generator(np.random.Philox(key=key)).choice(len(w), size=paths, p=w / w.sum())
     ends = _modes(model, key, chosen, model.steps, backend)

@@ -23,8 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-# First word of every key, so that no simulation shares a stream with the random starts of the same seed.
-_SIMULATION = 0x51D
+from solvers.chance import Domain
 
 ROUNDS = 10
 MULTIPLIERS = 0xD2511F53, 0xCD9E8D57
@@ -40,11 +39,11 @@ def stream_keys(seed: int, key: tuple[int, ...], replicas: range) -> NDArray[np.
     """Key words (replica, 2) of the streams of some replicas.
 
     Takes
-        key: what distinguishes this simulation from others of the same seed (start, step size, ...).
+        key: a Purpose, and what distinguishes this simulation from others of it and the seed (start, step size, ...).
     Returns
         64 well mixed bits of (seed, key, replica) each, as two 32-bit words.
     """
-    sequences = [np.random.SeedSequence(seed, spawn_key=(_SIMULATION, *key, replica)) for replica in replicas]
+    sequences = [np.random.SeedSequence(seed, spawn_key=(Domain.SIMULATION, *key, replica)) for replica in replicas]
     return np.array([sequence.generate_state(2) for sequence in sequences], dtype=np.uint64)
 
 

@@ -9,8 +9,9 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from solvers import demands, results
+from solvers import demands, flow, results
 from solvers.arrays import BackendError, backend_module
+from solvers.chance import Stream, generator
 from solvers.machine_code import usable
 from solvers.outcomes import VANISHED_BELOW
 from solvers.problem import Init, Overlaps, Problem
@@ -32,8 +33,6 @@ Array = NDArray[np.float64]
 FINEST_RTOL, FINEST_ATOL = 1e-5, 1e-7
 #: Most numbers in the means of a mixture that each machine code takes.
 _MACHINE_CODE = {"numba": compiled.LARGEST, "cupy": device.LARGEST}
-#: Streams of random numbers of a sample: those behind the gradient, the evaluations and the candidates.
-_GRADIENT, _EVALUATION, _REFINEMENT = 0x6772616469656E74, 0x6576616C75617465, 0x726566696E656D65
 
 
 def sampler_of(problem: Problem, s: Array, m: Array, log_w: Array, v: Array, drop: str | None = None) -> Sampler:
@@ -113,7 +112,8 @@ def solve(
             values["w"][n, t, there], values["v"][n, t, there] = prior.weights, np.exp(prior.log_var)
             # The same paths at every time, so that curves are smooth in it.
             try:
-                estimates = evaluate(learned, options.paths, _generator(problem, sample, _EVALUATION), drawn=drawn)
+                rng = generator(problem.init.seed, sample, Stream.EVALUATION)
+                estimates = evaluate(learned, options.paths, rng, drawn=drawn)
             except Invalid as error:
                 status[n] = error.status
                 break
@@ -122,7 +122,7 @@ def solve(
             if progress:
                 progress((n + (t + 1) / len(found)) / count)
         if status[n] == 0:
-            table = _by_component(found[-1], _generator(problem, sample, _EVALUATION), options.paths)
+            table = _by_component(found[-1], generator(problem.init.seed, sample, Stream.EVALUATION), options.paths)
             B[n], vanished[n] = (
                 np.pad(table, ((0, K - len(table)), (0, 0))),
                 bool(np.any(found[-1].mixtures["prior"].weights < VANISHED_BELOW)),
@@ -185,10 +185,10 @@ def _learned(problem: Problem, sampler: Sampler, n: int, rtol: float, atol: floa
     if refine is not None and not isinstance(refine.source, str):
         sampler, coordinates = placed(problem, sampler, refine.source)
         refine = replace(refine, source=coordinates)
-    noise = Noise.draw(sampler, options.paths, _generator(problem, n, _GRADIENT))
+    noise = Noise.draw(sampler, options.paths, generator(problem.init.seed, n, Stream.GRADIENT))
     learning = Learning(sampler, noise, learn, problem.flow.weights, problem.flow.metric)
     if refine is not None:
-        return refined(learning, refine, times, rtol, atol, _generator(problem, n, _REFINEMENT))
+        return refined(learning, refine, times, rtol, atol, generator(problem.init.seed, n, Stream.REFINEMENT))
     return learning.run(times, rtol, atol)
 
 
@@ -199,8 +199,6 @@ def _quadrature_knows(problem: Problem) -> bool:
 
 def _by_quadrature(problem: Problem, sampler: Sampler, rtol: float, atol: float) -> tuple[list[Sampler], int]:
     """No steps: the loss is KL(φ‖p), whose flow the closed equations solve without paths."""
-    from solvers import flow
-
     prior, target = sampler.mixtures["prior"], sampler.mixtures["target"]
     overlaps = Overlaps(prior.mean @ prior.mean.T, prior.mean @ target.mean.T)
     start = replace(problem, sampler=None, init=Init(None, None, overlaps, 1, problem.init.seed))
@@ -221,7 +219,3 @@ def _by_component(sampler: Sampler, rng: np.random.Generator, paths: int) -> Arr
     chosen = np.repeat(np.arange(K), -(-paths // K))
     modes = forward(sampler, Noise.draw(sampler, len(chosen), rng), chosen).modes
     return np.asarray(modes.reshape(K, -1, modes.shape[1]).mean(axis=1))
-
-
-def _generator(problem: Problem, sample: int, stream: int) -> np.random.Generator:
-    return np.random.Generator(np.random.Philox(key=[problem.init.seed, sample], counter=[0, 0, 0, stream]))

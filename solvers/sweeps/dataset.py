@@ -11,18 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from solvers.outcomes import OUTCOMES
 from solvers.sweeps import moments
 
-__all__ = ["PROBABILITIES", "VIEW", "Layout", "described", "summaries", "windows"]
+__all__ = ["VIEW", "Layout", "described", "summaries", "windows"]
 
 Array = NDArray[np.float64]
 
 VIEW = 64  # points of the dataset that are written together, along each key
-PROBABILITIES = {
-    "collapsed": "probability that some mode has less than half its mass at the last time",
-    "aligned": "probability that besides two components share a dominant mode",
-    "vanished": "probability that some weight is below 0.01 at the last time",
-}
 
 
 @dataclass(frozen=True)
@@ -58,7 +54,7 @@ def summaries(sums: Array, quantities: tuple[str, ...]) -> dict[str, NDArray[Any
     out: dict[str, NDArray[Any]] = {}
     for i, quantity in enumerate(quantities):
         out[quantity] = moments.mean(total[..., i, :])
-        if quantity in PROBABILITIES:
+        if quantity in OUTCOMES:
             out[f"{quantity}_low"], out[f"{quantity}_high"] = moments.wilson(total[..., i, :])
         else:
             out[f"{quantity}_se"] = moments.standard_error(total[..., i, :])
@@ -81,10 +77,10 @@ def _units(name: str) -> str:
 def _meaning(name: str) -> str:
     if name in ("samples", "failed"):
         return {"samples": "starts solved, 0 where none yet", "failed": "of these, starts that failed"}[name]
-    if name in PROBABILITIES:
-        return PROBABILITIES[name]
+    if name in OUTCOMES:
+        return f"probability that {OUTCOMES[name].event}"
     base, _, suffix = name.rpartition("_")
-    if suffix in ("low", "high") and base in PROBABILITIES:
+    if suffix in ("low", "high") and base in OUTCOMES:
         return (
             f"{'lower' if suffix == 'low' else 'upper'} end of the {moments.CONFIDENCE:.0%} Wilson interval of {base}"
         )

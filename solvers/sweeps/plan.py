@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from solvers._problem_text import ProblemError, dotted, read_text, scalars, tables
 from solvers._problem_values import LARGEST_INTEGER, as_typed, is_number, show, suggestion
 from solvers.keys import replaced
+from solvers.outcomes import OUTCOMES
 from solvers.problem import Problem
 
 __all__ = ["Axis", "Refine", "Sweep"]
@@ -28,7 +29,7 @@ __all__ = ["Axis", "Refine", "Sweep"]
 Table = dict[str, Any]
 Index = tuple[int, ...]
 
-QUANTITIES = ("collapsed", "aligned", "vanished", "objective")
+QUANTITIES = (*OUTCOMES, "objective")
 MOST_POINTS = 10**8
 MOST_VALUES = 10**6  # of one key
 #: Up to so many points each is checked before the sweep begins; of more, so many values one key at a time, and corners.

@@ -18,9 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from solvers.machine import cores
+from solvers.outcomes import OUTCOMES
 from solvers.reopen import ResultWarning, version_differences
 from solvers.sweeps import executors, work
-from solvers.sweeps.dataset import PROBABILITIES, Layout, summaries
+from solvers.sweeps.dataset import Layout, summaries
 from solvers.sweeps.executors import unbroken
 from solvers.sweeps.plan import Index, Sweep
 from solvers.sweeps.prepare import attributes_of, check_size, identity, layout, prepare, refined
@@ -57,7 +58,7 @@ class Done:
 
 
 def run(
-    sweep: Sweep,
+    sweep: Sweep | str | os.PathLike[str],
     out: str | os.PathLike[str],
     *,
     resumed: bool = False,
@@ -71,12 +72,14 @@ def run(
     The numbers depend on the sweep and the options only: not on workers, scheduler, or interruptions.
 
     Takes
-        resumed: go on with the store of a sweep that was interrupted. workers: processes, default one a core.
+        sweep: or the path of its file. resumed: go on with the store of a sweep that was interrupted.
+        workers: processes, default one a core.
         scheduler: address of a Dask scheduler, instead of processes. progress: called with starts done and in all.
     Raises
         ProblemError for a point that cannot be solved, BackendError, OutputError, ResultError, SchedulerError,
         WorkerError; Interrupted on Ctrl-C. Whatever is in the store by then is kept.
     """
+    sweep = sweep if isinstance(sweep, Sweep) else Sweep.load(sweep)
     options = options or Options()
     # What can be refused without computing is.
     if scheduler is not None:
@@ -194,7 +197,7 @@ def interval(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Ends of the 95 % interval of one quantity; nan where it is not computed."""
     found = summaries(sums, quantities)
-    if quantity in PROBABILITIES:
+    if quantity in OUTCOMES:
         return found[f"{quantity}_low"], found[f"{quantity}_high"]
     half = Z * found[f"{quantity}_se"]
     return found[quantity] - half, found[quantity] + half

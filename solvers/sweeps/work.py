@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from solvers import flow
+import solvers
+from solvers import ask
 from solvers.outcomes import mode_mass_distance
 from solvers.problem import Problem, ProblemError, Time
 from solvers.sweeps.moments import moments
@@ -144,7 +145,7 @@ def end_state(problem: Problem, samples: range, options: Options) -> End:
     """Solve a problem from these of its starts to the last time."""
     ends = replace(problem, time=Time(problem.time.end, problem.time.times[-1:]))
     backend = None if options.backend == "auto" else options.backend
-    ds = flow.solve(ends, rtol=options.rtol, atol=options.atol, backend=backend, samples=samples, threads=1)
+    ds = ask.solve(ends, rtol=options.rtol, atol=options.atol, backend=backend, samples=samples, threads=1)
     # Arrays, not the dataset: a few starts take no longer than a dataset does.
     values: dict[str, Array] = {}
     for name, variable in ds.variables.items():
@@ -179,7 +180,7 @@ def code() -> str:
 
     Read once, when first asked for; not the version, which stays the same while code is written.
     """
-    package = Path(flow.__file__).parent
+    package = Path(solvers.__file__).parent
     found = hashlib.sha256()
     for path in sorted(package.rglob("*.py"), key=lambda path: path.relative_to(package).as_posix()):
         content = path.read_bytes().replace(b"\r\n", b"\n")

@@ -18,8 +18,8 @@ from scipy.stats import t as student
 
 from figures import annealing, finite_batch, forward_vs_reverse
 from figures.stored import Simulate
-from solvers import flow
-from solvers.particles.flow import simulate
+from solvers import ask
+from solvers.ask import simulate
 from solvers.results import ResultError
 
 REFERENCE = Path(__file__).parent / "reference"
@@ -31,7 +31,7 @@ def results_of(module) -> dict[str, xr.Dataset]:
     if module is annealing:
         return {role: stand_in(kind) for role, kind in module.RESULTS.items()}
     return {
-        role: (simulate if isinstance(kind, Simulate) else flow.solve)(kind.load_problem(), **kind.options)
+        role: (simulate if isinstance(kind, Simulate) else ask.solve)(kind.load_problem(), **kind.options)
         for role, kind in module.RESULTS.items()
     }
 
@@ -163,7 +163,7 @@ def test_a_point_of_the_annealing_reference() -> None:
     known, kind = reference(annealing)["wide"], annealing.RESULTS["wide"]
     assert isinstance(kind, annealing.Along)
     changes = {**kind.of.changes, annealing.START: 64.0, annealing.RATE: 0.1}
-    run = flow.solve(type(kind.of)(kind.of.problem, changes=changes).load_problem())
+    run = ask.solve(type(kind.of)(kind.of.problem, changes=changes).load_problem())
     expected = known["collapsed"][known["start"].index(64.0)][known["rate"].index(0.1)]
     assert abs(float(run["collapsed"].mean()) - expected) < 3.5 / 1000
 

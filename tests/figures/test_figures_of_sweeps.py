@@ -29,7 +29,7 @@ from figures import (
 )
 from figures.stored import Along, Run
 from figures.stores import BENCHMARKS, Benchmark, Clones, Swept
-from solvers import flow
+from solvers import ask
 from solvers.results import ResultError, problem_of
 
 MODULES = [
@@ -144,7 +144,7 @@ def reference(module):
 def again(kind: Swept, point: dict[str, object], quantity: str = "collapsed") -> float:
     """The mean of an outcome at a point of a quick tier, computed without a sweep."""
     ds = stand_in(kind)
-    run = flow.solve(problem_of(ds.sel(point, method=None)))
+    run = ask.solve(problem_of(ds.sel(point, method=None)))
     return float(run[quantity].mean())
 
 

@@ -111,7 +111,7 @@ def test_systems_and_sample_counts_may_change_along_the_grid(tmp_path) -> None:
 
 
 def test_failed_starts_are_counted_and_left_out(tmp_path, monkeypatch) -> None:
-    honest = work.flow.solve
+    honest = work.ask.solve
 
     def failing(problem, **options):
         ds = honest(problem, **options)
@@ -121,7 +121,7 @@ def test_failed_starts_are_counted_and_left_out(tmp_path, monkeypatch) -> None:
         ds["objective"][:3] = np.nan
         return ds
 
-    monkeypatch.setattr(work.flow, "solve", failing)
+    monkeypatch.setattr(work.ask, "solve", failing)
     done = run(sweep(), tmp_path / "out.zarr", workers=1)
     assert (done.failed, done.starts) == (24, 320)
     ds = results.open(tmp_path / "out.zarr")

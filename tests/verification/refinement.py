@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
-from solvers import flow
+from solvers import ask
 from solvers.outcomes import COLLAPSED_BELOW
 from solvers.particles.sampler import replica_curves
 from solvers.problem import Problem
@@ -56,7 +56,7 @@ def case(setting: str, samples: int, *, grows: bool) -> Problem:
 
 def in_theory(problem: Problem) -> dict[str, Any]:
     """How many starts are recovered, and the coverage."""
-    run = flow.solve(problem, **TOLERANCES)
+    run = ask.solve(problem, **TOLERANCES)
     return _counted(problem, run["mode_mass"].values[:, -1], run["coverage"].values[:, -1])
 
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from solvers.outcome_agreement import OUTCOMES, compare_outcomes, exact_interval, tally
+from solvers.outcome_agreement import compare_outcomes, exact_interval, tally
+from solvers.outcomes import OUTCOMES
 from tests.verification.outcomes import case
 
 FALSE_ALARM = 1e-6
@@ -66,4 +67,4 @@ def test_exact_intervals():
     assert exact_interval(5, 10, 0.95) == pytest.approx((0.1871, 0.8129), abs=1e-4)
     assert exact_interval(0, 3000, 0.95)[1] == pytest.approx(3.689 / 3000, rel=1e-3)
     assert exact_interval(0, 0, 0.95) == (0.0, 1.0)
-    assert OUTCOMES == ("collapsed", "aligned", "vanished")
+    assert tuple(OUTCOMES) == ("collapsed", "aligned", "vanished")

@@ -6,10 +6,9 @@ from functools import partial
 import numpy as np
 import pytest
 
-from solvers import compare_sampler, flow
-from solvers.compare import compare
+from solvers import ask, compare_sampler
+from solvers.ask import compare, simulate
 from solvers.compare_additions import Choices, choice_part, in_space, judged
-from solvers.particles.flow import simulate
 from solvers.particles.sampler import placed
 from solvers.problem import Problem
 from solvers.sampler import refine
@@ -56,7 +55,7 @@ def test_given_points_have_the_overlaps_that_the_file_says(init, source):
     """Means stay, so that overlaps at the end are those of candidates with the start, the modes and each other."""
     given = problem(init, source)
     ds = simulate(given, particles=32, replicas=2, step=0.5)
-    run = flow.solve(given, backend="numpy")
+    run = ask.solve(given, backend="numpy")
     assert (ds.w.values[0, -1] > 0).all()
     for name in ("m", "s"):
         np.testing.assert_allclose(ds[name], run[name], atol=1e-9)  # rounding

@@ -8,8 +8,8 @@ import pytest
 from test_sampler_chain import KEYS, STREAM, mixture, model
 
 from solvers.arrays import BackendError
+from solvers.ask import simulate
 from solvers.particles import sampler_device
-from solvers.particles.flow import simulate
 from solvers.particles.plan import SimulationError
 from solvers.particles.sampler_chain import Model, gradient, walk
 from solvers.particles.streams import normals

@@ -9,12 +9,11 @@ import pytest
 from test_sampler_law import without_cross_term
 from typer.testing import CliRunner
 
-from solvers import compare_sampler, flow
+from solvers import ask, compare_sampler
 from solvers.__main__ import app
-from solvers.compare import compare
+from solvers.ask import compare, simulate
 from solvers.particles import plan as planning
 from solvers.particles import sampler_compiled, sampler_estimates
-from solvers.particles.flow import simulate
 from solvers.particles.plan import SimulationError
 from solvers.problem import Problem, ProblemError
 from solvers.results import SAMPLER_QUANTITIES
@@ -67,7 +66,7 @@ def test_doors(tmp_path):
     done = CliRunner().invoke(app, ["simulate", str(path), "--out", str(out), "--particles", "100"])
     assert done.exit_code == 0, done.output
     ds = open_result(out)
-    run = flow.solve(problem(varied=False))
+    run = ask.solve(problem(varied=False))
     for name in SAMPLER_QUANTITIES:
         for variable in (name, f"{name}_se"):
             assert ds[variable].dims == run[variable].dims == ("sample", "time")
@@ -245,6 +244,6 @@ def test_comparison_refused():
 
 def test_theory_and_simulation_have_the_same_variables_along_refinement():
     text = SIX.format(K=1, v=2.0, seed=1, end=1.2, steps=1, refine=GROW.replace("6.0", "0.5").replace("10", "2"))
-    ds, run = simulate(Problem.parse(text), particles=20, replicas=2, step=0.5), flow.solve(Problem.parse(text))
+    ds, run = simulate(Problem.parse(text), particles=20, replicas=2, step=0.5), ask.solve(Problem.parse(text))
     assert ds.sizes["component"] == run.sizes["component"] == 2
     assert np.isnan(ds.s.values[0, 0, 1]).all()

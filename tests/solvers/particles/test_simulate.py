@@ -102,7 +102,10 @@ def test_what_cannot_fit_is_refused_before_any_vector_is_made():
         simulate(Problem.parse(text), particles=2, replicas=2, step=0.5)
 
 
-SHARED = {"arrays", "problem", "_sampler_section", "starts", "results", "particles", "machine", "machine_code", "stack"}
+SHARED = {
+    "arrays", "chance", "machine", "machine_code", "particles", "problem", "progress", "results", "_sampler_section",
+    "stack", "starts",
+}  # fmt: skip
 
 
 def test_imports_nothing_from_the_theory():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from plain_chain import case
 
-from solvers import flow
+from solvers import ask
 from solvers.arrays import BackendError
 from solvers.problem import Problem
 from solvers.sampler import Mixture, Noise, Sampler, backward, forward, gradient
@@ -95,7 +95,7 @@ paths = 300
 
 def test_solve_by_both_backends():
     problem = Problem.parse(PROBLEM)
-    default, plain = flow.solve(problem), flow.solve(problem, backend="numpy")
+    default, plain = ask.solve(problem), ask.solve(problem, backend="numpy")
     assert (default.attrs["backend"], plain.attrs["backend"]) == ("numba", "numpy")
     for name in ("m", "s", "w", "elbo", "ess", "coverage", "mode_mass_se"):
         # steps of the integrator are chosen by the same numbers to rounding
@@ -105,6 +105,6 @@ def test_solve_by_both_backends():
 def test_dropped_terms_are_for_numpy():
     problem = Problem.parse(PROBLEM)
     with pytest.raises(BackendError, match="cannot drop a term"):
-        flow.solve(problem, backend="numba", drop="along.xi1")
+        ask.solve(problem, backend="numba", drop="along.xi1")
     still = replace(problem, time=replace(problem.time, end=0.0, times=np.zeros(1)))
-    assert flow.solve(still, drop="along.xi1").attrs["backend"] == "numpy"
+    assert ask.solve(still, drop="along.xi1").attrs["backend"] == "numpy"

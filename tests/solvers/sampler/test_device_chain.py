@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from plain_chain import case
 
-from solvers import flow
+from solvers import ask
 from solvers.arrays import BackendError
 from solvers.problem import Problem
 from solvers.sampler import Mixture, Noise, Sampler, backward, device, forward, gradient
@@ -176,7 +176,7 @@ paths = 300
 @pytest.mark.usefixtures("host")
 def test_solve_learns_and_evaluates_on_the_device() -> None:
     problem = Problem.parse(PROBLEM)
-    found, expected = (flow.solve(problem, backend=backend) for backend in ("cupy", "numpy"))
+    found, expected = (ask.solve(problem, backend=backend) for backend in ("cupy", "numpy"))
     assert found.attrs["backend"] == "cupy"
     for name in expected:
         # steps of the integrator are chosen by the same numbers to rounding
@@ -187,7 +187,7 @@ def test_solve_learns_and_evaluates_on_the_device() -> None:
 def test_refusals() -> None:
     problem = Problem.parse(PROBLEM)
     with pytest.raises(BackendError, match=r"^cupy: cannot drop a term; allowed with --drop: numpy$"):
-        flow.solve(problem, backend="cupy", drop="along.xi1")
+        ask.solve(problem, backend="cupy", drop="along.xi1")
     many = Problem.parse(
         PROBLEM.replace("components = 2", "components = 17").replace("means = [[0.9, 0.1], [-0.8, 0.2]]", "scale = 1.0")
     )
@@ -195,9 +195,9 @@ def test_refusals() -> None:
         BackendError,
         match=r"^cupy: 17 components in up to 9 directions; allowed: at most 256 numbers, or numba, numpy$",
     ):
-        flow.solve(many, backend="cupy")
+        ask.solve(many, backend="cupy")
     with pytest.raises(BackendError, match=r"^tpu: unknown backend; allowed: numpy, numba, cupy$"):
-        flow.solve(problem, backend="tpu")
+        ask.solve(problem, backend="tpu")
 
 
 @pytest.mark.parametrize(

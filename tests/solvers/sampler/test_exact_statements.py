@@ -8,7 +8,7 @@ import pytest
 from plain_chain import case
 from scipy.stats import t as student
 
-from solvers import flow
+from solvers import ask
 from solvers._sampler_section import Refinement
 from solvers.problem import Problem, ProblemError
 from solvers.sampler import Mixture, Noise, Sampler, evaluate, forward
@@ -45,9 +45,9 @@ def test_ideal_control_is_the_flow_on_the_noised_target(u):
         Problem.parse(TEXT.format(target="separation = 3.0", u=u, init=START, sampler=IDEAL)),
         float(np.exp(-0.7)),
     )
-    found = flow.solve(continuous_time(problem), rtol=1e-10, atol=1e-12)
+    found = ask.solve(continuous_time(problem), rtol=1e-10, atol=1e-12)
     noised = TEXT.format(target=f"separation = {3 * e}", u=1 + (u - 1) * e**2, init=START, sampler="")
-    expected, wrong = (flow.solve(Problem.parse(t), rtol=1e-10, atol=1e-12) for t in (
+    expected, wrong = (ask.solve(Problem.parse(t), rtol=1e-10, atol=1e-12) for t in (
         noised, TEXT.format(target="separation = 3.0", u=u, init=START, sampler="")))  # fmt: skip
     for name in ("s", "m", "w", "objective"):
         np.testing.assert_allclose(found[name], expected[name], rtol=1e-8, atol=1e-8, err_msg=name)
@@ -59,7 +59,7 @@ def test_ideal_control_by_overlaps():
     by_means = Problem.parse(TEXT.format(target="separation = 3.0", u=1.0, init=START, sampler=IDEAL))
     overlaps = "overlaps = {s = [[0.25, 0.02], [0.02, 0.06]], m = [[1.2, -1.2], [-0.3, 0.3]]}"
     by_overlaps = Problem.parse(TEXT.format(target="separation = 3.0", u=1.0, init=overlaps, sampler=IDEAL))
-    one, two = (flow.solve(continuous_time(p), rtol=1e-10, atol=1e-12) for p in (by_means, by_overlaps))
+    one, two = (ask.solve(continuous_time(p), rtol=1e-10, atol=1e-12) for p in (by_means, by_overlaps))
     np.testing.assert_allclose(one.s, two.s, rtol=1e-7, atol=1e-7)
     with pytest.raises(ValueError, match='must be "exact"'):
         continuous_time(replace(by_means, sampler=None))
@@ -69,7 +69,7 @@ def test_learned_prior_is_where_that_flow_ends():
     """Its gap at 64 steps is the flow's objective, up to 6 standard errors and the 1/N of a chain with d = 30."""
     text = TEXT.format(target="separation = 3.0", u=1.0, init=START, sampler=IDEAL + "\nsteps = 64\npaths = 2048")
     problem = Problem.parse(text)
-    flowed, found = flow.solve(continuous_time(problem)), flow.solve(learned(problem))
+    flowed, found = ask.solve(continuous_time(problem)), ask.solve(learned(problem))
     assert found.sizes["time"] == 1
     np.testing.assert_allclose(found.w[0, 0], flowed.w[0, -1], atol=1e-7)
     np.testing.assert_allclose(found.s[0, 0], flowed.s[0, -1], atol=1e-6)
@@ -196,7 +196,7 @@ def test_a_random_start_and_points_in_the_span_of_the_target():
 
 def test_the_best_of_given_points_is_taken():
     problem = grown("[[3.0], [-3.2], [0.0]]", init="means = [[2.5, 0.1]]")
-    found = flow.solve(problem, backend="numpy")
+    found = ask.solve(problem, backend="numpy")
     assert found.status.item() == 0
     np.testing.assert_allclose(found.w.values[0, 0], [1.0, 0.0])
     assert found.m.values[0, 1, 1, 1] > 8  # near −3 e₁

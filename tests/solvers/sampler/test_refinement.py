@@ -9,7 +9,7 @@ from scipy.integrate import solve_ivp
 from scipy.special import log_softmax
 from scipy.stats import norm
 
-from solvers import flow
+from solvers import ask
 from solvers._sampler_section import Refinement
 from solvers.problem import Problem, ProblemError
 from solvers.sampler import Noise
@@ -129,14 +129,14 @@ def test_rules():
 def test_refinement_finds_modes_that_one_start_of_the_same_size_misses():
     grown = 'refine = {every = 5.0, until = 6, candidates = 200, source = "mala", variance = 1.0}'
     text = THREE.format(K=1, v=4.0, init="means = [[0.5, 0.2]]", end=60.0, refine=grown)
-    found = flow.solve(Problem.parse(text), backend="numpy")  # six systems are not worth compiling
+    found = ask.solve(Problem.parse(text), backend="numpy")  # six systems are not worth compiling
     assert found.sizes["component"] == 6
     assert found.collapsed.item() == 0
     assert found.w.values[0, 0].tolist() == [1.0, *[0.0] * 5]
     assert np.isnan(found.s.values[0, 0, 1:]).all()
     # control: six components that start together on one mode stay there
     start = "means = [[4.0], [4.1], [3.9], [4.0, 0.1], [4.0, -0.1], [4.1, 0.1]]"
-    fixed = flow.solve(Problem.parse(THREE.format(K=6, v=1.0, init=start, end=60.0, refine="")), backend="numpy")
+    fixed = ask.solve(Problem.parse(THREE.format(K=6, v=1.0, init=start, end=60.0, refine="")), backend="numpy")
     assert fixed.collapsed.item() == 1
 
 
@@ -187,7 +187,7 @@ def test_weight_lost_by_a_new_component_on_its_way(metric, least, arrives):
     Where components do not overlap, F_1 = log(w_1/π_1), F_2 = log(w_2/π_2) + |δ|²/2 and D = Σ w F, so that
     d|δ|²/dt = −2 w_2 |δ|², or −2 |δ|² by Wasserstein, and dθ_k/dt = −w_k (F_k − D) in either metric.
     """
-    run = flow.solve(Problem.parse(APART.format(metric=metric)), backend="numpy")
+    run = ask.solve(Problem.parse(APART.format(metric=metric)), backend="numpy")
 
     def rhs(_, y):
         theta, square = y[:2], y[2]

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from solvers.arrays import BackendError, backend_module
-from solvers.flow import solve
-from solvers.particles.flow import simulate
+from solvers.ask import simulate, solve
 from solvers.problem import Problem
 
 PROBLEM = """

@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from solvers import flow
+from solvers import ask
 from solvers.__main__ import app
 from solvers.problem import Problem, ProblemError
 from solvers.results import open as open_result
@@ -81,7 +81,7 @@ def test_a_finite_batch_and_a_sampler_do_not_go_together():
 
 
 def test_evaluation_without_learning():
-    ds = flow.solve(problem('control = "exact"\nsteps = 16\nhorizon = 1.0\npaths = 500', learn="[]"))
+    ds = ask.solve(problem('control = "exact"\nsteps = 16\nhorizon = 1.0\npaths = 500', learn="[]"))
     for name in (*QUANTITIES, "objective"):
         assert ds[name].dims == ds[f"{name}_se"].dims == ("sample", "time")
         assert np.isfinite(ds[name].values).all()
@@ -96,12 +96,12 @@ def test_evaluation_without_learning():
 
 def test_one_seed_one_result():
     text = 'method = "cmcd"\nsteps = 4\nhorizon = 0.4\npaths = 200'
-    one, two = (flow.solve(problem(text, end=0.2, save="2")) for _ in range(2))
+    one, two = (ask.solve(problem(text, end=0.2, save="2")) for _ in range(2))
     assert one.identical(two)
 
 
 def test_learning_along_time():
-    ds = flow.solve(problem('control = "exact"\nsteps = 8\nhorizon = 0.5\npaths = 1000', R=2.5, end=3.0, save="3"))
+    ds = ask.solve(problem('control = "exact"\nsteps = 8\nhorizon = 0.5\npaths = 1000', R=2.5, end=3.0, save="3"))
     assert ds.status.item() == 0
     objective, error = ds.objective.values[0], ds.objective_se.values[0]
     assert objective[0] - objective[-1] > 6 * np.hypot(error[0], error[-1])
@@ -110,7 +110,7 @@ def test_learning_along_time():
 
 def test_cost_is_that_of_the_reduced_chain():
     """d = 10⁹ is a problem like any other, and nothing in it has d entries."""
-    ds = flow.solve(problem('control = "exact"\nsteps = 64\npaths = 100', d=10**9, learn="[]"))
+    ds = ask.solve(problem('control = "exact"\nsteps = 64\npaths = 100', d=10**9, learn="[]"))
     assert np.isfinite(ds.elbo.item())
     assert ds.ess.item() < 1e-10  # one more place where 10⁹ directions show: every one of them costs a little
 
@@ -118,11 +118,11 @@ def test_cost_is_that_of_the_reduced_chain():
 def test_no_steps_is_the_closed_flow():
     """Quadrature, not paths: s, m, w are those of the gradient flow to the tolerances."""
     text = "steps = 0\npaths = 400"
-    sampled = flow.solve(problem(text, end=3.0, save="4"), rtol=1e-8, atol=1e-10)
+    sampled = ask.solve(problem(text, end=3.0, save="4"), rtol=1e-8, atol=1e-10)
     flowing = BASE.format(d=20, R=1.0, learn='["means", "weights"]', end=3.0, save="4", sampler="").split("[sampler]")[
         0
     ]
-    closed = flow.solve(Problem.parse(flowing), rtol=1e-8, atol=1e-10)
+    closed = ask.solve(Problem.parse(flowing), rtol=1e-8, atol=1e-10)
     # 1e-5 is the sampler's own floor for tolerances
     for name in ("s", "m", "w"):
         np.testing.assert_allclose(sampled[name], closed[name], atol=1e-4)

@@ -1,0 +1,141 @@
+"""What one asks of a problem: to be solved, simulated, compared; as a gradient flow, or as a sampler.
+
+The one place that looks whether a problem has a [sampler]. Below it, flows and samplers know nothing of each other's
+doors. Defaults are those of the commands. Imports are where they are used: asking one thing does not load the others.
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from solvers.problem import Problem
+from solvers.progress import Progress
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from solvers.equilibria import Equilibrium
+    from solvers.report import Report
+
+__all__ = ["compare", "equilibria", "simulate", "solve"]
+
+
+#: Of simulations, where neither the user nor flow.batch says otherwise.
+PARTICLES, REPLICAS, STEP = 256, 32, 0.05
+
+
+def solve(
+    problem: Problem,
+    *,
+    rtol: float = 1e-8,
+    atol: float = 1e-10,
+    backend: str | None = None,
+    progress: Progress | None = None,
+    drop: str | None = None,
+    stop_at_equilibrium: bool = False,
+    system: ModuleType | None = None,
+    samples: range | None = None,
+    threads: int | None = None,
+) -> xr.Dataset:
+    """The closed equations of a problem, from every start; of a sampler, its prior learned by the reduced chain.
+
+    Takes
+        rtol, atol: of the integrator. backend: "numba", "numpy" or "cupy", default the fastest that can do the problem
+        on a CPU. progress: called with the fraction done, from 0 to 1. drop: a term of the theory to leave out.
+        samples: which starts, default all. threads: of "numba", default all cores. Of flows only:
+        stop_at_equilibrium, to leave trajectories where they rest; system: other closed equations, from systems.load.
+    Returns
+        The dataset of RUN.nc, see solvers.flow.solve and solvers.sampler.solve.solve.
+    Raises  BackendError, ProblemError, TermError; see there.
+    """
+    if problem.sampler is None:
+        from solvers import flow
+
+        return flow.solve(
+            problem, rtol=rtol, atol=atol, backend=backend, progress=progress, drop=drop,
+            stop_at_equilibrium=stop_at_equilibrium, system=system, samples=samples, threads=threads,
+        )  # fmt: skip
+    from solvers.arrays import BackendError
+    from solvers.sampler.solve import solve as solve_sampler
+
+    if stop_at_equilibrium:
+        raise BackendError("--stop-at-equilibrium: is for flows; leave it out with a [sampler]")
+    if system is not None:
+        raise BackendError("system: is for flows; leave it out with a [sampler]")
+    return solve_sampler(
+        problem, rtol=rtol, atol=atol, backend=backend, threads=threads, progress=progress, drop=drop, samples=samples
+    )
+
+
+def simulate(
+    problem: Problem,
+    *,
+    particles: int | None = None,
+    replicas: int = REPLICAS,
+    step: float | None = None,
+    backend: str = "numba",
+    progress: Progress | None = None,
+) -> xr.Dataset:
+    """The problem in all its dimensions, by particles or paths, without the closed equations; means over replicas.
+
+    Takes
+        particles: from each component at each step, or paths of a sampler; default PARTICLES, or flow.batch.size.
+        replicas: independent repetitions of each start. step: of explicit Euler in flow time, default STEP, or
+        flow.batch.step. backend: "numba", "numpy" or "cupy". progress: called with the fraction done.
+    Returns
+        The dataset of SIM.nc, see solvers.particles.flow.simulate and solvers.particles.sampler.simulate.
+    Raises  SimulationError, BackendError; see there.
+    """
+    batch = problem.flow.batch
+    particles = (batch.size if batch else PARTICLES) if particles is None else particles
+    step = (batch.step if batch else STEP) if step is None else step
+    if problem.sampler is None:
+        from solvers.particles.flow import simulate as by_particles
+    else:
+        from solvers.particles.sampler import simulate as by_particles
+    return by_particles(problem, particles=particles, replicas=replicas, step=step, backend=backend, progress=progress)
+
+
+def compare(
+    problem: Problem,
+    *,
+    particles: int = PARTICLES,
+    replicas: int = REPLICAS,
+    step: float = STEP,
+    rtol: float = 1e-8,
+    atol: float = 1e-10,
+    backend: str = "numba",
+    drop: str | None = None,
+    system: ModuleType | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """`solve` against `simulate`, at a stated false-alarm probability.
+
+    Takes what these take; drop: a term to leave out of the theory, which must then be rejected. system: of flows only.
+    Returns  Report; its `agrees` is the verdict. See solvers.compare.compare and solvers.compare_sampler.
+    Raises  SimulationError, ProblemError, BackendError, TermError; see there.
+    """
+    if problem.sampler is None:
+        from solvers.compare import compare as compare_flow
+
+        return compare_flow(
+            problem, particles=particles, replicas=replicas, step=step, rtol=rtol, atol=atol, backend=backend,
+            drop=drop, system=system, progress=progress,
+        )  # fmt: skip
+    from solvers.arrays import BackendError
+    from solvers.compare_sampler import compare_sampler
+
+    if system is not None:
+        raise BackendError("system: is for flows; leave it out with a [sampler]")
+    return compare_sampler(
+        problem, particles=particles, replicas=replicas, step=step, rtol=rtol, atol=atol, backend=backend, drop=drop,
+        progress=progress,
+    )  # fmt: skip
+
+
+def equilibria(problem: Problem, *, follow: float | None = None) -> tuple[Equilibrium, ...]:
+    """Where each start of a problem leads to: solvers.equilibria.equilibrium of every one, in their order."""
+    from solvers.equilibria import equilibrium
+
+    return tuple(equilibrium(problem, sample=n, follow=follow) for n in range(problem.init.samples))
