@@ -28,6 +28,7 @@ system: {hash}
 States y, N of them: {states}.
 Parameters p: {parameters}; nu (L, R) in the same coordinates.
 `work` holds WORK + N rows. Needed in scope: {needs}.
+logarithm(x) is log x; divergence(e) is h(1 + e), h(x) = (x - 1 - log x)/2, without cancellation.
 
     expect(work, K, n, mean, cov, softmax, lse, slope, slopes)
         E softmax and E logsumexp of n Gaussian logits, the last of them zero, under K components. All arguments after

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from sympy import Add, Expr, Indexed, IndexedBase, Integer, Mul, Symbol, expand, log
 
 from theory.emit.statements import Assign, Expect, Loop, State, Statement
+from theory.divergence import WidthDivergence, quotient
 from theory.expectations import LogitExpectation, PairExpectation
 from theory.linearise import TANGENT, tangent
 from theory.parameters import SIZE, STEP
@@ -67,7 +68,7 @@ class Program:
         shapes |= {name: (one,) for driven in system.driven for name in (driven, f"v_{driven}")}
         moving = list(shapes)
         self.shapes = shapes | {
-            "D": (one,), "mode_mass": (L,), "nu": (L, self.R), "c": (L, L), "log_pi": (L,), "pi": (L,),
+            "D": (one,), "excess": (one,), "mode_mass": (L,), "nu": (L, self.R), "c": (L, L), "log_pi": (L,), "pi": (L,),
         }  # fmt: skip
         for name, node in self.laws.items():
             size, count = node.size, self.under[name][1]
@@ -190,9 +191,13 @@ class Program:
 
     @cached_property
     def observable_equations(self) -> list[tuple[Indexed, Expr]]:
-        """The objective and the mode masses."""
+        """The objective and the mode masses; first the excess x − 1 of the ratios of widths in h(x)."""
         observables = self.system.observables
-        named = [(array("D")[1], observables["objective"]), (array("mode_mass")[self.l], observables["mode_mass"])]
+        objective = observables["objective"]
+        nodes = sorted(objective.atoms(WidthDivergence), key=str)
+        rows = [(array("excess")[n + 1], (a - b) / b) for n, (a, b) in enumerate(map(quotient, nodes))]
+        objective = objective.xreplace({node: WidthDivergence(row) for node, (row, _) in zip(nodes, rows, strict=True)})
+        named = [*rows, (array("D")[1], objective), (array("mode_mass")[self.l], observables["mode_mass"])]
         return [(target, self._named(expr)) for target, expr in named]
 
     # --- statements -------------------------------------------------------------------------------------------------
@@ -286,7 +291,7 @@ def logarithms(expr: Expr) -> Expr:
         if argument.is_number:
             return node
         if isinstance(argument, Indexed):
-            return array(f"log_{argument.base}")[argument.indices]
+            return array(f"log_{argument.base}")[argument.indices] if str(argument.base) != "beta" else node
         return Symbol(f"log_{argument}", real=True)
 
     return bottom_up(expr, rewrite, log)

@@ -11,6 +11,7 @@ from theory.rules.radial import ABOUT_THE_MEAN, RADIAL_LAW, RAISED_STEIN, REPARA
 from theory.rules.responsibilities import BAYES, NORMALISATION, PARTITION
 from theory.rules.rule import Rule, bottom_up
 from theory.rules.stein import STEIN, STEIN_FIELDS, projection
+from theory.rules.widths import WIDTHS
 
 __all__ = [
     "ABOUT_THE_MEAN",
@@ -32,6 +33,7 @@ __all__ = [
     "STEIN",
     "STEIN_FIELDS",
     "SUMS_OUTSIDE",
+    "WIDTHS",
     "Rule",
     "bottom_up",
     "linearity",
