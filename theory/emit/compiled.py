@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from sympy import Add, Expr, Indexed, Integer, Mul, Pow, Symbol, log
 
-from theory.divergence import WidthDivergence
+from theory.divergence import WidthDivergence, quotient
 from theory.emit.heading import HEADER, MEANING, equations
 from theory.emit.languages import CUDA, NUMBA, PARAMETERS, Language
 from theory.emit.loops import Program, logarithms
@@ -78,7 +78,8 @@ class Writer:
         if isinstance(expr, Indexed):
             return self.value(expr)
         if isinstance(expr, WidthDivergence):
-            return f"divergence({self.code(expr.args[0])})"
+            a, b = quotient(expr)
+            return f"divergence({self.code(expr.args[0] if b == 1 else (a - b) / b)})"
         if isinstance(expr, log) and not expr.is_number:
             return f"logarithm({self.code(expr.args[0])})"
         if expr.is_number:
