@@ -10,7 +10,7 @@ from typing import NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from solvers._flow_section import Batch, Flow, Schedule, flow_options
+from solvers._flow_section import MOST_STEPS, Batch, Flow, Schedule, flow_options
 from solvers._gram import NotGram, factor
 from solvers._problem_schema import (
     FamilySection,

@@ -8,10 +8,10 @@ DEVICE constexpr int SLOPES(int n) {
 
 DEVICE void weights(Rows work);
 DEVICE double logarithm(double x) { return log(x); }
-// h(1 + e), e > -1, as solvers/divergence.py has it.
-DEVICE double divergence(double e) {
-    const double r = e / (2.0 + e), square = r * r;
-    if (!(fabs(r) < DIVERGENCE_SERIES)) return 0.5 * (e - log1p(e));
+// h(above/below), as solvers/divergence.py has it.
+DEVICE double divergence(double above, double below) {
+    const double e = (above - below) / below, r = (above - below) / (above + below), square = r * r;
+    if (!(fabs(r) < DIVERGENCE_SERIES)) return 0.5 * (e - log(above / below));
     double series = square / (2 * DIVERGENCE_TERMS + 3);
     ROLL
     for (int n = DIVERGENCE_TERMS; n > 0; --n) series = (series + 1.0 / (2 * n + 1)) * square;

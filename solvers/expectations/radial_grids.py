@@ -24,7 +24,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from solvers.divergence import of_excess
+from solvers.divergence import divergence
 
 __all__ = ["MAX_NODES", "Grid", "grids"]
 
@@ -83,7 +83,9 @@ def chi_square(t: Array, degrees: int) -> Array:
 
 def log_density(t: Array, degrees: int) -> Array:
     """log of the density of t, less its value at the top, t = 0."""
-    return np.asarray(-degrees * of_excess(np.expm1(np.sqrt(2.0 / degrees) * t)))
+    s = np.sqrt(2.0 / degrees) * t
+    near = abs(s) < 0.25
+    return np.asarray(-degrees * np.where(near, divergence(np.exp(np.where(near, s, 0.0)), 1.0), (np.expm1(s) - s) / 2))
 
 
 def grids(

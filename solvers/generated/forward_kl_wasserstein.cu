@@ -6,7 +6,7 @@
 // States y, N of them: x (K, R), coordinates of the mean vectors in a span of R directions, then theta (K).
 // Parameters p: nu, c, log_pi, v, u, d, log_v, log_u, learn_means, learn_weights, pi; nu (L, R) in the same coordinates.
 // `work` holds WORK + N rows. Needed in scope: DEVICE, UNROLL, ROLL, Rows, logarithm, divergence, K, L, R, SLOPES, weights, expect, expect_fixed, expect_tangent.
-// logarithm(x) is log x; divergence(e) is h(1 + e), h(x) = (x - 1 - log x)/2, without cancellation.
+// logarithm(x) is log x; divergence(a, b) is h(a/b), h(x) = (x - 1 - log x)/2, without cancellation.
 //
 //     expect(work, K, n, mean, cov, softmax, lse, slope, slopes)
 //         E softmax and E logsumexp of n Gaussian logits, the last of them zero, under K components. All arguments after
@@ -41,8 +41,9 @@ constexpr int R_G = R_W + K;
 constexpr int R_V_X = R_G + L;
 constexpr int R_V_THETA = R_V_X + K * R;
 constexpr int R_D = R_V_THETA + K;
-constexpr int R_EXCESS = R_D + 1;
-constexpr int R_MODE_MASS = R_EXCESS + 1;
+constexpr int R_ABOVE = R_D + 1;
+constexpr int R_BELOW = R_ABOVE + 1;
+constexpr int R_MODE_MASS = R_BELOW + 1;
 constexpr int R_MEAN_B = R_MODE_MASS + L;
 constexpr int R_COV_B = R_MEAN_B + K * L;
 constexpr int R_B = R_COV_B + L * L;
@@ -517,9 +518,9 @@ DEVICE void observables(const double* y, const double* p, Rows out, Rows work) {
     const double v = p[P_V];
     const double u = p[P_U];
     const double d = p[P_D];
-    const double inv_v = 1.0 / v;
-    work[R_EXCESS] = inv_v * (u - v);
-    work[R_D] = d * divergence(work[R_EXCESS]);
+    work[R_ABOVE] = u;
+    work[R_BELOW] = v;
+    work[R_D] = d * divergence(work[R_ABOVE], work[R_BELOW]);
     UNROLL
     for (int l = 0; l < L; ++l) {
         work[R_D] += work[R_G + l] * p[P_PI + l];

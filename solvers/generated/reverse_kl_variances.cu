@@ -7,7 +7,7 @@
 // Parameters p: nu, c, log_pi, u, d, learn_means, learn_weights, learn_variances; nu (L, R) in the same coordinates.
 // `work` holds WORK rows. Needed in scope: DEVICE, UNROLL, ROLL, Rows, divergence, K, L, R, weights, variances, expect_quadratic; weights(work) and variances(work) fill w, log_w and v from theta and
 // log_v; expect_quadratic(work, n, mean, cov, curvature, d, softmax, radius, slope, lse) is for n logits of one component,
-// see centred_softmax in solvers/expectations/quadratic.py, rows being given by their first; divergence(e) is h(1 + e),
+// see centred_softmax in solvers/expectations/quadratic.py, rows being given by their first; divergence(a, b) is h(a/b),
 // h(x) = (x - 1 - log x)/2. These functions are not part of this version: the solver uses the NumPy view.
 //
 //   dmu_k/dt = -(v[k]*(Σ_l (Σ_n (nu_n - mu_k)*J[k, l, n]/u[n])/u[l]) + v[k]*(Σ_j (Σ_i (mu_k - mu_i)*H[k, j, i]/v[i])/v[j]) + Σ_j (mu_j - mu_k)*A[k, j]/v[j] + Σ_l (mu_k - nu_l)*B[k, l]/u[l])*w[k]
@@ -104,8 +104,7 @@ DEVICE void tables(const double* y, const double* p, Rows work) {
         for (int h = 0; h < K; ++h) {
             work[R_MEAN_K + k * K + h] = (
                 work[R_LOG_W + h] + (1.0 / work[R_V + h]) * work[R_S + h * K + k]
-                - d * divergence((work[R_V + k] - work[R_V + h]) * (1.0 / work[R_V + h]))
-                - 0.5 * (1.0 / work[R_V + h]) * work[R_S + h * K + h]
+                - d * divergence(work[R_V + k], work[R_V + h]) - 0.5 * (1.0 / work[R_V + h]) * work[R_S + h * K + h]
                 - 0.5 * (1.0 / work[R_V + h]) * work[R_S + k * K + k]
             );
         }
@@ -142,8 +141,7 @@ DEVICE void tables(const double* y, const double* p, Rows work) {
         for (int o = 0; o < L; ++o) {
             work[R_MEAN_L + k * L + o] = (
                 p[P_LOG_PI + o] + (1.0 / p[P_U + o]) * work[R_M + k * L + o]
-                - 0.5 * (1.0 / p[P_U + o]) * p[P_C + o * L + o]
-                - d * divergence((work[R_V + k] - p[P_U + o]) * (1.0 / p[P_U + o]))
+                - 0.5 * (1.0 / p[P_U + o]) * p[P_C + o * L + o] - d * divergence(work[R_V + k], p[P_U + o])
                 - 0.5 * (1.0 / p[P_U + o]) * work[R_S + k * K + k]
             );
         }

@@ -69,15 +69,15 @@ def logarithm(x: Any) -> Any:
 
 
 @njit(**FLAGS)
-def divergence(e: Any) -> Any:
-    """h(1 + e), e > -1, as solvers.divergence has it; nan stays nan."""
-    r = e / (e + 2.0)
+def divergence(above: Any, below: Any) -> Any:
+    """h(above/below), as solvers.divergence has it; nan stays nan."""
+    e, r = (above - below) / below, (above - below) / (above + below)
     near = fabs(r) < SERIES
     square = select(near, r * r, 0.0 * r)
     series = square * (1.0 / (2 * TERMS + 3))
     for n in range(TERMS, 0, -1):
         series = (series + 1.0 / (2 * n + 1)) * square
-    return 0.5 * select(near, r * (e - 2.0 * series), e - logarithm(e + 1.0))
+    return 0.5 * select(near, r * (e - 2.0 * series), e - logarithm(above / below))
 
 
 @njit(**FLAGS)

@@ -78,8 +78,7 @@ class Writer:
         if isinstance(expr, Indexed):
             return self.value(expr)
         if isinstance(expr, WidthDivergence):
-            a, b = quotient(expr)
-            return f"divergence({self.code(expr.args[0] if b == 1 else (a - b) / b)})"
+            return f"divergence({', '.join(self.code(width) for width in quotient(expr))})"
         if isinstance(expr, log) and not expr.is_number:
             return f"logarithm({self.code(expr.args[0])})"
         if expr.is_number:

@@ -239,7 +239,7 @@ States y, N of them: x (K, R), coordinates of the mean vectors in a span of R di
 Parameters p: {parameters}; nu (L, R) in the same coordinates.
 `work` holds WORK rows. Needed in scope: {needs}; weights(work) and variances(work) fill w, log_w and v from theta and
 log_v; expect_quadratic(work, n, mean, cov, curvature, d, softmax, radius, slope, lse) is for n logits of one component,
-see centred_softmax in solvers/expectations/quadratic.py, rows being given by their first; divergence(e) is h(1 + e),
+see centred_softmax in solvers/expectations/quadratic.py, rows being given by their first; divergence(a, b) is h(a/b),
 h(x) = (x - 1 - log x)/2. These functions are not part of this version: the solver uses the NumPy view."""
 
 
