@@ -24,7 +24,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from solvers.divergence import divergence
+from solvers.divergence import near_one
 
 __all__ = ["MAX_NODES", "Grid", "grids"]
 
@@ -84,8 +84,8 @@ def chi_square(t: Array, degrees: int) -> Array:
 def log_density(t: Array, degrees: int) -> Array:
     """log of the density of t, less its value at the top, t = 0."""
     s = np.sqrt(2.0 / degrees) * t
-    near = abs(s) < 0.25
-    return np.asarray(-degrees * np.where(near, divergence(np.exp(np.where(near, s, 0.0)), 1.0), (np.expm1(s) - s) / 2))
+    near, e = abs(s) < 0.25, np.expm1(s)
+    return np.asarray(-degrees * np.where(near, near_one(e, np.tanh(np.where(near, s, 0.0) / 2)), (e - s) / 2))
 
 
 def grids(

@@ -79,7 +79,7 @@ def test_every_dropped_term_is_rejected() -> None:
     rng = np.random.default_rng(5)
     replicas = [monte_carlo(at, 5, 4000, rng) for _ in range(REPLICAS)]
     names = systems.terms(systems.read("reverse_kl_variances"))
-    assert len(names) == len(set(names)) == 14
+    assert len(names) == len(set(names)) == 16
     for term in names:
         wrong = dict(
             zip(NAMES, flow.velocity(given, systems.for_problem(given, drop=term), *overlaps(at)), strict=True)
