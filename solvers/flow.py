@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from solvers import demands, ensembles, results, systems
 from solvers.arrays import BackendError, backend_module
-from solvers.blocks import SMALLEST_RTOL, TOGETHER, Integrator, Point, velocity
+from solvers.blocks import SMALLEST_RTOL, TOGETHER, Integrator, Point, velocity, width_unit
 from solvers.integrate import batches
 from solvers.machine_code import usable
-from solvers.problem import Problem
+from solvers.problem import Problem, ProblemError
 from solvers.span import Span
 from solvers.starts import Starts, starts
 from solvers.tolerances import of_expectations
@@ -112,6 +112,12 @@ def solve(
         raise BackendError(f"numpy: rtol {rtol:g} is less than LSODA can keep; allowed: from 2.3e-14, or numba")
     if problem.time.end > 0 and problem.flow.batch is None:
         demands.check_workspace(problem, TOGETHER)
+    if "variances" in problem.family.learn and rtol * width_unit(problem.dimension) < SMALLEST_RTOL:
+        most = int(2 * ((rtol / SMALLEST_RTOL) ** 2 - 1))
+        raise ProblemError(
+            f"{problem.name}: dimension: is {problem.dimension}; must be at most {most} for variances learned with "
+            f"--rtol {rtol:g}: it is to hold in units of √(2/d) of log v, and LSODA keeps 2.3e-14"
+        )
     s, m, theta = begin or starts(problem, samples)
     first_states = s, m, theta, _log_variances(problem, theta)
     # A theory without one of its terms need not keep overlaps of vectors: it shall be seen as it is. And the noise of

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from sympy import Expr, IndexedBase, Integer, Mul, Pow, S, Symbol, exp, expand, factor_terms, powsimp
+from sympy import Expr, IndexedBase, Integer, Mul, Pow, Symbol, exp, expand, factor_terms, powsimp
 
 from theory import rules
 from theory.derivation import Derivation
@@ -204,7 +204,9 @@ def _use_tables(expr: Expr, tables: list[Table], objective: Objective) -> Expr:
             table = by_name.get(_name(known[0]))
             return node if table is None else table.symbol[known[1]]
         table = by_name.get(FREE_ENERGIES[node.mixture.name])
-        energy = S.Zero if table is None else expand(table.source.integrand)
+        if table is None:
+            return node
+        energy = expand(table.source.integrand)
         densities = sorted(energy.atoms(LogDensity), key=lambda f: (f.args[0] != node.mixture, str(f)))
         share = energy.coeff(densities[0]) if densities else 0
         if share != 0 and node.integrand == densities[0]:

@@ -5,7 +5,7 @@ have different variances. Only differences to the last logit count. With r the r
 
     U_j = m_j + F_j·y + g_j (|y|² + ϱ − d),      y ~ N(0, I_r),  ϱ ~ χ²_N independent:
 
-|z|² is counted from its mean, of which no digit is left beside d; ϱ − N is made as such, never as a difference. These are
+|z|² is counted from its mean, beside which d would leave no digit; ϱ − N is made as such, not as a difference. They take
 r + 1 dimensions of integration, or r where N = 0 or all g_j vanish. solvers/expectations/radial_grids.py chooses nodes.
 Two more dimensions weigh every node by ϱ/N, since ϱ p_N(ϱ) = N p_{N+2}(ϱ); for N < 2 they are nodes of their own.
 """
@@ -35,14 +35,16 @@ def quadratic_softmax(
 ) -> tuple[Any, ...]:
     """The same of logits U_j = mean_j + a_j·z + curvature_j |z|² and with E[|z|² softmax], for d of moderate size."""
     mean, curvature = (np.asarray(to_numpy(a), dtype=float) for a in (mean, curvature))
-    softmax, radius, *others = centred_softmax(mean + curvature * d, cov, curvature, d, error=error, tolerance=tolerance)
+    softmax, radius, *others = centred_softmax(
+        mean + curvature * d, cov, curvature, d, error=error, tolerance=tolerance
+    )
     return softmax, radius + d * softmax, *others
 
 
 def centred_softmax(
     mean: Any, cov: Any, curvature: Any, d: int, *, error: bool = False, tolerance: float = TIGHTEST
 ) -> tuple[Any, ...]:
-    """E softmax, E (|z|² − d) softmax, E⁺ slope and E logsumexp of logits U_j = mean_j + a_j·z + curvature_j (|z|² − d).
+    """E softmax, E (|z|² − d) softmax, E⁺ slope and E logsumexp of U_j = mean_j + a_j·z + curvature_j (|z|² − d).
 
     A deterministic function: nodes are fixed, nothing is drawn. Computed on the host.
 
@@ -168,7 +170,7 @@ def _integrate(
 
 
 def _averages(m: Array, factor: Array, g: Array, turn: Array, grid: Grid, d: int, lowered: bool) -> Array:
-    """Means over the nodes of softmax, (|z|² − d) softmax, logsumexp and, with the weights of E⁺, softmax_i softmax_j."""
+    """Means over nodes of softmax, (|z|² − d) softmax, logsumexp and, with the weights of E⁺, softmax_i softmax_j."""
     count, size = m.shape
     n = size + 1
     total, mass, mass_raised = np.zeros((count, 2 * n + 1 + n * n)), np.zeros(count), np.zeros(count)

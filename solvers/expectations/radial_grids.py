@@ -64,7 +64,7 @@ class Grid:
         return len(self.weight)
 
     def points(self, turn: Array, low: int, high: int) -> tuple[Array, Array, Array]:
-        """y (b, r, p), ϱ − N (b, p) and weights (b, p) of nodes low..high, for b rotations (b, size, size) of (y, t)."""
+        """y (b, r, p), ϱ − N (b, p), weights (b, p) of nodes low..high, for b rotations (b, size, size) of (y, t)."""
         zeta, weight = self.zeta[:, low:high], self.weight[low:high]
         if not self.turned:
             excess = np.zeros(zeta.shape[1]) if self.excess is None else self.excess[low:high]

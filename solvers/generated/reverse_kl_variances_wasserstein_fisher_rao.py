@@ -38,7 +38,7 @@ def tables(s, m, theta, c, log_pi, v, u, d, expect):
     s_diag = xp.diagonal(s, axis1=-2, axis2=-1)
     # A_kj = E_k[r_j]
     # H_kji = E⁺_k[r_j (δ_ji - r_i)]
-    # K logits under component k: their values at the mean, covariances, and factors of |z|² - d
+    # K logits under component k: their means, covariances, and factors of |z|² - d
     mean = (
         log_w[..., None, :] + s / v[..., None, :] - d * divergence(v[..., :, None], v[..., None, :])
         - s_diag[..., None, :] / (2 * v[..., None, :]) - s_diag[..., :, None] / (2 * v[..., None, :])
@@ -53,7 +53,7 @@ def tables(s, m, theta, c, log_pi, v, u, d, expect):
     A, radius_K, H, lse_K = expect(mean, cov, curvature, d)
     # B_kl = E_k[rho_l]
     # J_kln = E⁺_k[rho_l (δ_ln - rho_n)]
-    # L logits under component k: their values at the mean, covariances, and factors of |z|² - d
+    # L logits under component k: their means, covariances, and factors of |z|² - d
     mean = (
         log_pi[..., None, :] + m / u[..., None, :] - c_diag[..., None, :] / (2 * u[..., None, :])
         - d * divergence(v[..., :, None], u[..., None, :]) - s_diag[..., :, None] / (2 * u[..., None, :])

@@ -158,8 +158,12 @@ def by_distance(given: Problem) -> dict[str, Array]:
     """Objective, dθ/dt and d log v/dt, an integral over |x|²/v_k ~ χ²_d in 50 digits, from the definitions."""
     with mp.workdps(50):
         d = mp.mpf(given.dimension)
-        q = list(zip(map(mp.mpf, given.family.weights.tolist()), map(mp.mpf, given.family.variances.tolist()), strict=True))
-        p = list(zip(map(mp.mpf, given.target.weights.tolist()), map(mp.mpf, given.target.variances.tolist()), strict=True))
+        q = list(
+            zip(map(mp.mpf, given.family.weights.tolist()), map(mp.mpf, given.family.variances.tolist()), strict=True)
+        )
+        p = list(
+            zip(map(mp.mpf, given.target.weights.tolist()), map(mp.mpf, given.target.variances.tolist()), strict=True)
+        )
 
         def log_density_and_pull(mixture: list[Any], square: Any) -> tuple[Any, Any]:
             logits = [mp.log(a) - d / 2 * mp.log(2 * mp.pi * b) - square / (2 * b) for a, b in mixture]

@@ -13,8 +13,8 @@ from scipy.stats import t as student
 from solvers import flow, systems
 from solvers.arrays import BackendError
 from solvers.compare import compare
-from solvers.expectations import gaussian_softmax
 from solvers.divergence import divergence
+from solvers.expectations import gaussian_softmax
 from solvers.expectations.quadratic import centred_softmax
 from solvers.problem import Problem
 from tests.solvers.variance_cases import monte_carlo, point, problem
@@ -279,7 +279,12 @@ def test_the_compiled_text_is_the_same_system() -> None:
         for first, part in zip(out, centred_softmax(*law, int(d)), strict=True):
             work[first:][: part.size] = part.ravel()
 
-    scope |= {"weights": weights, "variances": variances, "expect_quadratic": expect_quadratic, "divergence": divergence}
+    scope |= {
+        "weights": weights,
+        "variances": variances,
+        "expect_quadratic": expect_quadratic,
+        "divergence": divergence,
+    }
     exec(systems.read_compiled(given), scope)
     system = SimpleNamespace(**scope)
     s, m, theta, log_v = overlaps(at)

@@ -170,7 +170,13 @@ def test_anisotropic_target_does_not_close_and_says_what_is_missing() -> None:
 
 
 def test_observables_come_from_the_same_derivation() -> None:
-    assert same(SOFTMAX, SOFTMAX.observables["objective"], Sigma(w[k] * F[k], (k, 1, K)) + DIMENSION * WidthDivergence(v / u), (3, 2), {})
+    assert same(
+        SOFTMAX,
+        SOFTMAX.observables["objective"],
+        Sigma(w[k] * F[k], (k, 1, K)) + DIMENSION * WidthDivergence(v / u),
+        (3, 2),
+        {},
+    )
     assert same(SOFTMAX, SOFTMAX.observables["mode_mass"], Sigma(w[k] * B[k, l], (k, 1, K)), (3, 2), {l: 2})
     assert SOFTMAX.states == ("s", "m", "theta")
     assert FIXED.states == ("s", "m")

@@ -2,8 +2,8 @@
 
 The states are coordinates x_k ∈ R^R of the mean vectors in their span with those of the target, and θ: the same flow as
 that of the overlaps s = x xᵀ, m = x νᵀ, which rounding then cannot make overlaps of no vectors at all. A temperature
-that follows a schedule is one state more, T = 1/β. Finite batches move overlaps in a way in which no vectors move; there
-the states are s and m themselves.
+that follows a schedule is one state more, T = 1/β. Finite batches move overlaps in a way in which no vectors move;
+there the states are s and m themselves.
 
 Every array is a run of rows of one scratch array, every equation a nest of loops over free indices with inner loops for
 sums; languages differ only in how they print a nest. Nothing is unrolled here: K and L are constants of the compiler.
@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 from sympy import Add, Expr, Indexed, IndexedBase, Integer, Mul, Symbol, expand, log
 
-from theory.emit.statements import Assign, Expect, Loop, State, Statement
 from theory.divergence import WidthDivergence, quotient
+from theory.emit.statements import Assign, Expect, Loop, State, Statement
 from theory.expectations import LogitExpectation, PairExpectation
 from theory.linearise import TANGENT, tangent
 from theory.objectives import warming
@@ -69,7 +69,8 @@ class Program:
         shapes |= {n: (one,) for driven in system.driven for n in (driven, "temperature", "v_temperature")}
         moving = list(shapes)
         self.shapes = shapes | {
-            "D": (one,), "above": (one,), "below": (one,), "mode_mass": (L,), "nu": (L, self.R), "c": (L, L), "log_pi": (L,), "pi": (L,),
+            "D": (one,), "above": (one,), "below": (one,), "mode_mass": (L,),
+            "nu": (L, self.R), "c": (L, L), "log_pi": (L,), "pi": (L,),
         }  # fmt: skip
         for name, node in self.laws.items():
             size, count = node.size, self.under[name][1]
@@ -163,7 +164,8 @@ class Program:
         driven = [(array(name)[1], 1 / array("temperature")[1]) for name in self.system.driven]
         if self.system.noise:
             return driven
-        return driven + [
+        return [
+            *driven,
             (array("s")[k, i], Sigma(x[k, b] * x[i, b], (b, 1, self.R))),
             (array("m")[k, l], Sigma(x[k, b] * nu[l, b], (b, 1, self.R))),
         ]
@@ -201,7 +203,11 @@ class Program:
         objective = observables["objective"]
         nodes = sorted(objective.atoms(WidthDivergence), key=str)
         above, below = array("above"), array("below")
-        rows = [row for n, widths in enumerate(map(quotient, nodes), 1) for row in zip((above[n], below[n]), widths)]
+        rows = [
+            row
+            for n, widths in enumerate(map(quotient, nodes), 1)
+            for row in zip((above[n], below[n]), widths, strict=True)
+        ]
         objective = objective.xreplace({node: WidthDivergence(above[n] / below[n]) for n, node in enumerate(nodes, 1)})
         named = [*rows, (array("D")[1], objective), (array("mode_mass")[self.l], observables["mode_mass"])]
         return [(target, self._named(expr)) for target, expr in named]

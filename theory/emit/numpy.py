@@ -222,9 +222,7 @@ class Writer:
         arguments = [*tables, *(a for a, array in (("theta", "w"), ("log_pi", "pi")) if _uses(body, array))]
         last, scalars = arguments[-1], ("v", "u", "d", *self.system.parameters)
         arguments += [name for name in scalars if _uses(body, name)]
-        return "\n".join(
-            [f"def {name}({', '.join(arguments)}):", f'    """{doc}"""', *prelude(body, last), *body]
-        )
+        return "\n".join([f"def {name}({', '.join(arguments)}):", f'    """{doc}"""', *prelude(body, last), *body])
 
 
 def _uses(body: list[str], name: str) -> bool:

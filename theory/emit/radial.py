@@ -84,7 +84,7 @@ class _Writer(Writer):
             body += [f"    # {t.name}_{''.join(map(str, t.indices))} = {text(t.source)}" for t in covered]
             (j,), (i, j2), (j3,) = node.mean.variables, node.cov.variables, node.curvature.variables
             body += [
-                f"    # {size} logits under component k: their values at the mean, covariances, and factors of |z|² - d",
+                f"    # {size} logits under component k: their means, covariances, and factors of |z|² - d",
                 *assignment("mean", self.printer.print(node.mean.expr, (self.k, j))),
                 *assignment("cov", self.printer.print(node.cov.expr, (self.k, i, j2))),
                 *assignment("curvature", self.printer.print(node.curvature.expr, (self.k, j3))),

@@ -139,7 +139,9 @@ REPARAMETRISE_WIDTHS = Rule(
     r"\partial_{w_a}E_k[f]=E_k[\partial_{w_a}f],\quad \partial(w_kE_k)=E_k\,\partial w_k+w_k\,\partial E_k",
     move_inside,
 )
-ABOUT_THE_MEAN = Rule("Square about the mean", r"|x|^2=(|x-\mu_k|^2-d\,v_k)+d\,v_k+2\,x\cdot\mu_k-|\mu_k|^2", about_the_mean)
+ABOUT_THE_MEAN = Rule(
+    "Square about the mean", r"|x|^2=(|x-\mu_k|^2-d\,v_k)+d\,v_k+2\,x\cdot\mu_k-|\mu_k|^2", about_the_mean
+)
 EXCESS_WIDTH = Rule(
     "Partition of d",
     r"\textstyle\sum_jr_j=1:\quad\sum_jE_k[r_j]\,d/v_j=d/v_k+\sum_jE_k[r_j]\,d\,(1/v_j-1/v_k)",
