@@ -5,7 +5,7 @@ have different variances. Only differences to the last logit count. With r the r
 
     U_j = m_j + F_j·y + g_j (|y|² + ϱ − d),      y ~ N(0, I_r),  ϱ ~ χ²_N independent:
 
-|z|² is counted from its mean, beside which d would leave no digit; ϱ − N is made as such, not as a difference. They take
+|z|² is counted from its mean, beside which d would leave no digit; ϱ − N is made as such, not as a difference.
 r + 1 dimensions of integration, or r where N = 0 or all g_j vanish. solvers/expectations/radial_grids.py chooses nodes.
 Two more dimensions weigh every node by ϱ/N, since ϱ p_N(ϱ) = N p_{N+2}(ϱ); for N < 2 they are nodes of their own.
 """

@@ -88,7 +88,7 @@ end = 0.0
 def test_a_negative_divergence_is_no_result(temperature: str) -> None:
     """Overlaps of no vectors, |μ − ν|² < 0. Control: tempered, an objective may be negative."""
     case = problem(temperature, learn="[]")
-    bad = Starts(np.full((1, 2, 2), 0.01), np.array([[[4.0, -4.0], [4.0, -4.0]]]), np.zeros((1, 2)))
+    bad = Starts(np.full((1, 2, 2), 0.01), np.array([[[7.0, -7.0], [7.0, -7.0]]]), np.zeros((1, 2)))
     ds = flow.solve(case, backend="numpy", begin=bad)
     assert ds.status.item() == (0 if temperature else 2)
     assert temperature == "" or ds.objective.item() < 0
