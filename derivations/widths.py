@@ -17,7 +17,7 @@ NOTATION = (
     "over $x$ with two more coordinates, in which every mean is zero."
 )
 TABLES = (
-    "The tables are expectations over logits $U_j=a_j+b_j\\cdot z+g_j|z|^2$, $z\\sim N(0,I_d)$, of the laws below; "
+    "The tables are expectations over logits $U_j=a_j+b_j\\cdot z+g_j(|z|^2-d)$, $z\\sim N(0,I_d)$, of the laws below; "
     "under $E^+$, $z$ has $d+2$ coordinates. Softmax and, but for its mean, log-sum-exp see differences only: "
     "$K-1$ directions of $z$ and, unless all $g_j$ agree, $|z|^2$: the sum of their squares and an independent "
     "chi-square of the other degrees of freedom."
@@ -36,9 +36,9 @@ def laws(system: ClosedSystem, display: Callable[[Expr], str]) -> list[str]:
             (j,), (i, j2), (j3,) = node.mean.variables, node.cov.variables, node.curvature.variables
             u = f"U^{{({node.size})}}"
             out += [
-                f"Under component ${k}$, ${u}_{{{j}}}$ has at $z=0$ the value $a_{{{j}}}=$",
+                f"Under component ${k}$, ${u}_{{{j}}}$ has the mean $a_{{{j}}}=$",
                 display(node.mean.expr),
-                f"the coefficient $g_{{{j3}}}$ of $|z|^2$ is",
+                f"the coefficient $g_{{{j3}}}$ of $|z|^2-d$ is",
                 display(node.curvature.expr),
                 f"and the covariance $b_{{{i}}}\\cdot b_{{{j2}}}$ of the parts linear in $z$ is",
                 display(node.cov.expr),

@@ -10,21 +10,26 @@ from pydantic import BeforeValidator, Field
 
 from solvers._problem_values import Section, choice, integer, is_number, number, refuse, show, unknown_key
 
-__all__ = ["Batch", "BatchSection", "Flow", "FlowSection", "Schedule", "flow_options"]
+__all__ = ["MOST_STEPS", "Batch", "BatchSection", "Flow", "FlowSection", "Schedule", "flow_options"]
 
 LARGEST_BATCH = 2**32 - 1  # particles are counted in one word of a random number's counter
+# 1/T² times overlaps is in the equations: further out it leaves the range of float64.
+COLDEST, HOTTEST = 1e-100, 1e100
 
 
 def _temperature(value: object) -> float | tuple[float, float]:
-    allowed = "a number > 0, or a schedule such as {start = 4.0, rate = 0.05} with start > 0 and rate >= 0"
+    allowed = (
+        "a number > 0, or a schedule such as {start = 4.0, rate = 0.05} with start > 0 and rate >= 0, "
+        f"temperatures from {COLDEST:g} to {HOTTEST:g}"
+    )
     if isinstance(value, dict):
         if unknown := [key for key in value if key not in ("start", "rate")]:
             raise unknown_key(unknown[0], ("start", "rate"))
         start, rate = value.get("start", 0), value.get("rate", -1)
-        if len(value) != 2 or not (is_number(start) and is_number(rate) and start > 0 <= rate):
+        if len(value) != 2 or not (is_number(start) and is_number(rate) and COLDEST <= start <= HOTTEST and rate >= 0):
             raise refuse(f"is {show(value)}; must be {allowed}")
         return float(start), float(rate)
-    return number(allowed, lambda x: x > 0)(value)
+    return number(allowed, lambda x: COLDEST <= x <= HOTTEST)(value)
 
 
 class BatchSection(Section):
@@ -40,6 +45,10 @@ class FlowSection(Section):
     batch: BatchSection | None = None
 
 
+# Steps of flow.batch in a run: at ten microseconds each, a quarter of an hour of nothing but steps.
+MOST_STEPS = 10**8
+
+
 @dataclass(frozen=True)
 class Batch:
     """Descent by steps: `size` fresh samples of each component behind each of them, `step` the learning rate."""
@@ -50,7 +59,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Schedule:
-    """A temperature that decays to 1: T(t) = 1 + (start − 1) e^(−rate t)."""
+    """A temperature that decays to 1: T(t) = 1 + (start − 1) e^(−rate t), as start e^(−rate t) + (1 − e^(−rate t))."""
 
     start: float
     rate: float
@@ -70,11 +79,16 @@ class Flow:
     temperature: float | Schedule
     batch: Batch | None = None
 
+    def at(self, time: float) -> float:
+        """Temperature."""
+        if isinstance(self.temperature, Schedule):
+            passed = -self.temperature.rate * time
+            return self.temperature.start * math.exp(passed) - math.expm1(passed)
+        return self.temperature
+
     def beta(self, time: float) -> float:
         """Inverse temperature."""
-        if isinstance(self.temperature, Schedule):
-            return 1 / (1 + (self.temperature.start - 1) * math.exp(-self.temperature.rate * time))
-        return 1 / self.temperature
+        return 1 / self.at(time)
 
 
 def flow_options(section: FlowSection) -> Flow:

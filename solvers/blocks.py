@@ -18,7 +18,7 @@ from solvers.progress import Progress
 from solvers.span import Span
 from solvers.tolerances import of_expectations
 
-__all__ = ["SMALLEST_RTOL", "TOGETHER", "Integrator", "Point", "velocity"]
+__all__ = ["SMALLEST_RTOL", "TOGETHER", "Integrator", "Point", "velocity", "width_unit"]
 
 Array = NDArray[np.float64]
 Point = tuple[Array, Array, Array, Array]
@@ -29,6 +29,11 @@ TOGETHER = 64
 MAX_STEPS = 200_000
 #: Relative tolerances below this LSODA takes for more than rounding allows; SciPy would silently use this one.
 SMALLEST_RTOL = float(100 * np.finfo(float).eps)
+
+
+def width_unit(d: int) -> float:
+    """What tolerances of log-variances are to those of the other states."""
+    return float(1 / np.sqrt(1 + d / 2))
 
 
 @dataclass(frozen=True)
@@ -152,9 +157,13 @@ class Integrator:
 
         if self.problem.flow.batch is not None:
             return self.descend(rhs, y0, out)
+        # The natural unit of a log-variance is √(2/d), by which the law of |x|² is told from its neighbours.
+        finer = np.ones(size)
+        finer[size - states.variances * len(start[2][0]) :] = width_unit(self.problem.dimension)
+        rtol, atol = (np.tile(tolerance * finer, count) for tolerance in (self.rtol, self.atol))
         # Blocks on the diagonal: a banded Jacobian, so its cost per trajectory does not grow with their number.
         band = size - 1 if count > 1 else None
-        solver = LSODA(rhs, 0.0, y0.ravel(), times[-1], rtol=self.rtol, atol=self.atol, lband=band, uband=band)
+        solver = LSODA(rhs, 0.0, y0.ravel(), times[-1], rtol=rtol, atol=atol, lband=band, uband=band)
         for step in range(MAX_STEPS):
             solver.step()
             if solver.status == "failed" or not np.all(np.isfinite(solver.y)):

@@ -27,7 +27,7 @@ __all__ = ["CompiledSystem", "Paths", "build", "cache_folder", "ensemble", "logi
 Array = NDArray[np.float64]
 
 _KERNELS = ("explicit", "rosenbrock", "pointwise")
-_BESIDE = ("integrate", "expectations", "stack.py")  # what else ends up in the machine code
+_BESIDE = ("integrate", "expectations", "divergence.py", "stack.py")  # what else ends up in the machine code
 _OPTIONS = """
 FLAGS = {"error_model": "numpy", "nogil": True}
 """
@@ -35,6 +35,7 @@ _HEADER = '''"""A closed system as the kernels see it; assembled by solvers.comp
 
 from numba import njit
 
+from solvers.integrate.elementary import divergence, logarithm
 from solvers.integrate.expectations import log_softmax
 from solvers.integrate.{expectations} import SLOPES, expect, expect_fixed, expect_tangent
 from solvers.integrate.simd import W, fabs, larger, load, select, some, store

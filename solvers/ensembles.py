@@ -74,8 +74,8 @@ def _obstacle(problem: Problem) -> str | None:
 
 
 def driven(problem: Problem) -> list[float]:
-    """States that follow from time alone, at its start: β, where the target is tempered. They come last."""
-    return [problem.flow.beta(0.0)] if problem.flow.temperature != 1 else []
+    """States that follow from time alone, at its start: T, where the target is tempered. They come last."""
+    return [problem.flow.at(0.0)] if problem.flow.temperature != 1 else []
 
 
 def paths(
@@ -91,7 +91,7 @@ def paths(
     """Trajectories from n starts at the T save times: s (n, T, K, K), m (n, T, K, L), theta (n, T, K), status (n,).
 
     What is integrated are coordinates of the mean vectors in their span with the modes, R ≤ K + rank(c) of them, θ and,
-    where the target is tempered, β; the overlaps are those of these vectors. Rows that failed hold nan. threads: of
+    where the target is tempered, T; the overlaps are those of these vectors. Rows that failed hold nan. threads: of
     backend "numba".
     Raises  BackendError for more than LARGEST components or modes, variances that differ or are learned, finite
     batches, and the forward KL of more than four components, which needs K² logits, or on a GPU.
@@ -176,7 +176,7 @@ def rest(
     known = np.asarray(np.isfinite(y).all(-1))
     y = y[known]
     velocity, slope = system.derivatives(y, p, of_expectations(rtol))
-    # While a schedule runs nothing is at rest, though β itself has no eigenvalue among those of the flow.
+    # While a schedule runs nothing is at rest, though T itself has no eigenvalue among those of the flow.
     running = np.abs(velocity[:, system.size - others :]).max(-1, initial=0.0) > NEAR * atol
     velocity, slope = velocity[:, moving], slope[:, moving][:, :, moving]
     newton = (np.linalg.pinv(slope, rcond=RANK_CUT) @ velocity[..., None])[..., 0]

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from solvers import demands, ensembles, results, systems
 from solvers.arrays import BackendError, backend_module
-from solvers.blocks import SMALLEST_RTOL, TOGETHER, Integrator, Point, velocity
+from solvers.blocks import SMALLEST_RTOL, TOGETHER, Integrator, Point, velocity, width_unit
 from solvers.integrate import batches
 from solvers.machine_code import usable
-from solvers.problem import Problem
+from solvers.problem import Problem, ProblemError
 from solvers.progress import Progress
 from solvers.span import Span
 from solvers.starts import Starts, starts
@@ -27,6 +27,9 @@ Array = NDArray[np.float64]
 
 #: Backends that integrate coordinates in the span by compiled code.
 COMPILED = ("numba", "cupy")
+
+#: By how many of its estimates an error of expectations may exceed them.
+ALLOWANCE = 10.0
 
 
 def solve(
@@ -84,13 +87,22 @@ def solve(
         else:
             (s, m, theta, status), at_end = ensembles.paths(problem, begin, backend=backend, **options), {}
         found = s, m, theta, _log_variances(problem, theta)
-        ds = _dataset(problem, module, found, status, backend, rtol, atol, batches.gaussian_softmax)
-        return ds.assign(at_end) if at_end else ds
+        ds = _dataset(problem, module, found, status, backend, rtol, atol, own, batches.gaussian_softmax)
+        if at_end:
+            at_end["equilibrium"].values[ds.status.values != 0] = -1
+            at_end["spectrum"].values[ds.status.values != 0] = np.nan
+        return ds.assign(at_end)
     backend_module(backend)  # refuses names that it does not know
     if rtol < SMALLEST_RTOL and problem.flow.batch is None:
         raise BackendError(f"numpy: rtol {rtol:g} is less than LSODA can keep; allowed: from 2.3e-14, or numba")
     if problem.time.end > 0 and problem.flow.batch is None:
         demands.check_workspace(problem, TOGETHER)
+    if "variances" in problem.family.learn and rtol * width_unit(problem.dimension) < SMALLEST_RTOL:
+        most = int(2 * ((rtol / SMALLEST_RTOL) ** 2 - 1))
+        raise ProblemError(
+            f"{problem.name}: dimension: is {problem.dimension}; must be at most {most} for variances learned with "
+            f"--rtol {rtol:g}: it is to hold in units of √(2/d) of log v, and LSODA keeps 2.3e-14"
+        )
     s, m, theta = begin or starts(problem, samples)
     first_states = s, m, theta, _log_variances(problem, theta)
     # A theory without one of its terms need not keep overlaps of vectors: it shall be seen as it is. And the noise of
@@ -110,7 +122,7 @@ def solve(
         paths, status[block] = integrator.run(tuple(a[block] for a in first_states))  # type: ignore[arg-type]
         for whole, part in zip(out, paths, strict=True):
             whole[block] = part
-    return _dataset(problem, module, out, status, backend, rtol, atol)  # type: ignore[arg-type]
+    return _dataset(problem, module, out, status, backend, rtol, atol, own)  # type: ignore[arg-type]
 
 
 def _log_variances(problem: Problem, theta: Array) -> Array:
@@ -126,11 +138,12 @@ def _dataset(
     backend: str,
     rtol: float,
     atol: float,
+    own: bool,
     softmax_of: Callable[..., tuple[Any, ...]] | None = None,
 ) -> xr.Dataset:
     """Everything that follows from the states: weights, objective, mode masses, the error of the expectations.
 
-    softmax_of: instead of the expectations that the system asks for.
+    own: the equations are the problem's own. softmax_of: instead of the expectations that the system asks for.
     """
     errors: list[Array] = []
     s, m, theta, log_v = paths
@@ -157,7 +170,14 @@ def _dataset(
         objective[here] = systems.call(module.objective, values)
         mode_mass[here] = systems.call(module.mode_mass, values)
         quadrature_error[here] = np.max(np.broadcast_arrays(*errors), axis=0)
+        quadrature_error[here] += results.rounding(problem, m[here], s[here], np.exp(log_v[here])) / np.maximum(
+            1.0, np.abs(objective[here])
+        )
         B[good] = values["B"][:, -1]
+    if own and problem.flow.temperature == 1:
+        # A divergence is not negative. What is, beyond the errors of its parts, has come of overlaps that are none.
+        terms = results.rounding(problem, m, s, np.exp(log_v)) / (2 * np.finfo(float).eps)
+        status[good & (objective < -ALLOWANCE * quadrature_error * (1 + terms)).any(axis=1)] = 2
     return results.run_dataset(
         problem,
         m=m,

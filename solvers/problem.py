@@ -9,7 +9,7 @@ from typing import NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from solvers._flow_section import Batch, Flow, Schedule, flow_options
+from solvers._flow_section import MOST_STEPS, Batch, Flow, FlowSection, Schedule, flow_options
 from solvers._gram import NotGram, factor
 from solvers._problem_schema import (
     FamilySection,
@@ -135,16 +135,16 @@ class Problem:
         file = read(text, name)
         builder = _Builder(name, file.dimension)
         target = builder.target(file.target)
-        family = builder.family(file.family)
+        family, time = builder.family(file.family), builder.time(file.time)
         return cls(
             text=text,
             name=name,
             dimension=file.dimension,
             target=target,
             family=family,
-            flow=flow_options(file.flow),
+            flow=builder.flow(file.flow, time.end),
             init=builder.init(file.init, family.components, target, given_overlaps=file.target.overlaps is not None),
-            time=builder.time(file.time),
+            time=time,
             sampler=builder.sampler(file, family, target),
         )
 
@@ -239,6 +239,14 @@ class _Builder:
         if save > 1 and end == 0:
             self.fail("time.save", f"is {save}; must be 1 when time.end = 0")
         return Time(end, _fixed(np.linspace(0.0, end, save)))
+
+    def flow(self, section: FlowSection, end: float) -> Flow:
+        flow = flow_options(section)
+        # A save time stands for the step nearest to it: with steps no longer than the time that is half a step at most.
+        if flow.batch is not None and end > 0 and not end / MOST_STEPS <= flow.batch.step <= end:
+            allowed = f"from {show(end / MOST_STEPS)} to time.end = {show(end)}, for at most {MOST_STEPS:,} steps"
+            self.fail("flow.batch.step", f"is {show(flow.batch.step)}; must be {allowed}")
+        return flow
 
     def weights(self, key: str, weights: list[float] | None, count: int, what: str) -> Array:
         if weights is None:

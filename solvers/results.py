@@ -40,9 +40,11 @@ __all__ = [
     "write_bytes",
 ]
 
-TOO_LONG, LOST = 3, 4
+# More of an objective than this lost to the rounding of its own terms: no result.
+UNUSABLE = 1e-3
+NOT_FINITE, TOO_LONG, LOST = 2, 3, 4
 STATUS = {
-    0: "reached the end", 1: "step limit", 2: "not finite",
+    0: "reached the end", 1: "step limit", NOT_FINITE: "not finite",
     TOO_LONG: "sampler step too long for the variances", LOST: "log-weights of this dimension lost to rounding",
 }  # fmt: skip
 
@@ -160,6 +162,19 @@ def simulation_dataset(
     return _dataset(problem, fields, B, status, attrs | {"particles": particles, "replicas": replicas, "step": step})
 
 
+def rounding(problem: Problem, m: Array, s: Array, v: Array) -> Array:
+    """What rounding may change an objective by, in nats: half a unit in the last place of each overlap in its logits.
+
+    Takes  m (..., K, L), s (..., K, K), v (..., K).
+    Returns  (...): it bounds the error of the logits too, whose largest terms are s/v and m/u, s/u, c/u.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        own = np.abs(s).max(axis=(-2, -1))
+        other = np.maximum(np.maximum(np.abs(m).max(axis=(-2, -1)), np.abs(problem.target.c).max()), own)
+        terms = own / v.min(axis=-1) + other / problem.target.variances.min()
+        return np.asarray(2 * np.finfo(np.float64).eps * terms)
+
+
 def sampler_variables(values: dict[str, Array]) -> dict[str, xr.Variable]:
     """Variables (sample, time) of SAMPLER_QUANTITIES, and of their standard errors, `_se`."""
     found = {}
@@ -191,18 +206,24 @@ def _dataset(
         "component_other": problem.family.components,
         "mode": len(problem.target.weights),
     }
-    status = np.asarray(status, dtype=np.int8)
-    failed = status != 0
     variables: dict[str, xr.Variable] = {}
     for name, (dimensions, given, units, meaning) in fields.items():
         values = np.array(given, dtype=np.float64)
         shape = tuple(sizes[dimension] for dimension in dimensions)
         if values.shape != shape:
             raise ValueError(f"{name} has shape {values.shape}, must have {shape}")
-        values[failed] = np.nan
         variables[name] = xr.Variable(dimensions, values, {"units": units, "long_name": meaning})
     if B.shape != (sizes["sample"], sizes["component"], sizes["mode"]):
         raise ValueError(f"B has shape {B.shape}, must have one (K, L) table for each of {sizes['sample']} samples")
+    # The one place where results are judged: nothing that is no number, or has no digit left, goes with status 0.
+    status = np.array(status, dtype=np.int8)
+    arrays = [B, *(variable.values for variable in variables.values())]
+    finite = [np.isfinite(array).reshape(len(status), -1).all(axis=1) for array in arrays]
+    lost = rounding(problem, *(variables[name].values for name in "msv"))
+    digits = lost <= UNUSABLE * np.maximum(1.0, np.abs(variables["objective"].values))
+    status[(status == 0) & ~(np.all(finite, axis=0) & digits.all(axis=1))] = NOT_FINITE
+    for variable in variables.values():
+        variable.values[status != 0] = np.nan
     codes = outcomes(variables["w"].values, variables["mode_mass"].values[:, -1], B, problem.target.weights) | {
         "status": status
     }

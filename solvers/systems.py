@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from solvers.expectations import gaussian_softmax
-from solvers.expectations.quadratic import quadratic_softmax
+from solvers.expectations.quadratic import centred_softmax
 from solvers.problem import Problem, ProblemError
 
 __all__ = [
@@ -185,7 +185,7 @@ def for_problem(problem: Problem, *, drop: str | None = None) -> ModuleType:
 
 def expectations(module: ModuleType) -> Callable[..., tuple[Any, ...]]:
     """The `expect` that the tables of a system ask for."""
-    return quadratic_softmax if has_variances(module) else gaussian_softmax
+    return centred_softmax if has_variances(module) else gaussian_softmax
 
 
 def has_variances(module: ModuleType) -> bool:

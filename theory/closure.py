@@ -8,9 +8,10 @@ from sympy import Expr, IndexedBase, Integer, Mul, Pow, Symbol, exp, expand, fac
 
 from theory import rules
 from theory.derivation import Derivation
+from theory.divergence import gathered, per_direction
 from theory.expectations import Expectation
 from theory.flows import Velocities
-from theory.mixtures import LogDensity, Mixture, Responsibility
+from theory.mixtures import DIMENSION, LogDensity, Mixture, Responsibility
 from theory.objectives import Objective, annealing
 from theory.parameters import BETA
 from theory.radial import Raised
@@ -127,7 +128,7 @@ def _noise(velocities: Velocities, derivation: Derivation) -> dict[str, Expr]:
     k, i = q.indices(3)[0], q.indices(3)[2]
     other = substitute(velocities.mean, k, i)
     product = derivation.run(r"\dot\mu_k\cdot\dot\mu_i", Dot(Mean("dmu", k), other), (PRODUCTS,))
-    square = derivation.run("E_k|g|^2", velocities.square, (GRAM, rules.ORDER_OF_SUMS))
+    square = derivation.run("E_k|g|^2", velocities.square, (GRAM, rules.ORDER_OF_SUMS, rules.WIDTHS))
     Q, V = (IndexedBase(name, real=True) for name in "QV")
     return {"V": product, "Q": square, "Xi": (velocities.mobility * q.weight(k)) ** 2 * Q[k] - V[k, k]}
 
@@ -171,17 +172,30 @@ def _tables(objective: Objective, used: list[Expr], derivation: Derivation) -> l
         sources[_name((under, fields)), (component, *indices)] = Expectation(under, component, field)
     for mixture, energy in energies.items():
         (component,) = mixture.indices(1)
-        sources[FREE_ENERGIES[mixture.name], (component,)] = Expectation(mixture, component, energy)
+        common = _common(Expectation(mixture, component, energy))
+        sources[FREE_ENERGIES[mixture.name], (component,)] = Expectation(mixture, component, energy - common)
     tables = []
     for (name, indices_), source in sources.items():
         symbol = name if len(name) == 1 else rf"\mathit{{{name}}}"
         label = f"{symbol}_{{{''.join(map(str, indices_))}}}"
-        tables.append(Table(name, indices_, source, derivation.run(label, source, (*REDUCTION, GRAM))))
+        tables.append(Table(name, indices_, source, derivation.run(label, source, (*REDUCTION, GRAM, rules.WIDTHS))))
     return tables
 
 
+def _common(energy: Expectation) -> Expr:
+    """The terms of order d of an energy, the same for all components.
+
+    Tables leave them out: as numbers they would take the digits of the differences, which alone move weights.
+    """
+    c, _ = per_direction(Derivation().run("", energy, (*REDUCTION, GRAM, rules.WIDTHS)))
+    return DIMENSION * gathered(c)
+
+
 def _use_tables(expr: Expr, tables: list[Table], objective: Objective) -> Expr:
-    """Name every expectation: E_k[r_j] = A_kj and so on; E_k[log q] = F_k + E_k[log p], the last of which cancels."""
+    """Name every expectation: E_k[r_j] = A_kj and so on; E_k[log q] = F_k + E_k[log p] + the terms of order d.
+
+    The last two cancel, but for the objective itself.
+    """
     by_name = {table.name: table for table in tables}
 
     def rewrite(node: Expectation) -> Expr:
@@ -189,16 +203,19 @@ def _use_tables(expr: Expr, tables: list[Table], objective: Objective) -> Expr:
         if known and all((known[0][0].name, of.name) in LETTERS for of in known[0][1]):
             table = by_name.get(_name(known[0]))
             return node if table is None else table.symbol[known[1]]
-        energy = expand(objective.integrand(node.mixture))
+        table = by_name.get(FREE_ENERGIES[node.mixture.name])
+        if table is None:
+            return node
+        energy = expand(table.source.integrand)
         densities = sorted(energy.atoms(LogDensity), key=lambda f: (f.args[0] != node.mixture, str(f)))
         share = energy.coeff(densities[0]) if densities else 0
         if share != 0 and node.integrand == densities[0]:
-            symbol = by_name[FREE_ENERGIES[node.mixture.name]].symbol
             rest = rules.linearity(Expectation(node.mixture, node.component, energy - share * densities[0]))
-            return (symbol[node.component] - rest) / share
+            return (table.symbol[node.component] - rest) / share
         return node
 
-    return expand(rules.linearity(bottom_up(rules.linearity(expr), rewrite, Expectation)))
+    named = rules.linearity(bottom_up(rules.linearity(expr), rewrite, Expectation))
+    return rules.WIDTHS.apply(rules.NORMALISATION.apply(named))
 
 
 def _refuse_other_fields(expressions: list[Expr]) -> None:

@@ -13,9 +13,9 @@ from sympy import Expr, S, Symbol, diff, exp, expand, simplify, solve, sympify
 
 from theory.expectations import Expectation
 from theory.mixtures import LogDensity, Mixture, Responsibility
-from theory.parameters import BETA, RATE
+from theory.parameters import BETA, RATE, TEMPERATURE
 
-__all__ = ["AlphaDivergence", "ForwardKL", "Objective", "ReverseKL", "WeightedSum", "annealing"]
+__all__ = ["AlphaDivergence", "ForwardKL", "Objective", "ReverseKL", "WeightedSum", "annealing", "warming"]
 
 Term = tuple[Expr, Mixture, Expr]
 
@@ -124,6 +124,11 @@ class WeightedSum(Objective):
     @property
     def terms(self) -> tuple[Term, ...]:
         return tuple((c * b, mixture, f) for c, o in self.parts for b, mixture, f in o.terms)
+
+
+def warming(cooling: Expr) -> Expr:
+    """dT/dt in T alone, from dβ/dt in β alone: the same schedule for T = 1/β."""
+    return expand(-(TEMPERATURE**2) * cooling.subs(BETA, 1 / TEMPERATURE))
 
 
 def annealing() -> Expr:

@@ -23,18 +23,18 @@ class _Scalar(Expr):  # type: ignore[misc]
 
 
 class SquaredDistance(_Scalar):
-    """|x − mean|², kept whole."""
+    """|x − mean|² − d v: how much farther x is from the mean of a component of variance v than on average."""
 
     is_field = True
 
-    def __new__(cls, mean: Mean) -> Any:
-        return Expr.__new__(cls, mean)
+    def __new__(cls, mean: Mean, v: Any) -> Any:
+        return Expr.__new__(cls, mean, sympify(v))
 
     def _sympystr(self, printer: Any) -> str:
-        return f"|x - {self.args[0]}|²"
+        return f"(|x - {self.args[0]}|² - d*{printer._print(self.args[1])})"
 
     def _latex(self, printer: Any) -> str:
-        return rf"|x-{printer._print(self.args[0])}|^2"
+        return rf"\left(|x-{printer._print(self.args[0])}|^2-d\,{printer._print(self.args[1])}\right)"
 
 
 class Slope(_Scalar):
@@ -83,10 +83,10 @@ def radial_nodes(expr: Expr) -> list[RadialExpectation]:
 
 
 class RadialExpectation(_Scalar):
-    """Expectations over logits U_j = mean_j + a_j·z + curvature_j |z|², z ~ N(0, I_d), a_i·a_j = cov_ij.
+    """Expectations over logits U_j = mean_j + a_j·z + curvature_j (|z|² − d), z ~ N(0, I_d), a_i·a_j = cov_ij.
 
-    kind: "logsumexp": E LSE(U) · "softmax": E softmax_i(U) · "radius": E[|z|² softmax_i(U)] ·
-    "slope": E⁺[softmax_i (δ_ij − softmax_j)], z in d + 2 dimensions. `entries` are i and j.
+    kind: "logsumexp": E LSE(U) · "softmax": E softmax_i(U) · "radius": E[(|z|² − d) softmax_i(U)] ·
+    "slope": E⁺[softmax_i (δ_ij − softmax_j)], z in d + 2 dimensions, U as it stands. `entries` are i and j.
     """
 
     binds_x = True
@@ -124,5 +124,5 @@ class RadialExpectation(_Scalar):
                 rf"E^+\!\left[\operatorname{{softmax}}_{{{i}}}({u})"
                 rf"(\delta_{{{i}{j}}}-\operatorname{{softmax}}_{{{j}}}({u}))\right]"
             )
-        factor = "|z|^2 " if self.kind == "radius" else ""
+        factor = "(|z|^2-d)" if self.kind == "radius" else ""
         return rf"E\!\left[{factor}\operatorname{{softmax}}_{{{i}}}({u})\right]"

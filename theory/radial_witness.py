@@ -44,7 +44,8 @@ def evaluate_radial(
         assert at.x is not None
         mean = evaluate(expr.args[0], at)
         beyond = np.pad(mean, ((0, 0), (0, at.x.shape[1] - mean.shape[1])))
-        return np.asarray(np.sum((at.x - beyond) ** 2, axis=1, keepdims=True))
+        square = np.sum((at.x - beyond) ** 2, axis=1, keepdims=True)
+        return np.asarray(square - at.symbols["d"] * evaluate(expr.args[1], at))
     if isinstance(expr, Slope):
         mixture, i, j = expr.args
         r_i, r_j = (evaluate(Responsibility(mixture, n), at) for n in (i, j))
@@ -82,7 +83,7 @@ def _radial(
     linear = z @ (vectors[:, kept] * np.sqrt(values[kept])).T
     total = 0.0
     for rho, share in zip(*_chi_square(d - int(kept.sum())), strict=True):
-        square = np.sum(z**2, axis=1, keepdims=True) + rho
+        square = np.sum(z**2, axis=1, keepdims=True) + rho - at.symbols["d"]
         u = mean + linear + curvature * square
         if node.kind == "logsumexp":
             f = logsumexp(u, axis=1, keepdims=True)

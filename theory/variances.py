@@ -41,6 +41,7 @@ TO_TABLES = (
     rules.SUMS_OUTSIDE,
     rules.ABOUT_THE_MEAN,
     rules.LINEARITY,
+    rules.EXCESS_WIDTH,
     rules.RAISED_STEIN,
     rules.LINEARITY,
     rules.COLLECT,
@@ -107,7 +108,7 @@ def close_variances(velocities: WidthVelocities) -> ClosedSystem:
     """The closed system of a flow with a variance for each component.
 
     States: overlaps s, m, log-weights θ if they are learned, and log v. Tables, k a component of q:
-    A, B mean responsibilities; H, J their mean slopes, E⁺; Y, Z responsibilities weighted by |x − μ_k|²; F.
+    A, B mean responsibilities; H, J their mean slopes, E⁺; Y, Z responsibilities weighted by |x − μ_k|² − d v_k; F.
 
     Raises NotClosed, naming the missing statistics, if anything else is left: nothing is truncated.
     """
@@ -149,7 +150,7 @@ def close_variances(velocities: WidthVelocities) -> ClosedSystem:
 def _tables(velocities: WidthVelocities) -> list[Table]:
     q, p, derivation = velocities.objective.q, velocities.objective.p, velocities.derivation
     (k, j, i), (l, n) = q.indices(3), p.indices(2)
-    distance = SquaredDistance(q.mean(k))
+    distance = SquaredDistance(q.mean(k), q.variance(k))
     sources = {
         ("A", (k, j)): Expectation(q, k, Responsibility(q, j)),
         ("H", (k, j, i)): Raised(q, k, Slope(q, j, i)),
@@ -185,8 +186,9 @@ def use_tables(expr: Expr, tables: list[Table]) -> Expr:
 
 
 def _parts(node: Expectation | Raised) -> tuple[Expr, bool]:
-    """The responsibility, slope or log-density of an integrand, and whether |x − μ_k|² multiplies it."""
-    distance = SquaredDistance(node.mixture.mean(node.component))
+    """The responsibility, slope or log-density of an integrand, and whether |x − μ_k|² − d v_k multiplies it."""
+    k, mixture = node.component, node.mixture
+    distance = SquaredDistance(mixture.mean(k), mixture.variance(k))
     squared = distance in Mul.make_args(node.integrand)
     return (node.integrand / distance if squared else node.integrand), squared
 

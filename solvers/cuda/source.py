@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import solvers.expectations
+from solvers import divergence
 from solvers.expectations import quadrature
 from solvers.integrate.nodes import LARGEST
 from solvers.integrate.tableaus import DOP853, RODAS5P
@@ -57,7 +58,8 @@ MANY = (
 )
 #: What an emitted text finds in scope.
 PROVIDED = frozenset(
-    "DEVICE UNROLL ROLL Rows K L R SLOPES weights expect expect_fixed expect_tangent".split()  # noqa: SIM905
+    "DEVICE UNROLL ROLL Rows K L R SLOPES logarithm divergence weights "  # noqa: SIM905
+    "expect expect_fixed expect_tangent".split()
 )
 _HERE = Path(__file__).parent
 _SPECIAL = Path(solvers.expectations.__file__).with_name("logistic_normal.h")
@@ -78,6 +80,7 @@ def assemble(text: str, components: int, modes: int, directions: int) -> str:
             f"#define THREADS {THREADS}\n#define SMALL {int(small)}",
             _read("portable.h"),
             f"constexpr int K = {components}, L = {modes}, R = {directions};",
+            _text({"DIVERGENCE_TERMS": divergence.TERMS}, {"DIVERGENCE_SERIES": divergence.SERIES}, {}),
             _read("system.h"),
             text,
             "struct Many {\n" + "".join(f"    {kind}{name};\n" for kind, name in MANY) + "};",

@@ -7,6 +7,16 @@ DEVICE constexpr int SLOPES(int n) {
 }
 
 DEVICE void weights(Rows work);
+DEVICE double logarithm(double x) { return log(x); }
+// h(above/below), as solvers/divergence.py has it.
+DEVICE double divergence(double above, double below) {
+    const double e = (above - below) / below, r = (above - below) / (above + below), square = r * r;
+    if (!(fabs(r) < DIVERGENCE_SERIES)) return 0.5 * (e - log(above / below));
+    double series = square / (2 * DIVERGENCE_TERMS + 3);
+    ROLL
+    for (int n = DIVERGENCE_TERMS; n > 0; --n) series = (series + 1.0 / (2 * n + 1)) * square;
+    return 0.5 * r * (e - 2.0 * series);
+}
 // For `rows` components, with means, results and slopes one after another and one covariance. `expect_fixed`: of a law
 // whose covariance does not move, number `law` of those; the CPU has a table for each, here the general one serves all.
 DEVICE void expect(

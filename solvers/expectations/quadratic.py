@@ -3,8 +3,9 @@
 Logits are U_j = mean_j + a_j·z + curvature_j |z|², z ~ N(0, I_d), a_i·a_j = cov_ij: those of a mixture whose components
 have different variances. Only differences to the last logit count. With r the rank of their covariance and N = d − r,
 
-    U_j = m_j + F_j·y + g_j (|y|² + ϱ),      y ~ N(0, I_r),  ϱ ~ χ²_N independent:
+    U_j = m_j + F_j·y + g_j (|y|² + ϱ − d),      y ~ N(0, I_r),  ϱ ~ χ²_N independent:
 
+|z|² is counted from its mean, beside which d would leave no digit; ϱ − N is made as such, not as a difference.
 r + 1 dimensions of integration, or r where N = 0 or all g_j vanish. solvers/expectations/radial_grids.py chooses nodes.
 Two more dimensions weigh every node by ϱ/N, since ϱ p_N(ϱ) = N p_{N+2}(ϱ); for N < 2 they are nodes of their own.
 """
@@ -20,7 +21,7 @@ from solvers.arrays import array_module, to_numpy
 from solvers.expectations.quadrature import TIGHTEST, digits
 from solvers.expectations.radial_grids import Grid, grids
 
-__all__ = ["quadratic_softmax"]
+__all__ = ["centred_softmax", "quadratic_softmax"]
 
 Array = NDArray[np.float64]
 
@@ -32,7 +33,18 @@ _FLOOR = 1e-13
 def quadratic_softmax(
     mean: Any, cov: Any, curvature: Any, d: int, *, error: bool = False, tolerance: float = TIGHTEST
 ) -> tuple[Any, ...]:
-    """E softmax, E |z|² softmax, E⁺ slope and E logsumexp of logits with |z|² in them.
+    """The same of logits U_j = mean_j + a_j·z + curvature_j |z|² and with E[|z|² softmax], for d of moderate size."""
+    mean, curvature = (np.asarray(to_numpy(a), dtype=float) for a in (mean, curvature))
+    softmax, radius, *others = centred_softmax(
+        mean + curvature * d, cov, curvature, d, error=error, tolerance=tolerance
+    )
+    return softmax, radius + d * softmax, *others
+
+
+def centred_softmax(
+    mean: Any, cov: Any, curvature: Any, d: int, *, error: bool = False, tolerance: float = TIGHTEST
+) -> tuple[Any, ...]:
+    """E softmax, E (|z|² − d) softmax, E⁺ slope and E logsumexp of U_j = mean_j + a_j·z + curvature_j (|z|² − d).
 
     A deterministic function: nodes are fixed, nothing is drawn. Computed on the host.
 
@@ -42,9 +54,9 @@ def quadratic_softmax(
         error  also return the error estimate, at two to four times the work.
         tolerance   error that will do, as in gaussian_softmax.
     Returns
-        softmax (..., n); radius (..., n), E[|z|² softmax_j], of sum d; slope (..., n, n), the expectation of
+        softmax (..., n); radius (..., n), E[(|z|² − d) softmax_j], of sum 0; slope (..., n, n), the expectation of
         softmax_i (δ_ij − softmax_j) over z in d + 2 dimensions; logsumexp (...);
-        with error: (...) estimate of the largest error in units of max(1, |value|), of radius in units of d.
+        with error: (...) estimate of the largest error in units of max(1, |value|), of radius in units of √(2d).
     Errors
         n = 1: exact. One and two dimensions of integration: the tolerance, 1e-11 at best, while nodes suffice; three:
         1e-8 or better up to widths of 6 or so; more: 1e-5 to 1e-3. See radial_grids.
@@ -67,9 +79,9 @@ def quadratic_softmax(
         value, deviation = _of_group(law, index, rank, degrees, int(d), D, error)
         values[index] = value
         scale = np.maximum(1.0, np.abs(value))
-        scale[:, n : 2 * n] = max(1.0, float(d))
+        scale[:, n : 2 * n] = np.sqrt(2.0 * d)
         estimate[index] = (deviation / scale).max(axis=-1) + (_FLOOR if n > 1 else 0.0)
-    values[:, n : 2 * n] *= d / values[:, n : 2 * n].sum(axis=-1, keepdims=True)
+    values[:, n : 2 * n] -= values[:, n : 2 * n].sum(axis=-1, keepdims=True) * values[:, :n]
     values[law.broken] = np.nan
     slope = -values[:, 2 * n + 1 :].reshape(-1, n, n)
     slope *= 1 - np.eye(n)
@@ -78,7 +90,7 @@ def quadratic_softmax(
         values[:, :n].reshape(*batch, n),
         values[:, n : 2 * n].reshape(*batch, n),
         slope.reshape(*batch, n, n),
-        (values[:, 2 * n] + mean[:, -1] + curvature[:, -1] * d).reshape(batch),
+        (values[:, 2 * n] + mean[:, -1]).reshape(batch),
         *([estimate.reshape(batch)] if error else []),
     )
     return tuple(xp.asarray(a) for a in out)
@@ -127,23 +139,26 @@ def _of_group(
     n = m.shape[1] + 1
     factor = law.factor[index][:, :, n - 1 - rank :]
     line = np.zeros((len(m), n - 1, int(degrees == 1)))  # one degree of freedom is one more Gaussian direction
-    value, deviation = _integrate(m, np.concatenate([factor, line], axis=2), g, degrees - (degrees == 1), D, error)
-    if degrees < 0:
-        value[:, n : 2 * n] += (d - rank) * value[:, :n]  # ϱ, of which the logits know nothing, by its mean
-    elif degrees < 2:
-        raised, change = _integrate(m, factor, g, degrees + 2, D, error, lowered=True)
+    # Where the logits know nothing of ϱ, it stands for its mean.
+    directions, mean = np.concatenate([factor, line], axis=2), d if degrees >= 0 else rank
+    value, deviation = _integrate(m, directions, g, degrees - (degrees == 1), mean, D, error)
+    if 0 <= degrees < 2:
+        raised, change = _integrate(m, factor, g, degrees + 2, mean, D, error, lowered=True)
         value[:, 2 * n + 1 :], deviation[:, 2 * n + 1 :] = raised[:, 2 * n + 1 :], change[:, 2 * n + 1 :]
     return value, deviation
 
 
 def _integrate(
-    m: Array, factor: Array, g: Array, degrees: int, D: float, error: bool, lowered: bool = False
+    m: Array, factor: Array, g: Array, degrees: int, d: int, D: float, error: bool, lowered: bool = False
 ) -> tuple[Array, Array]:
-    """The integrals over y and χ² of `degrees`; lowered: E⁺ is over these degrees themselves, not two more."""
+    """The integrals over y and χ² of `degrees`, logits with g (|y|² + ϱ − d).
+
+    lowered: E⁺ is over these degrees themselves, not two more.
+    """
     n, count = m.shape[1] + 1, len(m)
     value, deviation = np.empty((count, 2 * n + 1 + n * n)), np.zeros((count, 2 * n + 1 + n * n))
     for chosen, turn, nodes in grids(factor, g, degrees, D, error=error):
-        parts = [_averages(m[chosen], factor[chosen], g[chosen], turn, grid, lowered) for grid in nodes]
+        parts = [_averages(m[chosen], factor[chosen], g[chosen], turn, grid, d, lowered) for grid in nodes]
         value[chosen] = parts[0] if not nodes[0].replicate else np.mean(parts, axis=0)
         if len(parts) > 1:
             deviation[chosen] = (
@@ -154,8 +169,8 @@ def _integrate(
     return value, deviation
 
 
-def _averages(m: Array, factor: Array, g: Array, turn: Array, grid: Grid, lowered: bool) -> Array:
-    """Means over the nodes of softmax, |z|² softmax, logsumexp and, with the weights of E⁺, softmax_i softmax_j."""
+def _averages(m: Array, factor: Array, g: Array, turn: Array, grid: Grid, d: int, lowered: bool) -> Array:
+    """Means over nodes of softmax, (|z|² − d) softmax, logsumexp and, with the weights of E⁺, softmax_i softmax_j."""
     count, size = m.shape
     n = size + 1
     total, mass, mass_raised = np.zeros((count, 2 * n + 1 + n * n)), np.zeros(count), np.zeros(count)
@@ -164,15 +179,15 @@ def _averages(m: Array, factor: Array, g: Array, turn: Array, grid: Grid, lowere
     for start in range(0, count, rows):
         some = slice(start, start + rows)
         for low in range(0, grid.size, nodes):
-            y, rho, weight = grid.points(turn[some], low, low + nodes)  # (b, r, p), (b, p), (b, p)
-            square = rho + np.sum(y**2, axis=1)
+            y, excess, weight = grid.points(turn[some], low, low + nodes)  # (b, r, p), (b, p), (b, p)
+            square = excess + (np.sum(y**2, axis=1) - (d - max(grid.degrees, 0)))
             u = np.matmul(factor[some], y) + m[some][:, :, None] + g[some][:, :, None] * square[:, None, :]
             u = np.concatenate([u, np.zeros((len(u), 1, u.shape[2]))], axis=1)
             top = u.max(axis=1, keepdims=True)
             u = np.exp(u - top)
             norm = u.sum(axis=1, keepdims=True)
             u /= norm
-            raised = weight if lowered or grid.degrees < 2 else weight * rho / grid.degrees
+            raised = weight if lowered or grid.degrees < 2 else weight * (1 + excess / grid.degrees)
             total[some, :n] += np.matmul(u, weight[:, :, None])[:, :, 0]
             total[some, n : 2 * n] += np.matmul(u, (weight * square)[:, :, None])[:, :, 0]
             total[some, 2 * n] += np.sum(weight * (top + np.log(norm))[:, 0], axis=-1)

@@ -1,8 +1,9 @@
-"""Nodes for expectations over y ~ N(0, I_r) and ϱ ~ χ²_N, chosen by the logits U_j = m_j + F_j·y + g_j (|y|² + ϱ).
+"""Nodes for expectations over y ~ N(0, I_r) and ϱ ~ χ²_N, chosen by the logits U_j = m_j + F_j·y + g_j (|y|² + ϱ − d).
 
 The chi-square is integrated in t, ϱ = N e^{√(2/N) t}: its log-density N/2 (s − e^s), s = √(2/N) t, is entire, near a
 standard normal's for large N and decays at least exponentially for every N ≥ 2; it is taken from its logarithm and
-normalised by the sum of the weights, so nothing over- or underflows at N = 10⁶.
+normalised by the sum of the weights, so nothing over- or underflows. What is handed out is the excess ϱ − N, of order
+√N; the log-density, less its top, is −N h(ϱ/N), h(x) = (x − 1 − log x)/2: no digit is lost at any N.
 
 Up to three dimensions: the trapezoidal rule. Moving the line of integration up by c costs e^{−2πc/h} and gains e^{c²/2}
 (Gaussian) or cos(√(2/N) c)^{−N/2} (chi-square); the poles of the softmax stop it at c = π/b for a difference of logits
@@ -23,6 +24,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from solvers.divergence import near_one
+
 __all__ = ["MAX_NODES", "Grid", "grids"]
 
 Array = NDArray[np.float64]
@@ -42,7 +45,7 @@ _T_QUANTILE = 3.5  # Student, REPLICATES − 1 degrees of freedom, two-sided 1 %
 
 @dataclass(frozen=True)
 class Grid:
-    """Nodes: y (r, p), ϱ (p,) or None where there is none, and weights (p,).
+    """Nodes: y (r, p), the excess ϱ − N (p,) or None where there is no ϱ, and weights (p,).
 
     turned: zeta are (y, t) before an element's own rotation, which then decides the weights.
     replicate: one of several sets of random points, to be averaged.
@@ -51,7 +54,7 @@ class Grid:
     zeta: Array
     weight: Array
     degrees: int
-    rho: Array | None = None
+    excess: Array | None = None
     turned: bool = False
     replicate: bool = False
     quantile: float = _T_QUANTILE / np.sqrt(REPLICATES)
@@ -61,12 +64,12 @@ class Grid:
         return len(self.weight)
 
     def points(self, turn: Array, low: int, high: int) -> tuple[Array, Array, Array]:
-        """y (b, r, p), ϱ (b, p) and weights (b, p) of nodes low..high, for b rotations (b, size, size) of (y, t)."""
+        """y (b, r, p), ϱ − N (b, p), weights (b, p) of nodes low..high, for b rotations (b, size, size) of (y, t)."""
         zeta, weight = self.zeta[:, low:high], self.weight[low:high]
         if not self.turned:
-            rho = np.zeros(zeta.shape[1]) if self.rho is None else self.rho[low:high]
-            y, rho, weight = (np.broadcast_to(a, (len(turn), *a.shape)) for a in (zeta, rho, weight))
-            return y, rho, weight
+            excess = np.zeros(zeta.shape[1]) if self.excess is None else self.excess[low:high]
+            y, excess, weight = (np.broadcast_to(a, (len(turn), *a.shape)) for a in (zeta, excess, weight))
+            return y, excess, weight
         both = np.matmul(turn, zeta)
         t = both[:, -1]
         square = np.sum(both[:, :-1] ** 2, axis=1)
@@ -74,14 +77,15 @@ class Grid:
 
 
 def chi_square(t: Array, degrees: int) -> Array:
-    """ϱ = N e^{√(2/N) t}."""
-    return np.asarray(degrees * np.exp(np.sqrt(2.0 / degrees) * t))
+    """ϱ − N, ϱ = N e^{√(2/N) t}."""
+    return np.asarray(degrees * np.expm1(np.sqrt(2.0 / degrees) * t))
 
 
 def log_density(t: Array, degrees: int) -> Array:
     """log of the density of t, less its value at the top, t = 0."""
     s = np.sqrt(2.0 / degrees) * t
-    return np.asarray(-degrees / 2 * (np.expm1(s) - s))
+    near, e = abs(s) < 0.25, np.expm1(s)
+    return np.asarray(-degrees * np.where(near, near_one(e, np.tanh(np.where(near, s, 0.0) / 2)), (e - s) / 2))
 
 
 def grids(
@@ -155,8 +159,8 @@ def _grid(rank: int, degrees: int, levels: tuple[int, ...], shift: int, D: float
         log_weight = log_weight + log_density(zeta[-1], degrees)
     inside = (square < radius**2) & (log_weight > -D - _TAIL - 2)
     zeta, log_weight = zeta[:, inside], log_weight[inside]
-    rho = chi_square(zeta[-1], degrees) if with_rho else None
-    return Grid(zeta[:rank], np.exp(log_weight), degrees, rho=rho)
+    excess = chi_square(zeta[-1], degrees) if with_rho else None
+    return Grid(zeta[:rank], np.exp(log_weight), degrees, excess=excess)
 
 
 @lru_cache(maxsize=4096)
@@ -166,7 +170,7 @@ def _step(slope: float, degrees: int, D: float) -> float:
     if degrees:
         limit = min(limit, 0.999 * np.pi / 2 / np.sqrt(2 / degrees))
     c = np.linspace(0.0, min(limit, np.sqrt(2 * D)), 400)[1:]
-    gain = -degrees / 2 * np.log(np.cos(np.sqrt(2 / degrees) * c)) if degrees else c**2 / 2
+    gain = -degrees / 2 * np.log1p(-2 * np.sin(np.sqrt(0.5 / degrees) * c) ** 2) if degrees else c**2 / 2
     return float(np.max(2 * np.pi * c / (D + gain)))
 
 
@@ -202,10 +206,10 @@ def _sobol(rank: int, degrees: int, copy: int) -> Grid:
     z = ndtri(uniform[:, :rank])
     variances, axes = np.linalg.eigh(z.T @ z / len(z))
     z = z @ (axes / np.sqrt(variances)) @ axes.T
-    rho: Array | None = None
+    excess: Array | None = None
     if degrees >= 2:
         share = uniform[:, -1]
         rho = np.asarray(2 * gammaincinv(degrees / 2, np.concatenate([share, 1 - share])), dtype=np.float64)
-        rho *= degrees / rho.mean()
+        excess = rho * (degrees / rho.mean()) - degrees
     points = np.concatenate([z, -z]).T
-    return Grid(points, np.ones(points.shape[1]), degrees, rho=rho, replicate=True)
+    return Grid(points, np.ones(points.shape[1]), degrees, excess=excess, replicate=True)

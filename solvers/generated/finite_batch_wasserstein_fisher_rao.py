@@ -12,9 +12,10 @@ A line marked `# term NAME` can be dropped by that name, to see a comparison rej
 """
 
 from solvers.arrays import array_module
+from solvers.divergence import divergence
 
 NAME = "finite_batch_wasserstein_fisher_rao"
-SYSTEM = "5bd54895de9fa6ed98c6337c0077cc0fb0ac1dcd0e7f1481b9d1a8a48918c7e8"
+SYSTEM = "cf4bf5b9e92aa7ea0b21c13c94150ad894548c9fe714c172e64439790a8cbfda"
 OBJECTIVE = "reverse-kl"
 WEIGHTS = "fisher-rao"
 METRIC = "wasserstein"
@@ -68,13 +69,11 @@ def tables(s, m, theta, c, log_pi, v, u, d, beta, expect):
     AB = pair(expect, mean_A, cov_A[..., None, :, :], mean_B, cov_B[..., None, :, :], cross[..., None, :, :])
     # BB_kln = E_k[rho_l*rho_n]: pairs of the logits of B
     BB = pair(expect, mean_B, cov_B[..., None, :, :], mean_B, cov_B[..., None, :, :], cov_B[..., None, :, :])
-    # F_k = E_k[log q - beta*log p]
+    # F_k = E_k[log q - beta*log p - d*((beta - 1)*(log(u) + log(2) + log(pi))/2 + log(beta)/2 + h(beta*v/u))]
     F = (
-        lse_A + beta * c[..., -1:, -1] / (2 * u) + beta * d * xp.log(2) / 2 + beta * d * xp.log(xp.pi) / 2
-        + beta * d * xp.log(u) / 2 + beta * v * d / (2 * u) + beta * s_diag / (2 * u) + log_w[..., -1:]
-        + s[..., :, -1] / v - beta * lse_B - beta * log_pi[..., -1:] - beta * m[..., :, -1] / u
-        - d * xp.log(2) / 2 - d * xp.log(xp.pi) / 2 - d * xp.log(v) / 2 - d / 2 - s[..., -1:, -1] / (2 * v)
-        - s_diag / (2 * v)
+        lse_A + beta * c[..., -1:, -1] / (2 * u) + log_w[..., -1:] + s[..., :, -1] / v
+        - (u - beta * v) * s_diag / (2 * u * v) - beta * lse_B - beta * log_pi[..., -1:]
+        - beta * m[..., :, -1] / u - s[..., -1:, -1] / (2 * v)
     )
     return A, B, AA, AB, BB, F
 
@@ -114,6 +113,7 @@ def velocity(A, B, AA, AB, BB, F, s, m, theta, c, v, u, d, beta, step, size):
     V_diag = xp.diagonal(V, axis1=-2, axis2=-1)
     # Q_k = E_k|g|², g the gradient at a sample of component k; Xi_k the variance of dμ_k/dt by a sample
     Q = (
+        + (u - beta * v)**2 * s_diag / (u**2 * v**2)
         + 2 * beta * xp.sum(A * s_diag[..., None, :], axis=-1) / (u * v)
         + 2 * beta * xp.sum(A * s, axis=-1) / (u * v)
         + 2 * beta * xp.sum(B * c_diag[..., None, :], axis=-1) / u**2
@@ -121,10 +121,7 @@ def velocity(A, B, AA, AB, BB, F, s, m, theta, c, v, u, d, beta, step, size):
         + 2 * v * beta**2 * xp.einsum("...ln,...kln->...k", c, BB) / u**3
         + 3 * xp.einsum("...ij,...kij->...k", s, AA) / v**2
         + beta**2 * xp.einsum("...ln,...kln->...k", c, BB) / u**2
-        + v * d * beta**2 / u**2
-        + beta**2 * s_diag / u**2
-        + d / v
-        + s_diag / v**2
+        + d * (u - beta * v)**2 / (u**2 * v)
         - 2 * xp.sum(A * s_diag[..., None, :], axis=-1) / v**2
         - 2 * xp.sum(A * s, axis=-1) / v**2
         - 2 * beta * xp.einsum("...ij,...kij->...k", s, AA) / (u * v)
@@ -132,8 +129,6 @@ def velocity(A, B, AA, AB, BB, F, s, m, theta, c, v, u, d, beta, step, size):
         - 2 * beta * xp.einsum("...ln,...kln->...k", c, BB) / u**2
         - 2 * beta**2 * xp.sum(B * m, axis=-1) / u**2
         - 2 * v * beta**2 * xp.sum(B * c_diag[..., None, :], axis=-1) / u**3
-        - 2 * beta * d / u
-        - 2 * beta * s_diag / (u * v)
     )
     Xi = Q - V_diag
     ds = (
@@ -144,11 +139,11 @@ def velocity(A, B, AA, AB, BB, F, s, m, theta, c, v, u, d, beta, step, size):
     return ds, dm, dtheta
 
 
-def objective(F, theta):
+def objective(F, theta, v, u, d, beta):
     """The objective in nats, shape (...)."""
     xp = array_module(theta)
     w = xp.exp(log_weights(theta))
-    return xp.sum(F * w, axis=-1)
+    return d * ((beta - 1) * (xp.log(2) + xp.log(xp.pi) + xp.log(u)) / 2 + divergence(beta * v, u) + xp.log(beta) / 2) + xp.sum(F * w, axis=-1)
 
 
 def mode_mass(B, theta):

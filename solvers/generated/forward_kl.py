@@ -9,9 +9,10 @@ A line marked `# term NAME` can be dropped by that name, to see a comparison rej
 """
 
 from solvers.arrays import array_module
+from solvers.divergence import divergence
 
 NAME = "forward_kl"
-SYSTEM = "009eb92178b2a193ae8c0df642b7e00618df384926c0b1597bc13e3a7c413af9"
+SYSTEM = "1ed4d5c75c5eb1fea5d067970a73430d8a176adfcc0f2d2f53eafeb705c5d2f1"
 OBJECTIVE = "forward-kl"
 WEIGHTS = "softmax"
 METRIC = "euclidean"
@@ -67,11 +68,10 @@ def tables(s, m, theta, c, log_pi, v, u, d, expect):
     O, lse_O = expect(mean_O, cov_O[..., None, :, :])
     # PP_lkj = E_l[r_j*r_k]: pairs of the logits of P
     PP = pair(expect, mean_P, cov_P[..., None, :, :], mean_P, cov_P[..., None, :, :], cov_P[..., None, :, :])
-    # G_l = E_l[log p - log q]
+    # G_l = E_l[log p - d*h(u/v) - log q]
     G = (
-        lse_O + c[..., :, -1] / u + c_diag / (2 * v) + d * xp.log(v) / 2 + u * d / (2 * v) + log_pi[..., -1:]
-        + s[..., -1:, -1] / (2 * v) - lse_P - c[..., -1:, -1] / (2 * u) - c_diag / (2 * u) - d * xp.log(u) / 2
-        - d / 2 - log_w[..., -1:] - m.mT[..., :, -1] / v
+        (u - v) * c_diag / (2 * u * v) + lse_O + c[..., :, -1] / u + log_pi[..., -1:]
+        + s[..., -1:, -1] / (2 * v) - lse_P - c[..., -1:, -1] / (2 * u) - log_w[..., -1:] - m.mT[..., :, -1] / v
     )
     return B, P, O, PP, G
 
@@ -104,11 +104,11 @@ def velocity(P, PP, s, m, theta, c, v, u, log_pi):
     return ds, dm, dtheta
 
 
-def objective(G, log_pi):
+def objective(G, log_pi, v, u, d):
     """The objective in nats, shape (...)."""
     xp = array_module(log_pi)
     pi = xp.exp(log_pi)
-    return xp.sum(G * pi, axis=-1)
+    return d * divergence(u, v) + xp.sum(G * pi, axis=-1)
 
 
 def mode_mass(B, theta):

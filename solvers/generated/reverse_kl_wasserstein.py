@@ -9,9 +9,10 @@ A line marked `# term NAME` can be dropped by that name, to see a comparison rej
 """
 
 from solvers.arrays import array_module
+from solvers.divergence import divergence
 
 NAME = "reverse_kl_wasserstein"
-SYSTEM = "3bb6543fa21139cdc746e999cf378aaf39bf8f60dd5d1fb6eda83bf768674c0f"
+SYSTEM = "71a74e1e4a7a7a5c59fb926dd26a669572caa3ff55d84d1484e985f0dcb4ba3f"
 OBJECTIVE = "reverse-kl"
 WEIGHTS = "softmax"
 METRIC = "wasserstein"
@@ -46,11 +47,10 @@ def tables(s, m, theta, c, log_pi, v, u, d, expect):
     )
     cov = v * c[..., -1:, -1:] / u**2 + v * c / u**2 - v * c[..., -1:, :] / u**2 - v * c[..., :, -1:] / u**2
     B, lse_B = expect(mean, cov[..., None, :, :])
-    # F_k = E_k[log q - log p]
+    # F_k = E_k[log q - d*h(v/u) - log p]
     F = (
-        lse_A + c[..., -1:, -1] / (2 * u) + d * xp.log(u) / 2 + v * d / (2 * u) + log_w[..., -1:]
-        + s[..., :, -1] / v + s_diag / (2 * u) - lse_B - d * xp.log(v) / 2 - d / 2 - log_pi[..., -1:]
-        - m[..., :, -1] / u - s[..., -1:, -1] / (2 * v) - s_diag / (2 * v)
+        lse_A + c[..., -1:, -1] / (2 * u) + log_w[..., -1:] + s[..., :, -1] / v - (u - v) * s_diag / (2 * u * v)
+        - lse_B - log_pi[..., -1:] - m[..., :, -1] / u - s[..., -1:, -1] / (2 * v)
     )
     return A, B, F
 
@@ -82,11 +82,11 @@ def velocity(A, B, F, s, m, theta, c, v, u):
     return ds, dm, dtheta
 
 
-def objective(F, theta):
+def objective(F, theta, v, u, d):
     """The objective in nats, shape (...)."""
     xp = array_module(theta)
     w = xp.exp(log_weights(theta))
-    return xp.sum(F * w, axis=-1)
+    return d * divergence(v, u) + xp.sum(F * w, axis=-1)
 
 
 def mode_mass(B, theta):

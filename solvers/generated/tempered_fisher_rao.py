@@ -10,9 +10,10 @@ A line marked `# term NAME` can be dropped by that name, to see a comparison rej
 """
 
 from solvers.arrays import array_module
+from solvers.divergence import divergence
 
 NAME = "tempered_fisher_rao"
-SYSTEM = "6ab1be70a23b8eb47cb284ae40e4c315a16c55da66272cad84027a3eb9da541c"
+SYSTEM = "5ed3e179cb17dcbbde21ff166be58b147fc5322c44ae9c286c03ef8b991ed946"
 OBJECTIVE = "reverse-kl"
 WEIGHTS = "fisher-rao"
 METRIC = "euclidean"
@@ -47,13 +48,11 @@ def tables(s, m, theta, c, log_pi, v, u, d, beta, expect):
     )
     cov = v * c[..., -1:, -1:] / u**2 + v * c / u**2 - v * c[..., -1:, :] / u**2 - v * c[..., :, -1:] / u**2
     B, lse_B = expect(mean, cov[..., None, :, :])
-    # F_k = E_k[log q - beta*log p]
+    # F_k = E_k[log q - beta*log p - d*((beta - 1)*(log(u) + log(2) + log(pi))/2 + log(beta)/2 + h(beta*v/u))]
     F = (
-        lse_A + beta * c[..., -1:, -1] / (2 * u) + beta * d * xp.log(2) / 2 + beta * d * xp.log(xp.pi) / 2
-        + beta * d * xp.log(u) / 2 + beta * v * d / (2 * u) + beta * s_diag / (2 * u) + log_w[..., -1:]
-        + s[..., :, -1] / v - beta * lse_B - beta * log_pi[..., -1:] - beta * m[..., :, -1] / u
-        - d * xp.log(2) / 2 - d * xp.log(xp.pi) / 2 - d * xp.log(v) / 2 - d / 2 - s[..., -1:, -1] / (2 * v)
-        - s_diag / (2 * v)
+        lse_A + beta * c[..., -1:, -1] / (2 * u) + log_w[..., -1:] + s[..., :, -1] / v
+        - (u - beta * v) * s_diag / (2 * u * v) - beta * lse_B - beta * log_pi[..., -1:]
+        - beta * m[..., :, -1] / u - s[..., -1:, -1] / (2 * v)
     )
     return A, B, F
 
@@ -85,11 +84,11 @@ def velocity(A, B, F, s, m, theta, c, v, u, beta):
     return ds, dm, dtheta
 
 
-def objective(F, theta):
+def objective(F, theta, v, u, d, beta):
     """The objective in nats, shape (...)."""
     xp = array_module(theta)
     w = xp.exp(log_weights(theta))
-    return xp.sum(F * w, axis=-1)
+    return d * ((beta - 1) * (xp.log(2) + xp.log(xp.pi) + xp.log(u)) / 2 + divergence(beta * v, u) + xp.log(beta) / 2) + xp.sum(F * w, axis=-1)
 
 
 def mode_mass(B, theta):

@@ -1,4 +1,4 @@
-"""Exponential and logarithm of vectors, and scratch rows for them."""
+"""Exponential, logarithm and divergence of vectors, and scratch rows for them."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ import numpy as np
 from numba import njit
 from numba.extending import intrinsic
 
+from solvers.divergence import SERIES, TERMS
 from solvers.expectations.instructions import LANES, Lanes, exponential
 from solvers.integrate.lanes import FLAGS
-from solvers.integrate.simd import W
+from solvers.integrate.simd import W, fabs, select
 
-__all__ = ["decay", "logarithm", "vectors"]
+__all__ = ["decay", "divergence", "logarithm", "vectors"]
 
 Array = Any
 
@@ -65,6 +66,18 @@ def logarithm(x: Any) -> Any:
         series = series * square + 1.0 / n
     # The bits of nan would pass for a number.
     return _octave(x) * 0.6931471805599453 + 2.0 * ratio * series + 0.0 * x
+
+
+@njit(**FLAGS)
+def divergence(above: Any, below: Any) -> Any:
+    """h(above/below), as solvers.divergence has it; nan stays nan."""
+    e, r = (above - below) / below, (above - below) / (above + below)
+    near = fabs(r) < SERIES
+    square = select(near, r * r, 0.0 * r)
+    series = square * (1.0 / (2 * TERMS + 3))
+    for n in range(TERMS, 0, -1):
+        series = (series + 1.0 / (2 * n + 1)) * square
+    return 0.5 * select(near, r * (e - 2.0 * series), e - logarithm(above / below))
 
 
 @njit(**FLAGS)

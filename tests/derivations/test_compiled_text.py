@@ -19,6 +19,8 @@ using Rows = double*;
 constexpr int K = 3, L = 2, R = 4;
 constexpr int SLOPES(int n) { return n * (n + 1); }
 void weights(double*);
+double logarithm(double);
+double divergence(double, double);
 void variances(double*);
 void expect(double*, int K, int n, int mean, int cov, int softmax, int lse, int slope, bool slopes);
 void expect_fixed(double*, const double* p, int law, int K, int n, int mean, int cov, int softmax, int lse, int slope,

@@ -135,7 +135,7 @@ def test_velocity_and_observables_are_those_of_numpy(system, name, states):
     assert dx @ NU.T == pytest.approx(dm, rel=1e-11, abs=scale)
     assert dx @ x.mT + x @ dx.mT == pytest.approx(ds, rel=1e-11, abs=scale)
     observed = system.observables(states, parameters())
-    assert observed[:, 0] == pytest.approx(module.objective(F, theta), rel=1e-11, abs=scale)
+    assert observed[:, 0] == pytest.approx(module.objective(F, theta, V, U, D), rel=1e-11, abs=scale)
     assert observed[:, 1 : 1 + L] == pytest.approx(module.mode_mass(B, theta), rel=1e-11, abs=scale)
     assert observed[:, 1 + L :].reshape(-1, K, L) == pytest.approx(B, rel=1e-11, abs=scale)
 

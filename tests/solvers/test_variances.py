@@ -13,8 +13,9 @@ from scipy.stats import t as student
 from solvers import flow, systems
 from solvers.arrays import BackendError
 from solvers.compare import compare
+from solvers.divergence import divergence
 from solvers.expectations import gaussian_softmax
-from solvers.expectations.quadratic import quadratic_softmax
+from solvers.expectations.quadratic import centred_softmax
 from solvers.problem import Problem
 from tests.solvers.variance_cases import monte_carlo, point, problem
 
@@ -39,7 +40,7 @@ def value(given: Problem, module: ModuleType, at: dict[str, Array]) -> Array:
     """The objective by the closed equations."""
     s, m, theta, log_v = overlaps(at)
     p = systems.parameters(given) | {"v": np.exp(log_v)}
-    return np.asarray(module.objective(module.tables(s, m, theta, **p, expect=quadratic_softmax)[2], theta))
+    return np.asarray(module.objective(module.tables(s, m, theta, **p, expect=centred_softmax)[2], theta))
 
 
 def statistic(found: dict[str, Array], replicas: list[dict[str, Array]], names: tuple[str, ...]) -> tuple[float, float]:
@@ -78,7 +79,7 @@ def test_every_dropped_term_is_rejected() -> None:
     rng = np.random.default_rng(5)
     replicas = [monte_carlo(at, 5, 4000, rng) for _ in range(REPLICAS)]
     names = systems.terms(systems.read("reverse_kl_variances"))
-    assert len(names) == len(set(names)) == 14
+    assert len(names) == len(set(names)) == 16
     for term in names:
         wrong = dict(
             zip(NAMES, flow.velocity(given, systems.for_problem(given, drop=term), *overlaps(at)), strict=True)
@@ -275,15 +276,20 @@ def test_the_compiled_text_is_the_same_system() -> None:
 
     def expect_quadratic(work: Array, n: int, mean: int, cov: int, curvature: int, d: float, *out: int) -> None:
         law = work[mean:][:n], work[cov:][: n * n].reshape(n, n), work[curvature:][:n]
-        for first, part in zip(out, quadratic_softmax(*law, int(d)), strict=True):
+        for first, part in zip(out, centred_softmax(*law, int(d)), strict=True):
             work[first:][: part.size] = part.ravel()
 
-    scope |= {"weights": weights, "variances": variances, "expect_quadratic": expect_quadratic}
+    scope |= {
+        "weights": weights,
+        "variances": variances,
+        "expect_quadratic": expect_quadratic,
+        "divergence": divergence,
+    }
     exec(systems.read_compiled(given), scope)
     system = SimpleNamespace(**scope)
     s, m, theta, log_v = overlaps(at)
     c = at["nu"] @ at["nu"].T
-    p = np.concatenate([at["nu"].ravel(), c.ravel(), np.log(at["pi"]), at["u"], np.log(at["u"]), [d, 1.0, 1.0, 1.0]])
+    p = np.concatenate([at["nu"].ravel(), c.ravel(), np.log(at["pi"]), at["u"], [d, 1.0, 1.0, 1.0]])
     y = np.concatenate([at["mu"].ravel(), theta, log_v])
     dy, work, out = np.zeros(system.N), np.zeros(system.WORK), np.zeros(system.OUT)
     system.rhs(y, p, dy, work)

@@ -8,6 +8,8 @@ from sympy import IndexedBase, Integer, Rational, Symbol, expand, simplify
 
 from theory import NotClosed, ReverseKL, close, gradient_flow, mixture, target
 from theory.concrete import ConcreteSystem
+from theory.divergence import WidthDivergence
+from theory.mixtures import DIMENSION
 from theory.sums import Sigma, index
 from theory.system import ClosedSystem
 
@@ -168,7 +170,13 @@ def test_anisotropic_target_does_not_close_and_says_what_is_missing() -> None:
 
 
 def test_observables_come_from_the_same_derivation() -> None:
-    assert same(SOFTMAX, SOFTMAX.observables["objective"], Sigma(w[k] * F[k], (k, 1, K)), (3, 2), {})
+    assert same(
+        SOFTMAX,
+        SOFTMAX.observables["objective"],
+        Sigma(w[k] * F[k], (k, 1, K)) + DIMENSION * WidthDivergence(v / u),
+        (3, 2),
+        {},
+    )
     assert same(SOFTMAX, SOFTMAX.observables["mode_mass"], Sigma(w[k] * B[k, l], (k, 1, K)), (3, 2), {l: 2})
     assert SOFTMAX.states == ("s", "m", "theta")
     assert FIXED.states == ("s", "m")

@@ -56,7 +56,7 @@ def test_the_emitted_parameters_give_the_flow_on_the_noised_target():
 
     def velocity(s, m, c, v, u):
         tables = flow.tables(s, m, theta, c, log_pi, v, u, 4, gaussian_softmax)
-        return flow.objective(tables[2], theta), *flow.velocity(*tables, s, m, theta, c, v, u)
+        return flow.objective(tables[2], theta, v, u, 4), *flow.velocity(*tables, s, m, theta, c, v, u)
 
     noised = e * nu
     by_hand = velocity(mu @ mu.T, mu @ noised.T, noised @ noised.T, 0.8, 1 + (u - 1) * e**2)

@@ -33,7 +33,7 @@ CASES = {
     "sums outside": (rules.SUMS_OUTSIDE, e(POINT * Q.sum(Responsibility(Q, j) / Q.variance(j), j))),
     "law, softmax": (rules.RADIAL_LAW, e(Responsibility(Q, j))),
     "law, log-density": (rules.RADIAL_LAW, e(LogDensity(P))),
-    "law, radius": (rules.RADIAL_LAW, e(Responsibility(Q, j) * SquaredDistance(Q.mean(k)))),
+    "law, radius": (rules.RADIAL_LAW, e(Responsibility(Q, j) * SquaredDistance(Q.mean(k), Q.variance(k)))),
     "law, slope": (rules.RADIAL_LAW, Raised(Q, k, Slope(P, l, n))),
 }
 

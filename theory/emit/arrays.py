@@ -10,6 +10,7 @@ from itertools import permutations
 
 from sympy import Add, Expr, Indexed, Integer, Mul, Pow, Rational, Symbol, log, pi
 
+from theory.divergence import WidthDivergence, quotient
 from theory.expectations import LogitExpectation
 from theory.sums import Sigma
 
@@ -81,6 +82,8 @@ class ArrayPrinter:
             if isinstance(expr.args[0], Indexed):  # log-weights are kept as such: stable at any weight
                 return self.array(f"log_{expr.args[0].base}", expr.args[0].indices, axes)
             return f"xp.log({self.print(expr.args[0], axes)})"
+        if isinstance(expr, WidthDivergence):
+            return f"divergence({', '.join(self.print(part, axes) for part in quotient(expr))})"
         if isinstance(expr, Pow) and isinstance(expr.exp, Integer) and expr.exp > 0:
             return f"{self.atom(expr.base, axes)}**{expr.exp}"
         if isinstance(expr, Symbol | Integer):

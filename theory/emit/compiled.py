@@ -11,8 +11,9 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from sympy import Add, Expr, Indexed, Integer, Mul, Pow, Symbol
+from sympy import Add, Expr, Indexed, Integer, Mul, Pow, Symbol, log
 
+from theory.divergence import WidthDivergence, quotient
 from theory.emit.heading import HEADER, MEANING, equations
 from theory.emit.languages import CUDA, NUMBA, PARAMETERS, Language
 from theory.emit.loops import Program, logarithms
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["PARAMETERS", "Writer", "cuda", "numba"]
 
 
+NEEDS = "K, L, R, SLOPES, weights, expect, expect_fixed, expect_tangent"
 Y, DY, P, WORK, JAC, OUT = (
     ("y", "const double* "), ("dy", "Rows "), ("p", "const double* "),
     ("work", "Rows "), ("jac", "Rows "), ("out", "Rows "),
@@ -75,6 +77,10 @@ class Writer:
             return f"({self.code(expr)})"
         if isinstance(expr, Indexed):
             return self.value(expr)
+        if isinstance(expr, WidthDivergence):
+            return f"divergence({', '.join(self.code(width) for width in quotient(expr))})"
+        if isinstance(expr, log) and not expr.is_number:
+            return f"logarithm({self.code(expr.args[0])})"
         if expr.is_number:
             return repr(float(expr))
         if isinstance(expr, Symbol):
@@ -85,6 +91,8 @@ class Writer:
         if isinstance(expr, Pow) and isinstance(expr.base, Indexed) and isinstance(expr.exp, Integer):
             product = " * ".join([self.value(expr.base)] * abs(int(expr.exp)))
             return product if expr.exp > 0 else f"(1.0 / ({product}))"
+        if isinstance(expr, Pow) and isinstance(expr.base, Add) and isinstance(expr.exp, Integer) and expr.exp > 0:
+            return " * ".join([self.factor(expr.base)] * int(expr.exp))
         raise TypeError(f"no compiled code for {type(expr).__name__}: {expr}")
 
     # --- statements -------------------------------------------------------------------------------------------------
@@ -246,7 +254,7 @@ class Writer:
 
         body = [
             language.call("tables", f"y, p, work, {language.truth(False)}"),
-            *self.lines(self.program.observables()),
+            *self.with_scalars(self.lines(self.program.observables())),
             *copy("D", "0", "0"),
             *language.loop("l", "L", copy("mode_mass", "l", "1 + l")),
             *language.loop("k", "K * L", copy("B", "k", "1 + L + k")),
@@ -277,12 +285,12 @@ def _render(system: ClosedSystem, name: str, title: str, language: Language, wha
 
 def numba(system: ClosedSystem, name: str = "system", title: str = "gradient flow") -> str:
     """Text for numba: assembled with constants, special functions and integrator by solvers.compiled."""
-    needs = "njit, FLAGS, load, store, K, L, R, SLOPES, weights, expect, expect_fixed, expect_tangent"
+    needs = "njit, FLAGS, load, store, logarithm, divergence, " + NEEDS
     return _render(system, name, title, NUMBA, "lanes for numba", needs)
 
 
 def cuda(system: ClosedSystem, name: str = "system", title: str = "gradient flow") -> str:
     """Text for CUDA C++ (and, with DEVICE empty, for a host compiler)."""
     # Rows: double*, or what is indexed alike.
-    needs = "DEVICE, UNROLL, ROLL, Rows, K, L, R, SLOPES, weights, expect, expect_fixed, expect_tangent"
+    needs = "DEVICE, UNROLL, ROLL, Rows, logarithm, divergence, " + NEEDS
     return _render(system, name, title, CUDA, "device functions for CUDA C++", needs)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from theory.emit.text import describe, text
+from theory.objectives import warming
 
 if TYPE_CHECKING:
     from theory.system import ClosedSystem
@@ -17,7 +18,7 @@ MEANING = {
     "s": "s (K, K), overlaps,",
     "m": "m (K, L), overlaps,",
     "theta": "theta (K)",
-    "beta": "beta, inverse temperature",
+    "temperature": "temperature, 1/beta",
 }
 
 HEADER = """Closed equations of the {title}: compiled {what}.
@@ -28,6 +29,7 @@ system: {hash}
 States y, N of them: {states}.
 Parameters p: {parameters}; nu (L, R) in the same coordinates.
 `work` holds WORK + N rows. Needed in scope: {needs}.
+logarithm(x) is log x; divergence(a, b) is h(a/b), h(x) = (x - 1 - log x)/2, without cancellation.
 
     expect(work, K, n, mean, cov, softmax, lse, slope, slopes)
         E softmax and E logsumexp of n Gaussian logits, the last of them zero, under K components. All arguments after
@@ -45,4 +47,4 @@ def equations(system: ClosedSystem) -> list[str]:
         ]
     lines = [f"dmu_k/dt = {text(system.velocity)}"]
     lines += [f"dtheta_k/dt = {text(rhs)}" for name, rhs in system.equations.items() if name == "theta"]
-    return lines + [f"d{name}/dt = {text(rhs)}" for name, rhs in system.driven.items()]
+    return lines + [f"dtemperature/dt = {text(warming(rhs))}, beta = 1/temperature" for rhs in system.driven.values()]

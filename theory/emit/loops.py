@@ -2,8 +2,8 @@
 
 The states are coordinates x_k ∈ R^R of the mean vectors in their span with those of the target, and θ: the same flow as
 that of the overlaps s = x xᵀ, m = x νᵀ, which rounding then cannot make overlaps of no vectors at all. A temperature
-that follows a schedule is one state more, β. Finite batches move overlaps in a way in which no vectors move; there
-the states are s and m themselves.
+that follows a schedule is one state more, T = 1/β. Finite batches move overlaps in a way in which no vectors move;
+there the states are s and m themselves.
 
 Every array is a run of rows of one scratch array, every equation a nest of loops over free indices with inner loops for
 sums; languages differ only in how they print a nest. Nothing is unrolled here: K and L are constants of the compiler.
@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING
 
 from sympy import Add, Expr, Indexed, IndexedBase, Integer, Mul, Symbol, expand, log
 
+from theory.divergence import WidthDivergence, quotient
 from theory.emit.statements import Assign, Expect, Loop, State, Statement
 from theory.expectations import LogitExpectation, PairExpectation
 from theory.linearise import TANGENT, tangent
-from theory.parameters import SIZE, STEP
+from theory.objectives import warming
+from theory.parameters import SIZE, STEP, TEMPERATURE
 from theory.rules import bottom_up, linearity
 from theory.rules.derivatives import softmax_jacobian
 from theory.sums import Sigma, index, separate
@@ -53,7 +55,7 @@ class Program:
         moving_overlaps = [State("x", "K * R", "P_LEARN_MEANS")] if vectors else [
             State("s", "K * K", "P_LEARN_MEANS"), State("m", "K * L", "P_LEARN_MEANS")
         ]  # fmt: skip
-        driven = [State(name, "1", "") for name in system.driven]
+        driven = [State("temperature", "1", "") for _ in system.driven]
         self.states = (*moving_overlaps, State("theta", "K", "P_LEARN_WEIGHTS"), *driven)
         shapes: dict[str, tuple[Expr, ...]] = {
             "x": (K, self.R), "theta": (K,), "s": (K, K), "m": (K, L), "log_w": (K,), "w": (K,),
@@ -64,10 +66,11 @@ class Program:
             del shapes["x"], shapes["v_x"]
             shapes |= {"gamma": (K, K), "dm": (K, L), "V": (K, K), "Q": (K,), "Xi": (K,), "v_s": (K, K), "v_m": (K, L)}
         one = Integer(1)
-        shapes |= {name: (one,) for driven in system.driven for name in (driven, f"v_{driven}")}
+        shapes |= {n: (one,) for driven in system.driven for n in (driven, "temperature", "v_temperature")}
         moving = list(shapes)
         self.shapes = shapes | {
-            "D": (one,), "mode_mass": (L,), "nu": (L, self.R), "c": (L, L), "log_pi": (L,), "pi": (L,),
+            "D": (one,), "above": (one,), "below": (one,), "mode_mass": (L,),
+            "nu": (L, self.R), "c": (L, L), "log_pi": (L,), "pi": (L,),
         }  # fmt: skip
         for name, node in self.laws.items():
             size, count = node.size, self.under[name][1]
@@ -155,12 +158,14 @@ class Program:
 
     @cached_property
     def overlap_equations(self) -> list[tuple[Indexed, Expr]]:
-        """s = x xᵀ and m = x νᵀ: overlaps of vectors, whatever rounding does to the vectors."""
+        """s = x xᵀ and m = x νᵀ: overlaps of vectors, whatever rounding does to the vectors; and β = 1/T."""
         k, i, l, b = self.k, self.i, self.l, self.b
         x, nu = array("x"), array("nu")
+        driven = [(array(name)[1], 1 / array("temperature")[1]) for name in self.system.driven]
         if self.system.noise:
-            return []
+            return driven
         return [
+            *driven,
             (array("s")[k, i], Sigma(x[k, b] * x[i, b], (b, 1, self.R))),
             (array("m")[k, l], Sigma(x[k, b] * nu[l, b], (b, 1, self.R))),
         ]
@@ -185,14 +190,26 @@ class Program:
             rows.append((array("v_x")[k, self.b], bottom_up(system.velocity, coordinate, Mean)))
         if "theta" in system.equations:
             rows.append((array("v_theta")[k], system.equations["theta"]))
-        rows += [(array(f"v_{name}")[1], rhs) for name, rhs in system.driven.items()]
+        rows += [
+            (array("v_temperature")[1], warming(rhs).subs(TEMPERATURE, array("temperature")[1]))
+            for rhs in system.driven.values()
+        ]
         return [(target, self._named(rhs)) for target, rhs in rows]
 
     @cached_property
     def observable_equations(self) -> list[tuple[Indexed, Expr]]:
-        """The objective and the mode masses."""
+        """The objective and the mode masses; first the widths in h(above/below)."""
         observables = self.system.observables
-        named = [(array("D")[1], observables["objective"]), (array("mode_mass")[self.l], observables["mode_mass"])]
+        objective = observables["objective"]
+        nodes = sorted(objective.atoms(WidthDivergence), key=str)
+        above, below = array("above"), array("below")
+        rows = [
+            row
+            for n, widths in enumerate(map(quotient, nodes), 1)
+            for row in zip((above[n], below[n]), widths, strict=True)
+        ]
+        objective = objective.xreplace({node: WidthDivergence(above[n] / below[n]) for n, node in enumerate(nodes, 1)})
+        named = [*rows, (array("D")[1], objective), (array("mode_mass")[self.l], observables["mode_mass"])]
         return [(target, self._named(expr)) for target, expr in named]
 
     # --- statements -------------------------------------------------------------------------------------------------
@@ -286,7 +303,7 @@ def logarithms(expr: Expr) -> Expr:
         if argument.is_number:
             return node
         if isinstance(argument, Indexed):
-            return array(f"log_{argument.base}")[argument.indices]
+            return array(f"log_{argument.base}")[argument.indices] if str(argument.base) != "beta" else node
         return Symbol(f"log_{argument}", real=True)
 
     return bottom_up(expr, rewrite, log)

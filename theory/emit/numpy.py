@@ -29,6 +29,7 @@ A line marked `# term NAME` can be dropped by that name, to see a comparison rej
 """
 
 from solvers.arrays import array_module
+from solvers.divergence import divergence
 
 NAME = "{name}"
 SYSTEM = "{hash}"
@@ -219,9 +220,9 @@ class Writer:
         body = [f"    return {code}"]
         tables = [t.name for t in self.system.tables if _uses(body, t.name)]
         arguments = [*tables, *(a for a, array in (("theta", "w"), ("log_pi", "pi")) if _uses(body, array))]
-        return "\n".join(
-            [f"def {name}({', '.join(arguments)}):", f'    """{doc}"""', *prelude(body, arguments[-1]), *body]
-        )
+        last, scalars = arguments[-1], ("v", "u", "d", *self.system.parameters)
+        arguments += [name for name in scalars if _uses(body, name)]
+        return "\n".join([f"def {name}({', '.join(arguments)}):", f'    """{doc}"""', *prelude(body, last), *body])
 
 
 def _uses(body: list[str], name: str) -> bool:

@@ -28,7 +28,7 @@ __all__ = ["render"]
 
 #: Parameters shared by all trajectories, in the order of the parameter array, with their shapes.
 PARAMETERS = {
-    "nu": "L * R", "c": "L * L", "log_pi": "L", "u": "L", "log_u": "L", "d": "1",
+    "nu": "L * R", "c": "L * L", "log_pi": "L", "u": "L", "d": "1",
     "learn_means": "1", "learn_weights": "1", "learn_variances": "1",
 }  # fmt: skip
 #: Name of a state, how many numbers it has, and the parameter that says whether it is learned.
@@ -41,7 +41,7 @@ def array(name: str) -> IndexedBase:
 
 @dataclass(frozen=True)
 class ExpectQuadratic:
-    """Expectations of one side (K or L) under one component: softmax, |z|² softmax, E⁺ slope, log-sum-exp."""
+    """Expectations of one side (K or L) under one component: softmax, (|z|² − d) softmax, E⁺ slope, log-sum-exp."""
 
     side: str
     k: Symbol
@@ -61,7 +61,7 @@ class RadialProgram(Program):
         self.shapes: dict[str, tuple[Expr, ...]] = {
             "x": (K, self.R), "theta": (K,), "log_v": (K,), "s": (K, K), "m": (K, L), "log_w": (K,), "w": (K,),
             "v": (K,), "v_x": (K, self.R), "v_theta": (K,), "v_log_v": (K,), "D": (Integer(1),), "mode_mass": (L,),
-            "nu": (L, self.R), "c": (L, L), "log_pi": (L,), "u": (L,), "log_u": (L,),
+            "nu": (L, self.R), "c": (L, L), "log_pi": (L,), "u": (L,),
         }  # fmt: skip
         sizes = {index_: size for side, size in ((system.q, K), (system.p, L)) for index_ in side.indices(4)}
         for table in system.tables:
@@ -239,8 +239,8 @@ States y, N of them: x (K, R), coordinates of the mean vectors in a span of R di
 Parameters p: {parameters}; nu (L, R) in the same coordinates.
 `work` holds WORK rows. Needed in scope: {needs}; weights(work) and variances(work) fill w, log_w and v from theta and
 log_v; expect_quadratic(work, n, mean, cov, curvature, d, softmax, radius, slope, lse) is for n logits of one component,
-see solvers/expectations/quadratic.py, rows being given by their first. These functions are not part of this version:
-the solver uses the NumPy view."""
+see centred_softmax in solvers/expectations/quadratic.py, rows being given by their first; divergence(a, b) is h(a/b),
+h(x) = (x - 1 - log x)/2. These functions are not part of this version: the solver uses the NumPy view."""
 
 
 def render(system: ClosedSystem, name: str, title: str, language: Language) -> str:
@@ -249,7 +249,7 @@ def render(system: ClosedSystem, name: str, title: str, language: Language) -> s
     what = "lanes for numba" if language.python else "device functions for CUDA C++"
     needs = (
         "njit, FLAGS, load, store" if language.python else "DEVICE, UNROLL, ROLL, Rows"
-    ) + ", K, L, R, weights, variances, expect_quadratic"
+    ) + ", divergence, K, L, R, weights, variances, expect_quadratic"
     header = HEADER.format(
         title=title, what=what, name=name, hash=system.hash, parameters=", ".join(PARAMETERS), needs=needs
     )

@@ -7,10 +7,11 @@ from theory.rules.collecting import COLLECT
 from theory.rules.derivatives import LOG_SUM_EXP, REPARAMETRISE, SOFTMAX_CHAIN
 from theory.rules.linear import LINEARITY, ORDER_OF_SUMS, SUMS_OUTSIDE, linearity
 from theory.rules.logits import COMMON_SHIFT, DIFFERENCE, GAUSSIAN_LAW
-from theory.rules.radial import ABOUT_THE_MEAN, RADIAL_LAW, RAISED_STEIN, REPARAMETRISE_WIDTHS
+from theory.rules.radial import ABOUT_THE_MEAN, EXCESS_WIDTH, RADIAL_LAW, RAISED_STEIN, REPARAMETRISE_WIDTHS
 from theory.rules.responsibilities import BAYES, NORMALISATION, PARTITION
 from theory.rules.rule import Rule, bottom_up
 from theory.rules.stein import STEIN, STEIN_FIELDS, projection
+from theory.rules.widths import WIDTHS
 
 __all__ = [
     "ABOUT_THE_MEAN",
@@ -18,6 +19,7 @@ __all__ = [
     "COLLECT",
     "COMMON_SHIFT",
     "DIFFERENCE",
+    "EXCESS_WIDTH",
     "GAUSSIAN_LAW",
     "LINEARITY",
     "LOG_SUM_EXP",
@@ -32,6 +34,7 @@ __all__ = [
     "STEIN",
     "STEIN_FIELDS",
     "SUMS_OUTSIDE",
+    "WIDTHS",
     "Rule",
     "bottom_up",
     "linearity",

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from sympy import Add, Expr, Mul, S, Symbol, factor_terms
+from sympy import Add, Expr, IndexedBase, Mul, S, Symbol, factor, factor_terms
 
 from theory.expectations import Expectation
 from theory.mixtures import Responsibility
 from theory.radial import Raised, Slope
 from theory.rules.rule import Rule
 from theory.sums import LETTERS, Sigma, index, substitute
+from theory.vectors import Dot, Mean
 
 __all__ = ["COLLECT"]
+
+OVERLAPS = {IndexedBase(name, real=True) for name in "smc"}
 
 
 def _open(term: Expr) -> tuple[Expr, list[Sigma]]:
@@ -54,6 +57,11 @@ def _rebuild(body: Expr, sums: tuple[Sigma, ...]) -> Expr:
     return out
 
 
+def _bracket(c: Expr) -> Expr:
+    """A coefficient; of variances alone as a product, so that it is exactly zero where they agree."""
+    return factor_terms(c) if c.atoms(Dot, Mean, Sigma) or c.atoms(IndexedBase) & OVERLAPS else factor(c)
+
+
 def collect(expr: Expr) -> Expr:
     """Σ_j c_j E[r_j] + Σ_i d_i E[r_i] = Σ_j (c_j + d_j) E[r_j]."""
     groups: dict[tuple[Expr, tuple[Sigma, ...]], Expr] = {}
@@ -67,7 +75,7 @@ def collect(expr: Expr) -> Expr:
         average = next(iter(body.atoms(Expectation, Raised)))
         key = (average, sums)
         groups[key] = groups.get(key, S.Zero) + body / average
-    return Add(*rest, *(_rebuild(factor_terms(c) * average, sums) for (average, sums), c in groups.items()))
+    return Add(*rest, *(_rebuild(_bracket(c) * average, sums) for (average, sums), c in groups.items()))
 
 
 COLLECT = Rule("Collecting", r"\textstyle\sum_j c_jE_k[r_j]+\sum_i d_iE_k[r_i]=\sum_j(c_j+d_j)E_k[r_j]", collect)

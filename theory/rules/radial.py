@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sympy import Expr, Lambda, Mul, S, expand
+from sympy import Add, Expr, Lambda, Mul, S, expand
 
 from theory.calculus import differentiate
 from theory.expectations import Expectation, depends_on_x
@@ -12,10 +12,11 @@ from theory.rules.derivatives import move_inside
 from theory.rules.logits import split_common
 from theory.rules.rule import Rule, bottom_up
 from theory.rules.stein import linear_in_x
-from theory.sums import LETTERS, index, substitute
+from theory.rules.widths import widths
+from theory.sums import LETTERS, Sigma, index, substitute
 from theory.vectors import POINT, Dot, vector_terms
 
-__all__ = ["ABOUT_THE_MEAN", "RADIAL_LAW", "RAISED_STEIN", "REPARAMETRISE_WIDTHS"]
+__all__ = ["ABOUT_THE_MEAN", "EXCESS_WIDTH", "RADIAL_LAW", "RAISED_STEIN", "REPARAMETRISE_WIDTHS"]
 
 
 def _free(mixture: Mixture, *taken: Expr, count: int = 1) -> list[Expr]:
@@ -34,16 +35,36 @@ def _slope_at_mean(node: Expectation, mixture: Mixture, i: Expr) -> Expr:
 
 
 def about_the_mean(expr: Expr) -> Expr:
-    """|x|² r_j = (|x − mean_k|² + 2 x·mean_k − |mean_k|²) r_j under component k."""
+    """|x|² r_j = (|x − mean_k|² − d v_k + d v_k + 2 x·mean_k − |mean_k|²) r_j under component k."""
 
     def rewrite(node: Expectation) -> Expr:
         f, square, mean = node.integrand, Dot(POINT, POINT), node.mixture.mean(node.component)
         if not f.atoms(Responsibility) or square not in Mul.make_args(f):
             return node
-        terms = (SquaredDistance(mean), 2 * Dot(POINT, mean), -Dot(mean, mean))
+        v = node.mixture.variance(node.component)
+        terms = (SquaredDistance(mean, v), DIMENSION * v, 2 * Dot(POINT, mean), -Dot(mean, mean))
         return sum((Expectation(node.mixture, node.component, f / square * t) for t in terms), S.Zero)
 
     return bottom_up(expr, rewrite, Expectation)
+
+
+def excess_width(expr: Expr) -> Expr:
+    """Σ_j E_k[r_j] d/v_j = d/v_k + Σ_j E_k[r_j] d (1/v_j − 1/v_k): what is left of d vanishes where widths agree."""
+
+    def rewrite(term: Expr) -> Expr:
+        if DIMENSION not in term.free_symbols:
+            return term
+        for sum_ in term.atoms(Sigma):
+            averages = sum_.function.atoms(Expectation)
+            if len(averages) != 1 or not isinstance((average := next(iter(averages))).integrand, Responsibility):
+                continue
+            mixture, j = average.integrand.args
+            width, own = mixture.variance(j), average.mixture.variance(average.component)
+            if sum_.index == j and expand(sum_.function * width - average) == 0:
+                return term / sum_ * (1 / own + Sigma(average * (1 / width - 1 / own), sum_.limits))
+        return term
+
+    return expand(Add(*(rewrite(term) for term in Add.make_args(expand(expr)))))
 
 
 def raised_stein(expr: Expr) -> Expr:
@@ -79,7 +100,7 @@ def radial_law(expr: Expr) -> Expr:
 
     def rewrite(node: Expectation | Raised) -> Expr:
         f, k, v = node.integrand, node.component, node.mixture.variance(node.component)
-        distance = SquaredDistance(node.mixture.mean(k))
+        distance = SquaredDistance(node.mixture.mean(k), v)
         field = f / distance if distance in Mul.make_args(f) else f
         if not isinstance(field, LogDensity | Responsibility | Slope) or not _isotropic(node.mixture, field.args[0]):
             return node
@@ -91,8 +112,12 @@ def radial_law(expr: Expr) -> Expr:
         gradient = _slope_at_mean(node, mixture, j)
         # ∇ℓ_j is a vector plus a multiple of x: the multiple is ∇∇ℓ_j, times the identity.
         second = sum(c for c, atom in vector_terms(differentiate(mixture.logit(j), POINT)) if atom == POINT)
+        # The logits where |z|² has its mean, d; then what they share once more.
+        at_mean = expand(logits.expr.xreplace({POINT: node.mixture.mean(k)})) + DIMENSION * v * second / 2
+        shared, logits = split_common(Lambda(j, widths(at_mean)))
+        common += shared
         laws = (
-            Lambda(j, expand(logits.expr.xreplace({POINT: node.mixture.mean(k)}))),
+            logits,
             Lambda((i, j), expand(v * Dot(substitute(gradient, j, i), gradient))),
             Lambda(j, v * second / 2),
         )
@@ -114,7 +139,14 @@ REPARAMETRISE_WIDTHS = Rule(
     r"\partial_{w_a}E_k[f]=E_k[\partial_{w_a}f],\quad \partial(w_kE_k)=E_k\,\partial w_k+w_k\,\partial E_k",
     move_inside,
 )
-ABOUT_THE_MEAN = Rule("Square about the mean", r"|x|^2=|x-\mu_k|^2+2\,x\cdot\mu_k-|\mu_k|^2", about_the_mean)
+ABOUT_THE_MEAN = Rule(
+    "Square about the mean", r"|x|^2=(|x-\mu_k|^2-d\,v_k)+d\,v_k+2\,x\cdot\mu_k-|\mu_k|^2", about_the_mean
+)
+EXCESS_WIDTH = Rule(
+    "Partition of d",
+    r"\textstyle\sum_jr_j=1:\quad\sum_jE_k[r_j]\,d/v_j=d/v_k+\sum_jE_k[r_j]\,d\,(1/v_j-1/v_k)",
+    excess_width,
+)
 RAISED_STEIN = Rule(
     "Stein at fixed distance",
     r"E_k[x\,r_j]=\mu_kE_k[r_j]+v_k\textstyle\sum_iE^+_k[\partial r_j/\partial\ell_i]\,\nabla\ell_i(\mu_k),\quad "
@@ -124,6 +156,7 @@ RAISED_STEIN = Rule(
 RADIAL_LAW = Rule(
     "Law of the logits",
     r"x=\mu_k+\sqrt{v_k}\,z:\quad \ell_j(x)=\ell_j(\mu_k)+\sqrt{v_k}\,\nabla\ell_j(\mu_k)\cdot z"
-    r"+\tfrac{v_k}2\ell_j''\,|z|^2\ \text{exactly},\quad \nabla\nabla\ell_j=\ell_j''\,I",
+    r"+\tfrac{v_k}2\ell_j''\,|z|^2\ \text{exactly},\quad \nabla\nabla\ell_j=\ell_j''\,I,\quad |z|^2=d+(|z|^2-d);"
+    r"\quad\text{widths: }x=1+\log x+2h(x)",
     radial_law,
 )

@@ -89,15 +89,15 @@ def test_tables_and_right_hand_side(
     x, theta = y[:, : K * R].reshape(-1, K, R), y[:, K * R :]
     s, m = functions.space.overlaps(x)
     module = systems.for_problem(case)
-    _, B, F = module.tables(s, m, theta, **systems.parameters(case), expect=expect)
+    values = systems.evaluate(case, module, s, m, theta, expect=expect)
     (observed,) = functions.call("observe", y, functions.outputs)
     found, _ = functions.derivatives(y)
     dx = found[:, : K * R].reshape(x.shape)
     ds, dm, dtheta = velocity(case, module, s, m, theta, expect=expect)
     for value, expected in (
-        (observed[:, 0], module.objective(F, theta)),
-        (observed[:, 1 : 1 + L], module.mode_mass(B, theta)),
-        (observed[:, 1 + L :], B.reshape(len(y), -1)),
+        (observed[:, 0], systems.call(module.objective, values)),
+        (observed[:, 1 : 1 + L], systems.call(module.mode_mass, values)),
+        (observed[:, 1 + L :], values["B"].reshape(len(y), -1)),
         (dx @ x.mT + x @ dx.mT, ds),
         (functions.space.overlaps(dx)[1], dm),
         (found[:, K * R :], dtheta),
