@@ -89,7 +89,7 @@ class Entry:
 
 def _modules() -> Iterator[tuple[str, ModuleType]]:
     for info in pkgutil.iter_modules(derivations.__path__):
-        if info.name not in ("__main__", "catalogue", "chain_document", "document", "door", "files"):
+        if info.name not in ("__main__", "catalogue", "chain_document", "document", "files"):
             yield info.name, importlib.import_module(f"derivations.{info.name}")
 
 

@@ -56,9 +56,10 @@ def solve(
     """Integrate the closed equations from every start of a problem."""
     with one_message():
         tolerances(rtol, atol)
-        problem = prepare(problem_path, out, backend, also=("numba",), quiet=quiet)
+        problem = prepare(problem_path, out, backend, also=("numba",))
         from solvers import ask, results
 
+        announce(out, quiet)
         with progress_bar("solving", quiet=quiet) as progress:
             ds = ask.solve(
                 problem,
@@ -86,13 +87,14 @@ def simulate(
 ) -> None:
     """Simulate the gradient flow of a problem in all its dimensions, without the closed equations."""
     with one_message():
-        problem = prepare(problem_path, out, backend, also=("numba",), quiet=quiet)
+        problem = prepare(problem_path, out, backend, also=("numba",))
         batch = problem.flow.batch
         for option, given in (("--particles", particles), ("--step", step)):
             if batch and given is not None:
                 raise OptionError(f"{option}: is {given:g}; must be left out, since the problem has flow.batch")
         from solvers import ask, results
 
+        announce(out, quiet)
         with progress_bar("simulating", quiet=quiet) as progress:
             ds = ask.simulate(
                 problem, particles=particles, replicas=replicas, step=step, backend=backend, progress=progress
@@ -119,11 +121,12 @@ def compare(
     """Compare theory and simulation. Exit status 0: they agree; 1: they disagree; 2: bad input."""
     with one_message():
         tolerances(rtol, atol)
-        problem = prepare(problem_path, out, backend, also=("numba",), quiet=quiet)
+        problem = prepare(problem_path, out, backend, also=("numba",))
         from rich import print as show
 
         from solvers import ask, results
 
+        announce(out, quiet)
         with progress_bar("comparing", quiet=quiet) as progress:
             report = ask.compare(
                 problem,
@@ -201,13 +204,8 @@ def sweep(
             say(f"{shown(out)}: {done.failed} starts failed and are left out")
 
 
-def prepare(
-    problem_path: str, out: str | None, backend: str | None, also: tuple[str, ...] = (), *, quiet: bool
-) -> Problem:
-    """The problem, once everything that can be refused before computing has been accepted.
-
-    Unless quiet, standard error hears of a file that will be replaced.
-    """
+def prepare(problem_path: str, out: str | None, backend: str | None, also: tuple[str, ...] = ()) -> Problem:
+    """The problem, once everything that can be refused before computing has been accepted."""
     from solvers.arrays import backend_module
     from solvers.output import check_output, in_the_way, shown
     from solvers.problem import Problem
@@ -215,15 +213,20 @@ def prepare(
     problem = Problem.load(problem_path)
     if out is not None:
         check_output(out)
-        if in_the_way(out):
-            if Path(out).samefile(problem_path):
-                raise OptionError(f"--out: {shown(out)} is the problem file itself; must be another file")
-            if not quiet:
-                say(f"{shown(out)}: exists; will be replaced")
+        if in_the_way(out) and Path(out).samefile(problem_path):
+            raise OptionError(f"--out: {shown(out)} is the problem file itself; must be another file")
     # The others say themselves what they cannot do, before anything is computed.
     if backend is not None and backend not in also:
         backend_module(backend, also)
     return problem
+
+
+def announce(out: str | None, quiet: bool) -> None:
+    """Unless quiet, standard error hears of a file that will be replaced."""
+    from solvers.output import in_the_way, shown
+
+    if out is not None and not quiet and in_the_way(out):
+        say(f"{shown(out)}: exists; will be replaced")
 
 
 def summarise(ds: xr.Dataset, out: str, quiet: bool) -> None:

@@ -1,7 +1,6 @@
 """The words of a door: lines that every terminal can show, and an exit status that says what happened.
 
-Nothing of this project is imported. derivations/door.py is the same text, because that half of the house imports
-nothing of this one; a test compares the two.
+Nothing of this project is imported: it is the door of the derivations too, and --help waits for nothing.
 """
 
 from __future__ import annotations

@@ -50,10 +50,6 @@ def line(done) -> str:  # type: ignore[no-untyped-def]
     return text[:-1]
 
 
-def test_both_halves_of_the_house_have_the_same_door() -> None:
-    assert (ROOT / "derivations" / "door.py").read_text() == (ROOT / "solvers" / "door.py").read_text()
-
-
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
 @pytest.mark.parametrize("arguments", [["--help"], ["--what", "print('x' * 10**6)"], ["--what", "print(1)"]])
 def test_a_full_output_is_one_line_and_2(arguments: list[str]) -> None:

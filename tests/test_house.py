@@ -33,10 +33,14 @@ def modules(package: str) -> list[Path]:
     return found
 
 
+#: The doors of all packages say things in the same words; theirs is of nobody.
+DOOR = "solvers.door"
+
+
 @pytest.mark.parametrize("package", PACKAGES)
 def test_imports_run_one_way(package: str) -> None:
     for path in modules(package):
-        roots = {name.split(".")[0] for name in imported(path)}
+        roots = {name.split(".")[0] for name in imported(path) if not (name + ".").startswith(DOOR + ".")}
         assert roots & set(PACKAGES) <= ALLOWED[package] | {package}, path
 
 

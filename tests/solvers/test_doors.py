@@ -121,7 +121,7 @@ def test_solve(work, folder):
         "largest estimated error of an expectation: 3.0e-13",
     ]
     asked = {"rtol": 1e-8, "atol": 1e-10, "backend": None, "stop_at_equilibrium": False}
-    assert work.calls == [(64, asked, False)]
+    assert work.calls == [(64, asked | dict.fromkeys(("drop", "system", "samples", "threads")), False)]
     assert results.problem_of(results.open("run.nc")).text == PROBLEM
 
 
@@ -163,7 +163,7 @@ def test_compare(work, folder, agrees, status):
     assert done.stdout == "all entries within their errors\n"
     assert json.loads((folder / "report.json").read_text()) == {"agrees": agrees}
     options = {"particles": 256, "replicas": 32, "step": 0.05, "rtol": 1e-8, "atol": 1e-10}
-    assert work.calls == [(64, options | {"backend": "numba", "drop": "repulsion"}, False)]
+    assert work.calls == [(64, options | {"backend": "numba", "drop": "repulsion", "system": None}, False)]
     quiet = call("compare", "two_modes.toml", "--quiet")
     assert (quiet.exit_code, quiet.stdout, quiet.stderr) == (status, "", "")
 
