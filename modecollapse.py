@@ -12,7 +12,8 @@ Names are loaded when they are first used: the numbers without SymPy, the symbol
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
+import sys
+from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
     from solvers.ask import compare, equilibria, simulate, solve
@@ -98,3 +99,46 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted(__all__)
+
+
+#: Commands of the script `modecollapse`, in the order of its help: where the application is, and what it does.
+_COMMANDS = {
+    "derive": ("derivations.__main__", "generate_app", "regenerate the derivations, or verify them with --check"),
+    "show": ("derivations.__main__", "show_app", "print one closed system"),
+    "solve": ("solvers.__main__", "app", "integrate the closed equations of a problem"),
+    "simulate": ("solvers.__main__", "app", "simulate it in all its dimensions"),
+    "compare": ("solvers.__main__", "app", "compare the two: exit 0 they agree, 1 they do not"),
+    "sweep": ("solvers.__main__", "app", "solve a problem at every point of a grid"),
+    "figures": ("figures.__main__", "app", "draw figures"),
+}
+
+
+def main() -> NoReturn:
+    """The commands of `python -m derivations`, `python -m solvers` and `python -m figures` under one name."""
+    import typer
+
+    from solvers.door import enter, say
+
+    word, *rest = sys.argv[1:] or ["--help"]
+    if word in ("--version", "-v", "--help", "-h"):
+        said = typer.Typer(add_completion=False)
+        said.command()(_version if word in ("--version", "-v") else _help)
+        enter(said, [])
+    if word not in _COMMANDS:
+        say(f"{word}: no such command; allowed: {', '.join(_COMMANDS)}")
+        sys.exit(2)
+    home, application, _ = _COMMANDS[word]
+    app = getattr(importlib.import_module(home), application)
+    if home == "solvers.__main__":  # one application with commands
+        enter(app, [word, *rest], name="modecollapse")
+    enter(app, rest, name=f"modecollapse {word}")
+
+
+def _version() -> None:
+    print(f"modecollapse {__getattr__('__version__')}")
+
+
+def _help() -> None:
+    print("Usage: modecollapse COMMAND ...    modecollapse COMMAND --help says more\n")
+    print(*(f"  {name:9} {about}" for name, (_, _, about) in _COMMANDS.items()), sep="\n")
+    print("  --version\n\nExample: modecollapse solve figures/problems/two_modes.toml --out run.nc")

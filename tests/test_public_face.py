@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import modecollapse as mc
+from tests.limits import HANG
 
 PROBLEM = """
 dimension = 4
@@ -67,3 +68,26 @@ def test_what_is_of_flows_is_refused_for_samplers(option: dict[str, object]) -> 
     sampler = mc.Problem.parse(PROBLEM + "sampler = {paths = 64, steps = 4}\n")
     with pytest.raises(RuntimeError, match="for flows"):
         mc.solve(sampler, **option)  # type: ignore[arg-type]
+
+
+def script(*arguments: str) -> subprocess.CompletedProcess[str]:
+    code = "import modecollapse; modecollapse.main()"
+    return subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=HANG)
+
+
+def test_one_script_has_the_commands_of_all_doors(tmp_path: Path) -> None:
+    listed = script().stdout
+    for name in ("derive", "show", "solve", "simulate", "compare", "sweep", "figures"):
+        assert f"  {name} " in listed
+    assert script("--help").stdout == listed
+    assert script("--version").stdout == f"modecollapse {mc.__version__}\n"
+    (tmp_path / "problem.toml").write_text(PROBLEM, encoding="utf-8")
+    out = str(tmp_path / "run.nc")
+    done = script("solve", str(tmp_path / "problem.toml"), "--out", out, "--backend", "numpy", "--quiet")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert mc.open(out).sizes["time"] == 2
+    wrong = script("slove")
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert wrong.stderr.startswith("slove: no such command; allowed: derive, show, solve")
+    assert script("figures", "--list").stdout.startswith("agreement_scaling ")
+    assert script("solve", "missing.toml", "--out", out).returncode == 2
