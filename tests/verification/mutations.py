@@ -16,7 +16,7 @@ from solvers.compare import compare
 from solvers.problem import Problem
 from tests.verification.case import case, seeded
 
-SYSTEM = "reverse_kl_flow"
+SYSTEM = "reverse_kl"
 
 Say = Callable[[str], None]
 
