@@ -103,8 +103,8 @@ DEVICE void fixed(const double* p, Rows work) {
         UNROLL
         for (int n = 0; n < L; ++n) {
             work[R_COV_B + o * L + n] = (
-                p[P_C + (L - 1) * L + L - 1] * inv_u * inv_u * v + p[P_C + n * L + o] * inv_u * inv_u * v
-                - p[P_C + (L - 1) * L + n] * inv_u * inv_u * v - p[P_C + (L - 1) * L + o] * inv_u * inv_u * v
+                inv_u * inv_u * v * p[P_C + (L - 1) * L + L - 1] + inv_u * inv_u * v * p[P_C + n * L + o]
+                - inv_u * inv_u * v * p[P_C + (L - 1) * L + n] - inv_u * inv_u * v * p[P_C + (L - 1) * L + o]
             );
         }
     }
@@ -194,7 +194,7 @@ DEVICE void tables(const double* y, const double* p, Rows work, bool slopes) {
     for (int k = 0; k < K; ++k) {
         work[R_F + k] = (
             0.5 * inv_u * beta * p[P_C + (L - 1) * L + L - 1] + work[R_LOG_W + K - 1] + work[R_LSE_A + k]
-            + inv_v * work[R_S + (K - 1) * K + k] - 0.5 * inv_u * inv_v * work[R_S + k * K + k] * (u - beta * v)
+            + inv_v * work[R_S + (K - 1) * K + k] - 0.5 * inv_u * inv_v * (u - beta * v) * work[R_S + k * K + k]
             - beta * p[P_LOG_PI + L - 1] - beta * work[R_LSE_B + k] - inv_u * beta * work[R_M + k * L + L - 1]
             - 0.5 * inv_v * work[R_S + (K - 1) * K + K - 1]
         );
@@ -232,7 +232,7 @@ DEVICE void rhs(const double* y, const double* p, Rows dy, Rows work) {
             }
             UNROLL
             for (int l = 0; l < L; ++l) {
-                work[R_V_X + k * R + b] += inv_u * work[R_B + k * L + l] * beta * p[P_NU + l * R + b];
+                work[R_V_X + k * R + b] += inv_u * beta * work[R_B + k * L + l] * p[P_NU + l * R + b];
             }
             work[R_V_X + k * R + b] *= work[R_RATE_MEANS + k];
         }
@@ -404,11 +404,11 @@ DEVICE void jacobian(const double* y, const double* p, Rows jac, Rows work) {
         }
         UNROLL
         for (int k = 0; k < K; ++k) {
-            work[R_D_RATE_MEANS + k] = work[R_D_LOG_W + k] * power_means * work[R_RATE_MEANS + k];
+            work[R_D_RATE_MEANS + k] = power_means * work[R_D_LOG_W + k] * work[R_RATE_MEANS + k];
         }
         UNROLL
         for (int k = 0; k < K; ++k) {
-            work[R_D_RATE_WEIGHTS + k] = work[R_D_LOG_W + k] * power_weights * work[R_RATE_WEIGHTS + k];
+            work[R_D_RATE_WEIGHTS + k] = power_weights * work[R_D_LOG_W + k] * work[R_RATE_WEIGHTS + k];
         }
         UNROLL
         for (int k = 0; k < K; ++k) {
@@ -430,7 +430,7 @@ DEVICE void jacobian(const double* y, const double* p, Rows jac, Rows work) {
                 }
                 UNROLL
                 for (int l = 0; l < L; ++l) {
-                    work[R_D_V_X + k * R + b] += inv_u * work[R_B + k * L + l] * beta * work[R_D_RATE_MEANS + k] * p[P_NU + l * R + b];
+                    work[R_D_V_X + k * R + b] += inv_u * beta * work[R_B + k * L + l] * work[R_D_RATE_MEANS + k] * p[P_NU + l * R + b];
                 }
                 UNROLL
                 for (int l = 0; l < L; ++l) {
@@ -463,7 +463,7 @@ DEVICE void jacobian(const double* y, const double* p, Rows jac, Rows work) {
         }
         UNROLL
         for (int z = 0; z < DRIVEN; ++z) {
-            work[R_D_V_TEMPERATURE + z] = -work[R_D_TEMPERATURE + z] * rate;
+            work[R_D_V_TEMPERATURE + z] = -rate * work[R_D_TEMPERATURE + z];
         }
         UNROLL
         for (int k = 0; k < K * R; ++k) {
@@ -491,7 +491,7 @@ DEVICE void observables(const double* y, const double* p, Rows out, Rows work) {
     const double beta = work[R_BETA];
     work[R_ABOVE] = beta * v;
     work[R_BELOW] = u;
-    work[R_D] = (0.5 * (beta - 1.0) * (0.6931471805599453 + 1.1447298858494002 + log_u) + divergence(work[R_ABOVE], work[R_BELOW]) + 0.5 * logarithm(beta)) * d;
+    work[R_D] = d * (0.5 * (beta - 1.0) * (0.6931471805599453 + 1.1447298858494002 + log_u) + divergence(work[R_ABOVE], work[R_BELOW]) + 0.5 * logarithm(beta));
     UNROLL
     for (int k = 0; k < K; ++k) {
         work[R_D] += work[R_F + k] * work[R_W + k];

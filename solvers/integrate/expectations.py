@@ -55,10 +55,10 @@ def log_softmax(work: Array, n: int, theta: int, log_w: int, w: int) -> None:
 @njit(**FLAGS)
 def mobility(w: Any, log_w: Any, power: float) -> Any:
     """w^power, the same power in all lanes; 1 at power 0, also where w = 0."""
-    if power == 0.0:
-        return 0.0 * w + 1.0
     if power == 1.0:
         return w
+    if power == 0.0:
+        return 0.0 * w + 1.0
     if power == -1.0:
         return 1.0 / w
     if power > 0.0:

@@ -71,8 +71,13 @@ class Writer:
         if expr.could_extract_minus_sign() and not expr.is_Number:
             return f"-{self.code(-expr)}"
         if isinstance(expr, Mul):
-            return " * ".join(self.factor(f) for f in sorted(expr.args, key=lambda f: (not f.is_Number, str(f))))
+            return " * ".join(self.factor(f) for f in sorted(expr.args, key=self.order))
         return self.factor(expr)
+
+    def order(self, factor: Expr) -> tuple[bool, bool, str]:
+        """Of factors: numbers, then scalars, whose product the compiler takes out of loops, then entries of arrays."""
+        arrays = {str(entry.base) for entry in factor.atoms(Indexed)} - set(self.system.driven)
+        return not factor.is_Number, bool(arrays), str(factor)
 
     def factor(self, expr: Expr) -> str:
         if isinstance(expr, Add):
