@@ -45,8 +45,8 @@ class TooLong(NotFinite):
 
 @dataclass(frozen=True)
 class Learner:
-    """What moves, and how. learn: mixture -> any of means, weights, variances. weights: softmax or fisher-rao;
-    metric: euclidean or wasserstein. paths: behind each gradient. step: of Euler; each interval between save times or
+    """What moves, and how. learn: mixture -> any of means, weights, variances. weights, metric: those of
+    solvers.particles.motion. paths: behind each gradient. step: of Euler; each interval between save times or
     additions is cut into the fewest equal steps not longer than this, each of them into `cuts`. stop: called now and
     then, may raise."""
 

@@ -70,8 +70,7 @@ def path_gradient(sampler: Sampler, noise: Noise) -> tuple[float, dict[str, Slop
 class Learning:
     """Which parameters of which mixture move, and by which metric.
 
-    learn: names of mixtures, with any of means, weights, variances. weights: "softmax" or "fisher-rao".
-    metric: "euclidean" (variances by log v) or "wasserstein".
+    learn: names of mixtures, with any of means, weights, variances. weights, metric: those of solvers.mobility.
     """
 
     sampler: Sampler
