@@ -195,11 +195,10 @@ def for_problem(problem: Problem, *, drop: str | None = None) -> ModuleType:
     """
     source = read(name(problem))
     noticed = terms(source, problem)
-    if drop in terms(source) and drop not in noticed:
-        raise TermError(
-            f"--drop: {drop}: with weights {problem.flow.weights} it is the same for all components and moves no "
-            f"weight; allowed are {', '.join(noticed)}"
-        )
+    if drop is not None and drop not in noticed:
+        gauge = f"with weights {problem.flow.weights} it is the same for all components and moves no weight"
+        reason = gauge if drop in terms(source) else "no such term"
+        raise TermError(f"--drop: {drop}: {reason}; allowed are {', '.join(noticed)}")
     return load(source, drop=drop)
 
 
