@@ -19,7 +19,7 @@ show_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
 @generate_app.command(
-    epilog="Example: python -m derivations --check. To print one: python -m derivations show reverse_kl_flow --as latex"
+    epilog="Example: python -m derivations --check. To print one: python -m derivations show reverse_kl --as latex"
 )
 def generate(
     names: Annotated[list[str] | None, typer.Argument(help="Derivations to regenerate; default: all.")] = None,
@@ -65,7 +65,7 @@ def generate(
                 print(f"wrote {path.relative_to(files.ROOT)}")
 
 
-@show_app.command(epilog="Example: python -m derivations show reverse_kl_flow --as numpy")
+@show_app.command(epilog="Example: python -m derivations show reverse_kl --as numpy")
 def show(
     name: Annotated[str, typer.Argument(help="Name of a derivation.")],
     view: Annotated[View, typer.Option("--as", help="What to print.")] = View.text,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sympy import Expr, latex
 
 from derivations.catalogue import Entry
-from derivations.document import rules, steps
+from derivations.document import code, rules, steps
 from theory.correspondence import Correspondence
 from theory.emit.chain import drift_latex, expression, latex_program
 from theory.samplers import ReducedChain
@@ -41,7 +41,7 @@ def render(entry: Entry, chain: ReducedChain) -> str:
             f"```math\n{latex_program(program.adjoint)}\n```",
         ]
     parts += [
-        f"The same in code: [`solvers/generated/{entry.name}.py`](../../solvers/generated/{entry.name}.py).",
+        code(entry),
         "## Limits",
         entry.module.LIMITS.strip(),
     ]
@@ -63,10 +63,10 @@ def correspondence(entry: Entry, found: Correspondence) -> str:
         "step from $x_n$.",
         *steps(found.steps, path),
         "## The flow, and at which parameters",
-        "The flow of [reverse_kl_flow](reverse_kl_flow.md), with",
+        "The flow of [reverse_kl](reverse_kl.md) at $\\beta=1$, with",
         f"```math\n{found.emit('latex').strip()}\n```",
         "The engine derives the flow on both targets and compares every equation and every expectation.",
-        f"The same in code: [`solvers/generated/{entry.name}.py`](../../solvers/generated/{entry.name}.py).",
+        *([code(entry)] if entry.sources else []),
         "## Limits",
         entry.module.LIMITS.strip(),
     ]

@@ -7,7 +7,7 @@ from itertools import groupby
 
 from sympy import Add, Expr
 
-from derivations import widths
+from derivations import metrics, widths
 from derivations.catalogue import Entry
 from theory import ClosedSystem
 from theory.derivation import Step
@@ -15,7 +15,7 @@ from theory.emit.latex import latex, symbol
 from theory.expectations import LogitExpectation, PairExpectation
 from theory.witness import Witness
 
-__all__ = ["render", "rules", "steps"]
+__all__ = ["code", "render", "rules", "steps"]
 
 NOTATION = (
     "Notation as in the README; $E_k$ is the expectation over $x\\sim N(\\mu_k,vI)$, $\\ell_j$ the logits "
@@ -41,6 +41,8 @@ def render(entry: Entry) -> str:
         "## Statement",
         entry.statement,
         widths.NOTATION if system.own_variances else NOTATION,
+        "## Metrics",
+        metrics.section(system),
         "## Rules used",
         rules(system.steps),
         "## Derivation",
@@ -54,11 +56,16 @@ def render(entry: Entry) -> str:
         system.emit("latex").strip(),
         "```",
         *([widths.TABLES, *widths.laws(system, _display)] if system.own_variances else [TABLES, *_laws(system)]),
-        f"The same in code: [`solvers/generated/{entry.name}.py`](../../solvers/generated/{entry.name}.py).",
+        code(entry),
         "## Limits",
         entry.module.LIMITS.strip(),
     ]
     return "\n\n".join(parts).replace("```math\n\n", "```math\n").replace("\n\n```\n", "\n```\n") + "\n"
+
+
+def code(entry: Entry) -> str:
+    """Where the equations stand as NumPy source."""
+    return f"The same in code: [`solvers/generated/{entry.name}.py`](../../solvers/generated/{entry.name}.py)."
 
 
 def _power(x: float) -> str:

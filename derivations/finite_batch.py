@@ -6,8 +6,8 @@ TITLE = "reverse-KL stochastic gradient descent of a Gaussian mixture, finite ba
 
 STATEMENT = r"""
 One step of length $\eta$ moves $\mu_k$ by $\eta\hat g_k$: minus the mean of the gradient $g=\nabla(\log q-\beta\log p)$
-over $N$ fresh samples of component $k$, times $w_k$ and the mobility of $\mu_k$. Overlaps are quadratic in the means,
-so they change by $\eta$ times the drift of the tempered flow ([tempered](tempered.md)) and by
+over $N$ fresh samples of component $k$, times the rate of $\mu_k$. Overlaps are quadratic in the means,
+so they change by $\eta$ times the drift of the flow ([reverse_kl](reverse_kl.md)) and by
 
 $$\eta^2\,E[\hat g_k\cdot\hat g_i]=\eta^2\Big(\dot\mu_k\cdot\dot\mu_i+\delta_{ki}\,\frac{\Xi_k}{N}\Big),\qquad
 \Xi_k\propto E_k|g|^2-|E_kg|^2,$$
@@ -28,9 +28,7 @@ LIMITS = r"""
 - Only expectations under $q$: with the forward KL all components share the samples of $p$.
 """
 
-FLOWS = [(weights, metric) for metric in ("euclidean", "wasserstein") for weights in ("softmax", "fisher-rao")]
 
-
-def system(weights: str, metric: str) -> ClosedSystem:
+def system() -> ClosedSystem:
     """State the problem, let the rules run, close."""
-    return close(gradient_flow(ReverseKL(mixture(), target(), BETA), weights=weights, metric=metric, batch=True))
+    return close(gradient_flow(ReverseKL(mixture(), target(), BETA), batch=True))

@@ -23,9 +23,7 @@ LIMITS = r"""
   below $w_k\approx10^{-300}$ their ratio is lost.
 """
 
-FLOWS = [(weights, metric) for metric in ("euclidean", "wasserstein") for weights in ("softmax", "fisher-rao")]
 
-
-def system(weights: str, metric: str) -> ClosedSystem:
+def system() -> ClosedSystem:
     """State the problem, let the rules run, close."""
-    return close(gradient_flow(ForwardKL(mixture(), target()), weights=weights, metric=metric))
+    return close(gradient_flow(ForwardKL(mixture(), target())))

@@ -1,4 +1,4 @@
-"""Reverse-KL flow of a Gaussian mixture in its means, its weights, and a variance for each component; both metrics."""
+"""Reverse-KL flow of a Gaussian mixture in its means, its weights, and a variance for each component."""
 
 from theory import ClosedSystem, ReverseKL, close_variances, mixture, target, variance_flow
 
@@ -7,8 +7,8 @@ TITLE = "reverse-KL gradient flow with a variance for each component"
 STATEMENT = r"""
 The family $q=\sum_{k=1}^K w_kN(\mu_k, v_kI)$ and the target $p=\sum_{l=1}^L\pi_lN(\nu_l,u_lI)$ are mixtures in
 $\mathbb R^d$ whose components have variances of their own. Means, weights and variances follow the gradient of
-$D=\mathrm{KL}(q\|p)$. Under the Euclidean metric the coordinate of a variance is $\log v_k$; the Wasserstein metric is
-that of the isotropic Gaussians $N(\mu_k,v_kI)$, each moved at unit mass (Petit-Talamon, Lambert, Korba, NeurIPS 2025):
+$D=\mathrm{KL}(q\|p)$. The coordinate of a variance is $\log v_k$; the Wasserstein metric is that of the isotropic
+Gaussians $N(\mu_k,v_kI)$, each moved at unit mass (Petit-Talamon, Lambert, Korba, NeurIPS 2025):
 
 $$\text{Euclidean:}\quad\frac{d}{dt}\log v_k=-\frac{\partial D}{\partial\log v_k}=-v_k\frac{\partial D}{\partial v_k},
 \qquad\text{Wasserstein:}\quad\dot v_k=-\frac{4v_k}{d\,w_k}\frac{\partial D}{\partial v_k}.$$
@@ -38,10 +38,7 @@ LIMITS = r"""
 """
 
 
-FLOWS = [(weights, metric) for metric in ("euclidean", "wasserstein") for weights in ("softmax", "fisher-rao")]
-
-
-def system(weights: str, metric: str) -> ClosedSystem:
+def system() -> ClosedSystem:
     """State the problem, let the rules run, close."""
     q, p = mixture(own_variances=True), target(own_variances=True)
-    return close_variances(variance_flow(ReverseKL(q, p), weights=weights, metric=metric))
+    return close_variances(variance_flow(ReverseKL(q, p)))

@@ -104,7 +104,7 @@ def covariance_time() -> Expr:
 @cache
 def clones() -> Expr:
     """Σ_l π_l E_l[Σ_k ρ_k²] for modes ±ν of variance u: the forward KL's table of second moments with q = p."""
-    system = forward_kl.system(weights="softmax", metric="euclidean")
+    system = forward_kl.system()
     concrete = system.at(2, 2)
     table = next(t for t in system.tables if t.name == "PP")
     l, k, _ = table.indices

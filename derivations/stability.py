@@ -1,6 +1,6 @@
 """Two modes ±ν, equal weights: stability of coinciding components, the collapsed pair and its fold, dying weights.
 
-A document made from the closed systems of reverse_kl_flow and reverse_kl_fisher_rao; it has no system of its own.
+A document made from the closed system of reverse_kl at β = 1, in two metrics; it has no system of its own.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import Any
 from scipy.optimize import brentq, root
 from sympy import Expr, Integer, Matrix, Rational, Symbol, diag, factor, simplify, solve, sqrt
 
-from derivations import reverse_kl_fisher_rao, reverse_kl_flow
+from derivations import reverse_kl
 from derivations.stability_text import TEXT
-from theory import ClosedSystem
+from theory import BETA, ClosedSystem
 from theory.emit.latex import latex
 from theory.stability import Linearisation, Path, in_coordinates, linearise, named, vanishing_weight
 from theory.tanh import TanhMean, numbers, with_tanh
@@ -33,22 +33,23 @@ KAPPA0, KAPPA = Symbol("kappa_0", positive=True), Symbol("kappa", positive=True)
 #: Deep in a mode tanh is 1 but for terms of order κ.
 DEEP = dict.fromkeys(range(1, 5), Integer(1))
 HALF = Rational(1, 2)
-EQUAL = {Symbol(f"pi{l}", real=True, positive=True): HALF for l in (1, 2)}
+#: Modes of equal weight, at temperature 1.
+EQUAL = {Symbol(f"pi{l}", real=True, positive=True): HALF for l in (1, 2)} | {BETA: Integer(1)}
 UNIT = {V: Integer(1), U: Integer(1)}
 #: Sum and difference of two components, in every coordinate: the symmetry of exchanging them makes these directions.
 PAIR = Matrix([[1, 1], [1, -1]])
 
 
 @cache
-def softmax() -> ClosedSystem:
-    """The closed system of reverse_kl_flow."""
-    return reverse_kl_flow.system()
+def flow() -> ClosedSystem:
+    """The closed system of reverse_kl."""
+    return reverse_kl.system()
 
 
 @cache
 def in_plane(components: int) -> dict[Symbol, Expr]:
     """Its equations in one coordinate along ν and one across."""
-    return in_coordinates(softmax(), components, [(R, 0), (-R, 0)])
+    return in_coordinates(flow(), components, [(R, 0), (-R, 0)])
 
 
 def at_centre(components: int) -> Linearisation:
@@ -68,7 +69,7 @@ def coinciding_pair() -> Linearisation:
 
 def pair_on_the_axis() -> Path:
     """Means at y ± δ/2 on the line of the modes, unit variances, weights fixed at ½."""
-    equations = in_coordinates(softmax(), 2, [(R,), (-R,)])
+    equations = in_coordinates(flow(), 2, [(R,), (-R,)])
     means = [y for y in equations if y.name.startswith("x")]
     still = dict.fromkeys(equations.keys() - set(means), Integer(0))
     fixed = {y: equations[y].xreplace(EQUAL | UNIT | still) for y in means}
@@ -149,7 +150,7 @@ def document() -> str:
     at_rest = pair.jacobian.applyfunc(lambda e: named(e, {1: A, 2: 1 - KAPPA}))
     g1, third, split = weak_split(path)
     fold_R, fold_y, fold_delta = fold(path)
-    systems = {"softmax": softmax(), "Fisher–Rao": reverse_kl_fisher_rao.system()}
+    systems = {"softmax": flow(), "Fisher–Rao": flow().under(weights=1)}
     formulas = {
         "MOMENT": TanhMean(2, 0, R * sqrt(V) / U),
         "ONE": one[0],
@@ -169,7 +170,7 @@ def document() -> str:
     parts = {name: latex(formula) for name, formula in formulas.items()}
     parts |= {
         "TITLE": TITLE,
-        "HASHES": " ".join(system.hash for system in systems.values()),
+        "HASH": flow().hash,
         "RC": f"{critical_separation(one[0]):.8g}",
         "CENTRE": _rates(two),
         "PAIR": _rates(replace(pair, jacobian=at_rest).spectrum),

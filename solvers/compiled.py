@@ -36,11 +36,11 @@ _HEADER = '''"""A closed system as the kernels see it; assembled by solvers.comp
 from numba import njit
 
 from solvers.integrate.elementary import divergence, logarithm
-from solvers.integrate.expectations import log_softmax
+from solvers.integrate.expectations import log_softmax, mobility
 from solvers.integrate.{expectations} import SLOPES, expect, expect_fixed, expect_tangent
 from solvers.integrate.simd import W, fabs, larger, load, select, some, store
 {options}
-K, L, R = {components}, {modes}, {directions}
+K, L, R, DRIVEN = {components}, {modes}, {directions}, {driven}
 
 
 @njit(**FLAGS)
@@ -87,8 +87,10 @@ def module(text: str) -> ModuleType:
     return _package(_OPTIONS + text, ())["system"]
 
 
-def build(text: str, components: int, modes: int, directions: int) -> CompiledSystem:
+def build(text: str, components: int, modes: int, directions: int, driven: int = 0) -> CompiledSystem:
     """The compiled system of an emitted text (view "numba") for K components and L modes in a span of R directions.
+
+    driven: 1 if the temperature is a state, 0 if it is a parameter.
 
     Machine code is made, or loaded from the cache, when a function of it is first needed; the rules for three and more
     logits, which all systems share, at once.
@@ -100,7 +102,12 @@ def build(text: str, components: int, modes: int, directions: int) -> CompiledSy
     # Two logits do not wait for the compilation of the rules for many.
     expectations = "many" if max(sizes) > 2 else "expectations"
     head = _HEADER.format(
-        components=components, modes=modes, directions=directions, expectations=expectations, options=_OPTIONS
+        components=components,
+        modes=modes,
+        directions=directions,
+        driven=driven,
+        expectations=expectations,
+        options=_OPTIONS,
     )
     if expectations == "many":
         rules()

@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from solvers import compiled, cuda, systems
+from solvers import compiled, cuda, mobility, systems
 from solvers.arrays import BackendError, backend_module
 from solvers.integrate.nodes import LARGEST
 from solvers.problem import Problem, Schedule
@@ -49,12 +49,21 @@ def build(problem: Problem, space: Span) -> compiled.CompiledSystem:
 
 
 def refuse(problem: Problem, backend: str) -> None:
-    """Raise BackendError for what is not compiled; on a GPU, that is the forward KL too."""
+    """Raise BackendError for what is not compiled; on a GPU, that is the forward KL too, and roots of weights."""
     obstacle = _obstacle(problem)
     if obstacle is None and backend == "cupy" and problem.flow.objective == "forward-kl":
         obstacle = 'flow.objective = "forward-kl" is not among the kernels; allowed: numpy, numba'
+    if obstacle is None and backend == "cupy" and any(power % 1 for power in _powers(problem).values()):
+        obstacle = (
+            f"rates of {problem.flow.metric}, {problem.flow.weights} are no whole powers of w; allowed: numpy, numba"
+        )
     if obstacle:
         raise BackendError(f"{backend}: {obstacle}")
+
+
+def _powers(problem: Problem) -> dict[str, float]:
+    """The power of w_k in the rate of each group of states."""
+    return mobility.exponents(problem.flow, systems.powers(systems.read(systems.name(problem))))
 
 
 def _obstacle(problem: Problem) -> str | None:
@@ -74,7 +83,10 @@ def _obstacle(problem: Problem) -> str | None:
 
 
 def driven(problem: Problem) -> list[float]:
-    """States that follow from time alone, at its start: T, where the target is tempered. They come last."""
+    """States that follow from time alone, at its start: T, where the target is tempered. They come last.
+
+    At temperature 1 there is none, and β is a parameter.
+    """
     return [problem.flow.at(0.0)] if problem.flow.temperature != 1 else []
 
 
@@ -145,9 +157,9 @@ def _begin(problem: Problem, starts: Starts, backend: str) -> tuple[Span, Array,
     return space, y0, parameters(problem, space)
 
 
-def _sizes(problem: Problem, space: Span) -> tuple[int, int, int]:
-    """K, L and R, constants of the compilers."""
-    return problem.family.components, len(problem.target.weights), space.directions
+def _sizes(problem: Problem, space: Span) -> tuple[int, int, int, int]:
+    """K, L, R and DRIVEN, constants of the compilers."""
+    return problem.family.components, len(problem.target.weights), space.directions, len(driven(problem))
 
 
 def _overlaps(problem: Problem, space: Span, found: compiled.Paths) -> Overlaps:
@@ -198,6 +210,10 @@ def rest(
 def parameters(problem: Problem, space: Span) -> Array:
     """The parameter array of the compiled system, in the order of its text."""
     p, learn, temperature = systems.parameters(problem), problem.family.learn, problem.flow.temperature
+    text = systems.read_compiled(problem)
+    ways, power = mobility.of(problem.flow), _powers(problem)
+    # A factor of a rate, which is a number here, is one of the velocity.
+    speeds = {group: (group in learn) * ways[group].factor(p["v"], p["d"]) for group in power}
     values = {
         "nu": space.target(),
         "c": p["c"],
@@ -208,9 +224,12 @@ def parameters(problem: Problem, space: Span) -> Array:
         "d": p["d"],
         "log_v": np.log(p["v"]),
         "log_u": np.log(p["u"]),
-        "learn_means": "means" in learn,
-        "learn_weights": "weights" in learn,
+        "learn_means": speeds["means"],
+        "learn_weights": speeds["weights"],
+        "power_means": power["means"],
+        "power_weights": power["weights"],
+        "beta": p["beta"],
         "rate": temperature.rate if isinstance(temperature, Schedule) else 0.0,
     }
-    names = re.findall(r"^P_(\w+) = ", systems.read_compiled(problem), re.MULTILINE)
+    names = re.findall(r"^P_(\w+) = ", text, re.MULTILINE)
     return np.concatenate([np.ravel(np.asarray(values[name.lower()], dtype=float)) for name in names])

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from solvers import mobility
 from solvers.expectations import gaussian_softmax
 from solvers.expectations.quadratic import centred_softmax
 from solvers.problem import Problem, ProblemError
@@ -31,6 +32,7 @@ __all__ = [
     "name",
     "own_variances",
     "parameters",
+    "powers",
     "read",
     "read_compiled",
     "read_text",
@@ -43,10 +45,10 @@ GENERATED = Path(__file__).parent / "generated"
 PLAIN = ("c", "log_pi", "v", "u", "d")
 
 #: What a generated module says of itself, read without executing it.
-_HEADER = re.compile(r"^(OBJECTIVE|METRIC|WEIGHTS|PARAMETERS|VARIANCES) = (.+)$", re.MULTILINE)
-_TERM = re.compile(r"^.*# term (\S+)$", re.MULTILINE)
+_HEADER = re.compile(r"^(OBJECTIVE|PARAMETERS|VARIANCES) = (.+)$", re.MULTILINE)
+_TERM = re.compile(r"^.*# term (\S+)( gauge)?$", re.MULTILINE)
 #: The same line in its parts: sign, expression, mark.
-_SIGNED = re.compile(r"^(\s*[+-] )(.*\S)(\s+# term (\S+))$", re.MULTILINE)
+_SIGNED = re.compile(r"^(\s*[+-] )(.*\S)(\s+# term (\S+)(?: gauge)?)$", re.MULTILINE)
 
 
 class TermError(ProblemError):
@@ -71,29 +73,34 @@ def read_compiled(problem: Problem, backend: str = "numba") -> str:
 
 @dataclass(frozen=True)
 class Kind:
-    """What a system is derived for.
+    """What a system is derived for, in whatever metric.
 
     extra: its parameters beyond those of q and p (beta; step and size of batches). variances: "own" if every component
     has one, "" if all of a mixture have the same.
     """
 
     objective: str
-    metric: str
-    weights: str
     extra: frozenset[str]
     variances: str = ""
 
-    def __str__(self) -> str:
-        words = [f"objective {self.objective}", f"metric {self.metric}", f"weights {self.weights}"]
-        return ", ".join([*words, *self.beyond])
+    @property
+    def batch(self) -> bool:
+        """Whether the equations are those of steps."""
+        return "step" in self.extra
+
+    def serves(self, problem: Problem) -> bool:
+        """Whether these are the equations of a problem. At temperature 1 they may have a β, which is 1."""
+        flow = problem.flow
+        own = "own" if own_variances(problem) else ""
+        tempered = flow.temperature == 1 or "beta" in self.extra
+        return (self.objective, self.batch, self.variances) == (flow.objective, bool(flow.batch), own) and tempered
 
     @property
-    def beyond(self) -> tuple[str, ...]:
-        """What the equations have beyond objective, metric and weights, in words; with a batch they have β too."""
-        batch = "step" in self.extra
-        words = {"temperature": "beta" in self.extra and not batch, "batch": batch}
-        words["variances that differ or are learned"] = bool(self.variances)
-        return tuple(word for word, there in words.items() if there)
+    def beyond(self) -> list[str]:
+        """What the equations can have beyond their objective, in words; steps of a batch have β as well."""
+        if self.variances:
+            return ["variances that differ or are learned"]
+        return ["batch"] if self.batch else ["none of these", *(["temperature"] if "beta" in self.extra else [])]
 
 
 @cache
@@ -104,28 +111,23 @@ def derived() -> dict[Kind, str]:
         header = {key: ast.literal_eval(value) for key, value in _HEADER.findall(path.read_text(encoding="utf-8"))}
         if header:
             extra = frozenset(header["PARAMETERS"]) - frozenset(PLAIN)
-            found[
-                Kind(header["OBJECTIVE"], header["METRIC"], header["WEIGHTS"], extra, header.get("VARIANCES", ""))
-            ] = path.stem
+            found[Kind(header["OBJECTIVE"], extra, header.get("VARIANCES", ""))] = path.stem
     return found
 
 
 def name(problem: Problem) -> str:
     """Name of the generated system behind a problem. Raises ProblemError if there is none."""
     flow = problem.flow
-    extra = {"beta", "step", "size"} if flow.batch else {"beta"} if flow.temperature != 1 else set()
-    own = "own" if own_variances(problem) else ""
-    kind = Kind(flow.objective, flow.metric, flow.weights, frozenset(extra), own)
-    if kind not in derived():
-        alike = [
-            k for k in derived() if (k.objective, k.metric, k.weights) == (kind.objective, kind.metric, kind.weights)
-        ]
-        known = sorted({" and ".join(other.beyond) or "none of these" for other in alike})
-        raise ProblemError(
-            f"{problem.name}: flow: no equations are derived for {kind.objective} with {' and '.join(kind.beyond)}; "
-            f"allowed: {', or '.join(known)}"
-        )
-    return derived()[kind]
+    for kind, found in derived().items():
+        if kind.serves(problem):
+            return found
+    asked = {"temperature": flow.temperature != 1 and not flow.batch, "batch": bool(flow.batch)}
+    asked["variances that differ or are learned"] = own_variances(problem)
+    known = sorted({words for kind in derived() if kind.objective == flow.objective for words in kind.beyond})
+    raise ProblemError(
+        f"{problem.name}: flow: no equations are derived for {flow.objective} with "
+        f"{' and '.join(word for word, there in asked.items() if there)}; allowed: {', or '.join(known)}"
+    )
 
 
 def own_variances(problem: Problem) -> bool:
@@ -134,9 +136,19 @@ def own_variances(problem: Problem) -> bool:
     return "variances" in problem.family.learn or any(np.ptp(mixture.variances) > 0 for mixture in mixtures)
 
 
-def terms(source: str) -> tuple[str, ...]:
-    """Names of the terms that `drop` accepts, in the order of the source."""
-    return tuple(_TERM.findall(source))
+def terms(source: str, problem: Problem | None = None) -> tuple[str, ...]:
+    """Names of the terms that `drop` accepts, in the order of the source.
+
+    With a problem, those whose loss could be noticed there: a constant in θ is none where all rates are the same.
+    """
+    constant = problem is not None and mobility.exponents(problem.flow, powers(source))["weights"] == 0
+    return tuple(name for name, gauge in _TERM.findall(source) if not (gauge and constant))
+
+
+def powers(source: str) -> dict[str, int]:
+    """Of each group of states, the power of w_k in its slope: POWERS of a source text."""
+    (found,) = re.findall(r"^POWERS = (.+)$", source, re.MULTILINE)
+    return dict(ast.literal_eval(found))
 
 
 def load(source: str, *, drop: str | None = None, scale: Mapping[str, float] | None = None) -> ModuleType:
@@ -178,9 +190,16 @@ def for_problem(problem: Problem, *, drop: str | None = None) -> ModuleType:
         tables(s, m, theta, ..., expect) -> the expectation tables TABLES, for example A (..., K, K)
         velocity(...) -> ds, dm, dtheta    objective(...) -> (...)    mode_mass(...) -> (..., L)
     With a variance for each component (VARIANCES = "own") v is (..., K), u (L,), and velocity has d log v/dt too.
-    Raises  ProblemError if no equations are derived for the problem's [flow]; TermError.
+    Raises  ProblemError if no equations are derived for the problem's [flow]; TermError, also for a term that moves θ
+    by a constant, which no comparison could notice.
     """
-    return load(read(name(problem)), drop=drop)
+    source = read(name(problem))
+    noticed = terms(source, problem)
+    if drop is not None and drop not in noticed:
+        gauge = f"with weights {problem.flow.weights} it is the same for all components and moves no weight"
+        reason = gauge if drop in terms(source) else "no such term"
+        raise TermError(f"--drop: {drop}: {reason}; allowed are {', '.join(noticed)}")
+    return load(source, drop=drop)
 
 
 def expectations(module: ModuleType) -> Callable[..., tuple[Any, ...]]:
@@ -194,7 +213,7 @@ def has_variances(module: ModuleType) -> bool:
 
 
 def parameters(problem: Problem, time: float = 0.0) -> dict[str, Any]:
-    """c (L, L), log_pi (L,), v, u, d of a problem, and beta, step, size where its equations have them.
+    """c (L, L), log_pi (L,), v, u, d, beta of a problem, and step, size of its batches.
 
     Where variances differ or are learned, v is (K,), at the start, and u (L,).
     """
@@ -206,8 +225,9 @@ def parameters(problem: Problem, time: float = 0.0) -> dict[str, Any]:
         "u": np.asarray(problem.target.variances) if own else problem.target.variances[0],
         "d": problem.dimension,
     }
-    beta = {"beta": flow.beta(time)} if flow.batch or flow.temperature != 1 else {}
-    return plain | beta | ({"step": flow.batch.step, "size": flow.batch.size} if flow.batch else {})
+    return (
+        plain | {"beta": flow.beta(time)} | ({"step": flow.batch.step, "size": flow.batch.size} if flow.batch else {})
+    )
 
 
 def evaluate(
@@ -222,7 +242,8 @@ def evaluate(
     expect: Callable[..., Any] | None = None,
     xp: Any = np,
 ) -> dict[str, Any]:
-    """Everything that the functions of a system take, by name: states, parameters and, evaluated here, its tables.
+    """Everything that the functions of a system take, by name: states, parameters, the rates of the problem's metric
+    and, evaluated here, its tables.
 
     log_v (..., K): where variances are states; default those at the start.
     """
@@ -231,6 +252,8 @@ def evaluate(
     values = {"s": xp.asarray(s), "m": xp.asarray(m), "theta": xp.asarray(theta), "expect": expect, **given}
     if has_variances(module) and log_v is not None:
         values["v"] = xp.exp(xp.asarray(log_v))
+    w = xp.exp(module.log_weights(values["theta"]))
+    values |= mobility.rates(problem.flow, module.POWERS, w, values["v"], values["d"])
     return values | dict(zip(module.TABLES, call(module.tables, values), strict=True))
 
 

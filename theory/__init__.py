@@ -1,7 +1,7 @@
 """The symbolic half: from an objective and a family to a closed, low-dimensional system, by recorded rules.
 
 from theory import ReverseKL, close, gradient_flow, mixture, target
-system = close(gradient_flow(ReverseKL(mixture(), target()), weights="softmax"))
+system = close(gradient_flow(ReverseKL(mixture(), target())))
 """
 
 from theory.closure import NotClosed, close

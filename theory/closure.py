@@ -89,9 +89,7 @@ def close(velocities: Velocities) -> ClosedSystem:
     tables = _tables(objective, used, derivation)
     gamma = run(r"\dot\mu_k\cdot\mu_i", Dot(velocities.mean, q.mean(i)), (GRAM,))
     dm = run(r"\dot m_{kl}", Dot(velocities.mean, p.mean(l)), (GRAM,))
-    equations = {"gamma": gamma, "m": dm}
-    if velocities.theta is not None:
-        equations["theta"] = velocities.theta
+    equations = {"gamma": gamma, "m": dm, "theta": velocities.theta}
     noise = {} if velocities.square is None else _noise(velocities, derivation)
     observables = {
         "objective": run("D", objective.value(), (rules.LINEARITY,)),
@@ -105,9 +103,8 @@ def close(velocities: Velocities) -> ClosedSystem:
     return ClosedSystem(
         q=q,
         p=p,
-        weights=velocities.weights,
-        metric=velocities.metric,
         objective=objective.name,
+        powers=velocities.powers,
         tables=tuple(tables),
         velocity=factor_terms(_use_tables(velocities.mean, tables, objective)),
         gamma=factor_terms(named["gamma"]),
@@ -130,7 +127,7 @@ def _noise(velocities: Velocities, derivation: Derivation) -> dict[str, Expr]:
     product = derivation.run(r"\dot\mu_k\cdot\dot\mu_i", Dot(Mean("dmu", k), other), (PRODUCTS,))
     square = derivation.run("E_k|g|^2", velocities.square, (GRAM, rules.ORDER_OF_SUMS, rules.WIDTHS))
     Q, V = (IndexedBase(name, real=True) for name in "QV")
-    return {"V": product, "Q": square, "Xi": (velocities.mobility * q.weight(k)) ** 2 * Q[k] - V[k, k]}
+    return {"V": product, "Q": square, "Xi": velocities.step**2 * Q[k] - V[k, k]}
 
 
 def _pattern(node: Expectation) -> tuple[Pattern, tuple[Expr, ...]] | None:

@@ -100,6 +100,7 @@ class ConcreteSystem:
     """
 
     def __init__(self, system: ClosedSystem, K: int, L: int) -> None:
+        system = system.under()
         self.system, self.K, self.L = system, K, L
         self.sizes = {system.q.size: K, system.p.size: L}
         self.learned = "theta" in system.equations

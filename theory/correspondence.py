@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -15,11 +16,13 @@ from typing import Any
 import numpy as np
 from sympy import Expr, Function, Indexed, Sum, Symbol, expand
 
+from theory import canonical
 from theory.closure import close
 from theory.derivation import Step
 from theory.flows import gradient_flow
 from theory.mixtures import Mixture, mixture, target
 from theory.objectives import ReverseKL
+from theory.parameters import BETA
 from theory.reduction import noise_law
 from theory.rules import Rule, linearity
 from theory.system import ClosedSystem
@@ -94,6 +97,12 @@ class Correspondence(Viewed):
 
     emitter = "theory.emit.mapping"
 
+    @property
+    def _views(self) -> Mapping[str, Callable[..., str]]:
+        """No code where nothing is mapped: there is nothing to run."""
+        moved = any(value != Symbol(name, real=True) for name, value in self.mapping.items())
+        return {name: view for name, view in super()._views.items() if moved or name != "numpy"}
+
     flow: ClosedSystem
     mapping: dict[str, Expr]
     steps: tuple[Step, ...]
@@ -101,7 +110,7 @@ class Correspondence(Viewed):
     @cached_property
     def hash(self) -> str:
         """SHA-256 of the flow and of the mapping."""
-        return hashlib.sha256((self.flow.hash + self.emit("text")).encode()).hexdigest()
+        return hashlib.sha256(canonical.correspondence(self).encode()).hexdigest()
 
 
 class Shrunk(Mixture):
@@ -112,7 +121,7 @@ class Shrunk(Mixture):
 
 
 def _flow(p: Mixture) -> ClosedSystem:
-    return close(gradient_flow(ReverseKL(mixture(), p), weights="softmax"))
+    return close(gradient_flow(ReverseKL(mixture(), p, BETA)))
 
 
 def _noised_overlaps() -> dict[str, Expr]:

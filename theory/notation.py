@@ -34,6 +34,12 @@ NOTATION = (
         "variances of component k, of mode l, where they differ or are learned as $\\log v_k$",
         r"$>0$",
     ),
+    Notation(
+        r"\mathsf{M}_k,\ \mathsf{W}_k,\ \mathsf{V}_k",
+        "rate_means, rate_weights, rate_variances",
+        r"rates of a metric: $w_k^{p-a}$ where a slope is $w_k^p\,g_k$ and the metric divides by $w_k^a$",
+        r"$\ge 0$",
+    ),
     Notation(r"s_{kj}=\mu_k\cdot\mu_j", "s", "overlaps within q", r"$\mathbb R$, not divided by d", "S1"),
     Notation(r"m_{kl}=\mu_k\cdot\nu_l", "m", "overlaps of q with p", r"$\mathbb R$, not divided by d", "S1"),
     Notation(r"c_{il}=\nu_i\cdot\nu_l", "c", "overlaps within p, constant", r"$\mathbb R$, not divided by d", "S1"),

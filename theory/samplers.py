@@ -16,6 +16,7 @@ from typing import Any
 from sympy import Expr, S, Symbol
 from sympy.core.symbol import Str
 
+from theory import canonical
 from theory.closure import NotClosed
 from theory.derivation import Step
 from theory.frames import decompose
@@ -118,7 +119,7 @@ class ReducedChain(Viewed):
     @cached_property
     def hash(self) -> str:
         """SHA-256 of drifts and programs."""
-        return hashlib.sha256(self.emit("text").encode()).hexdigest()
+        return hashlib.sha256(canonical.chain(self).encode()).hexdigest()
 
 
 def reduce_chain(mixture: Mixture | None = None, extra: Expr = S.Zero) -> ReducedChain:

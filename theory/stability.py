@@ -63,7 +63,7 @@ def in_coordinates(system: ClosedSystem, K: int, modes: Sequence[Sequence[Any]])
     def along(axis: int) -> Expr:
         """A component of the velocity: every mean vector replaced by its coordinate."""
         names = {"mu": IndexedBase(f"x{axis}", real=True), "nu": IndexedBase(f"n{axis}", real=True)}
-        return bottom_up(system.velocity, lambda node: names[node.name][node.index], Mean)
+        return bottom_up(concrete.system.velocity, lambda node: names[node.name][node.index], Mean)
 
     k_index = system.q.indices(1)[0]
     out = {
@@ -172,17 +172,17 @@ def vanishing_weight(system: ClosedSystem, K: int) -> tuple[Expr, Symbol, Symbol
 
     The other weights are taken where their ratios rest, which they reach in a time that does not grow as w → 0. Δ is
     what the component costs more than the average.
-    Raises ValueError if the system does not learn weights or K < 2.
+    In the metric of `under()`, unless the system says another. Raises ValueError if K < 2.
     """
-    if "theta" not in system.equations or K < 2:
-        raise ValueError(f"weights {system.weights!r}, K = {K}: need learned weights and two components")
+    if K < 2:
+        raise ValueError(f"K = {K}: a weight can only vanish beside another")
     w = [Symbol(f"w{k + 1}", real=True, positive=True) for k in range(K)]
     F = [Symbol(f"F{k + 1}", real=True) for k in range(K)]
     small, excess = Symbol("w", positive=True), Symbol("Delta", positive=True)
     level, common = Symbol("D", real=True), Symbol("c", real=True)
     concrete = _Weights(system, K, 1)
     (k,) = system.q.indices(1)
-    theta = [concrete.write_out(system.equations["theta"], {k: n + 1}) for n in range(K)]
+    theta = [concrete.write_out(concrete.system.equations["theta"], {k: n + 1}) for n in range(K)]
     # The rest of the mass is 1 − w, in whatever ratios.
     point = {w[-1]: small, w[0]: 1 - small - Add(*w[1:-1]), F[-1]: level + excess}
     theta = [rate.subs(point, simultaneous=True) for rate in theta]

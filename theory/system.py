@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 
-from sympy import Expr, IndexedBase, KroneckerDelta, Matrix, Symbol
+from sympy import Expr, Indexed, IndexedBase, KroneckerDelta, Matrix, Symbol, sympify
 
+from theory import canonical
 from theory.concrete import ConcreteSystem
 from theory.derivation import Step
-from theory.expectations import Expectation
+from theory.expectations import Expectation, PairExpectation
 from theory.mixtures import Mixture
-from theory.parameters import SIZE, STEP
+from theory.parameters import RATES, SIZE, STEP
 from theory.sums import substitute
 from theory.viewed import Viewed
 
@@ -41,8 +43,10 @@ class ClosedSystem(Viewed):
     """Closed equations of a gradient flow, in index notation for any K and L.
 
     velocity: μ̇_k, a combination of mean vectors. gamma: Γ_ki = μ̇_k·μ_i, so that ds/dt = Γ + Γᵀ.
-    equations: right-hand sides of m_kl and, if weights are learned, θ_k. observables: objective (nats) and mode_mass
-    (π̂_l). steps: how all of it was derived. driven: parameters that may follow a schedule, and their dX/dt.
+    equations: right-hand sides of m_kl, θ_k and, with variances of their own, log v_k. powers: for each group of states
+    whose rate_k is still to be given, the p of its slope w_k^p g_k; rate_k = w_k^(p − a) in a metric that divides
+    slopes by w_k^a. observables: objective (nats) and mode_mass (π̂_l). steps: how all of it was derived. driven:
+    parameters that may follow a schedule, and their dX/dt.
     noise: empty, or V_ki = μ̇_k·μ̇_i (in terms of Γ and ṁ, here called gamma and dm), Q_k = E_k|g|² and, with these,
     Ξ_k ("Xi"), the variance of μ̇_k by one sample: stochastic gradient descent adds step·(V + diag(Ξ)/size) to ds/dt.
     """
@@ -51,9 +55,8 @@ class ClosedSystem(Viewed):
 
     q: Mixture
     p: Mixture
-    weights: str
-    metric: str
     objective: str
+    powers: dict[str, int]
     tables: tuple[Table, ...]
     velocity: Expr
     gamma: Expr
@@ -70,7 +73,7 @@ class ClosedSystem(Viewed):
 
     @property
     def states(self) -> tuple[str, ...]:
-        """Names of the states: s_kj, m_kl and, if weights are learned, θ_k (log-weights up to a constant)."""
+        """Names of the states: s_kj, m_kl, θ_k (log-weights up to a constant), and log v_k."""
         return ("s", *self.equations)
 
     @property
@@ -89,13 +92,52 @@ class ClosedSystem(Viewed):
 
     @cached_property
     def hash(self) -> str:
-        """SHA-256 of the equations and tables: two systems with the same hash have the same dynamics."""
-        from theory.emit.text import describe
+        """SHA-256 of the canonical form: two systems with the same hash have the same dynamics in every metric."""
+        return hashlib.sha256(canonical.system(self).encode()).hexdigest()
 
-        return hashlib.sha256(describe(self).encode()).hexdigest()
+    @property
+    def _views(self) -> Mapping[str, Callable[..., str]]:
+        """Text for a compiler only where a backend takes it: no steps, one variance, no products on a GPU."""
+        without = set()
+        if self.noise or self.own_variances or "theta" not in self.equations:
+            without = {"numba", "cuda"}
+        elif any(isinstance(table.value, PairExpectation) for table in self.tables):
+            without = {"cuda"}
+        return {name: view for name, view in super()._views.items() if name not in without}
+
+    def held(self, *states: str) -> ClosedSystem:
+        """The equations without those of some states, which stay where they are: "theta" for fixed weights."""
+        return replace(self, equations={name: rhs for name, rhs in self.equations.items() if name not in states})
+
+    def under(self, **exponents: float) -> ClosedSystem:
+        """The same equations with rates written out: rate_k = w_k^(p − a), a by group of states, 0 where not given.
+
+        `under()` is the Euclidean flow with softmax weights, `under(means=1, weights=1)` Wasserstein–Fisher–Rao.
+        Raises KeyError for a group that does not move.
+        """
+        power = dict(self.powers)
+        for group, exponent in exponents.items():
+            power[group] = self.powers[group] - sympify(exponent)
+        names = {str(RATES[group]): n for group, n in power.items()}
+
+        def out(expr: Expr) -> Expr:
+            nodes = {node: str(node.base) for node in expr.atoms(Indexed)}
+            weight = self.q.weight
+            return expr.xreplace({x: weight(x.indices[0]) ** names[name] for x, name in nodes.items() if name in names})
+
+        return replace(
+            self,
+            powers={},
+            velocity=out(self.velocity),
+            gamma=out(self.gamma),
+            equations={name: out(rhs) for name, rhs in self.equations.items()},
+            noise={name: out(rhs) for name, rhs in self.noise.items()},
+        )
 
     def at(self, K: int, L: int) -> ConcreteSystem:
         """The equations written out for K components and L modes, in SymPy symbols, ready to differentiate.
+
+        In the metric of `under()`, unless the rates are written out already.
 
         Raises NotImplementedError for a system with a variance for each component.
         """

@@ -9,24 +9,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sympy import Expr, IndexedBase, Mul, expand, factor_terms
+from sympy import Expr, Mul, expand, factor_terms
 
 from theory import rules
 from theory.closure import GRAM, refuse_open
 from theory.derivation import Derivation
 from theory.expectations import Expectation, Gradient
-from theory.flows import WEIGHTS
-from theory.mixtures import DIMENSION, LogDensity, Responsibility
+from theory.flows import slope_of_weights
+from theory.mixtures import LogDensity, Responsibility
 from theory.objectives import ReverseKL
+from theory.parameters import descend
 from theory.radial import Raised, Slope, SquaredDistance
 from theory.rules import bottom_up
 from theory.system import ClosedSystem, Table
 from theory.vectors import Dot
 
-__all__ = ["METRICS", "WidthVelocities", "close_variances", "variance_flow"]
-
-#: Metrics of means and variances. Wasserstein: that of isotropic Gaussians (Bures), each component at unit mass.
-METRICS = ("euclidean", "wasserstein")
+__all__ = ["WidthVelocities", "close_variances", "variance_flow"]
 
 #: From ∂D to expectations of r_j, x r_j and |x|² r_j, and from these to tables.
 DIFFERENTIATION = (
@@ -50,64 +48,47 @@ TO_TABLES = (
 
 @dataclass(frozen=True)
 class WidthVelocities:
-    """dμ_k/dt (a vector expression), dθ_k/dt (None for fixed weights), d log v_k/dt, and the steps that led there."""
+    """dμ_k/dt (a vector expression), dθ_k/dt, d log v_k/dt, and the steps that led there; powers as in Velocities."""
 
     objective: ReverseKL
-    weights: str
-    metric: str
     mean: Expr
-    theta: Expr | None
+    theta: Expr
     log_v: Expr
+    powers: dict[str, int]
     derivation: Derivation
 
 
-def variance_flow(
-    objective: ReverseKL, *, weights: str = "fixed", metric: str = "euclidean", check: bool = False
-) -> WidthVelocities:
-    """Gradient flow in the means, the variances and, if asked, the weights.
+def variance_flow(objective: ReverseKL, *, check: bool = False) -> WidthVelocities:
+    """Gradient flow in the means, the weights and the log-variances, in any diagonal metric.
 
-    metric "euclidean": of μ_k and of log v_k, so that v stays positive. "wasserstein": dμ_k/dt = −∂_{μ_k}D/w_k and
-    dv_k/dt = −4 v_k ∂_{v_k}D/(d w_k), the Bures–Wasserstein metric of N(μ_k, v_k I).
-    weights: "fixed", "softmax" or "fisher-rao". check: verify every step by its numeric witness as it is taken.
-    Raises ValueError for an unknown name, for mixtures with one variance (use gradient_flow), or another objective than
-    the reverse KL.
-    Source  isotropic Bures–Wasserstein flow: Petit-Talamon, Lambert, Korba, NeurIPS 2025.
+    The coordinate of a variance is log v, so that v stays positive. check: verify every step by its numeric witness as
+    it is taken.
+    Raises ValueError for mixtures with one variance (use gradient_flow), or another objective than the reverse KL.
     """
-    for name, value, allowed in (("weights", weights, WEIGHTS), ("metric", metric, METRICS)):
-        if value not in allowed:
-            raise ValueError(f"{name}={value!r}: allowed are {', '.join(map(repr, allowed))}")
     q, value = objective.q, objective.value()
     if not (q.own_variances and objective.p.own_variances):
         raise ValueError("mixtures with one variance: use gradient_flow, or mixture(own_variances=True) for both")
     if objective != ReverseKL(q, objective.p):
         raise ValueError(f"{objective.name} with a variance for each component: only reverse-kl at β = 1 is derived")
     derivation = Derivation(check=check)
-    (k, j), v = q.indices(2), q.variance(q.indices(1)[0])
-    run = derivation.run
-    slope_mean = run(r"\partial D/\partial\mu_k", Gradient(value, q.mean(k)), (*DIFFERENTIATION, *TO_TABLES))
-    slope_v = run(r"\partial D/\partial v_k", Gradient(value, v), (*DIFFERENTIATION, *TO_TABLES))
-    transported = metric == "wasserstein"
-    mean = -slope_mean / (q.weight(k) if transported else 1)
-    # With φ = log v: dφ/dt = −∂D/∂φ = −v ∂D/∂v, or (dv/dt)/v.
-    log_v = -slope_v * (4 / (DIMENSION * q.weight(k)) if transported else v)
-    theta = None
-    if weights == "softmax":
-        slope = Gradient(value, IndexedBase("theta", real=True)[k])
-        theta = -run(
-            r"\partial D/\partial\theta_k", slope, (rules.SOFTMAX_CHAIN, *DIFFERENTIATION, rules.NORMALISATION)
-        )
-    elif weights == "fisher-rao":
-        slope = Gradient(value, q.weight(k)) - q.sum(q.weight(j) * Gradient(value, q.weight(j)), j)
-        theta = -run(r"-\dot w_k/w_k", slope, (*DIFFERENTIATION, rules.NORMALISATION))
-    return WidthVelocities(
-        objective, weights, metric, expand(mean), None if theta is None else expand(theta), expand(log_v), derivation
-    )
+    (k,), run = q.indices(1), derivation.run
+    v, w = q.variance(k), q.weight(k)
+    rules_ = (*DIFFERENTIATION, *TO_TABLES)
+    # With φ = log v: ∂D/∂φ = v ∂D/∂v.
+    slopes = {
+        "means": run(r"\partial D/\partial\mu_k", Gradient(value, q.mean(k)), rules_),
+        "variances": v * run(r"\partial D/\partial v_k", Gradient(value, v), rules_),
+        "weights": slope_of_weights(q, value, derivation, DIFFERENTIATION),
+    }
+    found = {group: descend(slope, group, k, w) for group, slope in slopes.items()}
+    mean, log_v, theta = (found[group][0] for group in slopes)
+    return WidthVelocities(objective, mean, theta, log_v, {group: p for group, (_, p) in found.items()}, derivation)
 
 
 def close_variances(velocities: WidthVelocities) -> ClosedSystem:
     """The closed system of a flow with a variance for each component.
 
-    States: overlaps s, m, log-weights θ if they are learned, and log v. Tables, k a component of q:
+    States: overlaps s, m, log-weights θ, and log v. Tables, k a component of q:
     A, B mean responsibilities; H, J their mean slopes, E⁺; Y, Z responsibilities weighted by |x − μ_k|² − d v_k; F.
 
     Raises NotClosed, naming the missing statistics, if anything else is left: nothing is truncated.
@@ -117,8 +98,7 @@ def close_variances(velocities: WidthVelocities) -> ClosedSystem:
     tables = _tables(velocities)
     equations = {"gamma": run(r"\dot\mu_k\cdot\mu_i", Dot(velocities.mean, q.mean(i)), (GRAM, rules.COLLECT))}
     equations["m"] = run(r"\dot m_{kl}", Dot(velocities.mean, p.mean(l)), (GRAM, rules.COLLECT))
-    if velocities.theta is not None:
-        equations["theta"] = velocities.theta
+    equations["theta"] = velocities.theta
     equations["log_v"] = run(r"\dot{\log v_k}", velocities.log_v, (GRAM, rules.COLLECT))
     observables = {
         "objective": run("D", velocities.objective.value(), (rules.LINEARITY,)),
@@ -133,9 +113,8 @@ def close_variances(velocities: WidthVelocities) -> ClosedSystem:
     return ClosedSystem(
         q=q,
         p=p,
-        weights=velocities.weights,
-        metric=velocities.metric,
         objective=velocities.objective.name,
+        powers=velocities.powers,
         tables=tuple(tables),
         velocity=factor_terms(use_tables(velocities.mean, tables)),
         gamma=gamma,

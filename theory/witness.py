@@ -18,6 +18,7 @@ from sympy import Add, Expr, Function, Indexed, Integer, KroneckerDelta, Mul, Po
 
 from theory.expectations import Expectation, Gradient, LogitExpectation, LogSumExp, PairExpectation, Softmax
 from theory.mixtures import LogDensity, Mixture, Responsibility
+from theory.parameters import RATES
 from theory.radial_witness import NODES, evaluate_radial
 from theory.sums import LETTERS, Sigma
 from theory.vectors import Dot, Image, Mean, Point, is_vector
@@ -71,6 +72,8 @@ class Witness:
                 "pi": rng.dirichlet(4 * np.ones(L)),
                 "v": np.linspace(0.6, 1.0, K),
                 "u": np.linspace(1.5, 1.1, L),
+                # Any rates, for identities that hold in every metric.
+                **{f"rate_{group}": np.linspace(0.7 + n, 1.4, K) for n, group in enumerate(RATES)},
             },
             symbols={"v": 0.8, "u": 1.3, "beta": 0.6, "step": 0.3, "size": 5.0, "d": d, "K": K, "L": L},
             operators={"S": np.eye(d) / 1.3 + 0.05 * (factor + factor.T)},

@@ -89,8 +89,10 @@ class CudaSystem:
         return min(length, most)
 
 
-def build(xp: Any, text: str, components: int, modes: int, directions: int) -> CudaSystem:
+def build(xp: Any, text: str, components: int, modes: int, directions: int, driven: int = 0) -> CudaSystem:
     """The system of an emitted text (view "cuda") with K components and L modes in R directions, compiled for `xp`.
+
+    driven: 1 if the temperature is a state, 0 if it is a parameter.
 
     cupy keeps the machine code on disk, by content.
     Raises
@@ -99,7 +101,7 @@ def build(xp: Any, text: str, components: int, modes: int, directions: int) -> C
     """
     if absent := missing(text):
         raise BackendError(f"cupy: this system needs {', '.join(absent)}, not among the kernels; allowed: numpy")
-    module = compile_cuda(xp, assemble(text, components, modes, directions), OPTIONS)
+    module = compile_cuda(xp, assemble(text, components, modes, directions, driven), OPTIONS)
     sizes = xp.zeros(4, dtype=np.int64)
     module.get_function("describe")((1,), (1,), (sizes,))
     points = {name: xp.asarray(values) for name, values in _points(components, modes).items()}

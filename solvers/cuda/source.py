@@ -58,15 +58,16 @@ MANY = (
 )
 #: What an emitted text finds in scope.
 PROVIDED = frozenset(
-    "DEVICE UNROLL ROLL Rows K L R SLOPES logarithm divergence weights "  # noqa: SIM905
-    "expect expect_fixed expect_tangent".split()
-)
+    ("DEVICE", "UNROLL", "ROLL", "Rows", "K", "L", "R", "DRIVEN", "SLOPES", "logarithm", "divergence", "weights")
+) | {"mobility", "expect", "expect_fixed", "expect_tangent"}
 _HERE = Path(__file__).parent
 _SPECIAL = Path(solvers.expectations.__file__).with_name("logistic_normal.h")
 
 
-def assemble(text: str, components: int, modes: int, directions: int) -> str:
+def assemble(text: str, components: int, modes: int, directions: int, driven: int = 0) -> str:
     """CUDA source of the ensemble of an emitted text (view "cuda"), for K components and L modes in R directions.
+
+    driven: 1 if the temperature is a state, 0 if it is a parameter.
 
     Its kernels are explicit_ensemble and rosenbrock_ensemble, both (const Many *). Raises ValueError for more
     components or modes than the kernels can do.
@@ -79,7 +80,7 @@ def assemble(text: str, components: int, modes: int, directions: int) -> str:
             _SPECIAL.read_text(encoding="utf-8"),
             f"#define THREADS {THREADS}\n#define SMALL {int(small)}",
             _read("portable.h"),
-            f"constexpr int K = {components}, L = {modes}, R = {directions};",
+            f"constexpr int K = {components}, L = {modes}, R = {directions}, DRIVEN = {driven};",
             _text({"DIVERGENCE_TERMS": divergence.TERMS}, {"DIVERGENCE_SERIES": divergence.SERIES}, {}),
             _read("system.h"),
             text,

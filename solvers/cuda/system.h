@@ -7,6 +7,13 @@ DEVICE constexpr int SLOPES(int n) {
 }
 
 DEVICE void weights(Rows work);
+// w^power, the rate of a component in a metric, for whole powers: an exponential here would cost a hundred registers.
+DEVICE double mobility(double w, double, double power) {
+    double rate = 1.0;
+    ROLL
+    for (int n = 0; n < fabs(power); ++n) rate *= w;
+    return power < 0.0 ? 1.0 / rate : rate;
+}
 DEVICE double logarithm(double x) { return log(x); }
 // h(above/below), as solvers/divergence.py has it.
 DEVICE double divergence(double above, double below) {

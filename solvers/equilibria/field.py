@@ -74,8 +74,9 @@ class Field:
             raise ProblemError(f"{problem.name}: the modes span another number of directions than before")
         turn = orthogonal_procrustes(new.modes, self.space.modes)[0] if new.modes.size else np.eye(0)
         space = Span(new.modes @ turn, new.inverse @ turn, self.space.outside)
-        # Equations at temperature 1 have no β: a branch along it passes from one system to another there.
+        # At temperature 1, β is no state: a branch along it passes from one compiled system to another there.
         same = systems.name(problem) == systems.name(self.problem)
+        same = same and len(ensembles.driven(problem)) == len(ensembles.driven(self.problem))
         return Field(problem, space, self.system if same else ensembles.build(problem, space))
 
     @property

@@ -12,7 +12,7 @@ output Y of NAME, and returns ∂L/∂(input), one a path.
 from solvers.arrays import array_module
 
 NAME = "sampler_chain"
-SYSTEM = "827c9c246f20581b4795f58e6529ffc19735275206837047d69c4ed46f427575"
+SYSTEM = "54135ca591b0163fcaf49768a8d8e8b159d9683b38ef8cb1ef2fec3b989040ad"
 
 #: (method, reference, control): coefficients of x and of the scores in the forward and in the backward drift, as
 #: (constant, slope) in β, the fraction of the way at which the drift is taken.

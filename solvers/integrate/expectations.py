@@ -53,6 +53,20 @@ def log_softmax(work: Array, n: int, theta: int, log_w: int, w: int) -> None:
 
 
 @njit(**FLAGS)
+def mobility(w: Any, log_w: Any, power: float) -> Any:
+    """w^power, the same power in all lanes; 1 at power 0, also where w = 0."""
+    if power == 1.0:
+        return w
+    if power == 0.0:
+        return 0.0 * w + 1.0
+    if power == -1.0:
+        return 1.0 / w
+    if power > 0.0:
+        return decay(power * log_w)
+    return 1.0 / decay(-power * log_w)
+
+
+@njit(**FLAGS)
 def expect(work: Array, K: int, n: int, mean: int, cov: int, softmax: int, lse: int, slope: int, slopes: bool) -> None:
     """E softmax and E logsumexp of n ≤ 2 logits under K components of these means and this covariance.
 

@@ -40,6 +40,15 @@ def is_forward(problem: Problem) -> bool:
     return problem.flow.objective == "forward-kl"
 
 
+def rates(metric: str, weights: str, w: Any, v: Any, d: int) -> tuple[Any, Any, Any]:
+    """What the slopes in μ_k, λ_k and θ_k are multiplied by, (..., K) each.
+
+    The theory has its own table (solvers.mobility), of powers of w_k; here are the definitions.
+    """
+    one, bures = array_module(w).ones_like(w), metric == "wasserstein"
+    return 1 / w if bures else one, 4 / (d * w * v) if bures else one, 1 / w if weights == "fisher-rao" else one
+
+
 def motion(at: Mixtures, found: Averages, problem: Problem) -> Motion:
     """How means, log-weights and log-variances move. What does not learn has velocity 0."""
     xp, K = array_module(at.means), at.components
@@ -59,13 +68,10 @@ def motion(at: Mixtures, found: Averages, problem: Problem) -> Motion:
         by_mean = w[..., None] * (found.moment[:, :, 0] + pull_q @ mu - pull_p @ nu)
         by_weight = w * (found.log_ratio - objective[:, None])
         by_variance = w / (2 * v) * found.square[..., 0]
-    bures = problem.flow.metric == "wasserstein"
-    mean_rate = 1 / w if bures else xp.ones_like(w)
-    variance_rate = 4 / (d * w) if bures else v
-    weight_rate = 1 / w if problem.flow.weights == "fisher-rao" else 1.0
+    mean_rate, variance_rate, weight_rate = rates(problem.flow.metric, problem.flow.weights, w, v, d)
     return Motion(
         -mean_rate[..., None] * by_mean if "means" in learn else xp.zeros_like(by_mean),
         -weight_rate * by_weight if "weights" in learn else xp.zeros_like(w),
-        -variance_rate * by_variance if "variances" in learn else xp.zeros_like(w),
+        -variance_rate * v * by_variance if "variances" in learn else xp.zeros_like(w),
         objective,
     )

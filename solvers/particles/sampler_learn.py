@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_softmax
 
+from solvers.particles.motion import rates
 from solvers.particles.sampler_chain import Bars, Mixture, Model, gradient, walk
 from solvers.results import TOO_LONG
 
@@ -44,8 +45,8 @@ class TooLong(NotFinite):
 
 @dataclass(frozen=True)
 class Learner:
-    """What moves, and how. learn: mixture -> any of means, weights, variances. weights: softmax or fisher-rao;
-    metric: euclidean or wasserstein. paths: behind each gradient. step: of Euler; each interval between save times or
+    """What moves, and how. learn: mixture -> any of means, weights, variances. weights, metric: those of
+    solvers.particles.motion. paths: behind each gradient. step: of Euler; each interval between save times or
     additions is cut into the fewest equal steps not longer than this, each of them into `cuts`. stop: called now and
     then, may raise."""
 
@@ -106,11 +107,8 @@ def velocity(model: Model, learner: Learner, slopes: dict[str, Bars]) -> dict[st
     for name in learner.moving:
         learned = learner.learn[name]
         mixture, slope = model.mixtures[name], slopes[name]
-        w, one = np.exp(mixture.log_weights), np.ones_like(mixture.variances)
-        wasserstein = learner.metric == "wasserstein"
-        speed_means = 1 / w if wasserstein else one
-        speed_v = 4 / (model.dimension * w * mixture.variances) if wasserstein else one
-        speed_theta = 1 / w if learner.weights == "fisher-rao" else one
+        w, v = np.exp(mixture.log_weights), mixture.variances
+        speed_means, speed_v, speed_theta = rates(learner.metric, learner.weights, w, v, model.dimension)
         moved[name] = Bars(
             -slope.means * speed_means[:, None] * ("means" in learned),
             -slope.log_variances * speed_v * ("variances" in learned),

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy.integrate import RK45
 from scipy.special import log_softmax
 
+from solvers import mobility
 from solvers.results import TOO_LONG
 from solvers.sampler.chain import TOGETHER, Noise, gradient
 from solvers.sampler.limits import overshoot
@@ -69,8 +70,7 @@ def path_gradient(sampler: Sampler, noise: Noise) -> tuple[float, dict[str, Slop
 class Learning:
     """Which parameters of which mixture move, and by which metric.
 
-    learn: names of mixtures, with any of means, weights, variances. weights: "softmax" or "fisher-rao".
-    metric: "euclidean" (variances by log v) or "wasserstein".
+    learn: names of mixtures, with any of means, weights, variances. weights, metric: those of solvers.mobility.
     """
 
     sampler: Sampler
@@ -85,18 +85,11 @@ class Learning:
         _, slopes = path_gradient(sampler, self.noise)
         for name, learned in self.learn.items():
             slope, w = slopes[name], sampler.mixtures[name].weights
-            variance = np.exp(sampler.mixtures[name].log_var)
-            speed_mean, speed_var, speed_theta = np.ones_like(w), np.ones_like(w), np.ones_like(w)
-            if self.metric == "wasserstein":
-                speed_mean, speed_var = 1 / w, 4 / (sampler.dimension * w * variance)
-            if self.weights == "fisher-rao":
-                speed_theta = 1 / w
-            moves = [float(what in learned) for what in ("means", "variances", "weights")]
-            out[name] = Slope(
-                -moves[0] * speed_mean[:, None] * slope.mean,
-                -moves[1] * speed_var * slope.log_var,
-                -moves[2] * speed_theta * slope.theta,
-            )
+            # The adjoint gives whole slopes: nothing is known of a w_k in them.
+            whole = dict.fromkeys(("means", "variances", "weights"), 0)
+            rates = mobility.rates(self, whole, w, np.exp(sampler.mixtures[name].log_var), sampler.dimension)
+            means, variances, weights = (rates[f"rate_{group}"] * (group in learned) for group in whole)
+            out[name] = Slope(-means[:, None] * slope.mean, -variances * slope.log_var, -weights * slope.theta)
         return out
 
     def decrease(self, sampler: Sampler) -> float:

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from solvers import systems
-from solvers.expectations import gaussian_softmax
 from tests.benchmarks import case, peers, throughput
 from tests.benchmarks.this_solver import coordinates, overlaps
+from tests.rated import rated
 
 #: Some of the states here are further apart than the rules for errors of 1e-9 were made for.
 CLOSE = {"rtol": 0, "atol": 1e-8}
@@ -28,8 +28,8 @@ def expected(states: np.ndarray) -> np.ndarray:
     problem = case.problem(1)
     module, p = systems.for_problem(problem), systems.parameters(problem)
     s, m, theta = case.complete(states)
-    tables = module.tables(s, m, theta, **p, expect=gaussian_softmax)
-    return case.reduced(*module.velocity(*tables, s, m, theta, p["c"], p["v"], p["u"]))
+    known = rated(module, p | {"s": s, "m": m, "theta": theta})
+    return case.reduced(*systems.call(module.velocity, known))
 
 
 def test_scipy_solves_the_generated_system(states: np.ndarray, expected: np.ndarray) -> None:

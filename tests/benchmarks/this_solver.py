@@ -58,7 +58,7 @@ def compiled_system() -> Any:
     """The compiled system of the ensemble: two components, two modes, three directions."""
     from solvers import compiled, systems
 
-    text = (systems.GENERATED / "reverse_kl_flow.numba").read_text(encoding="utf-8")
+    text = (systems.GENERATED / "reverse_kl.numba").read_text(encoding="utf-8")
     return compiled.build(text, 2, 2, 3)
 
 
@@ -66,14 +66,15 @@ def cuda_system() -> Any:
     """The same system as CUDA kernels, on the GPU of cupy. Raises BackendError without one."""
     from solvers import cuda, systems
 
-    text = (systems.GENERATED / "reverse_kl_flow.cu").read_text(encoding="utf-8")
+    text = (systems.GENERATED / "reverse_kl.cu").read_text(encoding="utf-8")
     return cuda.build(backend_module("cupy"), text, 2, 2, 3)
 
 
 def parameters(case: Problem) -> Array:
-    """nu (L, 3), c, log_pi, v, u, d, log_v, log_u, learn_means, learn_weights, flat: p of the compiled system."""
+    """nu (L, 3), c, log_pi, v, u, d, log_v, log_u, learn_means, learn_weights, power_means, power_weights, rate, beta,
+    flat: p of the compiled system."""
     nu = np.array([[R, 0.0, 0.0], [-R, 0.0, 0.0]])
-    rest = [1.0, 1.0, case.dimension, 0.0, 0.0, 1.0, 1.0]
+    rest = [1.0, 1.0, case.dimension, 0.0, 0.0, 1.0, 1.0, 1.0, 1.0, 0.0, 1.0]
     return np.concatenate([nu.ravel(), np.ravel(case.target.c), np.log(case.target.weights), rest])
 
 

@@ -16,18 +16,16 @@ SCOPE = """
 #define UNROLL
 #define ROLL
 using Rows = double*;
-constexpr int K = 3, L = 2, R = 4;
+constexpr int K = 3, L = 2, R = 4, DRIVEN = 1;
 constexpr int SLOPES(int n) { return n * (n + 1); }
 void weights(double*);
 double logarithm(double);
 double divergence(double, double);
-void variances(double*);
+double mobility(double, double, double);
 void expect(double*, int K, int n, int mean, int cov, int softmax, int lse, int slope, bool slopes);
 void expect_fixed(double*, const double* p, int law, int K, int n, int mean, int cov, int softmax, int lse, int slope,
                   bool slopes);
 void expect_tangent(double*, int K, int n, int slope, int softmax, int d_mean, int d_cov, int d_softmax, int d_lse);
-void expect_quadratic(double*, int n, int mean, int cov, int curvature, double d, int softmax, int radius, int slope,
-                      int lse);
 """
 
 
@@ -47,13 +45,13 @@ def accepted(texts: dict[str, str]) -> str:
 
 def test_every_flow_compiles() -> None:
     texts = flows()
-    assert len(texts) >= 20
+    assert texts
     assert accepted(texts) == ""
 
 
 def test_a_missing_argument_does_not() -> None:
-    text = flows()["forward_kl"]
-    assert "too few arguments" in accepted({"broken": text.replace("expect(work, L, ", "expect(work, ")})
+    text = flows()["reverse_kl"]
+    assert "too few arguments" in accepted({"broken": text.replace("expect(work, K, ", "expect(work, ")})
 
 
 def unknown(text: str) -> set[str]:
@@ -70,7 +68,7 @@ def unknown(text: str) -> set[str]:
 
 def test_numba_texts_need_what_they_say() -> None:
     texts = flows("numba")
-    assert len(texts) >= 20
+    assert set(texts) == {"forward_kl", "reverse_kl"}
     assert {name: unknown(text) for name, text in texts.items() if unknown(text)} == {}
-    text = texts["reverse_kl_variances_wasserstein"]
-    assert "inv_d" in unknown(text.replace("inv_d = ", "inverse = "))
+    text = texts["reverse_kl"]
+    assert "inv_u" in unknown(text.replace("inv_u = ", "inverse = "))

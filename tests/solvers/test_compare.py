@@ -37,7 +37,7 @@ end = 2.0
 save = 3
 """
 PARTICLES = {2: 200, 64: 64, 1000: 32}
-TERMS = systems.terms(systems.read("reverse_kl_flow"))
+TERMS = systems.terms(systems.read("reverse_kl"))
 
 
 def problem(d=2, weights="softmax", seed=0):

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from solvers import compiled, systems
-from solvers.expectations import gaussian_softmax
 from tests.limits import HANG
+from tests.rated import rated
 
 TEXT = """
 N, WORK, OUT, PARAMETERS = 1, 0, 1, 1
@@ -89,26 +89,23 @@ def test_more_components_than_compiled_are_refused():
 
 K = L = 2
 R = 3
-NAMES = ("reverse_kl_flow", "reverse_kl_fisher_rao")
+#: Powers of w_k in the rates of means and of log-weights, beside the metrics that they are.
+METRICS = {"plain": (1.0, 1.0), "fisher-rao": (1.0, 0.0), "wasserstein": (0.0, 1.0), "roots": (0.5, -0.5)}
 V, U, D = 0.8, 1.3, 64.0
 PI = np.array([0.4, 0.6])
 NU = np.array([[2.0, 0.5, 0.0], [-1.5, 0.0, 1.0]])
 
 
-@pytest.fixture(scope="module", params=NAMES)
-def name(request):
-    return request.param
-
-
 @pytest.fixture(scope="module")
-def system(name, tmp_path_factory):
+def system(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MODECOLLAPSE_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield compiled.build((systems.GENERATED / f"{name}.numba").read_text(encoding="utf-8"), K, L, R)
+        yield compiled.build(systems.read_text("reverse_kl.numba"), K, L, R)
 
 
-def parameters(learn_means=1.0, learn_weights=1.0):
-    numbers = [V, U, D, np.log(V), np.log(U), learn_means, learn_weights]
+def parameters(learn_means=1.0, learn_weights=1.0, powers=(1.0, 1.0)):
+    """At temperature 1: no rate of a schedule, and β = 1."""
+    numbers = [V, U, D, np.log(V), np.log(U), learn_means, learn_weights, *powers, 0.0, 1.0]
     return np.concatenate([NU.ravel(), (NU @ NU.T).ravel(), np.log(PI), numbers])
 
 
@@ -119,34 +116,38 @@ def states():
 
 def tables(module, y):
     x, theta = y[:, : K * R].reshape(-1, K, R), y[:, K * R :]
-    s, m, c = x @ x.mT, x @ NU.T, NU @ NU.T
-    found = module.tables(s, m, theta, c, np.log(PI), V, U, D, gaussian_softmax)
-    return x, s, m, theta, c, found
+    known = {"s": x @ x.mT, "m": x @ NU.T, "theta": theta, "c": NU @ NU.T, "log_pi": np.log(PI)}
+    return x, rated(module, known | {"v": V, "u": U, "d": D})
 
 
-def test_velocity_and_observables_are_those_of_numpy(system, name, states):
-    module = systems.load(systems.read(name))
-    x, s, m, theta, c, (A, B, F) = tables(module, states)
-    velocity, _ = system.derivatives(states, parameters())
+@pytest.mark.parametrize("metric", METRICS)
+def test_velocity_and_observables_are_those_of_numpy(system, metric, states):
+    module, powers = systems.load(systems.read("reverse_kl")), METRICS[metric]
+    x, known = tables(module, states)
+    w = np.exp(module.log_weights(known["theta"]))
+    known |= {"rate_means": w ** powers[0], "rate_weights": w ** powers[1]}
+    velocity, _ = system.derivatives(states, parameters(powers=powers))
     dx, dtheta = velocity[:, : K * R].reshape(-1, K, R), velocity[:, K * R :]
-    ds, dm, expected = module.velocity(A, B, F, s, m, theta, c, V, U)
+    ds, dm, expected = systems.call(module.velocity, known)
     scale = 1e-11
     assert dtheta == pytest.approx(expected, rel=1e-11, abs=scale)
     assert dx @ NU.T == pytest.approx(dm, rel=1e-11, abs=scale)
     assert dx @ x.mT + x @ dx.mT == pytest.approx(ds, rel=1e-11, abs=scale)
     observed = system.observables(states, parameters())
-    assert observed[:, 0] == pytest.approx(module.objective(F, theta, V, U, D), rel=1e-11, abs=scale)
-    assert observed[:, 1 : 1 + L] == pytest.approx(module.mode_mass(B, theta), rel=1e-11, abs=scale)
-    assert observed[:, 1 + L :].reshape(-1, K, L) == pytest.approx(B, rel=1e-11, abs=scale)
+    assert observed[:, 0] == pytest.approx(systems.call(module.objective, known), rel=1e-11, abs=scale)
+    assert observed[:, 1 : 1 + L] == pytest.approx(systems.call(module.mode_mass, known), rel=1e-11, abs=scale)
+    assert observed[:, 1 + L :].reshape(-1, K, L) == pytest.approx(known["B"], rel=1e-11, abs=scale)
 
 
-def test_jacobian_is_the_derivative_of_the_velocity(system, states):
-    _, slope = system.derivatives(states, parameters())
+@pytest.mark.parametrize("metric", METRICS)
+def test_jacobian_is_the_derivative_of_the_velocity(system, metric, states):
+    p = parameters(powers=METRICS[metric])
+    _, slope = system.derivatives(states, p)
     h = 1e-5
     for j in range(states.shape[1]):
         step = h * np.eye(states.shape[1])[j]
-        ahead, _ = system.derivatives(states + step, parameters())
-        behind, _ = system.derivatives(states - step, parameters())
+        ahead, _ = system.derivatives(states + step, p)
+        behind, _ = system.derivatives(states - step, p)
         assert slope[:, :, j] == pytest.approx((ahead - behind) / (2 * h), rel=1e-6, abs=1e-7)
 
 

@@ -83,7 +83,7 @@ def test_a_small_step_follows_the_velocity():
 
 def test_drop_solves_a_wrong_theory_and_says_so():
     right = solve(two_modes())
-    for term in systems.terms(systems.read("reverse_kl_flow")):
+    for term in systems.terms(systems.read("reverse_kl")):
         wrong = solve(two_modes(end=2.0), drop=term)
         assert wrong.attrs["system"] == f"{right.attrs['system']} without {term}"
         if not term.startswith("dtheta.Fw"):  # the same for all components, which means nothing to the weights
@@ -110,8 +110,8 @@ def check_rows(monkeypatch, spoil, status):
     assert 0 < doomed.sum() < 6
     real = systems.for_problem(given)
 
-    def velocity(A, B, F, s, m, theta, c, v, u):
-        ds, dm, dtheta = real.velocity(A, B, F, s, m, theta, c, v, u)
+    def velocity(A, B, F, s, m, theta, c, v, u, beta, rate_means, rate_weights):
+        ds, dm, dtheta = real.velocity(A, B, F, s, m, theta, c, v, u, beta, rate_means, rate_weights)
         return ds, np.where(m[..., :1, :1] > 4, spoil(dm, m), dm), dtheta
 
     broken = SimpleNamespace(**vars(real) | {"velocity": velocity})

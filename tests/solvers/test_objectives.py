@@ -137,7 +137,7 @@ def test_agrees_with_monte_carlo_and_no_term_is_idle(flow_):
     assert agree(velocities, exact)
     assert agree(observed, observables)
     assert not agree(observed, observables * 1.1)
-    for term in systems.terms(systems.read(systems.for_problem(given).NAME)):
+    for term in systems.terms(systems.read(systems.for_problem(given).NAME), given):
         assert not agree(velocities, closed(given, mu, nu, drop=term)[0]), term
 
 
@@ -190,7 +190,7 @@ def test_is_the_gradient_of_its_objective_in_its_metric(flow_):
         entries[-2:] -= w @ entries[-2:]
     assert np.abs(found - expected).max() < 2e-6
     assert observables[0] == pytest.approx(integral(given, mu, nu, theta), abs=1e-9)
-    for term in systems.terms(systems.read(systems.for_problem(given).NAME)):
+    for term in systems.terms(systems.read(systems.for_problem(given).NAME), given):
         wrong = closed(given, mu, nu, drop=term)[0]
         wrong[-2:] -= w @ wrong[-2:]
         assert np.abs(wrong - expected).max() > 1e-3 or term in ("dtheta.w", "dtheta.Fw"), term

@@ -49,7 +49,7 @@ def agree(estimates, exact):
 
 
 def terms(given):
-    return systems.terms(systems.read(systems.for_problem(given).NAME))
+    return systems.terms(systems.read(systems.for_problem(given).NAME), given)
 
 
 @pytest.mark.parametrize("metric", METRICS)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -13,10 +13,8 @@ from scipy.stats import t as student
 from solvers import flow, systems
 from solvers.arrays import BackendError
 from solvers.compare import compare
-from solvers.divergence import divergence
-from solvers.expectations import gaussian_softmax
-from solvers.expectations.quadratic import centred_softmax
 from solvers.problem import Problem
+from tests.rated import rated
 from tests.solvers.variance_cases import monte_carlo, point, problem
 
 Array = NDArray[np.float64]
@@ -38,9 +36,7 @@ def theory(given: Problem, module: ModuleType, at: dict[str, Array]) -> dict[str
 
 def value(given: Problem, module: ModuleType, at: dict[str, Array]) -> Array:
     """The objective by the closed equations."""
-    s, m, theta, log_v = overlaps(at)
-    p = systems.parameters(given) | {"v": np.exp(log_v)}
-    return np.asarray(module.objective(module.tables(s, m, theta, **p, expect=centred_softmax)[2], theta))
+    return np.asarray(systems.call(module.objective, systems.evaluate(given, module, *overlaps(at))))
 
 
 def statistic(found: dict[str, Array], replicas: list[dict[str, Array]], names: tuple[str, ...]) -> tuple[float, float]:
@@ -129,12 +125,11 @@ def test_equal_variances_give_the_equal_variance_system(weights: str, K: int, L:
     at = point(d, K, L, seed=2) | {"v": np.full(K, v), "u": np.full(L, u)}
     given = problem(d, **at, weights=weights)
     own = theory(given, systems.for_problem(given), at)
-    module = systems.load(systems.read("reverse_kl_flow" if weights == "softmax" else "reverse_kl_fisher_rao"))
+    module = systems.load(systems.read("reverse_kl"))
     s, m, theta, _ = overlaps(at)
     c = at["nu"] @ at["nu"].T
     values = {"s": s, "m": m, "theta": theta, "c": c, "log_pi": np.log(at["pi"]), "v": v, "u": u, "d": d}
-    tables = systems.call(module.tables, values | {"expect": gaussian_softmax})
-    values |= dict(zip(module.TABLES, tables, strict=True))
+    values = rated(module, values, weights=weights)
     equal = dict(zip(NAMES, systems.call(module.velocity, values), strict=False))
     for quantity in ("s", "m", "theta"):
         np.testing.assert_allclose(own[quantity], equal[quantity], rtol=0, atol=1e-10)
@@ -254,53 +249,6 @@ def test_other_backends_refuse(backend: str) -> None:
     given = problem(5, **point(5))
     with pytest.raises(BackendError, match=f"{backend}: variances that differ or are learned; allowed"):
         flow.solve(given, backend=backend)
-
-
-def test_the_compiled_text_is_the_same_system() -> None:
-    """The text for numba, run by Python with the NumPy expectations in scope, gives the same velocities."""
-    d, K, L = 6, 3, 2
-    at = point(d, K, L, seed=7)
-    R = at["mu"].shape[1]
-    given = problem(d, **at)
-    scope: dict[str, Any] = {"K": K, "L": L, "R": R, "FLAGS": {}, "njit": lambda **_: lambda f: f}
-    scope["load"] = lambda rows, n: rows[n]
-    scope["store"] = lambda rows, n, x: rows.__setitem__(n, x)
-
-    def weights(work: Array) -> None:
-        theta = work[scope["R_THETA"] :][:K]
-        work[scope["R_LOG_W"] :][:K] = theta - np.log(np.exp(theta).sum())
-        work[scope["R_W"] :][:K] = np.exp(work[scope["R_LOG_W"] :][:K])
-
-    def variances(work: Array) -> None:
-        work[scope["R_V"] :][:K] = np.exp(work[scope["R_LOG_V"] :][:K])
-
-    def expect_quadratic(work: Array, n: int, mean: int, cov: int, curvature: int, d: float, *out: int) -> None:
-        law = work[mean:][:n], work[cov:][: n * n].reshape(n, n), work[curvature:][:n]
-        for first, part in zip(out, centred_softmax(*law, int(d)), strict=True):
-            work[first:][: part.size] = part.ravel()
-
-    scope |= {
-        "weights": weights,
-        "variances": variances,
-        "expect_quadratic": expect_quadratic,
-        "divergence": divergence,
-    }
-    exec(systems.read_compiled(given), scope)
-    system = SimpleNamespace(**scope)
-    s, m, theta, log_v = overlaps(at)
-    c = at["nu"] @ at["nu"].T
-    p = np.concatenate([at["nu"].ravel(), c.ravel(), np.log(at["pi"]), at["u"], [d, 1.0, 1.0, 1.0]])
-    y = np.concatenate([at["mu"].ravel(), theta, log_v])
-    dy, work, out = np.zeros(system.N), np.zeros(system.WORK), np.zeros(system.OUT)
-    system.rhs(y, p, dy, work)
-    ds, dm, dtheta, dlog_v = flow.velocity(given, systems.for_problem(given), s, m, theta, log_v)
-    dx = dy[: K * R].reshape(K, R)
-    np.testing.assert_allclose(dx @ at["mu"].T + at["mu"] @ dx.T, ds, rtol=0, atol=1e-12)
-    np.testing.assert_allclose(dx @ at["nu"].T, dm, rtol=0, atol=1e-12)
-    np.testing.assert_allclose(dy[K * R :], np.concatenate([dtheta, dlog_v]), rtol=0, atol=1e-12)
-    system.observables(y, p, out, work)
-    np.testing.assert_allclose(out[0], value(given, systems.for_problem(given), at), rtol=1e-13)
-    assert p.size == system.PARAMETERS
 
 
 def test_comparison_with_the_particle_simulation() -> None:

@@ -7,11 +7,11 @@ from sympy import IndexedBase, Symbol, expand, log
 
 from theory import ReverseKL, close, gradient_flow, mixture, target
 from theory.emit.loops import Program
-from theory.emit.statements import Assign, Expect, Loop, Statement
+from theory.emit.statements import Assign, Expect, Loop, Rate, Statement
 from theory.linearise import tangent
 from theory.sums import Sigma, index
 
-SYSTEM = close(gradient_flow(ReverseKL(mixture(), target()), weights="softmax"))
+SYSTEM = close(gradient_flow(ReverseKL(mixture(), target())))
 k, j = index("k"), index("j")
 K = Symbol("K", integer=True, positive=True)
 s, w, A = (IndexedBase(name, real=True) for name in "swA")
@@ -38,6 +38,7 @@ def test_programs_hold_every_equation_once_and_no_sum_inside_an_assignment() -> 
     program = Program(SYSTEM)
     assigned: list[str] = []
     expectations: list[str] = []
+    rates: list[str] = []
 
     def visit(statement: Statement) -> None:
         if isinstance(statement, Loop):
@@ -47,6 +48,8 @@ def test_programs_hold_every_equation_once_and_no_sum_inside_an_assignment() -> 
             assert not statement.expr.atoms(Sigma)
             if statement.op == "=":
                 assigned.append(str(statement.target.base))
+        elif isinstance(statement, Rate):
+            rates.append(statement.group)
         else:
             assert isinstance(statement, Expect)
             expectations.append(statement.table)
@@ -54,6 +57,7 @@ def test_programs_hold_every_equation_once_and_no_sum_inside_an_assignment() -> 
     for statement in [*program.fixed(), *program.tables(), *program.velocity(), *program.observables()]:
         visit(statement)
     assert sorted(expectations) == ["A", "B"]
+    assert rates == ["means", "weights"]
     assert len(assigned) == len(set(assigned))
     assert {"s", "m", "mean_A", "cov_B", "F", "v_x", "v_theta", "D", "mode_mass"} <= set(assigned)
 

@@ -9,7 +9,7 @@ from sympy import Symbol
 
 from solvers import systems
 from solvers.expectations import gaussian_softmax
-from theory import close, correspondence, gradient_flow, mixture, target
+from theory import BETA, close, correspondence, gradient_flow, mixture, target
 from theory.correspondence import NOISED, PRIOR, NotTheSameFlow, PathIdentity, ideal_control, no_steps, tied_control
 from theory.objectives import ReverseKL
 
@@ -34,7 +34,7 @@ def test_parameters_are_those_of_section_8():
     expected = {"s": s, "m": e * m, "c": e**2 * c, "v": v, "u": 1 + (u - 1) * e**2}
     for name, value in expected.items():
         assert (FOUND["ideal"].mapping[name] - value).expand() == 0
-    plain = close(gradient_flow(ReverseKL(mixture(), target()), weights="softmax"))
+    plain = close(gradient_flow(ReverseKL(mixture(), target(), BETA)))
     for name in ("tied", "no steps"):
         assert FOUND[name].flow.hash == plain.hash
         assert all(str(value) == key for key, value in FOUND[name].mapping.items())
@@ -51,12 +51,15 @@ def test_the_emitted_parameters_give_the_flow_on_the_noised_target():
     """Velocity at `at(...)` against the flow whose target vectors and variance are noised by hand, in R^4."""
     rng = np.random.default_rng(1)
     mu, nu, T, u = rng.standard_normal((3, 4)), rng.standard_normal((2, 4)), 0.6, 1.7
-    flow, ours = (systems.load(systems.read(name)) for name in ("reverse_kl_flow", "sampler_ideal_control"))
+    flow, ours = (systems.load(systems.read(name)) for name in ("reverse_kl", "sampler_ideal_control"))
     theta, log_pi, e = np.log([0.2, 0.5, 0.3]), np.log([0.4, 0.6]), np.exp(-T)
 
     def velocity(s, m, c, v, u):
-        tables = flow.tables(s, m, theta, c, log_pi, v, u, 4, gaussian_softmax)
-        return flow.objective(tables[2], theta, v, u, 4), *flow.velocity(*tables, s, m, theta, c, v, u)
+        w = np.exp(theta)
+        values = {"s": s, "m": m, "c": c, "v": v, "u": u, "d": 4, "beta": 1.0, "theta": theta, "log_pi": log_pi}
+        values |= {"expect": gaussian_softmax, "rate_means": w, "rate_weights": w}
+        values |= dict(zip(flow.TABLES, systems.call(flow.tables, values), strict=True))
+        return systems.call(flow.objective, values), *systems.call(flow.velocity, values)
 
     noised = e * nu
     by_hand = velocity(mu @ mu.T, mu @ noised.T, noised @ noised.T, 0.8, 1 + (u - 1) * e**2)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import ModuleType
+
 import numpy as np
 import pytest
 from scipy.integrate import solve_ivp
@@ -10,11 +12,12 @@ from sympy import Expr, IndexedBase, Matrix, Rational, S, Symbol, expand, lambdi
 from derivations.catalogue import entry
 from solvers import systems
 from solvers.expectations import gaussian_softmax
+from tests.rated import rated
 from theory import BETA, AlphaDivergence, ForwardKL, NotClosed, ReverseKL, close, gradient_flow, mixture, target
-from theory.expectations import Expectation
+from theory.expectations import Expectation, Gradient
 from theory.mixtures import LogDensity, Responsibility
 from theory.objectives import annealing
-from theory.parameters import RATE
+from theory.parameters import RATE, rate
 from theory.sums import Sigma, index
 from theory.system import ClosedSystem
 from theory.vectors import POINT
@@ -27,8 +30,8 @@ w, pi = Q.weights, P.weights
 K, L = (Symbol(name, integer=True, positive=True) for name in "KL")
 v, u = Symbol("v", positive=True), Symbol("u", positive=True)
 
-TEMPERED = close(gradient_flow(ReverseKL(Q, P, BETA), weights="softmax"))
-FORWARD = close(gradient_flow(ForwardKL(Q, P), weights="softmax"))
+TEMPERED = close(gradient_flow(ReverseKL(Q, P, BETA))).under()
+FORWARD = close(gradient_flow(ForwardKL(Q, P))).under()
 
 
 def same(system: ClosedSystem, derived: Expr, typed: Expr, at: dict[Symbol, int]) -> bool:
@@ -44,30 +47,45 @@ def test_tempered_means_of_section_3() -> None:
     unit = TEMPERED.gamma.subs({v: 1, u: 1})
     assert same(TEMPERED, unit, -w[k] * drift, {k: 1, i: 3})
     assert not same(TEMPERED, unit, -w[k] * drift.subs(BETA, 1), {k: 1, i: 3})
-    plain = close(gradient_flow(ReverseKL(Q, P), weights="softmax"))
+    plain = close(gradient_flow(ReverseKL(Q, P))).under()
     assert same(TEMPERED, TEMPERED.gamma.subs(BETA, 1), plain.gamma, {k: 2, i: 3})
 
 
 def test_wasserstein_divides_by_the_weight() -> None:
     """dμ_k/dt = −(1/w_k) ∂D/∂μ_k, and the weights do not see the metric."""
     for objective in (ReverseKL(Q, P), ForwardKL(Q, P)):
-        flat, curved = (
-            close(gradient_flow(objective, weights="softmax", metric=x)) for x in ("euclidean", "wasserstein")
-        )
+        flow = close(gradient_flow(objective))
+        flat, curved = flow.under(), flow.under(means=1)
         assert same(flat, flat.gamma, w[k] * curved.gamma, {k: 2, i: 1})
         assert same(flat, flat.equations["m"], w[k] * curved.equations["m"], {k: 2, l: 1})
         assert flat.equations["theta"] == curved.equations["theta"]
-    with pytest.raises(ValueError, match="'euclidean', 'wasserstein'"):
-        gradient_flow(ReverseKL(Q, P), metric="hyperbolic")
+
+
+def test_the_power_of_the_weight_in_a_slope_is_found() -> None:
+    """Averages under q carry w_k, averages under p do not; of a sum, what both carry."""
+    both = gradient_flow(ReverseKL(Q, P) + ForwardKL(Q, P))
+    powers = [gradient_flow(o).powers for o in (ReverseKL(Q, P), ForwardKL(Q, P))]
+    assert [set(found.values()) for found in (*powers, both.powers)] == [{1}, {0}, {0}]
+
+
+@pytest.mark.parametrize("objective", [ReverseKL(Q, P, BETA), ForwardKL(Q, P)], ids=["reverse", "forward"])
+def test_fisher_rao_is_the_natural_gradient_on_the_simplex(objective) -> None:
+    """dw_k/dt = −w_k (∂D/∂w_k − Σ_j w_j ∂D/∂w_j) by definition, θ_k = log w_k: the slope in θ_k over w_k."""
+    value, flow = objective.value(), gradient_flow(objective)
+    natural = -(Gradient(value, w[k]) - Q.sum(w[j] * Gradient(value, w[j]), j))
+    rated = flow.theta.xreplace({rate("weights", k): w[k] ** (flow.powers["weights"] - 1)})
+    assert residual(natural, rated) < Witness.TOLERANCE
+    assert residual(natural, 1.1 * rated) > 0.01
 
 
 def test_forward_kl_of_section_3() -> None:
     """dμ_k/dt = Σ_l π_l E_l[r_k (x−μ_k)]/v, by the witness in R³; dθ_k/dt = E_p[r_k] − w_k, by algebra."""
     typed = P.sum(P.weight(l) * Expectation(P, l, Responsibility(Q, k) * (POINT - Q.mean(k)) / v), l)
-    assert residual(gradient_flow(ForwardKL(Q, P)).mean, typed) < Witness.TOLERANCE
-    assert residual(gradient_flow(ForwardKL(Q, P)).mean, typed * 2) > 0.01
+    forward = gradient_flow(ForwardKL(Q, P))
+    assert residual(forward.mean, typed * rate("means", k)) < Witness.TOLERANCE
+    assert residual(forward.mean, typed * rate("means", k) * 2) > 0.01
     assert same(FORWARD, FORWARD.equations["theta"], Sigma(pi[l] * PL[l, k], (l, 1, L)) - w[k], {k: 2})
-    natural = close(gradient_flow(ForwardKL(Q, P), weights="fisher-rao"))
+    natural = close(forward).under(weights=1)
     assert same(natural, natural.equations["theta"], Sigma(pi[l] * PL[l, k], (l, 1, L)) / w[k] - 1, {k: 2})
 
 
@@ -89,33 +107,33 @@ def test_finite_batches_of_section_3() -> None:
 def test_a_weighted_sum_of_two_objectives_closes() -> None:
     """What a user types: from here ..."""
     mixed = ReverseKL(mixture(), target()) + Rational(1, 3) * ForwardKL(mixture(), target())
-    system = close(gradient_flow(mixed, weights="softmax", metric="wasserstein"))
+    system = close(gradient_flow(mixed))
     module = systems.load(system.emit("numpy"))
     # ... to here.
-    parts = [
-        close(gradient_flow(o, weights="softmax", metric="wasserstein")) for o in (ReverseKL(Q, P), ForwardKL(Q, P))
-    ]
+    parts = [close(gradient_flow(o)) for o in (ReverseKL(Q, P), ForwardKL(Q, P))]
     rng = np.random.default_rng(2)
     mu, nu = rng.normal(size=(3, 4)), rng.normal(size=(2, 4))
     values = {"s": mu @ mu.T, "m": mu @ nu.T, "c": nu @ nu.T, "theta": rng.normal(size=3), "d": 4, "v": 0.8, "u": 1.3}
     values |= {"log_pi": np.log([0.4, 0.6]), "expect": gaussian_softmax}
 
-    def evaluated(module: object) -> list[np.ndarray]:
-        known = values | dict(zip(module.TABLES, systems.call(module.tables, values), strict=True))  # type: ignore[attr-defined]
-        value = systems.call(module.objective, known)  # type: ignore[attr-defined]
-        return [*systems.call(module.velocity, known), value]  # type: ignore[attr-defined]
+    def evaluated(module: ModuleType) -> list[np.ndarray]:
+        known = rated(module, values, "wasserstein")
+        value = systems.call(module.objective, known)
+        return [*systems.call(module.velocity, known), value]
 
     whole, (first, second) = evaluated(module), (evaluated(systems.load(p.emit("numpy"))) for p in parts)
     for a, b, total in zip(first, second, whole, strict=True):
         np.testing.assert_allclose(total, a + b / 3, atol=1e-9)
         assert np.abs(total - a).max() > 1e-3
-    for view in ("latex", "text", "numba", "cuda"):
+    for view in ("latex", "text", "numba"):
         assert len(system.emit(view)) > 1000
+    with pytest.raises(ValueError, match="view 'cuda': allowed are latex, text, numpy, numba"):
+        system.emit("cuda")
 
 
 def test_other_divergences_are_refused_with_what_they_need() -> None:
     for alpha, ratio in ((Rational(1, 2), "exp(log p/2 - log q/2)"), (S(2), "exp(-log p + log q)")):
-        flow = gradient_flow(AlphaDivergence(Q, P, alpha), weights="softmax")
+        flow = gradient_flow(AlphaDivergence(Q, P, alpha))
         with pytest.raises(NotClosed, match="functions of the states, but") as refused:
             close(flow)
         assert refused.value.missing == [f"E[{ratio}]", *(f"E[{ratio}*{x}]" for x in ("r", "x", "rho"))]
@@ -139,9 +157,9 @@ VALUES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ["tempered_fisher_rao", "forward_kl_wasserstein"])
-def test_written_out_jacobian_equals_finite_differences(name: str) -> None:
-    system = entry(name).system
+@pytest.mark.parametrize(("name", "metric"), [("reverse_kl", {"weights": 1}), ("forward_kl", {"means": 1})])
+def test_written_out_jacobian_equals_finite_differences(name: str, metric: dict[str, float]) -> None:
+    system = entry(name).system.under(**metric)
     concrete = system.at(2, 2)
     assert {x.name for x in Matrix(list(concrete.equations.values())).free_symbols} <= set(VALUES)
     column = concrete.states[1]
@@ -168,16 +186,15 @@ def test_written_out_batches_equal_the_emitted_code() -> None:
     values = (
         VALUES | both | {"theta": np.array([0.2, -0.3]), "log_pi": np.log([0.35, 0.65]), "expect": gaussian_softmax}
     )
-    values |= dict(zip(module.TABLES, systems.call(module.tables, values), strict=True))
-    emitted = systems.call(module.velocity, values)[0]
+    emitted = systems.call(module.velocity, rated(module, values))[0]
     np.testing.assert_allclose(ds, emitted[[0, 0, 1], [0, 1, 1]], atol=1e-9)
 
 
-@pytest.mark.parametrize("name", ["forward_kl", "forward_kl_fisher_rao", "tempered", "finite_batch"])
+@pytest.mark.parametrize("name", ["forward_kl", "reverse_kl", "finite_batch"])
 def test_every_step_has_a_good_witness(name: str) -> None:
     """Steps that the plain flow has as well are left to its own test."""
-    known = {(step.before, step.after) for step in close(gradient_flow(ReverseKL(Q, P), weights="softmax")).steps}
-    others = {"finite_batch": TEMPERED, "forward_kl_fisher_rao": FORWARD}
+    known = {(step.before, step.after) for step in close(gradient_flow(ReverseKL(Q, P))).steps}
+    others = {"finite_batch": TEMPERED}
     known |= {(step.before, step.after) for step in others[name].steps} if name in others else set()
     steps = [step for step in entry(name).system.steps if (step.before, step.after) not in known]
     assert len(steps) >= 5

@@ -15,9 +15,9 @@ from theory import ReverseKL, close, gradient_flow, mixture, target
 from theory.stability import NotBlock, Path, in_coordinates, linearise, named, vanishing_weight
 from theory.tanh import TanhMean, numbers, with_tanh
 
-SOFTMAX = close(gradient_flow(ReverseKL(mixture(), target()), weights="softmax"))
-FISHER_RAO = close(gradient_flow(ReverseKL(mixture(), target()), weights="fisher-rao"))
-FIXED = close(gradient_flow(ReverseKL(mixture(), target())))
+SOFTMAX = close(gradient_flow(ReverseKL(mixture(), target())))
+FISHER_RAO = SOFTMAX.under(weights=1)
+FIXED = SOFTMAX.held("theta")
 HALF = Rational(1, 2)
 
 
@@ -115,9 +115,9 @@ def test_a_small_weight_under_softmax_and_fisher_rao(K: int) -> None:
     assert expand(rate + excess * w) == 0
 
 
-def test_fixed_weights_do_not_vanish() -> None:
-    with pytest.raises(ValueError, match="learned weights"):
-        vanishing_weight(FIXED, 2)
+def test_a_weight_alone_does_not_vanish() -> None:
+    with pytest.raises(ValueError, match="K = 1: a weight can only vanish beside another"):
+        vanishing_weight(SOFTMAX, 1)
 
 
 def test_moments_of_tanh() -> None:

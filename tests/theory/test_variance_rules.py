@@ -9,6 +9,7 @@ from theory import NotClosed, ReverseKL, close_variances, gradient_flow, mixture
 from theory.derivation import Derivation, WrongRule
 from theory.expectations import Expectation, Gradient
 from theory.mixtures import LogDensity, Responsibility
+from theory.parameters import rate
 from theory.radial import Raised, Slope, SquaredDistance
 from theory.rules import Rule, bottom_up
 from theory.sums import index
@@ -46,15 +47,12 @@ def test_rule_keeps_the_value(name: str) -> None:
     assert residual(before, after) < Witness.TOLERANCE
 
 
-def flow(weights: str, metric: str) -> ClosedSystem:
-    return close_variances(variance_flow(ReverseKL(Q, P), weights=weights, metric=metric))
+def flow() -> ClosedSystem:
+    return close_variances(variance_flow(ReverseKL(Q, P)))
 
 
-def test_every_step_of_every_variant_is_witnessed() -> None:
-    systems = [flow(w, m) for w in ("fixed", "softmax", "fisher-rao") for m in ("euclidean", "wasserstein")]
-    steps = {(step.before, step.after): step for system in systems for step in system.steps}
-    assert len({system.hash for system in systems}) == 6
-    for step in steps.values():
+def test_every_step_is_witnessed() -> None:
+    for step in flow().steps:
         assert step.witness < Witness.TOLERANCE, (step.of, step.rule.name)
 
 
@@ -80,25 +78,19 @@ def test_velocities_are_those_of_the_theory() -> None:
     g = Gradient(LogDensity(Q) - LogDensity(P), POINT)
     arm = POINT - Q.mean(k)
     slope_v = Q.weight(k) / (2 * Q.variance(k)) * e(Dot(arm, g))
-    bures = variance_flow(ReverseKL(Q, P), metric="wasserstein")
-    euclid = variance_flow(ReverseKL(Q, P))
+    found, w, v = variance_flow(ReverseKL(Q, P)), Q.weight(k), Q.variance(k)
     d = Symbol("d", integer=True, positive=True)
-    for expected, found in (
-        (-Q.weight(k) * e(g), euclid.mean),
-        (-e(g), bures.mean),
-        (-Q.variance(k) * slope_v, euclid.log_v),
-        (-4 / (d * Q.weight(k)) * slope_v, bures.log_v),
-    ):
-        assert residual(expected, found) < Witness.TOLERANCE
+    assert found.powers == {"means": 1, "variances": 1, "weights": 1}
+    euclidean, bures = {"means": w, "variances": w}, {"means": 1, "variances": 4 / (d * v)}
+    for rates, mean, log_v in ((euclidean, -w * e(g), -v * slope_v), (bures, -e(g), -4 / (d * w) * slope_v)):
+        given = {rate(group, k): value for group, value in rates.items()}
+        assert residual(mean, found.mean.xreplace(given)) < Witness.TOLERANCE
+        assert residual(log_v, found.log_v.xreplace(given)) < Witness.TOLERANCE
 
 
 def test_refusals() -> None:
     with pytest.raises(ValueError, match="one variance: use gradient_flow"):
         variance_flow(ReverseKL(mixture(), target()))
-    with pytest.raises(ValueError, match="metric='bures': allowed are"):
-        variance_flow(ReverseKL(Q, P), metric="bures")
-    with pytest.raises(ValueError, match="weights='none'"):
-        variance_flow(ReverseKL(Q, P), weights="none")
 
 
 def test_an_anisotropic_target_does_not_close() -> None:
@@ -108,12 +100,13 @@ def test_an_anisotropic_target_does_not_close() -> None:
     assert any("ν" in name and "S" in name for name in refusal.value.missing)
 
 
-@pytest.mark.parametrize("view", ["numpy", "numba", "cuda", "latex", "text"])
+@pytest.mark.parametrize("view", ["numpy", "latex", "text"])
 def test_views_exist_and_keep_sums(view: str) -> None:
-    system = flow("softmax", "euclidean")
+    system = flow()
+    assert view in system.views
     source = system.emit(view)
     assert 20 < len(source.splitlines()) < 400 or view == "latex"
-    if view in ("numpy", "numba", "cuda"):
+    if view == "numpy":
         assert system.hash in source
     for expr in system.right_hand_sides.values():
         assert not any(str(a.base).startswith("E") for a in expr.atoms(Indexed))

@@ -16,12 +16,12 @@ from solvers.compare import compare
 from solvers.problem import Problem
 from tests.verification.case import case, seeded
 
-SYSTEM = "reverse_kl_flow"
+SYSTEM = "reverse_kl"
 
 Say = Callable[[str], None]
 
 # What one reads of each part of the source: (text, what replaces it) everywhere.
-_W = "w[..., :, None] * ("
+_W = "rate_means[..., :, None] * ("
 _COV_B = "cov = v * c[..., -1:, -1:] / u**2 + v * c / u**2 - v * c[..., -1:, :] / u**2 - v * c[..., :, -1:] / u**2"
 
 
@@ -48,9 +48,11 @@ class Mutation:
 
 MUTATIONS = (
     Mutation(
-        "sign", "attraction to the modes repels: −Σ B ν", {"+ B @ c / u": "- B @ c / u", "+ B @ m.mT": "- B @ m.mT"}
+        "sign",
+        "attraction to the modes repels: −Σ B ν",
+        {"+ B @ c * beta": "- B @ c * beta", "+ B @ m.mT": "- B @ m.mT"},
     ),
-    Mutation("sign in a table", "F = ... + E log Σ p instead of −", {"- lse_B": "+ lse_B"}),
+    Mutation("sign in a table", "F = ... + E log Σ p instead of −", {"- beta * lse_B": "+ beta * lse_B"}),
     Mutation(
         "factor two",
         "logits of r_j carry |μ_j|²/v, not |μ_j|²/2v",
@@ -60,7 +62,11 @@ MUTATIONS = (
         "factor two in time", "ds/dt = Γ instead of Γ + Γᵀ", {"ds = gamma + gamma.mT": "ds = (gamma + gamma.mT) / 2"}
     ),
     Mutation("missing weight", "dμ_k/dt without w_k", {_W: "("}),
-    Mutation("wrong metric", "dθ_k/dt without w_k: Fisher–Rao instead of softmax", {"dtheta = w * (": "dtheta = ("}),
+    Mutation(
+        "wrong metric",
+        "dθ_k/dt without w_k: Fisher–Rao instead of softmax",
+        {"dtheta = rate_weights * (": "dtheta = ("},
+    ),
     Mutation(
         "wrong variance", "scores of q divided by u instead of v", {"A @ s / v": "A @ s / u", "A @ m / v": "A @ m / u"}
     ),
@@ -89,11 +95,11 @@ MUTATIONS = (
             "- log_pi[..., -1:, None]": "- 0 * log_pi[..., -1:, None]",
         },
     ),
-    Mutation("wrong factor d", "F_k with ½ log v instead of (d/2) log v", {"d * xp.log(v) / 2": "xp.log(v) / 2"}),
+    Mutation("wrong factor d", "D with h(v/u) of one direction instead of d", {"return d * (": "return ("}),
     Mutation(
         "F without its mean",
         "dθ_k/dt = −w_k F_k instead of −w_k (F_k − D)",
-        {"+ xp.sum(F * w, axis=-1, keepdims=True)  # term dtheta.Fw": ""},
+        {"+ xp.sum(F * w, axis=-1, keepdims=True)  # term dtheta.Fw gauge": ""},
     ),
     Mutation(
         "unweighted masses",

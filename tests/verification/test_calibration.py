@@ -6,6 +6,7 @@ from scipy.stats import binom, binomtest
 
 from solvers import systems
 from solvers.compare import ALPHA
+from tests.rated import rated
 from tests.verification.calibration import LEVELS, PARTS, false_alarms, power, trial
 from tests.verification.case import case
 from tests.verification.mutations import SYSTEM
@@ -67,11 +68,12 @@ def test_scaling_a_term():
     case_, rng = case(3), np.random.default_rng(0)
     s, m, theta = np.array([[2.0, 0.3], [0.3, 1.5]]), rng.normal(size=(2, 2)), np.array([0.2, -0.1])
     A, B, F = rng.dirichlet([1, 1], 2), rng.dirichlet([1, 1], 2), np.array([0.4, 1.1])
-    p = systems.parameters(case_)
     plain = systems.load(SOURCE)
+    values = systems.parameters(case_) | {"s": s, "m": m, "theta": theta, "A": A, "B": B, "F": F}
+    known = rated(plain, values)
 
     def velocity(module):
-        ds, dm, dtheta = module.velocity(A, B, F, s, m, theta, p["c"], p["v"], p["u"])
+        ds, dm, dtheta = systems.call(module.velocity, known)
         # Without one of its terms dtheta may be one number for all components.
         return np.concatenate([ds.ravel(), dm.ravel(), np.broadcast_to(dtheta, 2)])
 

@@ -34,4 +34,4 @@ def test_there_are_ten_and_all_differ():
 def test_a_mutation_that_changes_nothing_is_refused():
     with pytest.raises(ValueError, match="the generated source does not contain 'no such text'"):
         Mutation("none", "", {"no such text": ""}).system()
-    assert mutations.SYSTEM == "reverse_kl_flow"
+    assert mutations.SYSTEM == "reverse_kl"

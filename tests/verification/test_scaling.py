@@ -63,7 +63,7 @@ def test_the_bias_vanishes_in_first_order_of_the_step(found):
 
 def test_a_wrong_theory_has_a_gap_that_stays(found):
     """The negative control: one term 10 % off, and there is a gap at step zero."""
-    wrong = systems.load(systems.read("reverse_kl_flow"), scale={"dm.Bc/u": 1.1, "ds.Bm/u": 1.1})
+    wrong = systems.load(systems.read("reverse_kl"), scale={"dm.Bc/u": 1.1, "ds.Bm/u": 1.1})
     end = flow.solve(problem(), system=wrong).isel(sample=0, time=-1)
     s, m, w = (end[name].values for name in ("s", "m", "w"))
     theory = np.concatenate([s[np.triu_indices(2)], m.ravel(), w[:1]])

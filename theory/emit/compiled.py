@@ -2,7 +2,7 @@
 
 Both keep every array in rows of one scratch array `work`; a lane is a trajectory. In numba a row is a
 vector of W lanes (load, store and the operators between are vector instructions); in C++ a row is one number and the
-lane is a thread. K, L and R are constants of the compiler.
+lane is a thread. K, L, R and DRIVEN are constants of the compiler.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from sympy import Add, Expr, Indexed, Integer, Mul, Pow, Symbol, log
 from theory.divergence import WidthDivergence, quotient
 from theory.emit.heading import HEADER, MEANING, equations
 from theory.emit.languages import CUDA, NUMBA, PARAMETERS, Language
-from theory.emit.loops import Program, logarithms
-from theory.emit.statements import Assign, Expect, Loop, State, Statement
+from theory.emit.loops import Program
+from theory.emit.statements import Assign, Expect, Loop, Rate, State, Statement, logarithms
 
 if TYPE_CHECKING:
     from theory.system import ClosedSystem
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["PARAMETERS", "Writer", "cuda", "numba"]
 
 
-NEEDS = "K, L, R, SLOPES, weights, expect, expect_fixed, expect_tangent"
+NEEDS = "K, L, R, SLOPES, weights, mobility, expect, expect_fixed, expect_tangent"
 Y, DY, P, WORK, JAC, OUT = (
     ("y", "const double* "), ("dy", "Rows "), ("p", "const double* "),
     ("work", "Rows "), ("jac", "Rows "), ("out", "Rows "),
@@ -41,7 +41,7 @@ class Writer:
         equations = [*program.velocity_equations, *program.observable_equations, *program.scalar_tables]
         weighted = any(str(x.base) == "pi" for _, e in equations for x in logarithms(e).atoms(Indexed))
         self.parameters = PARAMETERS | ({"pi": "L"} if weighted else {}) | ({"rate": "1"} if system.driven else {})
-        self.parameters |= {"step": "1", "size": "1"} if system.noise else {}
+        self.parameters |= dict.fromkeys(system.driven, "1")
 
     # --- expressions ------------------------------------------------------------------------------------------------
 
@@ -57,6 +57,8 @@ class Writer:
 
     def value(self, node: Indexed) -> str:
         base, offset = str(node.base), self.offset(node)
+        if base in self.system.driven:
+            return base
         if base in self.parameters:
             return f"p[P_{base.upper()} + {offset}]"
         return self.language.read("work", self.language.row(base, offset))
@@ -69,8 +71,13 @@ class Writer:
         if expr.could_extract_minus_sign() and not expr.is_Number:
             return f"-{self.code(-expr)}"
         if isinstance(expr, Mul):
-            return " * ".join(self.factor(f) for f in sorted(expr.args, key=lambda f: (not f.is_Number, str(f))))
+            return " * ".join(self.factor(f) for f in sorted(expr.args, key=self.order))
         return self.factor(expr)
+
+    def order(self, factor: Expr) -> tuple[bool, bool, str]:
+        """Of factors: numbers, then scalars, whose product the compiler takes out of loops, then entries of arrays."""
+        arrays = {str(entry.base) for entry in factor.atoms(Indexed)} - set(self.system.driven)
+        return not factor.is_Number, bool(arrays), str(factor)
 
     def factor(self, expr: Expr) -> str:
         if isinstance(expr, Add):
@@ -105,9 +112,18 @@ class Writer:
                 out += self.language.loop(str(statement.index), str(statement.size), body)
             elif isinstance(statement, Expect):
                 out.append(self.expect(statement))
+            elif isinstance(statement, Rate):
+                out += self.rate(statement.group)
             else:
                 out += self.assign(statement)
         return out
+
+    def rate(self, group: str) -> list[str]:
+        """The rates of one group of states, a component a row."""
+        language = self.language
+        w, log_w = (language.read("work", language.row(name, "k")) for name in ("w", "log_w"))
+        row = language.row(f"rate_{group}", "k")
+        return language.loop("k", "K", language.write("work", row, f"mobility({w}, {log_w}, power_{group})"))
 
     def assign(self, statement: Assign) -> list[str]:
         op, expr = statement.op, logarithms(statement.expr)
@@ -145,7 +161,7 @@ class Writer:
         for table, (count, size) in self.program.expectations.items():
             shapes[f"slope_{table}"] = f"{count} * SLOPES({size})"
         for name, size in shapes.items():
-            if name in self.parameters or name == "pi":
+            if (name in self.parameters and name not in self.system.driven) or name == "pi":
                 continue
             lines.append(self.language.constant(f"R_{name.upper()}", previous))
             previous = f"R_{name.upper()} + {size}"
@@ -161,9 +177,10 @@ class Writer:
 
     def with_scalars(self, body: list[str]) -> list[str]:
         """Statements, after the definitions of the scalar parameters that they use."""
-        scalars = ("v", "u", "d", "log_v", "log_u", "rate", "step", "size")
+        scalars = ("v", "u", "d", "log_v", "log_u", "rate", "power_means", "power_weights")
         values = {name: f"p[P_{name.upper()}]" for name in scalars if name in self.parameters}
-        values |= {f"inv_{name}": f"1.0 / {name}" for name in ("v", "u", "size") if name in values}
+        values |= {f"inv_{name}": f"1.0 / {name}" for name in ("v", "u") if name in values}
+        values |= {name: self.language.read("work", self.language.row(name, "0")) for name in self.system.driven}
         lines = list(body)
         for name, value in reversed(values.items()):
             if any(re.search(rf"\b{name}\b", line) for line in lines):
@@ -208,7 +225,13 @@ class Writer:
             self.with_scalars(self.lines(program.fixed())),
             "What depends on parameters only, into `work`: to be called before any other function uses it.",
         )
-        prepare = [*self.unpack("", "y"), language.call("weights", "work")]
+        # A parameter that is driven is overwritten by its state.
+        prepare = [
+            line
+            for name in self.system.driven
+            for line in language.write("work", language.row(name, "0"), f"p[P_{name.upper()}]")
+        ]
+        prepare += [*self.unpack("", "y"), *self.lines(program.driven()), language.call("weights", "work")]
         tables = language.function(
             "tables",
             [Y, P, WORK, ("slopes", "bool ")],
@@ -263,10 +286,6 @@ class Writer:
 
 
 def _render(system: ClosedSystem, name: str, title: str, language: Language, what: str, needs: str) -> str:
-    if system.own_variances:
-        from theory.emit import radial_compiled
-
-        return radial_compiled.render(system, name, title, language)
     writer = Writer(system, language)
     header = HEADER.format(
         title=title,
@@ -283,14 +302,19 @@ def _render(system: ClosedSystem, name: str, title: str, language: Language, wha
     return "\n\n\n".join(parts) + "\n"
 
 
+def driven(system: ClosedSystem) -> str:
+    """One more constant of the compiler, where a parameter may be a state."""
+    return "DRIVEN, " if system.driven else ""
+
+
 def numba(system: ClosedSystem, name: str = "system", title: str = "gradient flow") -> str:
     """Text for numba: assembled with constants, special functions and integrator by solvers.compiled."""
-    needs = "njit, FLAGS, load, store, logarithm, divergence, " + NEEDS
-    return _render(system, name, title, NUMBA, "lanes for numba", needs)
+    needs = "njit, FLAGS, load, store, logarithm, divergence, "
+    return _render(system, name, title, NUMBA, "lanes for numba", needs + driven(system) + NEEDS)
 
 
 def cuda(system: ClosedSystem, name: str = "system", title: str = "gradient flow") -> str:
     """Text for CUDA C++ (and, with DEVICE empty, for a host compiler)."""
     # Rows: double*, or what is indexed alike.
-    needs = "DEVICE, UNROLL, ROLL, Rows, logarithm, divergence, " + NEEDS
-    return _render(system, name, title, CUDA, "device functions for CUDA C++", needs)
+    needs = "DEVICE, UNROLL, ROLL, Rows, logarithm, divergence, "
+    return _render(system, name, title, CUDA, "device functions for CUDA C++", needs + driven(system) + NEEDS)

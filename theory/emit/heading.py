@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from theory.emit.text import describe, text
+from theory.emit.text import text
 from theory.objectives import warming
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ MEANING = {
     "s": "s (K, K), overlaps,",
     "m": "m (K, L), overlaps,",
     "theta": "theta (K)",
-    "temperature": "temperature, 1/beta",
+    "temperature": "temperature (DRIVEN), 1/beta if it moves",
 }
 
 HEADER = """Closed equations of the {title}: compiled {what}.
@@ -28,6 +28,7 @@ system: {hash}
 
 States y, N of them: {states}.
 Parameters p: {parameters}; nu (L, R) in the same coordinates.
+learn_X multiplies a velocity, 0 for what stays; a metric is the power_X of w_k in the rates.
 `work` holds WORK + N rows. Needed in scope: {needs}.
 logarithm(x) is log x; divergence(a, b) is h(a/b), h(x) = (x - 1 - log x)/2, without cancellation.
 
@@ -35,16 +36,13 @@ logarithm(x) is log x; divergence(a, b) is h(a/b), h(x) = (x - 1 - log x)/2, wit
         E softmax and E logsumexp of n Gaussian logits, the last of them zero, under K components. All arguments after
         n are rows of work: means (K, n) and one covariance (n, n) in; softmax (K, n) and logsumexp (K) out. With
         slopes also what expect_tangent needs, (K, SLOPES(n)).
+    mobility(w, log_w, power)
+        w^power, which is 1 at power 0 also where w = 0.
     expect_tangent(work, K, n, slope, softmax, d_mean, d_cov, d_softmax, d_lse)
         the change of both, (K, n) and (K), with that of the means, (K, n), and of the covariance, (n, n)."""
 
 
 def equations(system: ClosedSystem) -> list[str]:
     """The equations as comment lines."""
-    if system.noise:
-        return [
-            line.strip() for line in describe(system).split("equations")[1].split("observables")[0].splitlines()[1:-1]
-        ]
-    lines = [f"dmu_k/dt = {text(system.velocity)}"]
-    lines += [f"dtheta_k/dt = {text(rhs)}" for name, rhs in system.equations.items() if name == "theta"]
+    lines = [f"dmu_k/dt = {text(system.velocity)}", f"dtheta_k/dt = {text(system.equations['theta'])}"]
     return lines + [f"dtemperature/dt = {text(warming(rhs))}, beta = 1/temperature" for rhs in system.driven.values()]

@@ -12,7 +12,7 @@ __all__ = ["CUDA", "NUMBA", "PARAMETERS", "Language", "indented"]
 #: objectives have some more, see theory.emit.compiled.
 PARAMETERS = {
     "nu": "L * R", "c": "L * L", "log_pi": "L", "v": "1", "u": "1", "d": "1", "log_v": "1", "log_u": "1",
-    "learn_means": "1", "learn_weights": "1",
+    "learn_means": "1", "learn_weights": "1", "power_means": "1", "power_weights": "1",
 }  # fmt: skip
 
 

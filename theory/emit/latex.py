@@ -17,13 +17,15 @@ from theory.vectors import Dot, Vector
 if TYPE_CHECKING:
     from theory.system import ClosedSystem
 
-__all__ = ["latex", "render", "symbol"]
+__all__ = ["MOBILITIES", "latex", "render", "symbol"]
 
 GREEK = {"pi", "mu", "nu", "theta", "rho", "Gamma"}
 #: Parameters that code spells out.
 NAMES = {RATE: r"\lambda", STEP: r"\eta", SIZE: "N"}
 #: Overlaps of velocities are printed as such.
 VELOCITIES = {"gamma": "Gamma", "dm": r"\dot m"}
+#: Rates, by the group of states that they move.
+MOBILITIES = {"rate_means": r"\mathsf{M}", "rate_weights": r"\mathsf{W}", "rate_variances": r"\mathsf{V}"}
 
 
 def symbol(name: str) -> str:
@@ -34,7 +36,7 @@ def symbol(name: str) -> str:
 class _Printer(LatexPrinter):  # type: ignore[misc]
     def _print_Indexed(self, expr: Any) -> str:
         name = VELOCITIES.get(str(expr.base), str(expr.base))
-        return f"{symbol(name)}_{{{''.join(self._print(i) for i in expr.indices)}}}"
+        return f"{MOBILITIES.get(name) or symbol(name)}_{{{''.join(self._print(i) for i in expr.indices)}}}"
 
     def _print_Mul(self, expr: Any) -> str:
         """Numbers, weights, expectations, vectors, brackets, sums: the order one writes them in."""

@@ -1,12 +1,14 @@
 """A closed system as loops over its indices: the common ground of compiled CPU lanes and CUDA.
 
 The states are coordinates x_k ∈ R^R of the mean vectors in their span with those of the target, and θ: the same flow as
-that of the overlaps s = x xᵀ, m = x νᵀ, which rounding then cannot make overlaps of no vectors at all. A temperature
-that follows a schedule is one state more, T = 1/β. Finite batches move overlaps in a way in which no vectors move;
-there the states are s and m themselves.
+that of the overlaps s = x xᵀ, m = x νᵀ, which rounding then cannot make overlaps of no vectors at all. β is a
+parameter or, as T = 1/β, one state more: a constant of the compiler, DRIVEN, counts them. A metric is a parameter too:
+the power of the weights in each rate. Finite batches move overlaps in a way in which no vectors move, and variances of
+their own have logits with |x|²: these systems have no such program.
 
 Every array is a run of rows of one scratch array, every equation a nest of loops over free indices with inner loops for
-sums; languages differ only in how they print a nest. Nothing is unrolled here: K and L are constants of the compiler.
+sums; languages differ only in how they print a nest. Nothing is unrolled here: K, L, R and DRIVEN are constants of the
+compiler.
 """
 
 from __future__ import annotations
@@ -14,14 +16,14 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from sympy import Add, Expr, Indexed, IndexedBase, Integer, Mul, Symbol, expand, log
+from sympy import Add, Expr, Indexed, Integer, Mul, Symbol, expand
 
 from theory.divergence import WidthDivergence, quotient
-from theory.emit.statements import Assign, Expect, Loop, State, Statement
+from theory.emit.statements import Assign, Expect, Loop, Rate, State, Statement, array
 from theory.expectations import LogitExpectation, PairExpectation
 from theory.linearise import TANGENT, tangent
 from theory.objectives import warming
-from theory.parameters import SIZE, STEP, TEMPERATURE
+from theory.parameters import RATES, TEMPERATURE
 from theory.rules import bottom_up, linearity
 from theory.rules.derivatives import softmax_jacobian
 from theory.sums import Sigma, index, separate
@@ -30,12 +32,10 @@ from theory.vectors import Mean
 if TYPE_CHECKING:
     from theory.system import ClosedSystem
 
-__all__ = ["Program", "array", "logarithms"]
+__all__ = ["Program"]
 
-
-def array(name: str) -> IndexedBase:
-    """An array of rows."""
-    return IndexedBase(name, real=True)
+#: How many states are driven, 0 or 1, and the index that numbers them.
+DRIVEN, DRIVE = Symbol("DRIVEN", integer=True, positive=True), index("z")
 
 
 class Program:
@@ -51,22 +51,17 @@ class Program:
         #: The letter of the component under which a table is taken, and how many there are.
         self.under = {t.name: (t.indices[0], t.source.mixture.size) for t in system.tables}
         self.b, self.R = index("b"), Symbol("R", integer=True, positive=True)
-        vectors = not system.noise
-        moving_overlaps = [State("x", "K * R", "P_LEARN_MEANS")] if vectors else [
-            State("s", "K * K", "P_LEARN_MEANS"), State("m", "K * L", "P_LEARN_MEANS")
-        ]  # fmt: skip
-        driven = [State("temperature", "1", "") for _ in system.driven]
-        self.states = (*moving_overlaps, State("theta", "K", "P_LEARN_WEIGHTS"), *driven)
+        driven = [State("temperature", str(DRIVEN), "") for _ in system.driven]
+        self.states = (State("x", "K * R", "P_LEARN_MEANS"), State("theta", "K", "P_LEARN_WEIGHTS"), *driven)
         shapes: dict[str, tuple[Expr, ...]] = {
             "x": (K, self.R), "theta": (K,), "s": (K, K), "m": (K, L), "log_w": (K,), "w": (K,),
         }  # fmt: skip
         shapes |= {t.name: (self.under[t.name][1],) for t in system.tables if len(t.indices) == 1}
         shapes |= {"v_x": (K, self.R), "v_theta": (K,)}
-        if not vectors:
-            del shapes["x"], shapes["v_x"]
-            shapes |= {"gamma": (K, K), "dm": (K, L), "V": (K, K), "Q": (K,), "Xi": (K,), "v_s": (K, K), "v_m": (K, L)}
+        shapes |= {str(RATES[group]): (K,) for group in system.powers}
         one = Integer(1)
-        shapes |= {n: (one,) for driven in system.driven for n in (driven, "temperature", "v_temperature")}
+        for name in system.driven:
+            shapes |= {name: (one,), "temperature": (DRIVEN,), "v_temperature": (DRIVEN,)}
         moving = list(shapes)
         self.shapes = shapes | {
             "D": (one,), "above": (one,), "below": (one,), "mode_mass": (L,),
@@ -92,6 +87,7 @@ class Program:
         made += [f"cross_{name}" for name, pair in self.pairs.items() if not pair.same]
         self.moving = frozenset([*moving, *made])
         self.shapes |= {TANGENT + name: self.shapes[name] for name in sorted(self.moving)}
+        self.shapes |= {TANGENT + name: (DRIVEN,) for name in system.driven}
 
     # --- equations, with expectations named -------------------------------------------------------------------------
 
@@ -158,41 +154,27 @@ class Program:
 
     @cached_property
     def overlap_equations(self) -> list[tuple[Indexed, Expr]]:
-        """s = x xᵀ and m = x νᵀ: overlaps of vectors, whatever rounding does to the vectors; and β = 1/T."""
+        """s = x xᵀ and m = x νᵀ: overlaps of vectors, whatever rounding does to the vectors."""
         k, i, l, b = self.k, self.i, self.l, self.b
         x, nu = array("x"), array("nu")
-        driven = [(array(name)[1], 1 / array("temperature")[1]) for name in self.system.driven]
-        if self.system.noise:
-            return driven
         return [
-            *driven,
             (array("s")[k, i], Sigma(x[k, b] * x[i, b], (b, 1, self.R))),
             (array("m")[k, l], Sigma(x[k, b] * nu[l, b], (b, 1, self.R))),
         ]
 
     @cached_property
     def velocity_equations(self) -> list[tuple[Indexed, Expr]]:
-        """v_x[k, b], coordinate b of the velocity of mean k, and v_theta[k]; v_s and v_m where s and m are states."""
-        k, i, l, system = self.k, self.i, self.l, self.system
+        """v_x[k, b], coordinate b of the velocity of mean k, v_theta[k], and what is driven."""
+        system = self.system
 
         def coordinate(mean: Mean) -> Expr:
             return array("x" if mean.name == system.q.mean_name else "nu")[mean.index, self.b]
 
-        rows: list[tuple[Indexed, Expr]] = []
-        if system.noise:
-            gamma, V, Xi = (array(name) for name in ("gamma", "V", "Xi"))
-            rows = [(gamma[k, i], system.gamma), (array("dm")[k, l], system.equations["m"])]
-            rows += [(V[k, i], system.noise["V"]), (array("Q")[k], system.noise["Q"]), (Xi[k], system.noise["Xi"])]
-            rows.append((array("v_s")[k, i], gamma[k, i] + gamma[i, k] + STEP * V[k, i]))
-            rows.append((array("v_s")[k, k], array("v_s")[k, k] + STEP * Xi[k] / SIZE))
-            rows.append((array("v_m")[k, l], array("dm")[k, l]))
-        else:
-            rows.append((array("v_x")[k, self.b], bottom_up(system.velocity, coordinate, Mean)))
-        if "theta" in system.equations:
-            rows.append((array("v_theta")[k], system.equations["theta"]))
-        rows += [
-            (array("v_temperature")[1], warming(rhs).subs(TEMPERATURE, array("temperature")[1]))
-            for rhs in system.driven.values()
+        state = array("temperature")[DRIVE]
+        rows = [
+            (array("v_x")[self.k, self.b], bottom_up(system.velocity, coordinate, Mean)),
+            (array("v_theta")[self.k], system.equations["theta"]),
+            *((array("v_temperature")[DRIVE], warming(rhs).subs(TEMPERATURE, state)) for rhs in system.driven.values()),
         ]
         return [(target, self._named(rhs)) for target, rhs in rows]
 
@@ -218,6 +200,11 @@ class Program:
         """What depends on parameters only: covariances of the fixed laws."""
         return self._nests([row for row in self.law_equations if self._is_fixed(row[0])])
 
+    def driven(self) -> list[Statement]:
+        """β = 1/T where T is a state."""
+        t = array("temperature")[DRIVE]
+        return [Loop(DRIVE, DRIVEN, (Assign(array(name)[1], "=", 1 / t),)) for name in self.system.driven]
+
     def tables(self) -> list[Statement]:
         """Overlaps, laws, expectations, scalar tables."""
         laws = [row for row in self.law_equations if not self._is_fixed(row[0])]
@@ -230,8 +217,8 @@ class Program:
         return str(target.base) in {f"cov_{name}" for name in self.fixed_laws}
 
     def velocity(self) -> list[Statement]:
-        """Velocities from states and tables."""
-        return self._nests(self.velocity_equations)
+        """Velocities from states and tables, at the rates of the metric."""
+        return [*(Rate(group) for group in self.system.powers), *self._nests(self.velocity_equations)]
 
     def observables(self) -> list[Statement]:
         """Objective and mode masses from tables."""
@@ -239,11 +226,18 @@ class Program:
 
     def tangent_before_expectations(self) -> list[Statement]:
         """Tangents of w, log w, the overlaps and the laws, from those of the states."""
-        return [*self._log_weight_tangent(), *self._tangents([*self.overlap_equations, *self.law_equations])]
+        t = array("temperature")[DRIVE]
+        driven = [(array(TANGENT + name)[DRIVE], tangent(1 / t, self.moving)) for name in self.system.driven]
+        rest = self._tangents([*self.overlap_equations, *self.law_equations])
+        return [*self._log_weight_tangent(), *self._nests(driven), *rest]
 
     def tangent_after_expectations(self) -> list[Statement]:
-        """Tangents of F and of the velocities."""
-        return self._tangents([*self.scalar_tables, *self.velocity_equations])
+        """Tangents of F, of the rates and of the velocities."""
+        k, out = self.k, self._tangents(self.scalar_tables)
+        for group in self.system.powers:  # d w^a = a w^a d log w, at a = 0 also where w = 0
+            power, row = Symbol(f"power_{group}", real=True), RATES[group][k]
+            out += self._nests([(array(f"d_{row.base}")[k], power * row * array("d_log_w")[k])])
+        return out + self._tangents(self.velocity_equations)
 
     def _log_weight_tangent(self) -> list[Statement]:
         """d log w_k and d w_k from ∂w_k/∂θ_j, which the softmax rule derives."""
@@ -256,10 +250,23 @@ class Program:
     def _tangents(self, equations: list[tuple[Indexed, Expr]]) -> list[Statement]:
         return self._nests(
             [
-                (array(TANGENT + str(target.base))[target.indices], expand(tangent(expr, self.moving)))
+                (
+                    array(TANGENT + str(target.base))[target.indices],
+                    self._driven(expand(tangent(expr, self.moving)), inside=DRIVE in target.indices),
+                )
                 for target, expr in equations
             ]
         )
+
+    def _driven(self, slope: Expr, *, inside: bool) -> Expr:
+        """β moves with the state T, if there is one: a sum over none or one, inside a loop or not."""
+        for name in self.system.driven:
+            whole, state = array(TANGENT + name)[1], array(TANGENT + name)[DRIVE]
+            terms = [t for t in Add.make_args(slope) if whole in Mul.make_args(t)]
+            rest, moved = slope - Add(*terms), [term / whole * state for term in terms]
+            assert not rest.has(whole), f"{name} inside a sum: {rest}"
+            slope = rest + Add(*(term if inside else Sigma(term, (DRIVE, 1, DRIVEN)) for term in moved))
+        return slope
 
     def _nests(self, equations: list[tuple[Indexed, Expr]]) -> list[Statement]:
         return [statement for target, expr in equations for statement in self.nest(target, expr)]
@@ -293,17 +300,3 @@ class Program:
             else:
                 out.append(Loop(sigma.index, sigma.size, (Assign(target, "+=", body),)))
         return out
-
-
-def logarithms(expr: Expr) -> Expr:
-    """log w[k] → log_w[k], log v → log_v: logarithms are data, not function calls in the inner loop."""
-
-    def rewrite(node: Expr) -> Expr:
-        argument = node.args[0]
-        if argument.is_number:
-            return node
-        if isinstance(argument, Indexed):
-            return array(f"log_{argument.base}")[argument.indices] if str(argument.base) != "beta" else node
-        return Symbol(f"log_{argument}", real=True)
-
-    return bottom_up(expr, rewrite, log)

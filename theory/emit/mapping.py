@@ -25,7 +25,7 @@ NAME = "{name}"
 SYSTEM = "{hash}"
 
 #: The generated flow that the sampler's learning follows.
-FLOW = "reverse_kl_flow"
+FLOW = "reverse_kl"
 
 
 def at(s, m, c, v, u, decay):

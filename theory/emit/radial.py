@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from sympy import Expr, Indexed
 
 from theory.emit.arrays import ArrayPrinter, Axes
-from theory.emit.numpy import LOG_WEIGHTS, Writer, assignment, prelude, strings
+from theory.emit.numpy import LOG_WEIGHTS, RATES, Writer, assignment, powers, prelude, strings
 from theory.emit.text import text
 from theory.radial import RadialExpectation, radial_nodes
 
@@ -25,7 +25,9 @@ log_pi (L), u (L) variances of p, and the dimension d. Overlaps are plain inner 
 `expect(mean, cov, curvature, d)` is over logits U_j = mean_j + a_j·z + curvature_j (|z|² - d), z ~ N(0, I_d),
 a_i·a_j = cov_ij. It returns E softmax(U), E (|z|² - d) softmax(U), E⁺[softmax_i (δ_ij - softmax_j)] with z in d + 2
 dimensions, and E logsumexp(U).
-A line marked `# term NAME` can be dropped by that name, to see a comparison reject the wrong theory.
+{rates}
+A line marked `# term NAME` can be dropped by that name, to see a comparison reject the wrong theory; one marked gauge
+only where rates differ between components, since a constant in theta moves no weight.
 """
 
 from solvers.arrays import array_module
@@ -34,8 +36,7 @@ from solvers.divergence import divergence
 NAME = "{name}"
 SYSTEM = "{hash}"
 OBJECTIVE = "{objective}"
-WEIGHTS = "{weights}"
-METRIC = "{metric}"
+POWERS = {powers}
 PARAMETERS = ("c", "log_pi", "v", "u", "d",)
 VARIANCES = "own"
 TABLES = {tables}
@@ -111,8 +112,8 @@ def source(system: ClosedSystem, name: str, title: str) -> str:
         title=title,
         hash=system.hash,
         objective=system.objective,
-        weights=system.weights,
-        metric=system.metric,
+        powers=powers(system),
+        rates=RATES,
         tables=strings(sorted(t.name for t in system.tables)),
     )
     parts = [header, LOG_WEIGHTS, writer.tables(), writer.velocity(), writer.objective(), writer.mode_mass()]

@@ -1,12 +1,14 @@
-"""Statements of a program of loops, and the states that it packs."""
+"""Statements of a program of loops, the arrays in them, and the states that it packs."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sympy import Expr, Indexed, Symbol
+from sympy import Expr, Indexed, IndexedBase, Symbol, log
 
-__all__ = ["Assign", "Expect", "Loop", "State", "Statement"]
+from theory.rules import bottom_up
+
+__all__ = ["Assign", "Expect", "Loop", "Rate", "State", "Statement", "array", "logarithms"]
 
 
 @dataclass(frozen=True)
@@ -33,15 +35,22 @@ class Expect:
 
 
 @dataclass(frozen=True)
+class Rate:
+    """The rates of one group of states, a power of the weights that is a parameter."""
+
+    group: str
+
+
+@dataclass(frozen=True)
 class Loop:
     """for index in 1..size: body."""
 
     index: Symbol
     size: Expr
-    body: tuple[Assign | Expect | Loop, ...]
+    body: tuple[Statement, ...]
 
 
-Statement = Assign | Expect | Loop
+Statement = Assign | Expect | Loop | Rate
 
 
 @dataclass(frozen=True)
@@ -51,3 +60,22 @@ class State:
     name: str
     size: str
     learn: str
+
+
+def array(name: str) -> IndexedBase:
+    """An array of rows."""
+    return IndexedBase(name, real=True)
+
+
+def logarithms(expr: Expr) -> Expr:
+    """log w[k] → log_w[k], log v → log_v: logarithms are data, not function calls in the inner loop."""
+
+    def rewrite(node: Expr) -> Expr:
+        argument = node.args[0]
+        if argument.is_number:
+            return node
+        if isinstance(argument, Indexed):
+            return array(f"log_{argument.base}")[argument.indices] if str(argument.base) != "beta" else node
+        return Symbol(f"log_{argument}", real=True)
+
+    return bottom_up(expr, rewrite, log)

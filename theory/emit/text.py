@@ -30,8 +30,8 @@ def describe(system: ClosedSystem) -> str:
     """Every equation on a line of its own, in index notation."""
     k, i = system.q.indices(3)[0], system.q.indices(3)[2]
     (l,) = system.p.indices(1)
-    metric = f", metric {system.metric}" if system.metric != "euclidean" else ""
-    lines = [f"objective {system.objective}, weights {system.weights}{metric}", "", "tables"]
+    slopes = ", ".join(f"rate_{group}[{k}] = w[{k}]^({p} - a)" for group, p in system.powers.items())
+    lines = [f"objective {system.objective}", *([f"metric {slopes}"] if slopes else []), "", "tables"]
     for table in system.tables:
         indices = ",".join(map(str, table.indices))
         lines += [f"  {table.name}[{indices}] = {text(table.source)}", f"    = {text(table.value)}"]

@@ -191,7 +191,7 @@ def test_shapes_are_checked(cupy: Any) -> None:
     gpu, _, y0, p = both(case, cupy)
     with pytest.raises(ValueError, match=r"states: shape \(3, 7\), must be \(trajectories, 8\)"):
         cuda.ensemble(gpu, y0[:, 1:], p, case.time.times)
-    with pytest.raises(ValueError, match=r"parameters: shape \(18,\), must be \(19,\)"):
+    with pytest.raises(ValueError, match=r"parameters: shape \(22,\), must be \(23,\)"):
         cuda.ensemble(gpu, y0, p[1:], case.time.times)
     with pytest.raises(ValueError, match="rtol"):
         cuda.ensemble(gpu, y0, p, case.time.times, rtol=0.0)

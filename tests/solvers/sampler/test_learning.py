@@ -9,10 +9,10 @@ from scipy.special import log_softmax
 from scipy.stats import t as student
 
 from solvers import systems
-from solvers.expectations import gaussian_softmax
 from solvers.sampler import Mixture, Noise, Sampler, forward, gradient
 from solvers.sampler.learn import Learning, path_gradient
 from solvers.sampler.model import chain_module
+from tests.rated import rated
 
 #: Controls none follow from these: every drift is part of one of them.
 KEYS = sorted(key for key in chain_module().DRIFTS if key[2] != "none")
@@ -59,10 +59,9 @@ def test_adjoint_of_another_loss_is_seen():
 
 def closed_velocity(s, m, theta, c, u=1.0, v=1.0, d=5):
     """ds/dt, dm/dt, dθ/dt of section 3, from the generated flow."""
-    module = systems.load(systems.read("reverse_kl_flow"))
-    parameters = {"c": c, "log_pi": np.log([0.35, 0.65]), "v": v, "u": u}
-    tables = module.tables(s, m, theta, **parameters, d=d, expect=gaussian_softmax)
-    return module.velocity(*tables, s, m, theta, c, v, u)
+    module = systems.load(systems.read("reverse_kl"))
+    values = {"s": s, "m": m, "theta": theta, "c": c, "log_pi": np.log([0.35, 0.65]), "v": v, "u": u, "d": d}
+    return systems.call(module.velocity, rated(module, values))
 
 
 def sampled_velocity(sampler, groups, paths, rng):
