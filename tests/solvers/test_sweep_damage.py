@@ -27,7 +27,7 @@ DAMAGES = int(os.environ.get("SWEEP_DAMAGES", "100"))
 def solved():
     """Every start is solved once for all: here the files are looked at."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(work.flow, "solve", remembered(work.flow.solve))
+        patch.setattr(work.ask, "solve", remembered(work.ask.solve))
         yield
 
 

@@ -86,7 +86,7 @@ class Failing:
 @pytest.fixture(autouse=True)
 def solved_once(monkeypatch):
     """Every start is solved once for all: here the disk is looked at."""
-    monkeypatch.setattr(work.flow, "solve", remembered(work.flow.solve))
+    monkeypatch.setattr(work.ask, "solve", remembered(work.ask.solve))
 
 
 def begin(out):

@@ -70,7 +70,7 @@ def test_a_real_machine_refuses_the_impossible_before_allocating():
 
 def test_fewer_threads_where_memory_is_short(monkeypatch):
     case, options = problem(10_000), {"particles": 100, "replicas": 4, "step": 0.1, "backend": "numpy"}
-    monkeypatch.setattr(planning.os, "sched_getaffinity", lambda pid: set(range(4)), raising=False)
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(4)), raising=False)
     many = plan(case, **options)
     monkeypatch.setattr(planning, "_available", lambda xp: 0.6 * many.size / planning.SHARE)
     few = plan(case, **options)
