@@ -27,6 +27,9 @@ Point = tuple[Array, Array, Array, Array]
 #: step size, which is that of the most demanding one, suits the others.
 TOGETHER = 64
 MAX_STEPS = 200_000
+#: After so many steps, a trajectory not yet at this share of its time will not get there in MAX_STEPS: LSODA multiplies
+#: its step by up to ten at a time, so these steps are short because the equations are steep.
+FIRST_STEPS, FIRST_SHARE = 5_000, 1e-15
 #: Relative tolerances below this LSODA takes for more than rounding allows; SciPy would silently use this one.
 SMALLEST_RTOL = float(100 * np.finfo(float).eps)
 
@@ -175,6 +178,8 @@ class Integrator:
                 saved = reached
             if solver.status == "finished":
                 return out, 0
+            if step == FIRST_STEPS and solver.t < FIRST_SHARE * times[-1]:
+                break
             if step % 16 == 0:
                 self.report(solver.t / times[-1])
         return out, 1

@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from solvers import demands, ensembles, results, systems
+from solvers import demands, ensembles, results, systems, tolerances
 from solvers.arrays import BackendError, backend_module
 from solvers.blocks import SMALLEST_RTOL, TOGETHER, Integrator, Point, velocity, width_unit
 from solvers.integrate import batches
@@ -32,6 +32,7 @@ COMPILED = ("numba", "cupy")
 ALLOWANCE = 10.0
 
 
+@np.errstate(over="ignore", invalid="ignore", divide="ignore")  # what is not finite is told by the status
 def solve(
     problem: Problem,
     *,
@@ -68,8 +69,9 @@ def solve(
         BackendError, also for a backend other than numpy where variances differ or are learned, and for an rtol that
         the integrator cannot keep (numpy: below 2.3e-14; else ValueError, below 1e-14); ProblemError if no
         equations are derived for the flow, or memory or time for it is not there (solvers.demands); TermError for an
-        unknown `drop`.
+        unknown `drop`; ValueError for an rtol from 1e-2 or an atol from 1 on, which make outcomes arbitrary.
     """
+    tolerances.check(rtol, atol, smallest=False)
     demands.check_solve(problem, problem.init.samples if samples is None else len(samples))
     module, own = system or systems.for_problem(problem, drop=drop), drop is None and system is None
     if backend is None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 __all__ = ["SMALLEST_RTOL", "check", "of_expectations"]
 
 SMALLEST_RTOL = 1e-14
@@ -14,11 +16,15 @@ SHARE = 0.01
 """Errors of expectations, in units of the integrator's relative tolerance."""
 
 
-def check(rtol: float, atol: float) -> None:
-    """Raises ValueError, `rtol: is …; must be …`, for tolerances that cannot be kept or make outcomes arbitrary."""
+def check(rtol: float, atol: float, *, smallest: bool = True) -> None:
+    """Raises ValueError, `rtol: is …; must be …`, for tolerances that cannot be kept or make outcomes arbitrary.
+
+    smallest: also those too small for any integrator; flow.solve leaves these to the integrator that it takes.
+    """
+    least, none = (SMALLEST_RTOL, 0.0) if smallest else (-math.inf, -math.inf)
     ranges = {
-        "rtol": (rtol, SMALLEST_RTOL <= rtol < TOO_LARGE_RTOL, f">= {SMALLEST_RTOL:g} and < {TOO_LARGE_RTOL:g}"),
-        "atol": (atol, 0 < atol < TOO_LARGE_ATOL, f"> 0 and < {TOO_LARGE_ATOL:g}"),
+        "rtol": (rtol, least <= rtol < TOO_LARGE_RTOL, f">= {SMALLEST_RTOL:g} and < {TOO_LARGE_RTOL:g}"),
+        "atol": (atol, none < atol < TOO_LARGE_ATOL, f"> 0 and < {TOO_LARGE_ATOL:g}"),
     }
     for name, (value, kept, allowed) in ranges.items():
         if not kept:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from solvers.equilibria.field import Field, NoEquilibrium
 from solvers.problem import Problem
+from solvers.results import UNUSABLE, rounding
 from solvers.starts import starts
 
 __all__ = ["NEUTRAL", "STABILITY", "Equilibrium", "equilibrium", "judged"]
@@ -46,9 +47,18 @@ class Equilibrium:
 
     @classmethod
     def of(cls, field: Field, z: Array) -> Equilibrium:
-        """The equilibrium at a state where the velocity is zero."""
+        """The equilibrium at a state where the velocity is zero.
+
+        Raises  NoEquilibrium where its objective is not finite, or lost to rounding.
+        """
         s, m, w = field.overlaps(z)
         out, (values, _) = field.observables(z), field.spectrum(z)
+        lost = rounding(field.problem, m, s, field.problem.family.variances)
+        if not (np.isfinite(out).all() and lost <= UNUSABLE * max(1.0, abs(out[0]))):
+            raise NoEquilibrium(
+                f"{field.problem.name}: the objective of the equilibrium is {out[0]:g}, and rounding may change it by "
+                f"{lost:.1e}; must have digits: smaller overlaps, in units of the variances"
+            )
         modes = m.shape[-1]
         stability, unstable = judged(values)
         return cls(field, z, s, m, w, float(out[0]), out[1 : 1 + modes], values, stability, unstable)

@@ -28,6 +28,7 @@ Array = NDArray[np.float64]
 _BLOCK = 1 << 18  # numbers in one temporary array
 _RANK_CUT = 1e-13  # variance of a direction, in units of max(1, largest), below which it is rounding
 _FLOOR = 1e-13
+_MOST = 1e140  # of what is squared
 
 
 def quadratic_softmax(
@@ -99,7 +100,7 @@ def centred_softmax(
 class _Law(NamedTuple):
     """Differences to the last logit: m (B, n−1), factor (B, n−1, n−1) smallest column first, g (B, n−1).
 
-    rank (B,): r. degrees (B,): N, or −1 where ϱ does not matter. broken (B,): not finite.
+    rank (B,): r. degrees (B,): N, or −1 where ϱ does not matter. broken (B,): not finite, nor are squares.
     """
 
     m: Array
@@ -114,8 +115,9 @@ class _Law(NamedTuple):
         across = cov[:, :-1, -1]
         spread = cov[:, :-1, :-1] - across[:, :, None] - across[:, None, :] + cov[:, -1:, -1:]
         m, g = mean[:, :-1] - mean[:, -1:], curvature[:, :-1] - curvature[:, -1:]
-        finite = np.isfinite(spread).all((-2, -1)) & np.isfinite(m).all(-1) & np.isfinite(g).all(-1)
-        broken = np.asarray(~finite)
+        broken = ~np.logical_and.reduce([
+            (np.abs(spread) < _MOST).all((-2, -1)), (np.abs(m) < _MOST).all(-1), (np.abs(g) < _MOST).all(-1)
+        ])  # fmt: skip
         m, g, spread = (np.where(broken.reshape(-1, *[1] * (a.ndim - 1)), 0.0, a) for a in (m, g, spread))
         if not m.shape[1]:
             none = np.zeros(len(m), dtype=np.int64)
@@ -174,6 +176,8 @@ def _averages(m: Array, factor: Array, g: Array, turn: Array, grid: Grid, d: int
     count, size = m.shape
     n = size + 1
     total, mass, mass_raised = np.zeros((count, 2 * n + 1 + n * n)), np.zeros(count), np.zeros(count)
+    if not grid.size:  # fields so much wider than others that the nodes there are leave none within
+        return np.full_like(total, np.nan)
     nodes = min(grid.size, max(1, _BLOCK // n))
     rows = max(1, _BLOCK // (n * nodes))
     for start in range(0, count, rows):

@@ -143,7 +143,14 @@ def _grid(rank: int, degrees: int, levels: tuple[int, ...], shift: int, D: float
         _step(_LEVEL**level, degrees if with_rho and (turned or axis == size - 1) else 0, D)
         for axis, level in enumerate(levels)
     ])  # fmt: skip
-    steps *= max(1.0, float(np.prod((high - low) / steps) / MAX_NODES) ** (1 / size))
+    for _ in range(size):  # where an axis is left with less than one step, the others make up for it
+        many = (high - low) / steps
+        wide = many > 1
+        with np.errstate(over="ignore"):
+            excess = np.prod(many[wide]) / MAX_NODES
+        if not excess > 1:
+            break
+        steps[wide] *= excess ** (1 / wide.sum())
     sides = [
         (np.arange(np.ceil(a / h) - 1, np.floor(b / h) + 2) + 0.5 * (axis == shift - 1)) * h
         for axis, (a, b, h) in enumerate(zip(low, high, steps, strict=True))
