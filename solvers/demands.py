@@ -26,8 +26,8 @@ FLOAT = 8
 SMALL = 2**26
 #: Seconds that a computation may take at the least on all cores of this machine: a month.
 LONGEST = 30 * 86400.0
-#: Seconds, on fast machines: one step of descent by arrays, one step of a group of replicas, one coordinate drawn.
-DESCENT_STEP, REPLICA_STEP, COORDINATE = 5e-5, 2e-5, 2.5e-10
+#: Seconds, on fast machines: one step of a group of replicas, one coordinate drawn.
+REPLICA_STEP, COORDINATE = 2e-5, 2.5e-10
 #: Bytes of a list of numbers, for each of them.
 LISTED = 32
 #: What is usual, by key: the key whose value is farthest beyond it is the one that is refused.
@@ -58,9 +58,6 @@ def check_solve(problem: Problem, samples: int) -> None:
     Raises  ProblemError that names the key, the size it needs, the size there is, and the value that would do.
     """
     _fits(problem.name, _demands(problem, samples), _solving(problem))
-    if problem.flow.batch is not None and problem.sampler is None:
-        count = steps(problem, problem.flow.batch.step)
-        _in_time(problem, "flow.batch.step", problem.flow.batch.step, count, count * DESCENT_STEP, {})
 
 
 def check_workspace(problem: Problem, together: int) -> None:

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from solvers import demands, results
 from solvers.__main__ import app
-from solvers.flow import solve
+from solvers.ask import solve
 from solvers.particles import plan as planning
 from solvers.particles.flow import simulate
 from solvers.problem import Problem, ProblemError
@@ -55,7 +55,12 @@ REFUSED = [
     (text(n=1000, save=10**7), ("solve",), "time.save: is 10000000; must be at most 41297: ", "1.94e+03 GiB"),
     (text(sampler=sampler(32, 10**9)), ("solve",), "sampler.paths: is 1000000000; must be at most ", "1.24e+03 GiB"),
     (text(sampler=sampler(10**5, 10**5)), ("solve",), "sampler.steps: is 100000; must be at most ", "373 GiB"),
-    (text(flow="batch = {size = 4, step = 1e-12}"), ("solve",), "flow.batch.step: is 1e-12; must be at least", "days"),
+    (
+        text(flow="batch = {size = 4, step = 1e-12}"),
+        ("solve",),
+        "flow.batch.step: is 1e-12; must be from",
+        "0,000,000 steps",
+    ),
     (text(n=10**9), SIMULATE, "init.samples: is 1000000000; must be at most ", "GiB"),
     (text(n=100, save=10**7), SIMULATE, "time.save: is 10000000; must be at most ", "GiB"),
     (text(K=10**4), SIMULATE, "family.components: is 10000; must be less: ", "GiB"),
