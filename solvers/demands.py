@@ -53,7 +53,7 @@ def memory(problem: Problem, *, samples: int | None = None, times: int | None = 
 
 
 def check_solve(problem: Problem, samples: int) -> None:
-    """Refuse to solve a problem from so many starts where memory or time is not there.
+    """Refuse to solve a problem from so many starts where memory is not there.
 
     Raises  ProblemError that names the key, the size it needs, the size there is, and the value that would do.
     """
