@@ -36,6 +36,7 @@ USUAL = {
     "time.save": 51,
     "family.components": 16,
     "sampler.refine.until": 16,
+    "sampler.refine.candidates": 256,
     "sampler.steps": 256,
     "sampler.paths": 2**16,
     "replicas": 64,
@@ -100,17 +101,20 @@ def check_simulation(problem: Problem, *, particles: int, replicas: int, step: f
     key = "step" if problem.flow.batch is None else "flow.batch.step"
     listed = 0.0 if problem.sampler else LISTED * count
     if listed > SMALL and listed > (there := available_memory()):
-        _refuse_step(problem, key, count, f"a list of {_size(listed)}", there / LISTED, f"{_size(there)} may be used")
+        _refuse_step(
+            problem, key, step, count, f"a list of {_size(listed)}", there / LISTED, f"{_size(there)} may be used"
+        )
     sources = len(problem.target.weights) if problem.flow.objective == "forward-kl" else problem.family.components
     if problem.sampler is not None:
         sources = problem.sampler.steps + 1
     drawn = particles * replicas * sources * problem.dimension * COORDINATE
     seconds = problem.init.samples * count * max(drawn, -(-replicas // 8) * REPLICA_STEP) / cores()
-    _in_time(problem, key, count, seconds, {name: demands[name] for name in ("init.samples", "particles", "replicas")})
+    options = ("init.samples", "particles", "replicas")
+    _in_time(problem, key, step, count, seconds, {name: demands[name] for name in options})
 
 
-def check_sampler(problem: Problem) -> None:
-    """Refuse a sampler whose random numbers do not fit in memory.
+def check_sampler(problem: Problem, samples: int) -> None:
+    """Refuse a sampler whose random numbers, or results of so many starts, do not fit in memory.
 
     Raises  ProblemError.
     """
@@ -124,7 +128,15 @@ def check_sampler(problem: Problem) -> None:
     def need(at: Demands) -> float:
         return float(at["sampler.paths"] * ((at["sampler.steps"] + 1) * (directions + outside) + 1) * FLOAT)
 
+    _fits(problem.name, _demands(problem, samples), _solving(problem))
     _fits(problem.name, {"sampler.steps": options.steps, "sampler.paths": options.paths}, need)
+    if options.refine is not None and isinstance(options.refine.source, str):
+        # Points and their noise, of one step at the least.
+        _fits(
+            problem.name,
+            {"sampler.refine.candidates": options.refine.candidates},
+            lambda at: float(at["sampler.refine.candidates"] * (2 * (directions + outside) + 1) * FLOAT),
+        )
 
 
 def steps(problem: Problem, step: float) -> float:
@@ -132,7 +144,8 @@ def steps(problem: Problem, step: float) -> float:
     times = problem.time.times
     if problem.flow.batch is not None:
         return float(times[-1] / step)
-    return float(np.ceil(np.diff(times, prepend=0.0) / step * (1 - 1e-12)).sum())
+    with np.errstate(over="ignore"):  # inf steps are refused
+        return float(np.ceil(np.diff(times, prepend=0.0) / step * (1 - 1e-12)).sum())
 
 
 def _demands(problem: Problem, samples: int | None = None, times: int | None = None) -> dict[str, int]:
@@ -176,14 +189,14 @@ def _fits(name: str, demands: Demands, need: Callable[[Demands], float]) -> None
     )
 
 
-def _in_time(problem: Problem, key: str, count: float, seconds: float, demands: Demands) -> None:
+def _in_time(problem: Problem, key: str, step: float, count: float, seconds: float, demands: Demands) -> None:
     """Refuse what takes too long, by whichever of the step (`key`) and the demands is farthest beyond what is usual."""
     if seconds <= LONGEST:
         return
     needs, share = f"{seconds / 86400:.3g} days or more", LONGEST / seconds
-    most = max(demands, key=lambda key: demands[key] / USUAL[key])
-    if count / USUAL["steps"] > demands[most] / USUAL[most]:
-        _refuse_step(problem, key, count, needs, count * share, "a month is the most")
+    most = max(demands, key=lambda key: demands[key] / USUAL[key], default=key)
+    if most == key or count / USUAL["steps"] > demands[most] / USUAL[most]:
+        _refuse_step(problem, key, step, count, needs, count * share, "a month is the most")
     raise ProblemError(
         f"{_label(problem.name, most)}: is {demands[most]}; must be at most {int(demands[most] * share)}: with "
         f"{count:.3g} steps it needs {needs}, and a month is the most on this machine"
@@ -195,10 +208,12 @@ def _label(name: str, key: str) -> str:
     return key if key in ARGUMENTS else f"{name}: {key}"
 
 
-def _refuse_step(problem: Problem, key: str, count: float, needs: str, fits: float, there: str) -> NoReturn:
+def _refuse_step(
+    problem: Problem, key: str, step: float, count: float, needs: str, fits: float, there: str
+) -> NoReturn:
     end = float(problem.time.times[-1])
     raise ProblemError(
-        f"{_label(problem.name, key)}: is {end / count:.3g}; must be at least {end / fits:.3g}, or time.end, samples"
+        f"{_label(problem.name, key)}: is {step:.3g}; must be at least {end / fits:.3g}, or time.end, samples"
         f" and particles smaller: {count:.3g} steps need {needs}, and {there} on this machine"
     )
 

@@ -12,6 +12,7 @@ import sys
 import tempfile
 import traceback
 import warnings
+from contextlib import suppress
 from typing import Any, NoReturn
 
 import typer
@@ -63,6 +64,7 @@ def enter(app: typer.Typer, arguments: list[str] | None = None, *, name: str | N
     """
     warnings.filterwarnings("ignore", ".* encountered in ", RuntimeWarning)
     warnings.formatwarning = lambda message, *_, **__: f"{one_line(str(message))}\n"
+    _open_closed()
     _open_output()
     try:
         status = _status(app, arguments, name)
@@ -138,6 +140,17 @@ class _Output(io.FileIO):
             raise _Lost(error) from None
 
 
+def _open_closed() -> None:
+    """Standard streams that the caller has closed lead nowhere; else files opened later would get their numbers."""
+    for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            with suppress(OSError):
+                os.fstat(descriptor)
+                continue  # open, and lost by Python for another reason
+            _give_up(descriptor)
+            setattr(sys, name, os.fdopen(descriptor, "r" if name == "stdin" else "w", encoding="utf-8", closefd=False))
+
+
 def _open_output() -> None:
     """Standard output with an escape for what its encoding lacks, and failures that are known for what they are."""
     out = sys.stdout
@@ -157,6 +170,7 @@ def _open_output() -> None:
 
 def _give_up(descriptor: int) -> None:
     """What is still in a buffer goes nowhere, else Python would try once more at its end and have a status for that."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, descriptor)
-    os.close(nowhere)
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    if nowhere != descriptor:
+        os.dup2(nowhere, descriptor)
+        os.close(nowhere)

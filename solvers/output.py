@@ -31,7 +31,7 @@ def check_output(path: Name) -> None:
     A file of the length of the unfinished one is made in its folder and removed: nothing else knows of file systems
     that are full, over quota, read-only, or allow to list and not to make.
 
-    Raises  OutputError if the name is none of a file, or is too long; if a link leads nowhere; if the folder is not
+    Raises  OutputError if the name is none of a file, or is too long; if a link leads to itself; if the folder is not
     there or cannot be written to; or if `path` exists and is not a regular file.
     """
     _takes_files(_place(path).parent, shown(path))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass
 from typing import NoReturn
@@ -204,7 +205,7 @@ class _Builder:
             self.fail("init.samples", f"is {section.samples}; must be 1 or left out, since init.{given} is one start")
         if section.scale is not None:
             # A length of the order of those that will be drawn.
-            self.bounded("init.scale", section.scale, np.array([[section.scale * np.sqrt(self.dimension)]]))
+            self.bounded("init.scale", section.scale, np.array([[section.scale * math.sqrt(self.dimension)]]))
         means = overlaps = None
         if section.means is not None:
             if given_overlaps:

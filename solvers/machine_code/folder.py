@@ -215,4 +215,6 @@ def key_of(folder: Path) -> tuple[bytes, str]:
             continue
         except Damaged as error:
             wrong = str(error)
-    raise Unusable(f"{printable(path)} {wrong}; must be a file that its owner alone can read")
+    raise Unusable(
+        f"{printable(path)} {wrong or 'is gone once it is written'}; must be a file that its owner alone can read"
+    )

@@ -82,8 +82,7 @@ def solve(
         BackendError if the backend cannot do it; ProblemError if memory for it is not there (solvers.demands);
         TermError for an unknown `drop`.
     """
-    demands.check_solve(problem, problem.init.samples if samples is None else len(samples))
-    demands.check_sampler(problem)
+    demands.check_sampler(problem, problem.init.samples if samples is None else len(samples))
     backend = _backend(problem, backend, drop)
     options, times = problem.sampler, problem.time.times
     assert options is not None

@@ -1,5 +1,6 @@
 """Trajectories of replicas: the steps they take, their order, their seeds and their threads."""
 
+import os
 import threading
 from dataclasses import replace
 
@@ -103,7 +104,7 @@ def test_same_seed_same_bytes_and_other_streams_for_other_steps(weights):
 def test_threads_change_no_byte(monkeypatch):
     case, paths = problem(), []
     for cores in (1, 2, 5):
-        monkeypatch.setattr(planning.os, "sched_getaffinity", lambda pid, n=cores: set(range(n)), raising=False)
+        monkeypatch.setattr(os, "sched_getaffinity", lambda pid, n=cores: set(range(n)), raising=False)
         paths.append(run(case, particles=50, replicas=40))
     assert same(paths[0], paths[1])
     assert same(paths[0], paths[2])
