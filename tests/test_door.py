@@ -180,7 +180,7 @@ def test_derivations_of_an_installed_package_are_one_line(tmp_path: Path) -> Non
     env = {"PYTHONPATH": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"} | C_LOCALE
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.*")}
     for option in ("--check", "--quiet"):
-        done = process("-m", "derivations", option, "reverse_kl_flow", cwd=tmp_path, env=env)
+        done = process("-m", "derivations", option, "reverse_kl", cwd=tmp_path, env=env)
         assert (done.returncode, done.stdout) == (2, b"")
         told = f"{tmp_path}: has no README.md with a notation table; must be a checkout of the source"
         assert line(done) == told

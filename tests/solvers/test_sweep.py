@@ -102,7 +102,7 @@ def test_units_that_reach_into_several_windows(whole, tmp_path, monkeypatch, kep
 
 
 def test_systems_and_sample_counts_may_change_along_the_grid(tmp_path) -> None:
-    grid = '"flow.weights" = ["softmax", "fisher-rao"]\n"init.samples" = [3, 30]\n'
+    grid = '"flow.objective" = ["reverse-kl", "forward-kl"]\n"init.samples" = [3, 30]\n'
     ds = swept(tmp_path, SMALL, ('"target.separation" = {start = 1.0, stop = 4.0, count = 4}\n', grid))
     assert len(json.loads(ds.attrs["systems"])) == 2
     np.testing.assert_array_equal(ds.samples.isel({"init.samples": 1}), 30)
@@ -148,17 +148,17 @@ def test_interrupted_and_resumed_in_this_process(whole, tmp_path) -> None:
 #: The command, but stopped in the middle of writing: with file number N whose path contains MARK complete under its
 #: temporary name and not yet in place, it says so and waits for its end.
 HELD = """
-import pathlib, sys, threading
+import os, sys, threading
 mark, left = sys.argv.pop(1), [None] * int(sys.argv.pop(1))
-replace = pathlib.Path.replace
-def held(self, target):
+replace = os.replace
+def held(unfinished, target):
     if mark in str(target):
         if not left:
             print("held", flush=True)
             threading.Event().wait()
         left.pop()
-    return replace(self, target)
-pathlib.Path.replace = held
+    return replace(unfinished, target)
+os.replace = held
 from solvers.__main__ import app
 app(sys.argv[1:])
 """
