@@ -79,6 +79,7 @@ def compare(
         SimulationError for fewer than FEWEST_REPLICAS replicas, a step above half the smallest variance, or a problem
         that does not fit in memory; ProblemError; BackendError.
     """
+    problem.only_flow()
     if problem.flow.batch is not None:
         raise ProblemError(f"{problem.name}: flow.batch: is for `solve` and `simulate` in this version; leave it out")
     if replicas < FEWEST_REPLICAS:

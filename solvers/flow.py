@@ -72,6 +72,7 @@ def solve(
         unknown `drop`; ValueError for an rtol from 1e-2 or an atol from 1 on, which make outcomes arbitrary.
     """
     tolerances.check(rtol, atol, smallest=False)
+    problem.only_flow()
     demands.check_solve(problem, problem.init.samples if samples is None else len(samples))
     module, own = system or systems.for_problem(problem, drop=drop), drop is None and system is None
     if backend is None:

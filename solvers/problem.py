@@ -118,6 +118,11 @@ class Problem:
     time: Time
     sampler: SamplerOptions | None = None
 
+    def only_flow(self) -> None:
+        """Raise ValueError for a sampler, in functions that know flows alone: solvers.ask tells them apart."""
+        if self.sampler is not None:
+            raise ValueError(f"{self.name}: has a [sampler], and this function is for flows; use solvers.ask")
+
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Problem:
         """Read a problem file.

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 import theory
-from solvers.compare import compare
-from solvers.flow import solve
+from solvers.ask import compare, solve
 from solvers.problem import Problem
 from theory.objectives import AlphaDivergence
 from theory.samplers import reduce_chain

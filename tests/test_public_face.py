@@ -91,3 +91,13 @@ def test_one_script_has_the_commands_of_all_doors(tmp_path: Path) -> None:
     assert wrong.stderr.startswith("slove: no such command; allowed: derive, show, solve")
     assert script("figures", "--list").stdout.startswith("agreement_scaling ")
     assert script("solve", "missing.toml", "--out", out).returncode == 2
+
+
+def test_functions_of_flows_do_not_take_a_sampler_for_one() -> None:
+    from solvers import compare, flow
+    from solvers.particles import flow as particles
+
+    sampler = mc.Problem.parse(PROBLEM + "sampler = {paths = 64, steps = 4}\n")
+    for call in (flow.solve, compare.compare, lambda p: particles.simulate(p, particles=4, replicas=2, step=0.1)):
+        with pytest.raises(ValueError, match=r"has a \[sampler\], and this function is for flows"):
+            call(sampler)

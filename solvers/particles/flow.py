@@ -50,6 +50,7 @@ def simulate(
         SimulationError if the step, the particles, the replicas or the memory do not do; ProblemError if memory or time
         is not there for so many starts, save times or steps (solvers.demands); BackendError.
     """
+    problem.only_flow()
     backend, batch = usable(backend), problem.flow.batch
     if batch is not None and (particles, step) != (batch.size, batch.step):
         raise SimulationError(

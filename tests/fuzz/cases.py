@@ -17,7 +17,7 @@ import numpy as np
 import tomli_w
 import xarray as xr
 
-from solvers import blocks, flow
+from solvers import ask, blocks
 from solvers.arrays import BackendError
 from solvers.door import LONGEST
 from solvers.problem import Problem, ProblemError
@@ -101,7 +101,7 @@ def outcome(path: str, data: bytes, folder: Path, *, solved: bool = True) -> str
     if small is None:
         return "read, too large to solve here"
     try:
-        ds = flow.solve(small, rtol=1e-4, atol=1e-6, backend="numpy")
+        ds = ask.solve(small, rtol=1e-4, atol=1e-6, backend="numpy")
     except (ProblemError, BackendError) as error:
         return _told(error, "refused by the solver")
     assert not (bad := complaints(ds)), f"not finite at status 0: {bad}"

@@ -16,9 +16,8 @@ import pytest
 import xarray as xr
 
 from solvers import results
+from solvers.ask import simulate, solve
 from solvers.checksums import MARK
-from solvers.flow import solve
-from solvers.particles.flow import simulate
 from solvers.problem import Problem
 from solvers.reopen import check_attributes
 from solvers.results import ResultError, ResultWarning

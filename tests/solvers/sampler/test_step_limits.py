@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 import pytest
 
-from solvers.compare import compare
+from solvers.ask import compare
 from solvers.particles.plan import SimulationError
 from solvers.particles.sampler import rounding, simulate
 from solvers.particles.sampler_chain import Bars, Model
