@@ -39,14 +39,14 @@ def test_faults_are_found(tmp_path, monkeypatch) -> None:
             _told(ValueError(message), "refused")
     from tests.fuzz import cases
 
-    whole = cases.flow.solve
+    whole = cases.ask.solve
 
     def spoilt(problem, **options):  # type: ignore[no-untyped-def]
         ds = whole(problem, **options)
         ds["objective"][0, -1] = float("nan")
         return ds
 
-    monkeypatch.setattr(cases.flow, "solve", spoilt)
+    monkeypatch.setattr(cases.ask, "solve", spoilt)
     with pytest.raises(AssertionError, match=r"not finite at status 0: \['objective'\]"):
         outcome(example, text, tmp_path)
     monkeypatch.setattr(Problem, "load", lambda path: 1 / 0)
