@@ -78,7 +78,7 @@ def test_numpy_that_was_asked_for_says_nothing():
 
 def test_what_needs_numba_is_refused_in_one_line():
     with pytest.raises(BackendError, match="numba: is switched off by NUMBA_DISABLE_JIT"):
-        compiled.rules()
+        compiled.rules.__wrapped__()  # another test of this process may have made them already
     arguments = ["solve", "flow.toml", "--out", "out.nc", "--stop-at-equilibrium"]
     with pytest.warns(CacheWarning, match="NUMBA_DISABLE_JIT is set"):
         done = CliRunner().invoke(app, arguments)
