@@ -103,8 +103,8 @@ def test_what_cannot_fit_is_refused_before_any_vector_is_made():
 
 
 SHARED = {
-    "arrays", "chance", "machine", "machine_code", "particles", "problem", "progress", "results", "_sampler_section",
-    "stack", "starts",
+    "arrays", "chance", "demands", "machine", "machine_code", "particles", "problem", "progress", "results",
+    "_sampler_section", "stack", "starts",
 }  # fmt: skip
 
 
