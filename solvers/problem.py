@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from solvers._flow_section import MOST_STEPS, Batch, Flow, FlowSection, Schedule, flow_options
 from solvers._gram import NotGram, factor
 from solvers._problem_schema import (
+    MOST_COMPONENTS,
     FamilySection,
     InitSection,
     ProblemFile,
@@ -171,6 +172,8 @@ class _Builder:
             c = np.array(section.overlaps)
         else:
             if section.means is not None:
+                if len(section.means) > MOST_COMPONENTS:
+                    self.fail("target.means", f"has {len(section.means)} rows; must have at most {MOST_COMPONENTS}")
                 vectors = self.rows("target.means", section.means)
             else:
                 vectors = np.array([[1.0], [-1.0]]) * section.separation

@@ -250,3 +250,10 @@ def test_long_values_are_cut_short():
     message = refusal(edited(("3.0", f'"{"x" * 1000}"')))
     assert message.startswith('two_modes.toml: target.separation: is "xxx')
     assert len(message) < 200
+
+
+def test_as_many_modes_as_components_and_no_more() -> None:
+    """Overlaps of modes are a square table: of 30,000 it would take 7 GB."""
+    text = "dimension = 2\n[target]\nmeans = [{}]\n[family]\ncomponents = 1\n[init]\nscale = 0.1\n[time]\nend = 1.0\n"
+    with pytest.raises(ProblemError, match=r"^p: target\.means: has 10001 rows; must have at most 10000$"):
+        Problem.parse(text.format(", ".join(["[1.0]"] * 10_001)), "p")
