@@ -219,7 +219,8 @@ def _dataset(
     status = np.array(status, dtype=np.int8)
     judged = {name: variable.values for name, variable in variables.items()} | {"B": B}
     # Components that have not been added yet have weight 0 and no overlaps or variance, in standard errors either.
-    away = variables["w"].values == 0
+    grows = problem.sampler is not None and problem.sampler.refine is not None
+    away = (variables["w"].values == 0) & grows
     for name, stand_in in {"m": 0.0, "s": 0.0, "v": 1.0}.items():
         gone = {"m": away[..., None], "s": away[..., None] | away[..., None, :], "v": away}[name]
         for array in filter(judged.__contains__, (name, f"{name}_se")):
