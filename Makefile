@@ -1,7 +1,7 @@
 # make demo   the whole loop on figures/problems/two_modes.toml: derive, solve, simulate, compare, draw
 # make test   lint, types, tests, and the check that generated files are what the derivations generate
 # Both create .venv and install what they need; only Python >= 3.11 and make are assumed.
-# make portable   the numerical tests as other processors and surroundings compute them; ONLY=Nehalem for one of them
+# make portable   the numerical tests as other processors and surroundings compute them; ONLY=Nehalem+C for one run
 .PHONY: demo test lint portable bench clean
 PYTHON ?= python3
 VENV := .venv

@@ -1,8 +1,9 @@
-"""The numerical tests as other processors and other surroundings compute them: make portable, ONLY=NAME for one.
+"""The numerical tests as other processors and other surroundings compute them: make portable, ONLY=A+B for one run.
 
-Numerical is every test file that imports numpy. Each variant runs them in a process of its own, whose vector
-instructions, threads or surroundings are others; what this processor cannot pretend to be is said. Ends with status 1
-if a test failed.
+Numerical is every test file that imports numpy. Each run takes them in a process of its own, whose vector instructions,
+threads or surroundings are others; several variants share a run where they concern different things, and one that
+fails is narrowed by naming its parts. What this processor cannot pretend to be is said. Ends with status 1 if a test
+failed.
 """
 
 from __future__ import annotations
@@ -105,6 +106,31 @@ def variants() -> list[Variant]:
     ]
 
 
+RUNS = ("Haswell+C+Chatham", "Zen", "SkylakeX+umask+homeless", "Nehalem+narrow+one-thread", "generic+one-core")
+
+
+def together(variants: list[Variant]) -> Variant:
+    """All of them at once; missing if none can run, without those that cannot otherwise."""
+    able = [variant for variant in variants if not variant.missing] or variants
+    environment: dict[str, str | None] = {}
+    for variant in able:
+        environment |= variant.environment
+    before = [variant.before for variant in able if variant.before]
+
+    def all_before() -> None:
+        for call in before:
+            call()
+
+    return Variant(
+        "+".join(variant.name for variant in variants),
+        "; ".join(variant.meaning + (" (not here)" if variant.missing else "") for variant in variants),
+        environment,
+        all_before,
+        any(variant.own_cache for variant in able),
+        "; ".join(variant.missing for variant in able if variant.missing),
+    )
+
+
 def numerical() -> list[str]:
     """Test files that import numpy."""
     files = sorted((ROOT / "tests").rglob("test_*.py"))
@@ -142,26 +168,27 @@ def run(variant: Variant, tests: list[str]) -> tuple[str, bool]:
 def main() -> int:
     known = variants() if "--kernels" not in sys.argv else []
     parser = argparse.ArgumentParser(prog="python -m tests.portable", description=__doc__)
-    names = [variant.name for variant in known]
-    parser.add_argument("only", nargs="*", metavar="NAME", help=f"of {', '.join(names)}; default all")
+    named = {variant.name: variant for variant in known}
+    parser.add_argument("only", nargs="*", metavar="A+B", help=f"of {', '.join(named)}; default {' '.join(RUNS)}")
     parser.add_argument("--tests", nargs="+", default=None, help="files to run, default the numerical ones")
     parser.add_argument("--kernels", action="store_true", help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.kernels:
         print(kernels())
         return 0
-    for name in asked.only:
-        if name not in names:
-            parser.error(f"{name}: no such variant; allowed: {', '.join(names)}")
+    for name in "+".join(asked.only).split("+") if asked.only else ():
+        if name not in named:
+            parser.error(f"{name}: no such variant; allowed: {', '.join(named)}")
+    assert set("+".join(RUNS).split("+")) == set(named), "every variant has its run"
     tests, table = asked.tests or numerical(), []
-    for variant in known:
-        if not asked.only or variant.name in asked.only:
-            told, well = run(variant, tests)
-            table.append((variant, told, well))
-            print(f"{variant.name}: {told}", flush=True)
+    for run_name in asked.only or RUNS:
+        variant = together([named[name] for name in run_name.split("+")])
+        told, well = run(variant, tests)
+        table.append((variant, told, well))
+        print(f"{variant.name}: {told}", flush=True)
     print(f"\n{len(tests)} files of tests, {platform.machine()}, OpenBLAS by itself {kernels() or 'none'}")
     for variant, told, _ in table:
-        print(f"{variant.name:11} {variant.meaning:48} {told.splitlines()[0]}")
+        print(f"{variant.name}: {told.splitlines()[0]} ({variant.meaning})")
     return 0 if all(well for *_, well in table) else 1
 
 
