@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from solvers.ask import compare, equilibria, simulate, solve
     from solvers.equilibria import basin_boundary, continuation, equilibrium
     from solvers.problem import Problem, ProblemError
-    from solvers.results import open, problem_of
+    from solvers.reopen import open, problem_of
     from solvers.speciation import speciation
     from solvers.sweeps.plan import Sweep
     from solvers.sweeps.run import run as sweep
@@ -44,7 +44,7 @@ _HOMES = {
     "solvers.ask": "compare equilibria simulate solve",
     "solvers.equilibria": "basin_boundary continuation equilibrium",
     "solvers.problem": "Problem ProblemError",
-    "solvers.results": "open problem_of",
+    "solvers.reopen": "open problem_of",
     "solvers.speciation": "speciation",
     "solvers.sweeps.plan": "Sweep",
     "solvers.sweeps.run": "sweep",

@@ -42,7 +42,7 @@ def draw(
         say(f"{unknown[0]}: no such figure; allowed are {', '.join(figures)}")
         raise typer.Exit(2)
     from figures.files import check, make_folder, write
-    from solvers.output import shown
+    from solvers.results.output import shown
 
     with one_message():
         chosen, folder = list(dict.fromkeys(names or figures)), make_folder(out)
@@ -57,7 +57,7 @@ def draw(
 
 def stored_results(name: str, module: FigureModule, out: Path, *, quick: bool, quiet: bool) -> dict[str, xr.Dataset]:
     """What a figure draws, by the names it gives: read from `out` where stored there, otherwise computed and stored."""
-    from solvers.output import shown
+    from solvers.results.output import shown
 
     found = {}
     for role, stored in module.RESULTS.items():

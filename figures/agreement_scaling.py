@@ -18,7 +18,7 @@ from scipy.stats import norm
 
 from figures.files import in_style
 from figures.stored import Scaling, Stored
-from solvers.results import problem_of
+from solvers.reopen import problem_of
 from solvers.scaling import exponent, line_of, series
 
 Array = NDArray[np.float64]

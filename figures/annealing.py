@@ -16,7 +16,8 @@ from matplotlib.lines import Line2D
 from figures.drawing import COLLAPSE_LABEL, GUIDE, INTERVAL, frequency, letters, points, shades, simulated
 from figures.files import in_style
 from figures.stored import Along, Simulate, Solve, Stored
-from solvers.results import ResultError, problem_of
+from solvers.reopen import problem_of
+from solvers.results.errors import ResultError
 
 _FILE = "annealing.toml"
 _WIDE = {"target.separation": 4.0, "init.scale": 0.5}

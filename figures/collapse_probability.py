@@ -32,7 +32,8 @@ from figures.drawing import (
 from figures.files import in_style
 from figures.stored import Along, Continuation, Simulate, Solve, Stored
 from figures.stores import Swept
-from solvers.results import ResultError, problem_of
+from solvers.reopen import problem_of
+from solvers.results.errors import ResultError
 
 _BOTH: dict[str, list[Any]] = {"family.learn": [["means"], ["means", "weights"]]}
 _FULL = _BOTH | {"dimension": [16, 64, 1024], "target.separation": [2.0, 2.5, 3.0, 4.0, 5.0, 6.0]}

@@ -87,9 +87,9 @@ def demo(problem: Path, out: Path, *, simulate: Sequence[str] = (), compare: Seq
 def _draw(run: Path, simulation: Path, out: Path) -> str:
     from figures import overlap_trajectories
     from figures.files import write
-    from solvers import results
+    from solvers import reopen
 
-    pictures = write(overlap_trajectories, {"theory": results.open(run), "simulation": results.open(simulation)}, out)
+    pictures = write(overlap_trajectories, {"theory": reopen.open(run), "simulation": reopen.open(simulation)}, out)
     return pictures[0].stem
 
 

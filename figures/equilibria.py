@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from figures.files import in_style
 from figures.stored import Continuation, Stored
-from solvers.results import ResultError
+from solvers.results.errors import ResultError
 
 Array = NDArray[np.float64]
 

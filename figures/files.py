@@ -15,7 +15,7 @@ import matplotlib
 import xarray as xr
 
 from figures.catalogue import FigureModule
-from solvers.output import OutputError, check_folder, check_output, in_the_way, shown, write_bytes
+from solvers.results.output import OutputError, check_folder, check_output, in_the_way, shown, write_bytes
 
 STYLE = Path(__file__).with_name("style.mplstyle")
 

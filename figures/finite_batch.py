@@ -16,7 +16,8 @@ from matplotlib.lines import Line2D
 from figures.drawing import GUIDE, POINT, interval, letters, looks, simulated
 from figures.files import in_style
 from figures.stored import Simulate, Solve, Stored
-from solvers.results import ResultError, problem_of
+from solvers.reopen import problem_of
+from solvers.results.errors import ResultError
 
 _FILE = "finite_batch.toml"
 BATCHES = ((8, 0.1), (32, 0.1), (128, 0.1), (32, 0.025))

@@ -17,7 +17,8 @@ from matplotlib.lines import Line2D
 from figures.drawing import GUIDE, POINT, interval, letters, looks, simulated
 from figures.files import in_style
 from figures.stored import Simulate, Solve, Stored
-from solvers.results import ResultError, problem_of
+from solvers.reopen import problem_of
+from solvers.results.errors import ResultError
 
 _FILE = "forward_vs_reverse.toml"
 _FORWARD = {"flow.objective": "forward-kl"}

@@ -23,7 +23,8 @@ from scipy.stats import t as student
 from figures.files import in_style
 from figures.stored import Simulate, Solve, Stored
 from solvers.problem import Problem
-from solvers.results import ResultError, problem_of
+from solvers.reopen import problem_of
+from solvers.results.errors import ResultError
 
 Array = NDArray[np.float64]
 

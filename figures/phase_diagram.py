@@ -16,7 +16,8 @@ from figures.drawing import MAP, R_LABEL, SCALE_LABEL, frequency, letters
 from figures.files import in_style
 from figures.stored import Along, Simulate, Stored
 from figures.stores import Swept
-from solvers.results import ResultError, problem_of
+from solvers.reopen import problem_of
+from solvers.results.errors import ResultError
 
 RESULTS: Mapping[str, Stored] = {
     "theory": Swept(

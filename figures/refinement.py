@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from figures.drawing import GUIDE, POINT, letters, looks, simulated
 from figures.files import in_style
 from figures.stored import Simulate, Solve, Stored
-from solvers.outcomes import COLLAPSED_BELOW, mode_mass_distance
-from solvers.results import problem_of
+from solvers.reopen import problem_of
+from solvers.results.outcomes import COLLAPSED_BELOW, mode_mass_distance
 
 Array = NDArray[np.float64]
 

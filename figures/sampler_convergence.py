@@ -18,7 +18,7 @@ from figures.drawing import GUIDE, POINT, interval, letters, looks, simulated
 from figures.files import in_style
 from figures.stored import Along, Stored
 from figures.stores import IdealFlow, SimulateIdeal, SolveIdeal
-from solvers.results import problem_of
+from solvers.reopen import problem_of
 
 PROBLEM = "sampler_convergence.toml"
 KEEP = ("elbo", "elbo_se", "ess", "ess_se", "status")

@@ -19,7 +19,8 @@ from figures.drawing import COLLAPSE_LABEL, GUIDE, INTERVAL, MAP, POINT, R_LABEL
 from figures.files import in_style
 from figures.stored import Along, Continuation, Simulate, Stored
 from figures.stores import Swept
-from solvers.results import ResultError, problem_of
+from solvers.reopen import problem_of
+from solvers.results.errors import ResultError
 
 R, T = "target.separation", "sampler.horizon"
 _RANDOM = {"means": None, "scale": 0.5, "seed": 2}

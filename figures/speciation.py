@@ -20,7 +20,8 @@ from figures.sampler_phase import RESULTS as PHASE
 from figures.sampler_phase import critical
 from figures.stored import Stored
 from figures.stores import Clones
-from solvers.results import ResultError, problem_of
+from solvers.reopen import problem_of
+from solvers.results.errors import ResultError
 
 SEPARATIONS = (2.0, 4.0, 8.0, 16.0)
 _EVERY, _QUICK = list(range(0, 101, 2)), list(range(0, 101, 5))

@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 import numpy as np
 import xarray as xr
 
-from solvers import ask, equilibria, results, scaling, systems
+from solvers import ask, equilibria, reopen, results, scaling, systems
 from solvers.ask import simulate
 from solvers.keys import replaced
 from solvers.problem import Problem
@@ -78,7 +78,7 @@ class Stored(ABC):
 
     def read(self, path: Path) -> xr.Dataset:
         """The result at a path, whatever it is of. Raises ResultError if there is none."""
-        return results.open(path)
+        return reopen.open(path)
 
     @abstractmethod
     def wanted(self, quick: bool) -> Table:
@@ -159,7 +159,7 @@ class Continuation(Run):
         return {"command": equilibria.COMMAND, "system": systems.for_problem(problem).SYSTEM}
 
     def read(self, path: Path) -> xr.Dataset:
-        return equilibria.open_branches(path)
+        return reopen.open(path, required=reopen.BRANCHES)
 
 
 @dataclass(frozen=True)
@@ -173,7 +173,7 @@ class Scaling(Run):
         return {"command": scaling.COMMAND, "system": systems.for_problem(problem).SYSTEM}
 
     def read(self, path: Path) -> xr.Dataset:
-        return scaling.open_scaling(path)
+        return reopen.open(path, required=reopen.SCALING)
 
 
 @dataclass(frozen=True)
@@ -227,7 +227,7 @@ class Along(Stored):
         return self.read(path)
 
     def read(self, path: Path) -> xr.Dataset:
-        return results.open(path, required=self.keep)
+        return reopen.open(path, required=self.keep)
 
 
 def _system(problem: Problem) -> str:

@@ -137,7 +137,7 @@ class Clones(Run):
         return {"command": speciation.COMMAND, "system": str(chain_module(None).SYSTEM)}
 
     def read(self, path: Path) -> xr.Dataset:
-        return speciation.open_speciation(path)
+        return reopen.open(path, required=reopen.SPECIATION)
 
 
 @dataclass(frozen=True)

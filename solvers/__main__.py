@@ -172,7 +172,7 @@ def sweep(
             from solvers.arrays import backend_module
 
             backend_module(backend, ("auto", "numba"))
-        from solvers.output import shown
+        from solvers.results.output import shown
         from solvers.sweeps.executors import check_address
         from solvers.sweeps.plan import Sweep
         from solvers.sweeps.work import Options
@@ -207,8 +207,8 @@ def sweep(
 def prepare(problem_path: str, out: str | None, backend: str | None, also: tuple[str, ...] = ()) -> Problem:
     """The problem, once everything that can be refused before computing has been accepted."""
     from solvers.arrays import backend_module
-    from solvers.output import check_output, in_the_way, shown
     from solvers.problem import Problem
+    from solvers.results.output import check_output, in_the_way, shown
 
     problem = Problem.load(problem_path)
     if out is not None:
@@ -223,7 +223,7 @@ def prepare(problem_path: str, out: str | None, backend: str | None, also: tuple
 
 def announce(out: str | None, quiet: bool) -> None:
     """Unless quiet, standard error hears of a file that will be replaced."""
-    from solvers.output import in_the_way, shown
+    from solvers.results.output import in_the_way, shown
 
     if out is not None and not quiet and in_the_way(out):
         say(f"{shown(out)}: exists; will be replaced")
@@ -231,9 +231,8 @@ def announce(out: str | None, quiet: bool) -> None:
 
 def summarise(ds: xr.Dataset, out: str, quiet: bool) -> None:
     """Where the result is and what it says. Samples that failed are counted on standard error even when quiet."""
-    from solvers.outcomes import OUTCOMES
-    from solvers.output import shown
-    from solvers.results import STATUS
+    from solvers.results.outcomes import OUTCOMES, STATUS
+    from solvers.results.output import shown
 
     out, status = shown(out), ds["status"].values
     if not quiet:

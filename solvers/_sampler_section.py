@@ -127,14 +127,12 @@ class SamplerOptions:
 def sampler_options(
     section: SamplerSection,
     learn: tuple[str, ...],
-    prior: Any,
-    target: Any,
-    dimension: int,
+    components: int,
     fail: Callable[[str, str], NoReturn],
 ) -> SamplerOptions:
-    """The options, once they fit together and the chain is stable.
+    """The options, once they fit together.
 
-    learn: what is learned of the prior, the default for a mixture control. prior, target: variances (K,), (L,).
+    learn: what is learned of the prior, the default for a mixture control. components: K of the prior.
     """
     method, control = section.method, section.control
     reference = section.reference or ("ou" if method == "dis" else "annealed")
@@ -149,48 +147,15 @@ def sampler_options(
         fail("sampler.steps", f'is 0; must be >= 1 with control = "{control}"')
     if section.learn is not None and control != "mixture":
         fail("sampler.learn", f'is {show(section.learn)}; a control to learn needs control = "mixture"')
-    _within_limits(section, reference, prior, target, dimension, fail)
     refine = None
     if section.refine is not None:
-        if section.refine.until < len(prior):
-            fail("sampler.refine.until", f"is {section.refine.until}; must be >= family.components = {len(prior)}")
+        if section.refine.until < components:
+            fail("sampler.refine.until", f"is {section.refine.until}; must be >= family.components = {components}")
         if not learn:
             fail("sampler.refine", 'needs a prior that learns; family.learn must name some of "means", "weights"')
         refine = Refinement(**section.refine.model_dump())
     moves = (learn if section.learn is None else tuple(section.learn)) if control == "mixture" else ()
     return SamplerOptions(method, reference, control, section.steps, section.horizon, section.paths, moves, refine)
-
-
-def _within_limits(
-    section: SamplerSection,
-    reference: str,
-    prior: Any,
-    target: Any,
-    dimension: int,
-    fail: Callable[[str, str], NoReturn],
-) -> None:
-    """Refuse steps by which a drift overshoots, and a dimension whose log-weights float64 does not hold."""
-    from solvers.sampler.limits import overshoot, pull, rounding, sampler_of_variances
-
-    method, control, steps = section.method, section.control, section.steps
-    added = section.refine.variance if section.refine is not None else None
-    prior = np.asarray(prior, float) if added is None else np.append(prior, added)
-    sampler = sampler_of_variances(method, reference, control, steps, section.horizon, dimension, prior, target)
-    if not overshoot(sampler) < 2:
-        forward, backward = (float(side.max()) for side in pull(sampler))
-        which = "forward" if forward >= backward else "backward"
-        most = max(forward, backward)
-        fail(
-            "sampler.steps",
-            f"is {steps}; the step horizon / steps is {sampler.eta:.4g}, must be < {2 / most:.4g}: the {which} drift "
-            f"pulls in at up to {most:.4g} and overshoots from twice its inverse on",
-        )
-    if (lost := rounding(sampler)) > 1:
-        fail(
-            "dimension",
-            f"is {dimension}; log-weights lose up to {lost:.2g} nats to rounding, must be at most about "
-            f"{dimension / lost:.2g} for this sampler",
-        )
 
 
 def with_points(options: SamplerOptions, file: Any, vectors: NDArray[np.float64], builder: Any) -> SamplerOptions:

@@ -85,7 +85,7 @@ def simulate(
         flow.batch.step. backend: "numba", "numpy" or "cupy". progress: called with the fraction done.
     Returns
         The dataset of SIM.nc, see solvers.particles.flow.simulate and solvers.particles.sampler.simulate.
-    Raises  SimulationError, BackendError; see there.
+    Raises  SimulationError, BackendError; see there. ProblemError for a sampler that `solve` refuses.
     """
     batch = problem.flow.batch
     particles = (batch.size if batch else PARTICLES) if particles is None else particles
@@ -94,6 +94,9 @@ def simulate(
         from solvers.particles.flow import simulate as by_particles
     else:
         from solvers.particles.sampler import simulate as by_particles
+        from solvers.sampler.limits import check
+
+        check(problem)
     return by_particles(problem, particles=particles, replicas=replicas, step=step, backend=backend, progress=progress)
 
 

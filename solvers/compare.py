@@ -31,7 +31,7 @@ from solvers.particles.replicas import Path, replicas_path, velocities
 from solvers.problem import Problem, ProblemError
 from solvers.progress import Progress, part, within
 from solvers.report import Report
-from solvers.results import STATUS
+from solvers.results.outcomes import STATUS
 from solvers.starts import starts, vectors
 
 __all__ = ["Report", "Trial", "compare"]

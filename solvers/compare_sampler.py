@@ -34,7 +34,7 @@ from solvers.particles.sampler import Curves, plan, replica_curves
 from solvers.problem import Init, Overlaps, Problem, ProblemError
 from solvers.progress import Progress, within
 from solvers.report import Report
-from solvers.results import STATUS
+from solvers.results.outcomes import STATUS
 from solvers.sampler.evaluate import QUOTIENTS
 from solvers.sampler.model import chain_module
 from solvers.sampler.solve import FINEST_RTOL, sampler_of, solve

@@ -9,10 +9,7 @@ from contextlib import contextmanager
 
 import typer
 
-from solvers.door import say
-
-#: Arguments of functions that are options of the commands.
-ARGUMENTS = ("particles", "replicas", "step")
+from solvers.door import ARGUMENTS, say
 
 
 class OptionError(ValueError):
@@ -35,7 +32,8 @@ def one_message() -> Iterator[None]:
     except Exception as error:
         from solvers.arrays import BackendError
         from solvers.problem import ProblemError
-        from solvers.results import OutputError, ResultError
+        from solvers.results.errors import ResultError
+        from solvers.results.output import OutputError
         from solvers.sweeps.executors import SchedulerError, WorkerError
 
         bad_input = (OptionError, ProblemError, BackendError, OutputError, ResultError, SchedulerError, WorkerError)

@@ -15,7 +15,7 @@ import numpy as np
 
 from solvers._gram import span
 from solvers._problem_values import show
-from solvers.console import ARGUMENTS
+from solvers.door import ARGUMENTS
 from solvers.machine import available_memory, cores
 from solvers.problem import Problem, ProblemError
 

@@ -17,8 +17,10 @@ from typing import Any, NoReturn
 
 import typer
 
-__all__ = ["LONGEST", "UNEXPECTED", "enter", "escaped", "one_line", "say"]
+__all__ = ["ARGUMENTS", "LONGEST", "UNEXPECTED", "enter", "escaped", "one_line", "say"]
 
+#: Arguments of functions that are options of the commands.
+ARGUMENTS = ("particles", "replicas", "step")
 #: Characters of a message; of a longer one the beginning and the end are shown.
 LONGEST = 300
 BEGINNING = 90

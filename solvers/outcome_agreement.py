@@ -30,11 +30,11 @@ from scipy.stats import binomtest
 from solvers import flow
 from solvers.chance import PERTURBATION
 from solvers.machine_code import usable
-from solvers.outcomes import OUTCOMES, outcomes
 from solvers.particles.plan import plan
 from solvers.particles.replicas import replicas_path, velocities
 from solvers.problem import Problem
 from solvers.progress import Progress
+from solvers.results.outcomes import OUTCOMES, outcomes
 from solvers.starts import Starts, starts, vectors
 
 __all__ = ["compare_outcomes", "exact_interval", "tally"]

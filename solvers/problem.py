@@ -202,9 +202,7 @@ class _Builder:
                 self.fail(f"flow.{key}", f"is {show(value)}; with a [sampler] allowed: {show(allowed)}")
         if file.flow.batch is not None:
             self.fail("flow.batch", "is given with a [sampler]; leave one of them out")
-        options = sampler_options(
-            file.sampler, family.learn, family.variances, target.variances, self.dimension, self.fail
-        )
+        options = sampler_options(file.sampler, family.learn, family.components, self.fail)
         return with_points(options, file, target.vectors, self)
 
     def init(self, section: InitSection, components: int, target: Target, *, given_overlaps: bool) -> Init:

@@ -1,36 +1,67 @@
-"""Stored results and the code of today: the problem inside, and what has changed since."""
+"""Stored results and the code of today: opening them, the problem inside, and what has changed since.
+
+Above everything that makes results: what a result was made with is asked of the rooms that would make it now.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import tomllib
-from collections.abc import Callable
+import warnings
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
+from solvers import systems
+from solvers.keys import replaced
 from solvers.problem import Problem, ProblemError
+from solvers.results import datasets, files, versions
+from solvers.results.attributes import check_attributes, short
+from solvers.results.errors import ResultError, ResultWarning
+from solvers.results.output import shown
+from solvers.sweeps.plan import Axis
 
-__all__ = [
-    "ResultError",
-    "ResultWarning",
-    "check_attributes",
-    "differences",
-    "open_store",
-    "problem_at",
-    "version_differences",
-]
+__all__ = ["BRANCHES", "SCALING", "SPECIATION", "current_system", "differences", "open", "open_store", "problem_of"]
+
+#: Variables of kinds of files beside RUN.nc and SIM.nc.
+BRANCHES = ("parameter", "kind", "eigenvalue")
+SCALING = ("line", "theory", "mean", "spread")
+SPECIATION = ("tau", "closed", "reduced", "simulated", "double_well")
+_KINDS = (datasets.REQUIRED, BRANCHES, SCALING, SPECIATION)
 
 
-class ResultError(ValueError):
-    """A file that is not a result of this project; str() is a one-line message that names it."""
+def open(path: str | os.PathLike[str], *, required: Sequence[str] | None = None) -> xr.Dataset:
+    """Read a result into memory: RUN.nc, SIM.nc, a sweep, branches, a scaling or a speciation.
 
+    required: variables it has to have; default those of any of these kinds. problem_of gives the problem behind it.
 
-class ResultWarning(UserWarning):
-    """A result that this version of the code would not reproduce; str() names the difference."""
+    Warns  ResultWarning, with the difference, if this version of the code would not reproduce the result, or if it is a
+    file of a version that wrote no checksums.
+    Raises  ResultError if the file cannot be read, is damaged, or is not a result of this project.
+    """
+    name = shown(path)
+    whole = True
+    if Path(path).is_dir():
+        ds = open_store(Path(path))
+        check_attributes(ds, name)
+    else:
+        ds, whole = files.read(path)
+        lacks = [
+            [variable for variable in kind if variable not in ds] for kind in ((required,) if required else _KINDS)
+        ]
+        if all(lacks):
+            raise ResultError(f"{name}: lacks {', '.join(lacks[0])}; must be written by `python -m solvers`")
+    found = differences(ds)
+    if not whole:
+        found.append("a version that wrote no checksums, so that damage would not show")
+    if found:
+        warnings.warn(f"{name}: was made with {'; '.join(found)}", ResultWarning, stacklevel=2)
+    return ds
 
 
 def open_store(path: Path) -> xr.Dataset:
@@ -40,60 +71,7 @@ def open_store(path: Path) -> xr.Dataset:
     return opened(path)
 
 
-#: Attributes that hold JSON: what it must be, in words, and whether a value is.
-_JSON: dict[str, tuple[str, Callable[[Any], bool]]] = {
-    "versions": ("an object of names and versions", lambda value: isinstance(value, str)),
-    "grid": ("an object of keys and lists of values", lambda value: isinstance(value, list) and bool(value)),
-    "plan": ("an object", lambda value: True),
-    "systems": (
-        "an object of hashes and points of the grid",
-        lambda value: isinstance(value, list) and all(isinstance(i, int) and not isinstance(i, bool) for i in value),
-    ),
-}
-
-
-def check_attributes(ds: xr.Dataset, name: str) -> None:
-    """Refuse a result, called `name`, whose attributes are not of the form that they were written in.
-
-    Raises  ResultError that names the attribute, what it is and what it must be.
-    """
-
-    def fail(key: str, must: str) -> NoReturn:
-        raise ResultError(f"{name}: attribute {key}: is {_short(ds.attrs[key])}; must be {must}")
-
-    for key in ("problem", "system", "command", "backend", *_JSON):
-        if key in ds.attrs and not isinstance(ds.attrs[key], str):
-            fail(key, "text")
-    if "problem" in ds.attrs:
-        try:
-            tomllib.loads(ds.attrs["problem"])
-        except (ValueError, RecursionError):
-            fail("problem", "the TOML of a problem")
-    for key, (must, accepts) in _JSON.items():
-        if key in ds.attrs:
-            try:
-                content = json.loads(ds.attrs[key])
-            except (ValueError, RecursionError):
-                fail(key, f"{must}, in JSON")
-            if not isinstance(content, dict) or not all(map(accepts, content.values())):
-                fail(key, f"{must}, in JSON")
-    if "systems" in ds.attrs:
-        if "grid" not in ds.attrs:
-            raise ResultError(f"{name}: lacks attribute grid; must be written by `python -m solvers sweep`")
-        keys = json.loads(ds.attrs["grid"])
-        for index in json.loads(ds.attrs["systems"]).values():  # a point of a sweep lacks some of its dimensions
-            inside = (0 <= i < ds.sizes.get(key, i + 1) for i, key in zip(index, keys, strict=False))
-            if len(index) != len(keys) or not all(inside):
-                fail("systems", f"points of a grid of {' × '.join(str(ds.sizes.get(key, 1)) for key in keys)}")
-
-
-def _short(value: object) -> str:
-    """A value of an attribute on one line, cut short."""
-    text = ascii(getattr(value, "tolist", lambda: value)())
-    return text if len(text) <= 60 else text[:56] + " ..."
-
-
-def problem_at(ds: xr.Dataset) -> Problem:
+def problem_of(ds: xr.Dataset) -> Problem:
     """The problem of a result; of a sweep at a point, `ds.sel({...})`, that of the point, its text in .text.
 
     Keys of the grid along which no point is chosen keep the value of the base problem.
@@ -107,9 +85,6 @@ def problem_at(ds: xr.Dataset) -> Problem:
     try:
         if "grid" not in ds.attrs:
             return Problem.parse(text, name)
-        from solvers.keys import replaced
-        from solvers.sweeps.plan import Axis
-
         axes = [Axis(key, tuple(values)) for key, values in json.loads(ds.attrs["grid"]).items()]
         chosen = {}
         for axis in axes:
@@ -117,19 +92,13 @@ def problem_at(ds: xr.Dataset) -> Problem:
                 places = np.flatnonzero(axis.coordinate == ds[axis.key].item())
                 if not len(places):
                     raise ResultError(
-                        f"the dataset: attribute grid: {axis.key} lacks {_short(ds[axis.key].item())}; must have the "
+                        f"the dataset: attribute grid: {axis.key} lacks {short(ds[axis.key].item())}; must have the "
                         "values of the coordinates"
                     )
                 chosen[axis.key] = axis.values[int(places[0])]
         return Problem.parse(replaced(tomllib.loads(text), chosen, name) if chosen else text, name)
     except (ProblemError, TypeError) as error:  # TypeError: a value that JSON has and TOML has not
         raise ResultError(str(error)) from error
-
-
-def version_differences(begun: dict[str, str], now: dict[str, str]) -> list[str]:
-    """What differs between two records of versions, in words."""
-    both = sorted(begun.keys() & now.keys())
-    return [f"{name} {begun[name]}, here {now[name]}" for name in both if begun[name] != now[name]]
 
 
 def differences(ds: xr.Dataset) -> list[str]:
@@ -139,10 +108,10 @@ def differences(ds: xr.Dataset) -> list[str]:
     """
     check_attributes(ds, "the dataset")
     begun = json.loads(str(ds.attrs.get("versions", "{}")))
-    found = version_differences(begun, {"modecollapse": metadata.version("modecollapse")})
+    found = versions.differences(begun, {"modecollapse": metadata.version("modecollapse")})
     for system, point in _systems(ds).items():
         try:
-            now = current_system(problem_at(point))
+            now = current_system(problem_of(point))
         except ResultError as error:
             found.append(f"a problem that this version refuses ({error})")
             continue
@@ -153,8 +122,6 @@ def differences(ds: xr.Dataset) -> list[str]:
 
 def current_system(problem: Problem) -> str | None:
     """Hash of the closed system this code has for a problem; None for what has none."""
-    from solvers import systems
-
     return str(systems.for_problem(problem).SYSTEM) if problem.sampler is None else None
 
 

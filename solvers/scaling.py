@@ -9,7 +9,6 @@ value they should have. What is expected:
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -25,7 +24,7 @@ from solvers.problem import Problem
 from solvers.progress import Progress
 from solvers.starts import starts, vectors
 
-__all__ = ["COMMAND", "LINES", "exponent", "line_of", "open_scaling", "scaling", "series"]
+__all__ = ["COMMAND", "LINES", "exponent", "line_of", "scaling", "series"]
 
 Array = NDArray[np.float64]
 
@@ -97,14 +96,6 @@ def scaling(
     options_of_lines = {name: list(line) for name, line in given.items() if line}
     origin = results.attributes(problem, backend, COMMAND) | {"system": system}
     return xr.Dataset(variables, {"entry": labels}, origin | options | options_of_lines)
-
-
-def open_scaling(path: str | os.PathLike[str]) -> xr.Dataset:
-    """Read a scaling that `solvers.results.write` wrote.
-
-    Raises  ResultError if the file cannot be read or holds none.
-    """
-    return results.open(path, required=("line", "theory", "mean", "spread"))
 
 
 def line_of(found: xr.Dataset, line: str, entry: str) -> tuple[Array, Array, Array, Array]:

@@ -5,7 +5,6 @@ Source: derivations/documents/speciation.md; Biroli, Bonnaire, de Bortoli and MÃ
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -23,7 +22,7 @@ from solvers.sampler import clones
 from solvers.sampler.solve import sampler_of
 from solvers.starts import starts
 
-__all__ = ["COMMAND", "open_speciation", "speciation"]
+__all__ = ["COMMAND", "speciation"]
 
 
 COMMAND = "solvers.speciation.speciation"
@@ -106,11 +105,3 @@ def speciation(
     origin = results.attributes(problem, backend, COMMAND)
     origin |= {"system": sampler.module.SYSTEM, "paths": paths, "splits": list(splits)}
     return xr.Dataset(variables, attrs=origin)
-
-
-def open_speciation(path: str | os.PathLike[str]) -> xr.Dataset:
-    """Read a result that `solvers.results.write` wrote.
-
-    Raises  ResultError if the file cannot be read or holds none.
-    """
-    return results.open(path, required=("tau", "closed", "reduced", "simulated", "double_well"))

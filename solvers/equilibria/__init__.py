@@ -1,7 +1,7 @@
 """Equilibria of the closed equations: by Newton with the exact Jacobian, along a parameter, and between two basins."""
 
 from solvers.equilibria.boundary import basin_boundary
-from solvers.equilibria.branches import COMMAND, KINDS, STABILITY, continuation, open_branches
+from solvers.equilibria.branches import COMMAND, KINDS, STABILITY, continuation
 from solvers.equilibria.field import Field, NoEquilibrium
 from solvers.equilibria.point import Equilibrium, equilibrium
 
@@ -15,5 +15,4 @@ __all__ = [
     "basin_boundary",
     "continuation",
     "equilibrium",
-    "open_branches",
 ]

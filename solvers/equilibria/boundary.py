@@ -11,8 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 from solvers import compiled, results, systems
 from solvers.equilibria.field import Field, NoEquilibrium
 from solvers.equilibria.point import Equilibrium
-from solvers.outcomes import outcomes
 from solvers.problem import Problem, ProblemError
+from solvers.results.outcomes import outcomes
 from solvers.starts import starts
 
 __all__ = ["basin_boundary"]
@@ -38,7 +38,7 @@ def basin_boundary(
 
     Takes
         first, second (K, n): means in the first n ≤ d coordinates, in which the modes are problem.target.vectors;
-        weights are those of the problem. outcome: a name in solvers.outcomes.OUTCOMES. resolution: of the position.
+        weights are those of the problem. outcome: a name in results.outcomes.OUTCOMES. resolution: of the position.
     Returns
         Dataset with dimensions side (the last start with the outcome of `first`, the first with that of `second`),
         time, component, component_other, mode, direction: fraction (side), 0 at first and 1 at second; outcome (side);

@@ -7,7 +7,6 @@ Continuation Methods.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -20,7 +19,7 @@ from solvers.equilibria.point import STABILITY, Equilibrium, equilibrium
 from solvers.equilibria.steps import Curve, Point
 from solvers.problem import Problem, ProblemError
 
-__all__ = ["KINDS", "STABILITY", "continuation", "open_branches"]
+__all__ = ["KINDS", "STABILITY", "continuation"]
 
 Array = NDArray[np.float64]
 
@@ -59,7 +58,7 @@ def continuation(
     Raises
         ProblemError for a key that is not there; NoEquilibrium if the start leads to none.
     Use
-        solvers.results.write(ds, path) and open_branches(path).
+        solvers.results.write(ds, path) and solvers.reopen.open(path).
     """
     first = equilibrium(problem, sample=sample, follow=follow)
     curve = Curve(first.field, key, (low, high), step=step, points=points)
@@ -131,11 +130,3 @@ def _dataset(curve: Curve, found: list[tuple[list[Point], int]], asked: dict[str
     system = systems.for_problem(problem).SYSTEM
     attributes = results.attributes(problem, "numba", COMMAND) | {"system": system} | asked
     return xr.Dataset(variables, attrs=attributes)
-
-
-def open_branches(path: str | os.PathLike[str]) -> xr.Dataset:
-    """Read branches that `solvers.results.write` wrote.
-
-    Raises  ResultError if the file cannot be read or holds none.
-    """
-    return results.open(path, required=("parameter", "kind", "eigenvalue"))

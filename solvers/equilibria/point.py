@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from solvers.equilibria.field import Field, NoEquilibrium
 from solvers.problem import Problem
-from solvers.results import UNUSABLE, rounding
+from solvers.results.datasets import UNUSABLE, rounding
 from solvers.starts import starts
 
 __all__ = ["NEUTRAL", "STABILITY", "Equilibrium", "equilibrium", "judged"]

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from types import ModuleType
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,10 +17,7 @@ from solvers.machine import cores
 from solvers.progress import Progress
 from solvers.tolerances import SMALLEST_RTOL, of_expectations
 
-if TYPE_CHECKING:
-    from solvers.compiled import CompiledSystem
-
-__all__ = ["METHODS", "Paths", "check", "ensemble"]
+__all__ = ["METHODS", "Paths", "System", "check", "ensemble"]
 
 Array = NDArray[np.float64]
 
@@ -29,6 +27,25 @@ SMALLEST_CHUNK = 128  # a few to every lane, which run empty at the end of a chu
 REST = 0.01  # tolerances a step may move a state that is asked about being an equilibrium
 NEUTRAL = 1e-9  # eigenvalues smaller than this, in units of the largest, may be zeros with rounding errors ...
 GROWTH = 1e-3  # ... if no deviation grows by e to more than this in the time that is left
+
+
+class System(Protocol):
+    """What is integrated: machine code of a right-hand side of N states and P parameters with these integrators.
+
+    modules: of kernels, by name. checked: states (n, N) and parameters (P,) in the layout of kernels, or ValueError.
+    completed: parameters as kernels take them. work: their scratch, for expectations to a tolerance. rows: zeros
+    (count, W) on cache lines. derivatives: velocity (n, N) and its Jacobian (n, N, N).
+    """
+
+    @property
+    def modules(self) -> dict[str, ModuleType]: ...
+    @property
+    def size(self) -> int: ...
+    def checked(self, y: Array, p: Array) -> tuple[Array, Array]: ...
+    def completed(self, p: Array) -> Array: ...
+    def work(self, tolerance: float) -> Array: ...
+    def rows(self, count: int) -> Array: ...
+    def derivatives(self, y: Array, p: Array, tolerance: float) -> tuple[Array, Array]: ...
 
 
 @dataclass(frozen=True)
@@ -51,7 +68,7 @@ class Paths:
 
 
 def ensemble(
-    system: CompiledSystem,
+    system: System,
     y0: Array,
     p: Array,
     times: Array,
@@ -119,7 +136,7 @@ class _Task:
 
     def __init__(
         self,
-        system: CompiledSystem,
+        system: System,
         p: Array,
         times: Array,
         rtol: float,

@@ -17,7 +17,7 @@ from solvers.particles.plan import SimulationError, plan
 from solvers.particles.replicas import replicas_path
 from solvers.problem import Problem
 from solvers.progress import Progress, part
-from solvers.results import simulation_dataset
+from solvers.results.datasets import simulation_dataset
 from solvers.starts import starts, vectors
 
 __all__ = ["SimulationError", "simulate"]

@@ -28,7 +28,8 @@ from solvers.particles.sampler_learn import GRADIENT_BYTES, Learner, NotFinite, 
 from solvers.particles.streams import LARGEST_COUNT, stream_keys
 from solvers.problem import Problem
 from solvers.progress import Progress, part
-from solvers.results import LOST, STATUS, sampler_variables, simulation_dataset
+from solvers.results.datasets import sampler_variables, simulation_dataset
+from solvers.results.outcomes import LOST, STATUS
 from solvers.starts import Starts, starts, vectors
 
 __all__ = ["Curves", "replica_curves", "simulate"]

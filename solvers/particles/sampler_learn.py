@@ -17,7 +17,7 @@ from scipy.special import log_softmax
 
 from solvers.particles.motion import rates
 from solvers.particles.sampler_chain import Bars, Mixture, Model, gradient, walk
-from solvers.results import TOO_LONG
+from solvers.results.outcomes import TOO_LONG
 
 __all__ = ["Gradient", "Learner", "NotFinite", "learn", "path_gradient", "plainly"]
 

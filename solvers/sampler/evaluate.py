@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import rel_entr
 
-from solvers.results import SAMPLER_QUANTITIES as QUANTITIES
-from solvers.results import STATUS
+from solvers.results.datasets import SAMPLER_QUANTITIES as QUANTITIES
+from solvers.results.outcomes import STATUS
 from solvers.sampler.chain import TOGETHER, Noise, Paths, backward, forward
 from solvers.sampler.limits import judge, rounding
 from solvers.sampler.model import Sampler

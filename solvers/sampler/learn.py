@@ -14,7 +14,7 @@ from scipy.integrate import RK45
 from scipy.special import log_softmax
 
 from solvers import mobility
-from solvers.results import TOO_LONG
+from solvers.results.outcomes import TOO_LONG
 from solvers.sampler.chain import TOGETHER, Noise, gradient
 from solvers.sampler.limits import overshoot
 from solvers.sampler.model import Mixture, Sampler

@@ -13,14 +13,14 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from solvers.results import LOST, TOO_LONG
+from solvers.problem import Problem, ProblemError
+from solvers.results.outcomes import LOST, TOO_LONG
 from solvers.sampler.model import Mixture, Sampler
 from solvers.sampler.paths import Paths
 
 __all__ = [
-    "LOST",
     "NEGLIGIBLE",
-    "TOO_LONG",
+    "check",
     "judge",
     "overshoot",
     "pull",
@@ -100,6 +100,37 @@ def rounding(sampler: Sampler, paths: Paths | None = None) -> float:
     if paths is not None and len(paths.log_weight):
         total += float(np.max(np.abs(paths.log_weight)))
     return EPSILON / 2 * total
+
+
+def check(problem: Problem) -> None:
+    """Refuse steps by which a drift overshoots, and a dimension whose log-weights float64 does not hold.
+
+    A problem without a sampler passes. Raises  ProblemError that names the key, and the values that would do.
+    """
+    options = problem.sampler
+    if options is None:
+        return
+    prior = problem.family.variances
+    if options.refine is not None and options.refine.variance is not None:
+        prior = np.append(prior, options.refine.variance)
+    sampler = sampler_of_variances(
+        options.method, options.reference, options.control, options.steps, options.horizon, problem.dimension, prior,
+        problem.target.variances,
+    )  # fmt: skip
+    if not overshoot(sampler) < 2:
+        forward, backward = (float(side.max()) for side in pull(sampler))
+        which = "forward" if forward >= backward else "backward"
+        most = max(forward, backward)
+        raise ProblemError(
+            f"{problem.name}: sampler.steps: is {options.steps}; the step horizon / steps is {sampler.eta:.4g}, must "
+            f"be < {2 / most:.4g}: the {which} drift pulls in at up to {most:.4g} and overshoots from "
+            "twice its inverse on"
+        )
+    if (lost := rounding(sampler)) > 1:
+        raise ProblemError(
+            f"{problem.name}: dimension: is {problem.dimension}; log-weights lose up to {lost:.2g} nats to rounding, "
+            f"must be at most about {problem.dimension / lost:.2g} for this sampler"
+        )
 
 
 def unlikely(ahead: Array, behind: Array) -> bool:

@@ -13,12 +13,13 @@ from solvers import demands, flow, results
 from solvers.arrays import BackendError, backend_module
 from solvers.chance import Stream, generator
 from solvers.machine_code import usable
-from solvers.outcomes import VANISHED_BELOW
 from solvers.problem import Init, Overlaps, Problem
+from solvers.results.outcomes import VANISHED_BELOW
 from solvers.sampler import compiled, device
 from solvers.sampler.chain import Noise, forward
 from solvers.sampler.evaluate import QUANTITIES, Invalid, evaluate
 from solvers.sampler.learn import Learning
+from solvers.sampler.limits import check
 from solvers.sampler.model import Mixture, Sampler, chain_module
 from solvers.sampler.refine import placed, refined
 from solvers.sampler.tables import possible
@@ -79,9 +80,11 @@ def solve(
         mode_mass that of the samples, QUANTITIES, and for each of them and the two its standard error `_se` from the
         paths of the evaluation, which are not those of the gradient. m, s, w, v carry none: they depend on the latter.
     Raises
-        BackendError if the backend cannot do it; ProblemError if memory for it is not there (solvers.demands);
+        BackendError if the backend cannot do it; ProblemError if its steps are too long or its dimension too large
+        (solvers.sampler.limits), or memory for it is not there (solvers.demands);
         TermError for an unknown `drop`.
     """
+    check(problem)
     demands.check_sampler(problem, problem.init.samples if samples is None else len(samples))
     backend = _backend(problem, backend, drop)
     options, times = problem.sampler, problem.time.times

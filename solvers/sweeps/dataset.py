@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from solvers.outcomes import OUTCOMES
+from solvers.results.outcomes import OUTCOMES
 from solvers.sweeps import moments
 
 __all__ = ["VIEW", "Layout", "described", "summaries", "windows"]

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from solvers.reopen import ResultError
+from solvers.results.errors import ResultError
 from solvers.sweeps.dataset import Layout
 from solvers.sweeps.variables import put
 

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from solvers._problem_text import ProblemError, dotted, read_text, scalars, tables
 from solvers._problem_values import LARGEST_INTEGER, as_typed, is_number, show, suggestion
 from solvers.keys import replaced
-from solvers.outcomes import OUTCOMES
 from solvers.problem import Problem
+from solvers.results.outcomes import OUTCOMES
 
 __all__ = ["Axis", "Refine", "Sweep"]
 
@@ -110,7 +110,7 @@ class Sweep:
         )
         if sweep.points > MOST_POINTS:
             reader.fail("grid", f"has {sweep.points} points; must have at most {MOST_POINTS}")
-        for index in sweep._to_check():
+        for index in sweep.to_check():
             sweep.problem(index)
         return sweep
 
@@ -149,7 +149,8 @@ class Sweep:
         """The problem at a grid point. Raises ProblemError, naming the point, if there is none."""
         return Problem.parse(self.problem_text(index), self.where(index))
 
-    def _to_check(self) -> Iterator[Index]:
+    def to_check(self) -> Iterator[Index]:
+        """Points that are looked at before a sweep begins: all, or so many along every key and at the corners."""
         if self.points <= CHECKED:
             yield from itertools.product(*map(range, self.shape))
             return

@@ -11,6 +11,7 @@ import numpy as np
 
 from solvers.machine import available_memory
 from solvers.problem import ProblemError
+from solvers.sampler.limits import check
 from solvers.sweeps.dataset import Layout
 from solvers.sweeps.plan import Index, Sweep
 from solvers.sweeps.work import PART, End, Options, code, end_state, kind, numerical, versions
@@ -27,6 +28,8 @@ def prepare(sweep: Sweep, options: Options) -> tuple[dict[str, Index], list[str]
     One start of every kind of problem is solved. Machine code is made on the way, once, before all workers would.
     Raises  ProblemError if a quantity is not known, BackendError if the backend cannot solve a kind of problem.
     """
+    for index in sweep.to_check() if "sampler" in sweep.base else ():
+        check(sweep.problem(index))
     ranges = []
     for axis in sweep.axes:
         floats = all(isinstance(value, float) for value in axis.values)

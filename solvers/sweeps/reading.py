@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from solvers.reopen import ResultError
+from solvers.results.errors import ResultError
 from solvers.sweeps.dataset import Layout, described, summaries, windows
 from solvers.sweeps.journal import Journal
 from solvers.sweeps.plan import Axis

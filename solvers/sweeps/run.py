@@ -18,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from solvers.machine import cores
-from solvers.outcomes import OUTCOMES
-from solvers.reopen import ResultWarning, version_differences
+from solvers.results.errors import ResultWarning
+from solvers.results.outcomes import OUTCOMES
+from solvers.results.versions import differences
 from solvers.sweeps import executors, work
 from solvers.sweeps.dataset import Layout, summaries
 from solvers.sweeps.executors import unbroken
@@ -143,7 +144,7 @@ def _run(
 
 def _say_other_code(store: Store) -> None:
     """Warn, and note in the store, where it was begun with other versions or another text of this code."""
-    other = version_differences(json.loads(store.attributes["versions"]), json.loads(versions()))
+    other = differences(json.loads(store.attributes["versions"]), json.loads(versions()))
     if store.attributes["code"] != code():
         other.append(f"code {store.attributes['code'][:12]}, here {code()[:12]}")
     if other:

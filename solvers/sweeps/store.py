@@ -22,8 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from solvers._problem_schema import show
-from solvers.reopen import ResultError
-from solvers.results import OutputError
+from solvers.results.errors import ResultError
+from solvers.results.output import OutputError
 from solvers.sweeps import moments
 from solvers.sweeps.dataset import VIEW, Layout, summaries
 from solvers.sweeps.journal import JOURNAL, Journal, common

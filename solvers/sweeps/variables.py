@@ -21,7 +21,7 @@ import zarr.codecs
 import zarr.storage
 from numpy.typing import NDArray
 
-from solvers.reopen import ResultError
+from solvers.results.errors import ResultError
 from solvers.sweeps.dataset import VIEW, Layout, described, summaries
 
 __all__ = ["Variables", "put"]

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import platform
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +15,9 @@ from numpy.typing import NDArray
 
 import solvers
 from solvers import ask
-from solvers.outcomes import mode_mass_distance
 from solvers.problem import Problem, ProblemError, Time
+from solvers.results.outcomes import mode_mass_distance
+from solvers.results.versions import versions as versions_of
 from solvers.sweeps.moments import moments
 
 __all__ = [
@@ -167,11 +165,9 @@ def kind(problem: Problem) -> tuple[Any, ...]:
     return K, L, min(problem.dimension, K + L), repr(problem.flow), problem.family.learn, problem.sampler is None
 
 
-@cache
 def versions() -> str:
     """Of everything whose version may change the last bits of a number, as JSON."""
-    packages = ("modecollapse", "numpy", "scipy", "numba")
-    return json.dumps({"python": platform.python_version()} | {name: metadata.version(name) for name in packages})
+    return versions_of("modecollapse", "numpy", "scipy", "numba")
 
 
 @cache

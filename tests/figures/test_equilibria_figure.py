@@ -13,7 +13,7 @@ from figures import equilibria as figure
 from figures.stored import PROBLEMS
 from solvers.equilibria import continuation
 from solvers.problem import Problem
-from solvers.results import ResultError
+from solvers.results.errors import ResultError
 
 REFERENCE = Path(__file__).parent / "reference" / "equilibria.json"
 

@@ -14,7 +14,7 @@ from figures import overlap_trajectories
 from figures.catalogue import catalogue
 from figures.files import make_folder, write
 from solvers.problem import Problem
-from solvers.results import OutputError
+from solvers.results.output import OutputError
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from figures import annealing, finite_batch, forward_vs_reverse
 from figures.stored import Simulate
 from solvers import ask
 from solvers.ask import simulate
-from solvers.results import ResultError
+from solvers.results.errors import ResultError
 
 REFERENCE = Path(__file__).parent / "reference"
 MODULES = [annealing, finite_batch, forward_vs_reverse]

@@ -30,7 +30,8 @@ from figures import (
 from figures.stored import Along, Run
 from figures.stores import BENCHMARKS, Benchmark, Clones, Swept
 from solvers import ask
-from solvers.results import ResultError, problem_of
+from solvers.reopen import problem_of
+from solvers.results.errors import ResultError
 
 MODULES = [
     collapse_probability,

@@ -18,7 +18,7 @@ from figures.files import STYLE
 from figures.stored import PROBLEMS
 from solvers import flow
 from solvers.problem import Problem
-from solvers.results import ResultError
+from solvers.results.errors import ResultError
 
 REFERENCE = Path(__file__).parent / "reference" / "overlap_trajectories.json"
 

@@ -9,7 +9,7 @@ from figures import stored as module
 from figures import stores
 from figures.stored import Along, Simulate, Solve
 from figures.stores import Benchmark, Swept
-from solvers import results
+from solvers import reopen, results
 
 SOLVE = Solve("tiny.toml", {"rtol": 1e-6, "atol": 1e-8})
 SIMULATE = Simulate(
@@ -91,7 +91,7 @@ def test_a_grid_of_simulations(tmp_path):
     assert made["collapsed"].dims == ("target.separation", "dimension", "sample")
     assert ALONG.load(path, quick=False).identical(made)
     assert ALONG.load(path, quick=True) is None
-    assert results.problem_of(made.sel({"target.separation": 1.0, "dimension": 3})).target.c[0, 0] == 1.0
+    assert reopen.problem_of(made.sel({"target.separation": 1.0, "dimension": 3})).target.c[0, 0] == 1.0
     other = Along(SIMULATE, grid={"target.separation": [1.0, 3.0], "dimension": [3]}, quick={})
     assert other.load(path, quick=False) is None
     alone = Simulate("tiny.toml", SIMULATE.options, changes={"target.separation": 1.0})

@@ -7,8 +7,8 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from solvers import systems
-from solvers.outcomes import COLLAPSED_BELOW, DOMINANT_FROM, VANISHED_BELOW
 from solvers.problem import Problem
+from solvers.results.outcomes import COLLAPSED_BELOW, DOMINANT_FROM, VANISHED_BELOW
 
 #: How far a number must be from its threshold; runs that are compared agree to a thousandth of this.
 MARGIN = 1e-3

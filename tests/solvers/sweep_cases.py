@@ -11,7 +11,7 @@ from typing import Any
 
 import xarray as xr
 
-from solvers import results
+from solvers import reopen
 from solvers.problem import Problem
 from solvers.sweeps.plan import Sweep
 from solvers.sweeps.run import run
@@ -48,7 +48,7 @@ def sweep(text: str = SMALL, *edits: tuple[str, str], name: str = "sweep.toml") 
 def swept(folder: Path, text: str = SMALL, *edits: tuple[str, str], name: str = "out.zarr") -> xr.Dataset:
     """The dataset of a sweep run in this process."""
     run(sweep(text, *edits), folder / name, workers=1)
-    return results.open(folder / name)
+    return reopen.open(folder / name)
 
 
 def same_bits(a: xr.Dataset, b: xr.Dataset) -> bool:

@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from solvers import results
+from solvers import reopen, results
 from solvers.ask import simulate, solve
-from solvers.checksums import MARK
 from solvers.problem import Problem
-from solvers.reopen import check_attributes
-from solvers.results import ResultError, ResultWarning
+from solvers.results.attributes import check_attributes
+from solvers.results.checksums import MARK
+from solvers.results.errors import ResultError, ResultWarning
 
 COUNT = int(os.environ.get("MODECOLLAPSE_DAMAGES", "100"))
 FLOW = """
@@ -83,7 +83,7 @@ def read(path) -> xr.Dataset | str:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResultWarning)
         try:
-            return results.open(path)
+            return reopen.open(path)
         except ResultError as error:
             return str(error)
 
@@ -108,7 +108,7 @@ def test_files_cut_anywhere_are_refused(written, tmp_path) -> None:
     for length in (*range(0, len(content), len(content) // 40), *range(len(content) - 120, len(content))):
         victim.write_bytes(content[:length])
         with pytest.raises(ResultError, match=r"cut\.nc: "):
-            results.open(victim)
+            reopen.open(victim)
 
 
 def test_plain_xarray_reads_them_and_finds_damage_of_arrays(written, tmp_path) -> None:
@@ -135,14 +135,14 @@ def test_files_without_checksums_open_with_a_warning(written, tmp_path) -> None:
     ds, _ = written
     ds.to_netcdf(tmp_path / "old.nc", engine="h5netcdf")
     with pytest.warns(ResultWarning, match=r"old\.nc: was made with a version that wrote no checksums, so that damage"):
-        found = results.open(tmp_path / "old.nc")
+        found = reopen.open(tmp_path / "old.nc")
     xr.testing.assert_identical(found, ds)
 
 
 def test_what_another_program_made_of_a_file_is_not_taken_for_it(written, tmp_path) -> None:
     xr.load_dataset(written[1]).isel(time=[0, -1]).drop_encoding().to_netcdf(tmp_path / "part.nc", engine="h5netcdf")
     with pytest.raises(ResultError, match=r"part\.nc: is damaged, or was changed by another program"):
-        results.open(tmp_path / "part.nc")
+        reopen.open(tmp_path / "part.nc")
 
 
 @pytest.fixture(scope="module")
@@ -167,7 +167,7 @@ def test_a_broken_attribute_is_one_line(key, small, tmp_path) -> None:
     path = tmp_path / "broken.nc"
     results.write(ds.assign_attrs({key: BROKEN[key][0]}), path)
     with pytest.raises(ResultError, match=rf"broken\.nc: attribute {key}: is .*; must be "):
-        results.open(path)
+        reopen.open(path)
     for value in BROKEN[key]:
         with pytest.raises(ResultError) as caught:
             check_attributes(ds.assign_attrs({key: value}), "broken.nc")
@@ -179,14 +179,14 @@ def test_a_broken_attribute_is_one_line(key, small, tmp_path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # control: the same file with the attributes as they are
         results.write(ds, tmp_path / "whole.nc")
-        results.open(tmp_path / "whole.nc")
+        reopen.open(tmp_path / "whole.nc")
 
 
 def test_a_grid_that_is_not_that_of_the_coordinates_is_refused(small) -> None:
     ds = small.assign_attrs(grid=json.dumps({"init.scale": [0.1, 0.2]}))
     point = ds.assign_coords({"init.scale": 0.3})
     with pytest.raises(ResultError, match=r"attribute grid: init\.scale lacks 0\.3; must have the values"):
-        results.problem_of(point)
-    assert results.problem_of(ds.assign_coords({"init.scale": 0.2})).init.scale == 0.2  # control
+        reopen.problem_of(point)
+    assert reopen.problem_of(ds.assign_coords({"init.scale": 0.2})).init.scale == 0.2  # control
     with pytest.raises(ResultError):
-        results.problem_of(ds.assign_attrs(grid='{"init.scale": [null]}').assign_coords({"init.scale": None}))
+        reopen.problem_of(ds.assign_attrs(grid='{"init.scale": [null]}').assign_coords({"init.scale": None}))

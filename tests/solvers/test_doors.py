@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 import solvers
-from solvers import results, systems
+from solvers import reopen, results, systems
 from solvers.__main__ import app
 from solvers.console import counting_bar, progress_bar
 from solvers.particles.plan import SimulationError
@@ -122,7 +122,7 @@ def test_solve(work, folder):
     ]
     asked = {"rtol": 1e-8, "atol": 1e-10, "backend": None, "stop_at_equilibrium": False}
     assert work.calls == [(64, asked | dict.fromkeys(("drop", "system", "samples", "threads")), False)]
-    assert results.problem_of(results.open("run.nc")).text == PROBLEM
+    assert reopen.problem_of(reopen.open("run.nc")).text == PROBLEM
 
 
 def test_solve_counts_failed_samples_even_when_quiet(work, folder):

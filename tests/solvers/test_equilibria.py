@@ -8,9 +8,9 @@ from scipy.integrate import quad
 from scipy.optimize import brentq
 
 from derivations import stability
-from solvers import ensembles, results
+from solvers import ensembles, reopen, results
 from solvers.arrays import BackendError
-from solvers.equilibria import NoEquilibrium, basin_boundary, continuation, equilibrium, field, open_branches
+from solvers.equilibria import NoEquilibrium, basin_boundary, continuation, equilibrium, field
 from solvers.equilibria.field import Field
 from solvers.flow import solve
 from solvers.keys import changed
@@ -143,11 +143,11 @@ def test_continuation_in_a_weight_of_the_target() -> None:
 def test_results_can_be_written_and_opened(tmp_path) -> None:
     ds = continuation(problem("[[0.0]]", R=1.2, K=1), "target.separation", 1.1, 1.3, branches=1)
     results.write(ds, tmp_path / "branches.nc")
-    again = open_branches(tmp_path / "branches.nc")
+    again = reopen.open(tmp_path / "branches.nc")
     assert again.identical(ds)
     assert again.attrs["key"] == "target.separation"
     with pytest.raises(results.ResultError, match="lacks objective_se"):
-        results.open(tmp_path / "branches.nc", required=("m", "s", "objective_se"))
+        reopen.open(tmp_path / "branches.nc", required=("m", "s", "objective_se"))
 
 
 def test_basin_boundary_between_recovery_and_collapse() -> None:

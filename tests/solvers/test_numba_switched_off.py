@@ -11,7 +11,7 @@ from machine_code_cases import begin
 from sweep_cases import SMALL
 from typer.testing import CliRunner
 
-from solvers import compiled, flow, results
+from solvers import compiled, flow, reopen
 from solvers.__main__ import app
 from solvers.arrays import BackendError
 from solvers.machine_code import CacheWarning, switch
@@ -59,7 +59,7 @@ def test_numpy_instead_and_one_line(arguments, written):
     with pytest.warns(CacheWarning) as caught:
         done = CliRunner().invoke(app, [*arguments, "--out", written, "--quiet"], catch_exceptions=False)
     assert (done.exit_code, done.stderr, [f"{warning.message}\n" for warning in caught]) == (0, "", [SAID])
-    assert results.open(written).attrs["backend"] == "numpy"
+    assert reopen.open(written).attrs["backend"] == "numpy"
     assert not Path("cache").exists()
 
 

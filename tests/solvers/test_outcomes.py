@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from solvers.outcomes import mode_mass_distance, outcomes
+from solvers.results.outcomes import mode_mass_distance, outcomes
 
 HALF = np.array([0.5, 0.5])
 

@@ -11,10 +11,10 @@ import pytest
 from typer.testing import CliRunner
 
 from figures.__main__ import app as figures
-from solvers import output
 from solvers.__main__ import app
-from solvers.output import OutputError, check_folder, check_output, shown, write_bytes
 from solvers.particles import flow as particles
+from solvers.results import output
+from solvers.results.output import OutputError, check_folder, check_output, shown, write_bytes
 
 PROBLEM = """
 dimension = 2

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from solvers import results, systems
+from solvers import reopen, results, systems
 from solvers.problem import Problem
-from solvers.results import OutputError, ResultError
+from solvers.results.errors import ResultError
+from solvers.results.output import OutputError
 
 K, L, TIMES = 3, 2, 4
 
@@ -150,11 +151,11 @@ def test_a_wrong_shape_is_refused():
 def test_files_come_back_as_they_were(make, tmp_path):
     path = tmp_path / "result.nc"
     results.write(make(), path)
-    found = results.open(path)
+    found = reopen.open(path)
     xr.testing.assert_identical(found, make())
     path.unlink()  # in memory: the file is no longer needed
     assert float(found["m"].sum()) == float(make()["m"].sum())
-    assert results.problem_of(found).text == PROBLEM.text
+    assert reopen.problem_of(found).text == PROBLEM.text
 
 
 def test_the_same_result_gives_the_same_bytes(tmp_path):
@@ -180,7 +181,7 @@ def test_a_failure_on_the_way_leaves_nothing_and_spares_what_was_there(
     path = tmp_path / "run.nc"
     if before is not None:
         path.write_bytes(before)
-    monkeypatch.setattr(results.os, call, failure)
+    monkeypatch.setattr(results.output.os, call, failure)
     with pytest.raises(error):
         results.write(run(), path)
     assert [file.name for file in tmp_path.iterdir()] == ([] if before is None else ["run.nc"])
@@ -221,26 +222,26 @@ def test_outputs_that_cannot_be_are_refused_before_the_work(tmp_path):
 
 
 def test_an_unwritable_folder_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(results.os, "access", lambda *_: False)
+    monkeypatch.setattr(results.output.os, "access", lambda *_: False)
     with pytest.raises(OutputError, match="cannot be written to; must be a writable folder"):
         results.check_output(tmp_path / "run.nc")
 
 
 def test_files_of_others_are_refused(tmp_path):
     with pytest.raises(ResultError, match=r"none\.nc: does not exist; must be a result file"):
-        results.open(tmp_path / "none.nc")
+        reopen.open(tmp_path / "none.nc")
     text = tmp_path / "text.nc"
     text.write_text(PROBLEM.text)
     with pytest.raises(ResultError, match=r"text\.nc: cannot be read as NetCDF-4"):
-        results.open(text)
+        reopen.open(text)
     other = tmp_path / "other.nc"
     xr.Dataset({"m": ("x", [1.0])}).to_netcdf(other, engine="h5netcdf")
     with pytest.raises(ResultError, match=r"other\.nc: lacks s, w, v, .*problem; must be written by"):
-        results.open(other)
+        reopen.open(other)
     with pytest.raises(ResultError, match="has no attribute problem"):
-        results.problem_of(xr.Dataset())
+        reopen.problem_of(xr.Dataset())
     with pytest.raises(ResultError, match="problem of the result: dimension: missing"):
-        results.problem_of(run().assign_attrs(problem=""))
+        reopen.problem_of(run().assign_attrs(problem=""))
 
 
 def test_devices_pipes_and_links_are_not_replaced(tmp_path):

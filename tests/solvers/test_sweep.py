@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from solvers import results
+from solvers import reopen, results
 from solvers.flow import solve
 from solvers.problem import ProblemError
-from solvers.results import OutputError, ResultError
+from solvers.results.errors import ResultError
+from solvers.results.output import OutputError
 from solvers.sweeps import work
 from solvers.sweeps.estimate import estimate
 from solvers.sweeps.moments import moments
@@ -43,7 +44,7 @@ def copied(whole, tmp_path):
 
 
 def test_points_are_means_over_the_samples_of_solve(whole) -> None:
-    ds = results.open(whole)
+    ds = reopen.open(whole)
     assert ds.sizes == {"target.separation": 4, "family.learn": 2}
     assert ds["family.learn"].values.tolist() == ['["means"]', '["means", "weights"]']
     np.testing.assert_array_equal(ds["target.separation"], [1.0, 2.0, 3.0, 4.0])
@@ -54,7 +55,7 @@ def test_points_are_means_over_the_samples_of_solve(whole) -> None:
         {"target.separation": 1.0, "family.learn": '["means"]'},
     ):
         here = ds.sel(point)
-        problem = results.problem_of(here)
+        problem = reopen.problem_of(here)
         one = solve(problem, backend="numba")
         assert problem.target.c[0, 0] == point["target.separation"] ** 2
         for name in ("collapsed", "aligned", "vanished"):
@@ -72,20 +73,20 @@ def test_points_are_means_over_the_samples_of_solve(whole) -> None:
 
 def test_other_workers_give_the_same_bits(whole, tmp_path) -> None:
     run(sweep(), tmp_path / "two.zarr", workers=2)
-    assert same_bits(results.open(whole), results.open(tmp_path / "two.zarr"))
+    assert same_bits(reopen.open(whole), reopen.open(tmp_path / "two.zarr"))
     # control: another seed does not
-    assert not same_bits(results.open(whole), swept(tmp_path, SMALL, ("samples = 40", "samples = 40\nseed = 1")))
+    assert not same_bits(reopen.open(whole), swept(tmp_path, SMALL, ("samples = 40", "samples = 40\nseed = 1")))
 
 
 def test_starts_in_parts_and_pieces(whole, tmp_path, monkeypatch) -> None:
     """Many starts are summed in parts, computed in pieces; the pieces do not change a bit."""
     monkeypatch.setattr(work, "PIECE", 7)
-    assert same_bits(results.open(whole), swept(tmp_path))
+    assert same_bits(reopen.open(whole), swept(tmp_path))
     monkeypatch.setattr(work, "PART", 16)
     monkeypatch.setattr("solvers.sweeps.prepare.PART", 16)
     parts = swept(tmp_path, name="parts.zarr")
-    np.testing.assert_array_equal(parts.collapsed, results.open(whole).collapsed)
-    np.testing.assert_allclose(parts.objective, results.open(whole).objective, rtol=1e-13)
+    np.testing.assert_array_equal(parts.collapsed, reopen.open(whole).collapsed)
+    np.testing.assert_allclose(parts.objective, reopen.open(whole).objective, rtol=1e-13)
     np.testing.assert_array_equal(parts.samples, 40)
 
 
@@ -98,7 +99,7 @@ def test_units_that_reach_into_several_windows(whole, tmp_path, monkeypatch, kep
     monkeypatch.setattr("solvers.sweeps.store.KEPT", kept)
     monkeypatch.setattr("solvers.sweeps.run.PUBLISH_EVERY", 0.0)
     assert layout(sweep()).block == (2, 2)
-    assert same_bits(results.open(whole), swept(tmp_path))
+    assert same_bits(reopen.open(whole), swept(tmp_path))
 
 
 def test_systems_and_sample_counts_may_change_along_the_grid(tmp_path) -> None:
@@ -124,7 +125,7 @@ def test_failed_starts_are_counted_and_left_out(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(work.ask, "solve", failing)
     done = run(sweep(), tmp_path / "out.zarr", workers=1)
     assert (done.failed, done.starts) == (24, 320)
-    ds = results.open(tmp_path / "out.zarr")
+    ds = reopen.open(tmp_path / "out.zarr")
     np.testing.assert_array_equal(ds.failed, 3)
     assert np.isfinite(ds.objective).all()
 
@@ -136,13 +137,13 @@ def test_interrupted_and_resumed_in_this_process(whole, tmp_path) -> None:
 
     with pytest.raises(Interrupted, match=r"3 of 8 points are done, continue with: .*sweep.toml --out .* --resume"):
         run(sweep(), tmp_path / "out.zarr", workers=1, progress=interrupt)
-    half = results.open(tmp_path / "out.zarr")
+    half = reopen.open(tmp_path / "out.zarr")
     assert int((half.samples > 0).sum()) == 3
     assert np.isnan(half.collapsed.values[half.samples == 0]).all()
     seen = []
     run(sweep(), tmp_path / "out.zarr", workers=1, resumed=True, progress=lambda done, total: seen.append(done))
     assert seen[0] == 120
-    assert same_bits(results.open(whole), results.open(tmp_path / "out.zarr"))
+    assert same_bits(reopen.open(whole), reopen.open(tmp_path / "out.zarr"))
 
 
 #: The command, but stopped in the middle of writing: with file number N whose path contains MARK complete under its
@@ -201,7 +202,7 @@ def test_killed_while_it_writes_and_resumed(whole, tmp_path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == f"{out}: 8 points, 320 starts\n"
     assert not list(out.rglob("*.partial"))
-    assert same_bits(results.open(whole), results.open(out))
+    assert same_bits(reopen.open(whole), reopen.open(out))
 
 
 @pytest.mark.skipif(os.name == "nt", reason="sends POSIX signals")
@@ -300,7 +301,7 @@ def test_foreign_and_broken_stores_are_refused(copied, tmp_path) -> None:
         with pytest.raises(ResultError, match=message):
             run(sweep(), tmp_path / name, workers=1, resumed=True)
         with pytest.raises(ResultError, match=message):
-            results.open(tmp_path / name)
+            reopen.open(tmp_path / name)
     (copied / "zarr.json").write_text("{")
     with pytest.raises(ResultError, match="cannot be read as Zarr"):
         run(sweep(), copied, workers=1, resumed=True)
@@ -316,7 +317,7 @@ def test_a_damaged_journal_is_refused_by_name_and_mended_by_deleting_the_file(wh
         run(sweep(), copied, workers=1, resumed=True)
     victim.unlink()
     run(sweep(), copied, workers=1, resumed=True)
-    assert same_bits(results.open(whole), results.open(copied))
+    assert same_bits(reopen.open(whole), reopen.open(copied))
 
 
 def test_resuming_with_other_versions_warns(copied) -> None:
@@ -361,6 +362,6 @@ def test_the_dataset_follows_from_the_journal(whole, copied) -> None:
         warnings.simplefilter("error")
         assert np.isnan(xr.open_zarr(copied, consolidated=False).collapsed).all()
         # opened by us it is what the journal says
-        assert same_bits(results.open(whole), results.open(copied))
+        assert same_bits(reopen.open(whole), reopen.open(copied))
         run(sweep(), copied, workers=1, resumed=True)
         assert np.isfinite(xr.open_zarr(copied, consolidated=False).collapsed).all()

@@ -10,7 +10,7 @@ import threading
 
 import pytest
 
-from solvers import results
+from solvers import reopen
 from solvers.sweeps import executors
 from solvers.sweeps.executors import SchedulerError
 from solvers.sweeps.run import run
@@ -61,7 +61,7 @@ def test_a_worker_that_dies_loses_nothing(cluster, tmp_path) -> None:
 
     run(sweep(), tmp_path / "out.zarr", scheduler=address, progress=kill)
     assert killed.is_set()
-    assert same_bits(whole, results.open(tmp_path / "out.zarr"))
+    assert same_bits(whole, reopen.open(tmp_path / "out.zarr"))
 
 
 def test_no_scheduler_is_one_message(tmp_path, monkeypatch) -> None:

@@ -12,8 +12,9 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from solvers import results
-from solvers.results import OutputError, ResultError
+from solvers import reopen
+from solvers.results.errors import ResultError
+from solvers.results.output import OutputError
 from solvers.sweeps import work
 from solvers.sweeps.run import Interrupted, run
 from tests.solvers.sweep_cases import remembered, same_bits
@@ -111,7 +112,7 @@ def resumed(store) -> str | None:
 
 @pytest.mark.filterwarnings("ignore::solvers.reopen.ResultWarning")  # where it hits the versions it was made with
 def test_a_damaged_store_gives_the_same_values_or_one_line(stores, tmp_path) -> None:
-    before = [results.open(store) for store in stores]
+    before = [reopen.open(store) for store in stores]
     outcomes: Counter[str] = Counter()
     for case in range(DAMAGES):
         rng = np.random.default_rng([12, case])
@@ -119,7 +120,7 @@ def test_a_damaged_store_gives_the_same_values_or_one_line(stores, tmp_path) -> 
         store = shutil.copytree(stores[which], tmp_path / f"{case}.zarr")
         what = f"case {case}: {damage(rng, store)}"
         try:
-            found = results.open(store)
+            found = reopen.open(store)
         except ResultError as error:
             said(error, store)
             outcomes["open: refused"] += 1
@@ -136,7 +137,7 @@ def test_a_damaged_store_gives_the_same_values_or_one_line(stores, tmp_path) -> 
                 message = resumed(store)
                 outcomes["mended as told"] += message is None
         if message is None:
-            assert same_bits(before[0], results.open(store)), what
+            assert same_bits(before[0], reopen.open(store)), what
         else:
             # What says which sweep it is cannot be made again; and a folder may be somebody's.
             identity = "zarr.json is damaged", "cannot be read as Zarr (zarr.json: ", "is not the store of a sweep"

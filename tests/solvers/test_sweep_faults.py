@@ -12,9 +12,9 @@ from functools import partial
 
 import pytest
 
-from solvers import results
-from solvers.reopen import ResultWarning
-from solvers.results import OutputError
+from solvers import reopen
+from solvers.results.errors import ResultWarning
+from solvers.results.output import OutputError
 from solvers.sweeps import work
 from solvers.sweeps.run import Interrupted, run
 from tests.solvers.sweep_cases import remembered, same_bits
@@ -112,7 +112,7 @@ def interrupted(out):
 def test_a_disk_that_fails_at_any_step(tmp_path, monkeypatch, case) -> None:
     steps, resumed = CASES[case]
     begin(tmp_path / "whole.zarr")
-    whole = results.open(tmp_path / "whole.zarr")
+    whole = reopen.open(tmp_path / "whole.zarr")
     if resumed:
         interrupted(tmp_path / "half.zarr")
 
@@ -149,6 +149,6 @@ def test_a_disk_that_fails_at_any_step(tmp_path, monkeypatch, case) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ResultWarning)
             begin(out)
-        assert same_bits(whole, results.open(out)), first
+        assert same_bits(whole, reopen.open(out)), first
         shutil.rmtree(out.parent)
     assert said == count

@@ -10,10 +10,10 @@ import warnings
 import numpy as np
 import pytest
 
-from solvers import results
+from solvers import reopen
 from solvers.problem import ProblemError
-from solvers.reopen import ResultWarning
-from solvers.results import OutputError, ResultError
+from solvers.results.errors import ResultError, ResultWarning
+from solvers.results.output import OutputError
 from solvers.sweeps import executors, prepare, store, work
 from solvers.sweeps import run as running
 from solvers.sweeps.executors import SchedulerError, WorkerError
@@ -68,7 +68,7 @@ def test_names_are_judged_before_anything_is_computed(tmp_path, monkeypatch, not
 def test_long_names_are_names(tmp_path, monkeypatch, name) -> None:
     monkeypatch.chdir(tmp_path)
     run(tiny(), name, workers=1, options=tiny_options())
-    assert np.isfinite(results.open(tmp_path / name).objective).all()
+    assert np.isfinite(reopen.open(tmp_path / name).objective).all()
     assert os.listdir() == [name.rstrip("/")]
 
 
@@ -90,14 +90,14 @@ def test_a_unit_in_the_place_of_another_is_refused(tmp_path, monkeypatch) -> Non
     for foreign in (units[0], tmp_path / "b.zarr" / "journal/moments/c/1/0/0/0"):
         units[1].write_bytes(foreign.read_bytes())
         for attempt in (
-            lambda: results.open(tmp_path / "a.zarr"),
+            lambda: reopen.open(tmp_path / "a.zarr"),
             lambda: run(tiny(), tmp_path / "a.zarr", workers=1, options=tiny_options(), resumed=True),
         ):
             with pytest.raises(ResultError, match=r"c/1/0/0/0 is damaged \(its checksum is not that of this unit"):
                 attempt()
     # control: as it was
     units[1].write_bytes(kept)
-    results.open(tmp_path / "a.zarr")
+    reopen.open(tmp_path / "a.zarr")
 
 
 def test_other_code_is_refused_in_a_worker_and_said_at_resume(tmp_path, monkeypatch) -> None:
@@ -160,7 +160,7 @@ def test_a_store_of_the_first_format_is_one_line(tmp_path) -> None:
     lines = [line for line in path.read_text().splitlines() if '"checksum"' not in line]
     path.write_text("\n".join(lines).replace("sweep 2", "sweep 1").replace('",\n  }', '"\n  }'))
     with pytest.raises(ResultError, match='has the format of an earlier version, "modecollapse sweep 1"; must be'):
-        results.open(tmp_path / "out.zarr")
+        reopen.open(tmp_path / "out.zarr")
 
 
 # schedulers ----------------------------------------------------------------------------------------------------------
@@ -222,7 +222,7 @@ def test_a_scheduler_without_workers_says_so_and_waits_a_stated_time(monkeypatch
 def test_a_point_whose_solve_gives_up_is_counted(tmp_path, monkeypatch, broken) -> None:
     """The first start of three at the first point; the other two, and the other point, have the bits of ever."""
     run(tiny(), tmp_path / "whole.zarr", workers=1, options=tiny_options())
-    whole, honest = results.open(tmp_path / "whole.zarr"), work.ask.solve
+    whole, honest = reopen.open(tmp_path / "whole.zarr"), work.ask.solve
 
     def solve(problem, **options):
         if problem.target.c[0, 0] == 1.0 and 0 in options["samples"]:
@@ -231,7 +231,7 @@ def test_a_point_whose_solve_gives_up_is_counted(tmp_path, monkeypatch, broken) 
 
     monkeypatch.setattr(work.ask, "solve", solve)
     done = run(tiny(), tmp_path / "out.zarr", workers=1, options=tiny_options())
-    ds = results.open(tmp_path / "out.zarr")
+    ds = reopen.open(tmp_path / "out.zarr")
     assert (done.failed, done.starts) == (1, 6)
     assert ds.failed.values.tolist() == [1, 0]
     assert ds.samples.values.tolist() == [3, 3]
@@ -253,7 +253,7 @@ def test_variances_beyond_the_numbers_are_a_point_that_fails(tmp_path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         done = run(sweep(text), tmp_path / "out.zarr", workers=1, options=tiny_options())
-    ds = results.open(tmp_path / "out.zarr")
+    ds = reopen.open(tmp_path / "out.zarr")
     assert (done.failed, ds.failed.values.tolist()) == (3, [3, 0])
     assert np.isfinite(ds.objective.values[1])
 
@@ -313,5 +313,5 @@ def test_stores_that_are_alike(tmp_path) -> None:
     for name in ("a.zarr", "b.zarr"):
         run(tiny(), tmp_path / name, workers=1, options=tiny_options())
         run(tiny(), tmp_path / name, workers=1, options=tiny_options(), resumed=True)
-    assert same_bits(results.open(tmp_path / "a.zarr"), results.open(tmp_path / "b.zarr"))
+    assert same_bits(reopen.open(tmp_path / "a.zarr"), reopen.open(tmp_path / "b.zarr"))
     assert store.attributes_of(tmp_path / "a.zarr")["code"] == work.code()

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from solvers.flow import solve
-from solvers.outcomes import outcomes
 from solvers.problem import Problem
+from solvers.results.outcomes import outcomes
 
 # Means fixed at 0 and 2, v = 1, target N(0, ½): with all weight on the first, log q − log p = x²/2 + constant, so
 # Δ = E₂[x²/2] − E₁[x²/2] = (2² + 1)/2 − 1/2 = 2.

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 
 from solvers import ask
-from solvers.outcomes import COLLAPSED_BELOW
 from solvers.particles.sampler import replica_curves
 from solvers.problem import Problem
+from solvers.results.outcomes import COLLAPSED_BELOW
 from solvers.starts import starts
 
 PROBLEM = Path(__file__).parents[2] / "figures" / "problems" / "sampler_growing.toml"

@@ -5,7 +5,7 @@ import pytest
 import xarray as xr
 
 from solvers.outcome_agreement import compare_outcomes, exact_interval, tally
-from solvers.outcomes import OUTCOMES
+from solvers.results.outcomes import OUTCOMES
 from tests.verification.outcomes import case
 
 FALSE_ALARM = 1e-6

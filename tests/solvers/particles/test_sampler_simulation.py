@@ -16,8 +16,8 @@ from solvers.particles import plan as planning
 from solvers.particles import sampler_compiled, sampler_estimates
 from solvers.particles.plan import SimulationError
 from solvers.problem import Problem, ProblemError
-from solvers.results import SAMPLER_QUANTITIES
-from solvers.results import open as open_result
+from solvers.reopen import open as open_result
+from solvers.results.datasets import SAMPLER_QUANTITIES
 from solvers.sampler import Noise
 from solvers.sampler.evaluate import _ess, _ess_forward, _log_z
 from tests.limits import ROUNDING

@@ -9,12 +9,13 @@ import pytest
 from scipy.special import expit
 from scipy.stats import norm
 
+from solvers import reopen
 from solvers.arrays import BackendError
 from solvers.particles import sampler_clones
 from solvers.problem import Problem, ProblemError
-from solvers.results import write
+from solvers.results.files import write
 from solvers.sampler import Mixture, Sampler, clones
-from solvers.speciation import open_speciation, speciation
+from solvers.speciation import speciation
 
 #: Bounded numbers of thousands of independent pairs: a mean of them is normal; 1e-6 a comparison.
 BOUND = float(norm.isf(0.5e-6))
@@ -144,7 +145,7 @@ def test_a_narrow_field_decides_as_the_logistic(found) -> None:
 
 def test_result_is_read_back(found, tmp_path) -> None:
     write(found, tmp_path / "clones.nc")
-    again = open_speciation(tmp_path / "clones.nc")
+    again = reopen.open(tmp_path / "clones.nc")
     assert again.equals(found)
     assert all("long_name" in again[name].attrs for name in again.data_vars)
 

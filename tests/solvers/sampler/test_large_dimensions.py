@@ -16,10 +16,10 @@ from solvers.particles.sampler import rounding as in_space
 from solvers.particles.sampler_chain import Mixture as InSpace
 from solvers.particles.sampler_chain import Model
 from solvers.problem import Problem, ProblemError
-from solvers.results import LOST, TOO_LONG
+from solvers.results.outcomes import LOST, TOO_LONG
 from solvers.sampler import Mixture, Noise, Sampler, backward, forward, gradient
 from solvers.sampler.evaluate import Invalid, evaluate
-from solvers.sampler.limits import judge, rounding
+from solvers.sampler.limits import check, judge, rounding
 from solvers.sampler.orthogonal import cumulants, form_of
 from solvers.sampler.solve import solve
 
@@ -287,8 +287,8 @@ def test_a_dimension_that_float64_does_not_hold_is_refused_by_name():
     with pytest.raises(
         ProblemError, match=r"dimension: is 9007199254740992; log-weights lose up to \d nats to rounding"
     ):
-        Problem.parse(text)
-    Problem.parse(text.replace(str(2**53), str(10**14)))
+        check(Problem.parse(text))
+    check(Problem.parse(text.replace(str(2**53), str(10**14))))
 
 
 def test_an_evaluation_lost_to_rounding_is_no_result():

@@ -8,7 +8,7 @@ import pytest
 from solvers import ask
 from solvers.__main__ import app
 from solvers.problem import Problem, ProblemError
-from solvers.results import open as open_result
+from solvers.reopen import open as open_result
 from solvers.sampler.evaluate import QUANTITIES
 
 BASE = """

@@ -15,9 +15,9 @@ from solvers.particles.sampler import rounding, simulate
 from solvers.particles.sampler_chain import Bars, Model
 from solvers.particles.sampler_chain import Mixture as InSpace
 from solvers.problem import Problem, ProblemError
-from solvers.results import LOST, STATUS, TOO_LONG
+from solvers.results.outcomes import LOST, STATUS, TOO_LONG
 from solvers.sampler.learn import Slope
-from solvers.sampler.limits import overshoot, pull, sampler_of_variances
+from solvers.sampler.limits import check, overshoot, pull, sampler_of_variances
 from solvers.sampler.model import Mixture, chain_module
 from solvers.sampler.solve import solve
 
@@ -58,7 +58,7 @@ def problem(**changes):
 def test_the_sum_of_two_scores_halves_the_limit():
     """All variances 0.1: the drift is −20 x, so the step must be below 0.1, not 0.2; it gave −2.5e11 ± 0.7."""
     with pytest.raises(ProblemError) as refused:
-        problem()
+        check(problem())
     assert str(refused.value) == (
         "p.toml: sampler.steps: is 64; the step horizon / steps is 0.11, must be < 0.1: the forward drift pulls in at "
         "up to 20 and overshoots from twice its inverse on"

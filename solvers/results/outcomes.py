@@ -19,6 +19,13 @@ DOMINANT_FROM = 0.9
 
 UNKNOWN = -1
 
+#: How a run ended.
+NOT_FINITE, TOO_LONG, LOST = 2, 3, 4
+STATUS = {
+    0: "reached the end", 1: "step limit", NOT_FINITE: "not finite",
+    TOO_LONG: "sampler step too long for the variances", LOST: "log-weights of this dimension lost to rounding",
+}  # fmt: skip
+
 #: How a run collapsed.
 MECHANISMS = {
     0: "not collapsed",

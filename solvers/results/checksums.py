@@ -13,7 +13,7 @@ from typing import Any
 
 import xarray as xr
 
-from solvers.reopen import ResultError
+from solvers.results.errors import ResultError
 
 __all__ = ["ATTRIBUTE", "encoding", "last_line", "verified"]
 

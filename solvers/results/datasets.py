@@ -1,53 +1,31 @@
-"""Results as labelled arrays: RUN.nc from the theory, SIM.nc from particles; written whole or not at all, reopened."""
+"""Results as labelled arrays, in the form of RUN.nc from the theory and of SIM.nc from particles."""
 
 from __future__ import annotations
 
-import json
-import os
-import platform
-import warnings
-from collections.abc import Sequence
-from functools import cache
-from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from solvers import checksums
-from solvers.outcomes import MECHANISMS, OUTCOMES, outcomes
-from solvers.output import OutputError, check_output, shown, write_bytes
 from solvers.problem import Problem
-from solvers.reopen import ResultError, ResultWarning, check_attributes, differences, open_store, problem_at
+from solvers.results.outcomes import MECHANISMS, NOT_FINITE, OUTCOMES, STATUS, outcomes
+from solvers.results.versions import versions
+
+__all__ = [
+    "REQUIRED",
+    "SAMPLER_QUANTITIES",
+    "attributes",
+    "rounding",
+    "run_dataset",
+    "sampler_variables",
+    "simulation_dataset",
+]
 
 Array = NDArray[np.float64]
 
-__all__ = [
-    "LOST",
-    "STATUS",
-    "TOO_LONG",
-    "OutputError",
-    "ResultError",
-    "ResultWarning",
-    "check_output",
-    "open",
-    "problem_of",
-    "run_dataset",
-    "simulation_dataset",
-    "write",
-    "write_bytes",
-]
-
 # More of an objective than this lost to the rounding of its own terms: no result.
 UNUSABLE = 1e-3
-NOT_FINITE, TOO_LONG, LOST = 2, 3, 4
-STATUS = {
-    0: "reached the end", 1: "step limit", NOT_FINITE: "not finite",
-    TOO_LONG: "sampler step too long for the variances", LOST: "log-weights of this dimension lost to rounding",
-}  # fmt: skip
-
 _TIMED = ("sample", "time")
 # name: (dimensions, units, meaning). Overlaps are in units of squared length, where the modes have variance u.
 _VARIABLES: dict[str, tuple[tuple[str, ...], str, str]] = {
@@ -75,7 +53,8 @@ _OUTCOMES = {name: f"{outcome.meaning}: 1 yes, 0 no, -1 unknown" for name, outco
     + ", -1 unknown",
     "status": "how the sample ended: " + ", ".join(f"{code} {text}" for code, text in STATUS.items()),
 }
-_REQUIRED = ("m", "s", "w", "v", "objective", "mode_mass", *OUTCOMES, "status")
+#: Variables of every RUN.nc and SIM.nc.
+REQUIRED = ("m", "s", "w", "v", "objective", "mode_mass", *OUTCOMES, "status")
 
 
 def run_dataset(
@@ -247,71 +226,5 @@ def attributes(problem: Problem, backend: str, command: str) -> dict[str, Any]:
         "seed": problem.init.seed,
         "backend": backend,
         "command": command,
-        "versions": _versions(),
+        "versions": versions("modecollapse", "numpy", "scipy", "xarray"),
     }
-
-
-@cache
-def _versions() -> str:
-    packages = ["modecollapse", "numpy", "scipy", "xarray"]
-    return json.dumps({"python": platform.python_version()} | {name: metadata.version(name) for name in packages})
-
-
-def write(ds: xr.Dataset, path: str | os.PathLike[str]) -> None:
-    """Write a Dataset as NetCDF-4 with checksums, whole or not at all; a file already there survives a failure.
-
-    Raises  OutputError if the file cannot be written, for instance because the disk is full.
-    """
-    # Built in memory first: HDF5 on a full disk fails at unpredictable places, a plain write does so cleanly.
-    marked = ds.assign_attrs({checksums.ATTRIBUTE: checksums.NOTE})
-    content = marked.to_netcdf(engine="h5netcdf", encoding=checksums.encoding(ds))
-    write_bytes(content, path, checksums.last_line(content))
-
-
-def open(path: str | os.PathLike[str], *, required: Sequence[str] = _REQUIRED) -> xr.Dataset:
-    """Read a RUN.nc, a SIM.nc or the store of a sweep into memory; problem_of gives the problem behind it.
-
-    required: variables that another kind of file has to have.
-
-    Warns  ResultWarning, with the difference, if this version of the code would not reproduce the result, or if it is a
-    file of a version that wrote no checksums.
-    Raises  ResultError if the file cannot be read, is damaged, or is not a result of this project.
-    """
-    name = shown(path)
-    whole = True
-    if Path(path).is_dir():
-        ds = open_store(Path(path))
-    else:
-        ds, whole = _open_file(path, name, required)
-    check_attributes(ds, name)
-    found = differences(ds)
-    if not whole:
-        found.append("a version that wrote no checksums, so that damage would not show")
-    if found:
-        warnings.warn(f"{name}: was made with {'; '.join(found)}", ResultWarning, stacklevel=2)
-    return ds
-
-
-def _open_file(path: str | os.PathLike[str], name: str, required: Sequence[str]) -> tuple[xr.Dataset, bool]:
-    """The dataset of a file, and whether checksums say that it is as it was written."""
-    try:
-        whole = checksums.verified(Path(path), name)
-        ds = xr.load_dataset(path, engine="h5netcdf").drop_encoding()
-    except ResultError:
-        raise
-    except FileNotFoundError:
-        raise ResultError(f"{name}: does not exist; must be a result file") from None
-    except Exception as error:
-        # Whatever HDF5 and xarray say of a file that is not theirs, or damaged.
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise ResultError(f"{name}: cannot be read as NetCDF-4 ({reason}); must be a result file") from None
-    if not whole and checksums.ATTRIBUTE in ds.attrs:
-        raise ResultError(f"{name}: is damaged (its checksum is gone); must be as it was written")
-    ds.attrs.pop(checksums.ATTRIBUTE, None)
-    missing = [name for name in required if name not in ds] + [name for name in ("problem",) if name not in ds.attrs]
-    if missing:
-        raise ResultError(f"{name}: lacks {', '.join(missing)}; must be written by `python -m solvers`")
-    return ds, whole
-
-
-problem_of = problem_at
