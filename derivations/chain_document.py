@@ -25,7 +25,7 @@ def render(entry: Entry, chain: ReducedChain) -> str:
         "## Rules used",
         rules(chain.steps),
         "## Derivation",
-        "Each step carries a numeric witness: both sides at a random point of $\\mathbb R^5$ with three means in a "
+        "Each step is checked by numbers: both sides at a random point of $\\mathbb R^5$ with three means in a "
         "plane and a random step from it, which the tests require to agree to $10^{-7}$. $q$ stands for any of the "
         "mixtures; "
         "$H$ and $H'$ are the parts of the drifts in the span.",

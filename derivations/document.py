@@ -10,10 +10,10 @@ from sympy import Add, Expr
 from derivations import metrics, widths
 from derivations.catalogue import Entry
 from theory import ClosedSystem
+from theory.configuration import Configuration
 from theory.derivation import Step
 from theory.emit.latex import latex, symbol
 from theory.expectations import LogitExpectation, PairExpectation
-from theory.witness import Witness
 
 __all__ = ["code", "render", "rules", "steps"]
 
@@ -46,9 +46,9 @@ def render(entry: Entry) -> str:
         "## Rules used",
         rules(system.steps),
         "## Derivation",
-        "Each step carries a numeric witness: both sides evaluated in $d=3$ with $K=3$, $L=2$ at a random point "
+        "Each step is checked by numbers: both sides evaluated in $d=3$ with $K=3$, $L=2$ at a random point "
         "(tensor quadrature in $\\mathbb R^3$, derivatives by central differences), which the tests require to "
-        f"agree to {_power(Witness.TOLERANCE)}. $U^{{(K)}}$ and $U^{{(L)}}$ are "
+        f"agree to {_power(Configuration.TOLERANCE)}. $U^{{(K)}}$ and $U^{{(L)}}$ are "
         f"{'' if system.own_variances else 'Gaussian '}logits, of the laws below.",
         *steps(system.steps),
         "## The closed system",

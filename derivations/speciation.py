@@ -17,12 +17,12 @@ from derivations.stability import EQUAL, KAPPA0, at_centre, critical_separation
 from theory import target
 from theory.correspondence import DECAY
 from theory.derivation import Derivation
+from theory.drifts import Score, drifts
 from theory.emit.latex import latex
 from theory.expectations import Expectation, Gradient
 from theory.mixtures import LogDensity, Responsibility
 from theory.reduction import noise_law
 from theory.rules import LINEARITY, LOG_SUM_EXP, NORMALISATION, PARTITION, STEIN, bottom_up
-from theory.samplers import Score, drifts
 from theory.stability import named
 from theory.sums import Sigma
 from theory.tanh import numbers, with_tanh

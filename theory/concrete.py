@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -31,11 +31,9 @@ from sympy import (
     log,
 )
 
+from theory.equations import Equations
 from theory.expectations import LogitExpectation, PairExpectation
 from theory.sums import Sigma
-
-if TYPE_CHECKING:
-    from theory.system import ClosedSystem
 
 __all__ = ["ConcreteSystem", "LogitMean"]
 
@@ -99,7 +97,7 @@ class ConcreteSystem:
     parameters: c11, …, pi1, …, v, u, d, and the weights w1, … if they are fixed.
     """
 
-    def __init__(self, system: ClosedSystem, K: int, L: int) -> None:
+    def __init__(self, system: Equations, K: int, L: int) -> None:
         system = system.under()
         self.system, self.K, self.L = system, K, L
         self.sizes = {system.q.size: K, system.p.size: L}

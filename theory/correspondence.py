@@ -6,7 +6,6 @@ flow that is closed already. What is left to derive is at which parameters.
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,12 +15,13 @@ from typing import Any
 import numpy as np
 from sympy import Expr, Function, Indexed, Sum, Symbol, expand
 
-from theory import canonical
 from theory.closure import close
 from theory.derivation import Step
+from theory.emit.mapping import VIEWS
 from theory.flows import gradient_flow
 from theory.mixtures import Mixture, mixture, target
 from theory.objectives import ReverseKL
+from theory.parameter_maps import ParameterMap
 from theory.parameters import BETA
 from theory.reduction import noise_law
 from theory.rules import Rule, linearity
@@ -62,7 +62,7 @@ class NotTheSameFlow(ValueError):
 class PathIdentity(Step):
     """An identity between log-densities along a path.
 
-    kernel: log F at n if F is an exact reversal. prior: log φ(x_0) if it is tied. count: steps in the witness.
+    kernel: log F at n if F is an exact reversal. prior: log φ(x_0) if it is tied. count: steps in the numerical check.
     """
 
     kernel: Expr | None = None
@@ -70,7 +70,7 @@ class PathIdentity(Step):
     count: int = 4
 
     @cached_property
-    def witness(self) -> float:
+    def residual(self) -> float:
         """Both sides for N = count with random numbers for the log-densities, tied as the kernel and the prior say."""
         rng = np.random.default_rng(11)
         values = {(f, i): rng.standard_normal() for f in (PRIOR, NOISED, MODEL, FORWARD, BACKWARD) for i in range(5)}
@@ -88,29 +88,14 @@ class PathIdentity(Step):
         return abs(number(self.before) - number(self.after))
 
 
-@dataclass(frozen=True)
-class Correspondence(Viewed):
-    """A sampler learns as `flow` (section 3) does at the parameters `mapping`, in terms of the sampler's own.
-
-    mapping: every state and parameter of the flow, by name, in terms of those of the sampler and decay = e^{−T}.
-    """
-
-    emitter = "theory.emit.mapping"
+class Correspondence(ParameterMap, Viewed):
+    """A sampler learns as the flow of section 3 does at other parameters, see ParameterMap, with its views."""
 
     @property
     def _views(self) -> Mapping[str, Callable[..., str]]:
         """No code where nothing is mapped: there is nothing to run."""
         moved = any(value != Symbol(name, real=True) for name, value in self.mapping.items())
-        return {name: view for name, view in super()._views.items() if moved or name != "numpy"}
-
-    flow: ClosedSystem
-    mapping: dict[str, Expr]
-    steps: tuple[Step, ...]
-
-    @cached_property
-    def hash(self) -> str:
-        """SHA-256 of the flow and of the mapping."""
-        return hashlib.sha256(canonical.correspondence(self).encode()).hexdigest()
+        return {name: view for name, view in VIEWS.items() if moved or name != "numpy"}
 
 
 class Shrunk(Mixture):

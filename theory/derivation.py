@@ -8,15 +8,16 @@ from functools import cached_property
 
 from sympy import Expr
 
+from theory.configuration import Configuration
+from theory.quadrature import residual
 from theory.rules import Rule
 from theory.sums import separate
-from theory.witness import Witness, residual
 
 __all__ = ["Derivation", "Step", "WrongRule"]
 
 
 class WrongRule(AssertionError):
-    """A rule changed the value of an expression: the witness found before ≠ after."""
+    """A rule changed the value of an expression: as numbers, before ≠ after."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Step:
     after: Expr
 
     @cached_property
-    def witness(self) -> float:
+    def residual(self) -> float:
         """|before − after| / max(1, |before|) at a random point; both sides by quadrature in R^d."""
         return residual(self.before, self.after)
 
@@ -38,8 +39,8 @@ class Step:
 class Derivation:
     """Applies rules in order and records every one that changed something.
 
-    With `check=True` each step is verified by its witness as it is taken.
-    Raises WrongRule if a step changes the value by more than `Witness.TOLERANCE`.
+    With `check=True` each step is verified by its residual as it is taken.
+    Raises WrongRule if a step changes the value by more than `Configuration.TOLERANCE`.
     """
 
     check: bool = False
@@ -57,8 +58,8 @@ class Derivation:
 
     def record(self, step: Step) -> None:
         """Append a step, verified if asked."""
-        if self.check and step.witness > Witness.TOLERANCE:
+        if self.check and step.residual > Configuration.TOLERANCE:
             raise WrongRule(
-                f"{step.rule.name} changed the value by {step.witness:.2g}:\n  {step.before}\n  {step.after}"
+                f"{step.rule.name} changed the value by {step.residual:.2g}:\n  {step.before}\n  {step.after}"
             )
         self.steps.append(step)

@@ -7,9 +7,10 @@ from typing import Any
 from sympy import Expr, Indexed, Lambda, Symbol, sympify
 from sympy.core.symbol import Str
 
+from theory.kinds import is_vector
 from theory.mixtures import Mixture
 from theory.sums import Sigma
-from theory.vectors import Dot, Mean, Point, is_vector
+from theory.vectors import Dot, Mean, Point
 
 __all__ = ["Expectation", "Gradient", "LogSumExp", "LogitExpectation", "PairExpectation", "Softmax", "depends_on_x"]
 

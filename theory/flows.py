@@ -59,7 +59,7 @@ def gradient_flow(objective: Objective, *, batch: bool = False, check: bool = Fa
     """Gradient flow of the objective in means and weights, in any diagonal metric.
 
     To hold the weights or the means, do not integrate them. batch: also what the equations of stochastic gradient
-    descent with fresh samples of q need. check: verify every step by its numeric witness as it is taken.
+    descent with fresh samples of q need. check: verify every step by numbers as it is taken.
     Raises ValueError for batches of an objective with expectations under p, and for mixtures with a variance for each
     component (use variance_flow).
     """

@@ -6,9 +6,10 @@ from typing import Any
 
 from sympy import Add, Expr, S, Symbol, expand
 
+from theory.kinds import is_vector
 from theory.programs import SIZES, array
 from theory.sums import Sigma, index, rename_bound
-from theory.vectors import POINT, Dot, Mean, Point, is_vector, vector_terms
+from theory.vectors import POINT, Dot, Mean, Point, vector_terms
 
 __all__ = ["NEW", "NOISE", "PULL", "Arrow", "coordinate", "decompose", "dot", "orthogonal"]
 

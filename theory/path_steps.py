@@ -1,4 +1,4 @@
-"""Steps of a derivation along a path in R^d, each with a witness at a random point of R^5 and a random step from it."""
+"""Steps of a derivation along a path in R^d, checked by numbers at a random point of R^5 and a random step."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from typing import Any
 import numpy as np
 from sympy import Expr
 
+from theory.configuration import Configuration
 from theory.derivation import Step
 from theory.mixtures import Mixture
+from theory.quadrature import residual
 from theory.rules import Rule
-from theory.witness import Witness, residual
 
-__all__ = ["COLLECT", "KERNELS", "SPLIT", "PathStep", "PathWitness", "path_witness"]
+__all__ = ["COLLECT", "KERNELS", "SPLIT", "PathConfiguration", "PathStep", "path_configuration"]
 
 
 @dataclass(frozen=True)
-class PathWitness(Witness):
+class PathConfiguration(Configuration):
     """A random point of R^5 with means in a plane: x, ξ, a step from x to x', and all of their coordinates."""
 
     frame: Any = None
@@ -39,7 +40,7 @@ class PathWitness(Witness):
 
 
 @cache
-def path_witness(d: int = 5) -> PathWitness:
+def path_configuration(d: int = 5) -> PathConfiguration:
     """The point at which the steps are checked; the numbers themselves mean nothing."""
     rng = np.random.default_rng(20250300 + d)
     frame = np.linalg.qr(rng.standard_normal((d, 2)))[0]
@@ -57,16 +58,16 @@ def path_witness(d: int = 5) -> PathWitness:
     vectors = {"new": new[None], "xi": xi[None], "pull": pull[None], "back": back[None]}
     # Free indices that do not number components run over the rows of nu: here the two coordinates in the span.
     means = {"mu": rng.standard_normal((3, 2)) @ frame.T, "nu": np.zeros((2, d)), **vectors}
-    return PathWitness(means, {"w": np.array([0.2, 0.5, 0.3])}, symbols, x=x[None], frame=frame)
+    return PathConfiguration(means, {"w": np.array([0.2, 0.5, 0.3])}, symbols, x=x[None], frame=frame)
 
 
 @dataclass(frozen=True)
 class PathStep(Step):
-    """A step whose witness is a random point of R^5 and a random step from it."""
+    """A step that is checked at a random point of R^5 and a random step from it."""
 
     @cached_property
-    def witness(self) -> float:
-        return residual(self.before, self.after, path_witness())
+    def residual(self) -> float:
+        return residual(self.before, self.after, path_configuration())
 
 
 def _same(expr: Expr) -> Expr:

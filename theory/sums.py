@@ -10,6 +10,8 @@ from typing import Any
 from sympy import Expr, Integer, Lambda, S, Symbol, Tuple, sympify
 from sympy.printing.precedence import PRECEDENCE
 
+from theory.kinds import is_vector
+
 __all__ = ["LETTERS", "Sigma", "fresh_index", "index", "rename_bound", "separate", "substitute"]
 
 #: Index letters by what they number: q, p, coordinates of x; a new bound index takes the first that is free.
@@ -38,8 +40,6 @@ class Sigma(Expr):  # type: ignore[misc]
 
     @property
     def is_vector(self) -> bool:
-        from theory.vectors import is_vector
-
         return is_vector(self.function)
 
     @property

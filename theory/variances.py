@@ -61,8 +61,8 @@ class WidthVelocities:
 def variance_flow(objective: ReverseKL, *, check: bool = False) -> WidthVelocities:
     """Gradient flow in the means, the weights and the log-variances, in any diagonal metric.
 
-    The coordinate of a variance is log v, so that v stays positive. check: verify every step by its numeric witness as
-    it is taken.
+    The coordinate of a variance is log v, so that v stays positive. check: verify every step by numbers as it is
+    taken.
     Raises ValueError for mixtures with one variance (use gradient_flow), or another objective than the reverse KL.
     """
     q, value = objective.q, objective.value()

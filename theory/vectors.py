@@ -12,9 +12,10 @@ from sympy import Add, Expr, Integer, Mul, S, expand, sympify
 from sympy.core.symbol import Str
 from sympy.printing.precedence import PRECEDENCE
 
+from theory.kinds import is_vector
 from theory.sums import Sigma, rename_bound
 
-__all__ = ["POINT", "Dot", "Image", "Mean", "Point", "Vector", "is_vector", "vector_terms"]
+__all__ = ["POINT", "Dot", "Image", "Mean", "Point", "Vector", "vector_terms"]
 
 
 class Vector(Expr):  # type: ignore[misc]
@@ -82,15 +83,6 @@ class Image(Vector):
 
 
 POINT = Point()
-
-
-def is_vector(expr: Expr) -> bool:
-    """True if the expression is a vector, False if it is a scalar."""
-    if isinstance(expr, Add):
-        return any(is_vector(a) for a in expr.args)
-    if isinstance(expr, Mul):
-        return any(is_vector(a) for a in expr.args)
-    return bool(getattr(expr, "is_vector", False))
 
 
 def vector_terms(expr: Expr) -> list[tuple[Expr, Expr]]:

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from importlib import import_module
-from typing import ClassVar
 
 __all__ = ["Viewed"]
 
 
 class Viewed:
-    """Something with views. emitter: the module whose VIEWS they are; views are imported when first asked for."""
-
-    emitter: ClassVar[str]
+    """Something with views, functions that make a text of it."""
 
     @property
     def views(self) -> tuple[str, ...]:
@@ -30,5 +26,4 @@ class Viewed:
 
     @property
     def _views(self) -> Mapping[str, Callable[..., str]]:
-        views: Mapping[str, Callable[..., str]] = import_module(self.emitter).VIEWS
-        return views
+        raise NotImplementedError

@@ -135,14 +135,15 @@ def _node(concrete: ConcreteSystem) -> object:
 
 
 def test_reading_and_computing_agree() -> None:
-    """Index notation for reading, concrete symbols for computing: the same numbers as the d-dimensional witness."""
+    """Index notation for reading, concrete symbols for computing: the same numbers as quadrature in R^d."""
+    from theory.configuration import Configuration
     from theory.expectations import Expectation
     from theory.mixtures import Responsibility
     from theory.parameters import rate
+    from theory.quadrature import evaluate
     from theory.vectors import Dot
-    from theory.witness import Witness, evaluate
 
-    at = Witness.random(K=2, L=2)
+    at = Configuration.random(K=2, L=2)
     gram, q = at.gram(), mixture()
     values = {f"s{a}{b}": gram[a - 1, b - 1] for a, b in ((1, 1), (1, 2), (2, 2))}
     values |= {f"m{a}{b}": gram[a - 1, b + 1] for a in (1, 2) for b in (1, 2)}

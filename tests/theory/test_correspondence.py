@@ -17,15 +17,15 @@ FOUND = {"ideal": ideal_control(), "tied": tied_control(), "no steps": no_steps(
 
 
 @pytest.mark.parametrize("name", FOUND)
-def test_every_step_has_a_good_witness(name):
+def test_every_step_holds_numerically(name):
     assert FOUND[name].steps
-    assert max(step.witness for step in FOUND[name].steps) < 1e-12
+    assert max(step.residual for step in FOUND[name].steps) < 1e-12
 
 
-def test_the_witness_sees_a_wrong_identity():
+def test_the_numerical_check_sees_a_wrong_identity():
     step = FOUND["ideal"].steps[-1]
     wrong = PathIdentity(step.of, step.rule, step.before, NOISED(0) + PRIOR(0), step.kernel)
-    assert wrong.witness > 1e-2
+    assert wrong.residual > 1e-2
 
 
 def test_parameters_are_those_of_section_8():

@@ -14,14 +14,15 @@ from solvers import systems
 from solvers.expectations import gaussian_softmax
 from tests.rated import rated
 from theory import BETA, AlphaDivergence, ForwardKL, NotClosed, ReverseKL, close, gradient_flow, mixture, target
+from theory.configuration import Configuration
 from theory.expectations import Expectation, Gradient
 from theory.mixtures import LogDensity, Responsibility
 from theory.objectives import annealing
 from theory.parameters import RATE, rate
+from theory.quadrature import residual
 from theory.sums import Sigma, index
 from theory.system import ClosedSystem
 from theory.vectors import POINT
-from theory.witness import Witness, residual
 
 Q, P = mixture(), target()
 k, j, i, l, n = (index(letter) for letter in "kjiln")
@@ -74,15 +75,15 @@ def test_fisher_rao_is_the_natural_gradient_on_the_simplex(objective) -> None:
     value, flow = objective.value(), gradient_flow(objective)
     natural = -(Gradient(value, w[k]) - Q.sum(w[j] * Gradient(value, w[j]), j))
     rated = flow.theta.xreplace({rate("weights", k): w[k] ** (flow.powers["weights"] - 1)})
-    assert residual(natural, rated) < Witness.TOLERANCE
+    assert residual(natural, rated) < Configuration.TOLERANCE
     assert residual(natural, 1.1 * rated) > 0.01
 
 
 def test_forward_kl_of_section_3() -> None:
-    """dμ_k/dt = Σ_l π_l E_l[r_k (x−μ_k)]/v, by the witness in R³; dθ_k/dt = E_p[r_k] − w_k, by algebra."""
+    """dμ_k/dt = Σ_l π_l E_l[r_k (x−μ_k)]/v, by quadrature in R³; dθ_k/dt = E_p[r_k] − w_k, by algebra."""
     typed = P.sum(P.weight(l) * Expectation(P, l, Responsibility(Q, k) * (POINT - Q.mean(k)) / v), l)
     forward = gradient_flow(ForwardKL(Q, P))
-    assert residual(forward.mean, typed * rate("means", k)) < Witness.TOLERANCE
+    assert residual(forward.mean, typed * rate("means", k)) < Configuration.TOLERANCE
     assert residual(forward.mean, typed * rate("means", k) * 2) > 0.01
     assert same(FORWARD, FORWARD.equations["theta"], Sigma(pi[l] * PL[l, k], (l, 1, L)) - w[k], {k: 2})
     natural = close(forward).under(weights=1)
@@ -90,7 +91,7 @@ def test_forward_kl_of_section_3() -> None:
 
 
 def test_finite_batches_of_section_3() -> None:
-    """E_k|g|² by the witness: g = ∇log q − β∇log p at a sample, its scores by central differences."""
+    """E_k|g|² by quadrature: g = ∇log q − β∇log p at a sample, its scores by central differences."""
     flow = gradient_flow(ReverseKL(Q, P, BETA), batch=True)
     g = (Q.sum(Responsibility(Q, j) * (Q.mean(j) - POINT), j)) / v - BETA * (
         P.sum(Responsibility(P, l) * (P.mean(l) - POINT), l)
@@ -98,7 +99,7 @@ def test_finite_batches_of_section_3() -> None:
     from theory.vectors import Dot
 
     assert flow.square is not None
-    assert residual(flow.square, Expectation(Q, k, Dot(g, g))) < Witness.TOLERANCE
+    assert residual(flow.square, Expectation(Q, k, Dot(g, g))) < Configuration.TOLERANCE
     assert residual(flow.square, Expectation(Q, k, Dot(g, g)) + 0.1) > 0.01
     with pytest.raises(ValueError, match="samples come from p"):
         gradient_flow(ForwardKL(Q, P), batch=True)
@@ -139,7 +140,7 @@ def test_other_divergences_are_refused_with_what_they_need() -> None:
         assert refused.value.missing == [f"E[{ratio}]", *(f"E[{ratio}*{x}]" for x in ("r", "x", "rho"))]
     means = [step for step in gradient_flow(AlphaDivergence(Q, P)).derivation.steps if "mu" in step.of]
     assert len(means) >= 4
-    assert max(step.witness for step in means) < Witness.TOLERANCE
+    assert max(step.residual for step in means) < Configuration.TOLERANCE
 
 
 def test_schedule_as_an_equation() -> None:
@@ -191,14 +192,14 @@ def test_written_out_batches_equal_the_emitted_code() -> None:
 
 
 @pytest.mark.parametrize("name", ["forward_kl", "reverse_kl", "finite_batch"])
-def test_every_step_has_a_good_witness(name: str) -> None:
+def test_every_step_holds_numerically(name: str) -> None:
     """Steps that the plain flow has as well are left to its own test."""
     known = {(step.before, step.after) for step in close(gradient_flow(ReverseKL(Q, P))).steps}
     others = {"finite_batch": TEMPERED}
     known |= {(step.before, step.after) for step in others[name].steps} if name in others else set()
     steps = [step for step in entry(name).system.steps if (step.before, step.after) not in known]
     assert len(steps) >= 5
-    assert max(step.witness for step in steps) < Witness.TOLERANCE
+    assert max(step.residual for step in steps) < Configuration.TOLERANCE
 
 
 def test_log_densities_of_either_mixture_lead_to_tables() -> None:

@@ -6,13 +6,14 @@ import pytest
 from sympy import Expr, IndexedBase, KroneckerDelta
 
 from theory import ReverseKL, close, gradient_flow, mixture, rules, target
+from theory.configuration import Configuration
 from theory.derivation import Derivation, WrongRule
 from theory.expectations import Expectation, Gradient
 from theory.mixtures import LogDensity, Responsibility
+from theory.quadrature import residual
 from theory.rules import Rule, bottom_up
 from theory.sums import index
 from theory.vectors import POINT, Dot, Image
-from theory.witness import Witness, residual
 
 Q, P = mixture(), target()
 k, j, i, a = (index(letter) for letter in "kjia")
@@ -64,7 +65,7 @@ def test_rule_keeps_the_value(name: str) -> None:
     rule, before = CASES[name]
     after = rule.apply(before)
     assert after != before, "the rule did not match"
-    assert residual(before, after) < Witness.TOLERANCE
+    assert residual(before, after) < Configuration.TOLERANCE
 
 
 @pytest.mark.parametrize("field", [Responsibility(Q, j), LogDensity(P)], ids=["softmax", "log-sum-exp"])
@@ -72,17 +73,17 @@ def test_reduction_to_gaussian_logits_keeps_the_value(field: Expr) -> None:
     before = rules.LINEARITY.apply(rules.DIFFERENCE.apply(rules.COMMON_SHIFT.apply(e(field))))
     after = rules.GAUSSIAN_LAW.apply(before)
     assert after != before
-    assert residual(before, after) < Witness.TOLERANCE
+    assert residual(before, after) < Configuration.TOLERANCE
 
 
 def test_projection_puts_expectations_of_x_in_the_span_of_the_means() -> None:
     """d = 4 > rank: the identity must not rely on the means spanning the whole space."""
-    at = Witness.random(d=4, K=2, L=1)
+    at = Configuration.random(d=4, K=2, L=1)
     span = (Q.mean(1), Q.mean(2), P.mean(1))
     for field in (Responsibility(Q, j), LogDensity(P)):
         before = e(field * POINT)
         after = rules.projection(before, span)
-        assert residual(before, after, at) < Witness.TOLERANCE
+        assert residual(before, after, at) < Configuration.TOLERANCE
         # control: without ν in the span the projection is wrong for fields that depend on ν
         wrong = rules.projection(before, span[:2])
         assert residual(before, wrong, at) > 1e-3
@@ -102,15 +103,15 @@ def test_a_wrong_rule_fails_where_it_is_applied() -> None:
         Derivation(check=True).run("E_k|x|^2", e(X2), (wrong,))
 
 
-def test_every_step_of_the_derivation_has_a_good_witness() -> None:
+def test_every_step_of_the_derivation_holds_numerically() -> None:
     system = close(gradient_flow(ReverseKL(Q, P)))
-    worst = {(step.of, step.rule.name): step.witness for step in system.steps}
+    worst = {(step.of, step.rule.name): step.residual for step in system.steps}
     assert len(worst) > 20
-    assert max(worst.values()) < Witness.TOLERANCE, worst
+    assert max(worst.values()) < Configuration.TOLERANCE, worst
 
 
-def test_the_witness_is_a_value_and_not_zero() -> None:
-    """A witness that returned 0 for anything would pass every test above."""
+def test_the_numerical_check_is_a_value_and_not_zero() -> None:
+    """A check that returned 0 for anything would pass every test above."""
     assert residual(e(X2), e(X2) + 1) > 0.1
     assert residual(e(POINT), Q.mean(k)) < 1e-12
     assert residual(e(POINT), Q.mean(j)) > 0.1

@@ -1,4 +1,4 @@
-"""The reduced chain as the engine derives it: drifts, span, witnesses, refusals."""
+"""The reduced chain as the engine derives it: drifts, span, numerical checks, refusals."""
 
 from __future__ import annotations
 
@@ -6,35 +6,37 @@ import pytest
 from sympy import Symbol
 
 from theory import NotClosed, target
+from theory.configuration import Configuration
+from theory.drifts import BETA, CONTROLS, METHODS, REFERENCES, Score, allowed, drifts
 from theory.expectations import Gradient
 from theory.mixtures import LogDensity
-from theory.path_steps import path_witness
+from theory.path_steps import path_configuration
+from theory.quadrature import residual
 from theory.reduction import Isotropic, noise_law
-from theory.samplers import BETA, CONTROLS, METHODS, REFERENCES, Score, allowed, drifts, reduce_chain
+from theory.samplers import reduce_chain
 from theory.vectors import POINT, Dot, Image
-from theory.witness import Witness, residual
 
 CHAIN = reduce_chain()
 
 
 @pytest.mark.parametrize("step", CHAIN.steps, ids=lambda step: f"{step.of}, {step.rule.name}")
-def test_every_step_has_a_good_witness(step):
-    assert step.witness < Witness.TOLERANCE
+def test_every_step_holds_numerically(step):
+    assert step.residual < Configuration.TOLERANCE
 
 
 @pytest.mark.parametrize("d", [3, 4])
 def test_the_score_is_in_the_span_in_other_dimensions(d):
     """The second step of the derivation in full: ∇log q by central differences against a(x) x + Σ c_k μ_k."""
     before, after = Gradient(LogDensity(Isotropic()), POINT), CHAIN.steps[1].after
-    assert residual(before, after, path_witness(d)) < Witness.TOLERANCE
+    assert residual(before, after, path_configuration(d)) < Configuration.TOLERANCE
 
 
-def test_the_witness_sees_a_wrong_term():
+def test_the_numerical_check_sees_a_wrong_term():
     weight = next(step for step in CHAIN.steps if step.of == r"\Delta\log W" and step.rule.name == "Orthogonal split")
     for wrong in (weight.after + Symbol("xi1"), weight.after.subs(Symbol("xi1", real=True), 0)):
         if wrong == weight.after + Symbol("xi1"):
             wrong = weight.after + Dot(POINT, POINT) / 10
-        assert residual(weight.before, wrong, path_witness()) > 1e-3
+        assert residual(weight.before, wrong, path_configuration()) > 1e-3
 
 
 # Section 7 of the theory, typed in: u(n, x) = 2(∇log p_τ + x) for the exact control, f annealed otherwise.

@@ -1,24 +1,21 @@
-"""Views of a ReducedChain: text (what is hashed), LaTeX, and NumPy source of every program and of its adjoint."""
+"""Views of a ChainPrograms: text (what is hashed), LaTeX, and NumPy source of every program and of its adjoint."""
 
 from __future__ import annotations
 
 import textwrap
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 from sympy import Add, Expr, Indexed, Mul, Pow, Rational, Symbol, exp, log, pi
 from sympy.codegen.cfunctions import expm1
 
+from theory.chains import ChainPrograms
+from theory.drifts import SCORES
 from theory.emit import paths
 from theory.emit.arrays import ArrayPrinter, signed_terms
 from theory.emit.latex import _Printer as _LatexPrinter
 from theory.emit.lines import at_sums
 from theory.emit.text import text
 from theory.programs import Assign, LogSumExpOf, Program, softmax_of
-from theory.samplers import SCORES
-
-if TYPE_CHECKING:
-    from theory.samplers import ReducedChain
 
 __all__ = ["NUMBERS", "VIEWS"]
 
@@ -72,7 +69,7 @@ def inverse(root):
 '''
 
 
-def describe(chain: ReducedChain, *_: str) -> str:
+def describe(chain: ChainPrograms, *_: str) -> str:
     """Every drift and every assignment on a line of its own."""
     lines = ["drifts: forward, backward"]
     for key, pair in chain.coefficients.items():
@@ -153,7 +150,7 @@ def latex_program(body: Sequence[Assign]) -> str:
     return "\\begin{aligned}\n" + " \\\\\n".join(_equation(a) for a in body) + "\n\\end{aligned}"
 
 
-def latex(chain: ReducedChain, *_: str) -> str:
+def latex(chain: ChainPrograms, *_: str) -> str:
     """All programs and their adjoints."""
     blocks = []
     for program in chain.programs:
@@ -191,7 +188,7 @@ class PathPrinter(ArrayPrinter):
         return super().atom(expr, axes)
 
 
-def numpy(chain: ReducedChain, name: str = "sampler_chain", _: str = "") -> str:
+def numpy(chain: ChainPrograms, name: str = "sampler_chain", _: str = "") -> str:
     """Source of a module with a function for every program, a function for every adjoint, and the drifts."""
     beta = Symbol("beta", real=True)
     rows = []

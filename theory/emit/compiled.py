@@ -9,18 +9,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
-from sympy import Add, Expr, Indexed, Integer, Mul, Pow, Symbol, log
+from sympy import Indexed
 
-from theory.divergence import WidthDivergence, quotient
+from theory.emit.entries import Expressions
 from theory.emit.heading import HEADER, MEANING, equations
 from theory.emit.languages import CUDA, NUMBA, PARAMETERS, Language
 from theory.emit.loops import Program
 from theory.emit.statements import Assign, Expect, Loop, Rate, State, Statement, logarithms
-
-if TYPE_CHECKING:
-    from theory.system import ClosedSystem
+from theory.equations import Equations
 
 __all__ = ["PARAMETERS", "Writer", "cuda", "numba"]
 
@@ -32,75 +29,16 @@ Y, DY, P, WORK, JAC, OUT = (
 )  # fmt: skip
 
 
-class Writer:
+class Writer(Expressions):
     """The text of a program in one language."""
 
-    def __init__(self, system: ClosedSystem, language: Language) -> None:
-        self.system, self.language, self.program = system, language, Program(system)
-        program = self.program
+    def __init__(self, system: Equations, language: Language) -> None:
+        program = Program(system)
+        self.system, self.program = system, program
         equations = [*program.velocity_equations, *program.observable_equations, *program.scalar_tables]
         weighted = any(str(x.base) == "pi" for _, e in equations for x in logarithms(e).atoms(Indexed))
-        self.parameters = PARAMETERS | ({"pi": "L"} if weighted else {}) | ({"rate": "1"} if system.driven else {})
-        self.parameters |= dict.fromkeys(system.driven, "1")
-
-    # --- expressions ------------------------------------------------------------------------------------------------
-
-    def offset(self, node: Indexed) -> str:
-        """Position of an entry in its array, row-major."""
-        shape = self.program.shapes[str(node.base)]
-        offset = ""
-        for index, size in zip(node.indices, shape, strict=True):
-            at = "0" if index == Integer(1) else f"{index} - 1" if index == size else str(index)
-            start = f"({offset})" if " " in offset else offset
-            offset = f"{start} * {size} + {at}" if start else at
-        return offset
-
-    def value(self, node: Indexed) -> str:
-        base, offset = str(node.base), self.offset(node)
-        if base in self.system.driven:
-            return base
-        if base in self.parameters:
-            return f"p[P_{base.upper()} + {offset}]"
-        return self.language.read("work", self.language.row(base, offset))
-
-    def code(self, expr: Expr) -> str:
-        if isinstance(expr, Add):
-            terms = sorted(expr.args, key=lambda t: (t.could_extract_minus_sign(), str(t)))
-            codes = [self.code(t) for t in terms]
-            return codes[0] + "".join(f" - {c[1:]}" if c.startswith("-") else f" + {c}" for c in codes[1:])
-        if expr.could_extract_minus_sign() and not expr.is_Number:
-            return f"-{self.code(-expr)}"
-        if isinstance(expr, Mul):
-            return " * ".join(self.factor(f) for f in sorted(expr.args, key=self.order))
-        return self.factor(expr)
-
-    def order(self, factor: Expr) -> tuple[bool, bool, str]:
-        """Of factors: numbers, then scalars, whose product the compiler takes out of loops, then entries of arrays."""
-        arrays = {str(entry.base) for entry in factor.atoms(Indexed)} - set(self.system.driven)
-        return not factor.is_Number, bool(arrays), str(factor)
-
-    def factor(self, expr: Expr) -> str:
-        if isinstance(expr, Add):
-            return f"({self.code(expr)})"
-        if isinstance(expr, Indexed):
-            return self.value(expr)
-        if isinstance(expr, WidthDivergence):
-            return f"divergence({', '.join(self.code(width) for width in quotient(expr))})"
-        if isinstance(expr, log) and not expr.is_number:
-            return f"logarithm({self.code(expr.args[0])})"
-        if expr.is_number:
-            return repr(float(expr))
-        if isinstance(expr, Symbol):
-            return str(expr)
-        if isinstance(expr, Pow) and isinstance(expr.base, Symbol) and isinstance(expr.exp, Integer):
-            name = f"inv_{expr.base}" if expr.exp < 0 else str(expr.base)
-            return " * ".join([name] * abs(int(expr.exp)))
-        if isinstance(expr, Pow) and isinstance(expr.base, Indexed) and isinstance(expr.exp, Integer):
-            product = " * ".join([self.value(expr.base)] * abs(int(expr.exp)))
-            return product if expr.exp > 0 else f"(1.0 / ({product}))"
-        if isinstance(expr, Pow) and isinstance(expr.base, Add) and isinstance(expr.exp, Integer) and expr.exp > 0:
-            return " * ".join([self.factor(expr.base)] * int(expr.exp))
-        raise TypeError(f"no compiled code for {type(expr).__name__}: {expr}")
+        parameters = PARAMETERS | ({"pi": "L"} if weighted else {}) | ({"rate": "1"} if system.driven else {})
+        super().__init__(language, program.shapes, parameters | dict.fromkeys(system.driven, "1"), system.driven)
 
     # --- statements -------------------------------------------------------------------------------------------------
 
@@ -285,7 +223,7 @@ class Writer:
         return language.function("observables", [Y, P, OUT, WORK], body, "out = objective, mode masses, table B at y.")
 
 
-def _render(system: ClosedSystem, name: str, title: str, language: Language, what: str, needs: str) -> str:
+def _render(system: Equations, name: str, title: str, language: Language, what: str, needs: str) -> str:
     writer = Writer(system, language)
     header = HEADER.format(
         title=title,
@@ -302,18 +240,18 @@ def _render(system: ClosedSystem, name: str, title: str, language: Language, wha
     return "\n\n\n".join(parts) + "\n"
 
 
-def driven(system: ClosedSystem) -> str:
+def driven(system: Equations) -> str:
     """One more constant of the compiler, where a parameter may be a state."""
     return "DRIVEN, " if system.driven else ""
 
 
-def numba(system: ClosedSystem, name: str = "system", title: str = "gradient flow") -> str:
+def numba(system: Equations, name: str = "system", title: str = "gradient flow") -> str:
     """Text for numba: assembled with constants, special functions and integrator by solvers.compiled."""
     needs = "njit, FLAGS, load, store, logarithm, divergence, "
     return _render(system, name, title, NUMBA, "lanes for numba", needs + driven(system) + NEEDS)
 
 
-def cuda(system: ClosedSystem, name: str = "system", title: str = "gradient flow") -> str:
+def cuda(system: Equations, name: str = "system", title: str = "gradient flow") -> str:
     """Text for CUDA C++ (and, with DEVICE empty, for a host compiler)."""
     # Rows: double*, or what is indexed alike.
     needs = "DEVICE, UNROLL, ROLL, Rows, logarithm, divergence, "

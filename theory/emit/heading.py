@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from theory.emit.text import text
+from theory.equations import Equations
 from theory.objectives import warming
-
-if TYPE_CHECKING:
-    from theory.system import ClosedSystem
 
 __all__ = ["HEADER", "MEANING", "equations"]
 
@@ -42,7 +38,7 @@ logarithm(x) is log x; divergence(a, b) is h(a/b), h(x) = (x - 1 - log x)/2, wit
         the change of both, (K, n) and (K), with that of the means, (K, n), and of the covariance, (n, n)."""
 
 
-def equations(system: ClosedSystem) -> list[str]:
+def equations(system: Equations) -> list[str]:
     """The equations as comment lines."""
     lines = [f"dmu_k/dt = {text(system.velocity)}", f"dtheta_k/dt = {text(system.equations['theta'])}"]
     return lines + [f"dtemperature/dt = {text(warming(rhs))}, beta = 1/temperature" for rhs in system.driven.values()]

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sympy import Add, Expr, Indexed, KroneckerDelta, Mul, Number, Symbol, fraction
 from sympy.printing.latex import LatexPrinter
 from sympy.printing.precedence import PRECEDENCE
 
+from theory.equations import Equations
 from theory.expectations import Expectation
 from theory.mixtures import Responsibility
 from theory.parameters import RATE, SIZE, STEP
 from theory.sums import Sigma
 from theory.vectors import Dot, Vector
-
-if TYPE_CHECKING:
-    from theory.system import ClosedSystem
 
 __all__ = ["MOBILITIES", "latex", "render", "symbol"]
 
@@ -94,7 +92,7 @@ def _broken(expr: Expr, terms: int = 5) -> str:
     return " \\\\\n&\\quad ".join(lines)
 
 
-def render(system: ClosedSystem) -> str:
+def render(system: Equations) -> str:
     """The tables, equations and observables as one aligned block."""
     k, i = system.q.indices(3)[0], system.q.indices(3)[2]
     (l,) = system.p.indices(1)

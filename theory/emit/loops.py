@@ -14,12 +14,12 @@ compiler.
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 from sympy import Add, Expr, Indexed, Integer, Mul, Symbol, expand
 
 from theory.divergence import WidthDivergence, quotient
 from theory.emit.statements import Assign, Expect, Loop, Rate, State, Statement, array
+from theory.equations import Equations
 from theory.expectations import LogitExpectation, PairExpectation
 from theory.linearise import TANGENT, tangent
 from theory.objectives import warming
@@ -28,9 +28,6 @@ from theory.rules import bottom_up, linearity
 from theory.rules.derivatives import softmax_jacobian
 from theory.sums import Sigma, index, separate
 from theory.vectors import Mean
-
-if TYPE_CHECKING:
-    from theory.system import ClosedSystem
 
 __all__ = ["Program"]
 
@@ -41,7 +38,7 @@ DRIVEN, DRIVE = Symbol("DRIVEN", integer=True, positive=True), index("z")
 class Program:
     """The statements of a closed system, in order, and the shapes of the arrays they use."""
 
-    def __init__(self, system: ClosedSystem) -> None:
+    def __init__(self, system: Equations) -> None:
         self.system = system
         self.k, self.j, self.i = system.q.indices(3)
         self.l, self.n = system.p.indices(2)

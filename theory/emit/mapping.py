@@ -1,18 +1,15 @@
-"""Views of a Correspondence: which flow, at which parameters."""
+"""Views of a ParameterMap: which flow, at which parameters."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from sympy import Symbol, exp
 
 from theory.emit.arrays import ArrayPrinter
 from theory.emit.latex import latex as to_latex
 from theory.emit.text import text
-
-if TYPE_CHECKING:
-    from theory.correspondence import Correspondence
+from theory.parameter_maps import ParameterMap
 
 __all__ = ["VIEWS"]
 
@@ -34,13 +31,13 @@ def at(s, m, c, v, u, decay):
 '''
 
 
-def describe(found: Correspondence, *_: str) -> str:
+def describe(found: ParameterMap, *_: str) -> str:
     """The mapping, one line a quantity, and the flow it leads to."""
     lines = [f"  {name} <- {text(value)}" for name, value in found.mapping.items()]
     return "\n".join([f"flow {found.flow.hash}", "at", *lines, ""])
 
 
-def latex(found: Correspondence, *_: str) -> str:
+def latex(found: ParameterMap, *_: str) -> str:
     """The mapping as one aligned block."""
     decay = exp(-Symbol("T", positive=True))
     rows = []
@@ -50,7 +47,7 @@ def latex(found: Correspondence, *_: str) -> str:
     return "\\begin{aligned}\n" + " \\\\\n".join(rows) + "\n\\end{aligned}\n"
 
 
-def numpy(found: Correspondence, name: str = "correspondence", title: str = "Correspondence") -> str:
+def numpy(found: ParameterMap, name: str = "correspondence", title: str = "Correspondence") -> str:
     """A module with the mapping as a function, for numpy and cupy arrays alike."""
     printer = ArrayPrinter(str)
     items = ", ".join(f'"{key}": {printer.print(value, ())}' for key, value in found.mapping.items())

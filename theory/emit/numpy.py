@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 from sympy import Add, Expr, Indexed, Mul, Symbol
 
 from theory.emit.arrays import ArrayPrinter, signed_terms
 from theory.emit.lines import at_sums
 from theory.emit.text import text
+from theory.equations import Equations
 from theory.expectations import LogitExpectation, PairExpectation
-
-if TYPE_CHECKING:
-    from theory.system import ClosedSystem
 
 __all__ = ["LOG_WEIGHTS", "RATES", "Writer", "assignment", "powers", "prelude", "source", "strings"]
 
@@ -55,12 +52,8 @@ def log_weights(theta):
 '''
 
 
-def source(system: ClosedSystem, name: str = "system", title: str = "gradient flow") -> str:
+def source(system: Equations, name: str = "system", title: str = "gradient flow") -> str:
     """Source of the module with tables, velocity, objective and mode_mass."""
-    if system.own_variances:
-        from theory.emit import radial
-
-        return radial.source(system, name, title)
     writer = Writer(system)
     header = HEADER.format(
         name=name,
@@ -99,7 +92,7 @@ def pair(expect, mean, cov, other_mean, other_cov, cross):
 '''
 
 
-def powers(system: ClosedSystem) -> str:
+def powers(system: Equations) -> str:
     """The slopes' powers of w, as code."""
     return "{" + ", ".join(f'"{group}": {power}' for group, power in system.powers.items()) + "}"
 
@@ -111,7 +104,7 @@ def strings(names: Iterable[str]) -> str:
 class Writer:
     """The functions of a module, one method each."""
 
-    def __init__(self, system: ClosedSystem) -> None:
+    def __init__(self, system: Equations) -> None:
         self.system = system
         self.k, self.j, self.i = system.q.indices(3)
         (self.l,) = system.p.indices(1)

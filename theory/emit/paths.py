@@ -1,4 +1,4 @@
-"""A ReducedChain as code for one path: numba functions and CUDA C++ from the same loops.
+"""A ChainPrograms as code for one path: numba functions and CUDA C++ from the same loops.
 
 Every program becomes two functions on plain arrays: NAME computes its outputs, NAME_adjoint computes the variables
 again and then the derivatives of the inputs. K and R are constants of the compiler; outputs are arrays, of length 1 for
@@ -7,18 +7,14 @@ numbers.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from sympy import Add, Expr, Indexed, Integer, Mul, Pow, Rational, Symbol, exp, log, pi
 from sympy.codegen.cfunctions import expm1
 
+from theory.chains import ChainPrograms
 from theory.emit.arrays import signed_terms
 from theory.emit.languages import CUDA, NUMBA, Language
 from theory.programs import SIZES, Assign, LogSumExpOf, Program, softmax_of
 from theory.sums import Sigma
-
-if TYPE_CHECKING:
-    from theory.samplers import ReducedChain
 
 __all__ = ["cuda", "numba"]
 
@@ -190,7 +186,7 @@ def _needed(program: Program) -> set[str]:
     return needed
 
 
-def _source(chain: ReducedChain, name: str, language: Language, needs: str) -> str:
+def _source(chain: ChainPrograms, name: str, language: Language, needs: str) -> str:
     parts = [HEADER.format(c=language.comment, name=name, hash=chain.hash, needs=needs), INVERSE[language.name]]
     for program in chain.programs:
         parts += [_Writer(program, language).function(adjoint=False), _Writer(program, language).function(adjoint=True)]
@@ -198,11 +194,11 @@ def _source(chain: ReducedChain, name: str, language: Language, needs: str) -> s
     return gap.join(part.strip("\n") for part in parts) + "\n"
 
 
-def numba(chain: ReducedChain, name: str = "sampler_chain", _: str = "") -> str:
+def numba(chain: ChainPrograms, name: str = "sampler_chain", _: str = "") -> str:
     """Text for numba."""
     return _source(chain, name, NUMBA, "np, njit, FLAGS, exp, expm1, log, sqrt, K, R")
 
 
-def cuda(chain: ReducedChain, name: str = "sampler_chain", _: str = "") -> str:
+def cuda(chain: ChainPrograms, name: str = "sampler_chain", _: str = "") -> str:
     """Text for CUDA C++ (and, with DEVICE and UNROLL empty, for a host compiler)."""
     return _source(chain, name, CUDA, "DEVICE, UNROLL, K, R")

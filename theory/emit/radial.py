@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from sympy import Expr, Indexed
 
 from theory.emit.arrays import ArrayPrinter, Axes
 from theory.emit.numpy import LOG_WEIGHTS, RATES, Writer, assignment, powers, prelude, strings
 from theory.emit.text import text
+from theory.equations import Equations
 from theory.radial import RadialExpectation, radial_nodes
-
-if TYPE_CHECKING:
-    from theory.system import ClosedSystem
 
 __all__ = ["source"]
 
@@ -53,7 +49,7 @@ class RadialPrinter(ArrayPrinter):
 
 
 class _Writer(Writer):
-    def __init__(self, system: ClosedSystem) -> None:
+    def __init__(self, system: Equations) -> None:
         super().__init__(system)
         self.printer = RadialPrinter(self.name_of)
         #: Side (K or L) → names of E softmax, E |z|² softmax, E⁺ slope, E logsumexp.
@@ -104,7 +100,7 @@ class _Writer(Writer):
         return "\n".join([*head, *body, f"    return {names}"])
 
 
-def source(system: ClosedSystem, name: str, title: str) -> str:
+def source(system: Equations, name: str = "system", title: str = "gradient flow") -> str:
     """Source of the module with tables, velocity, objective and mode_mass."""
     writer = _Writer(system)
     header = HEADER.format(

@@ -1,14 +1,13 @@
-"""The closed system as plain text: what is hashed, and what `show --as text` prints."""
+"""The closed system as plain text, what `show --as text` prints."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sympy import Expr
 from sympy.printing.str import StrPrinter
 
-if TYPE_CHECKING:
-    from theory.system import ClosedSystem
+from theory.equations import Equations
 
 __all__ = ["describe", "text"]
 
@@ -26,7 +25,7 @@ def text(expr: Expr) -> str:
     return str(_Printer().doprint(expr))
 
 
-def describe(system: ClosedSystem) -> str:
+def describe(system: Equations) -> str:
     """Every equation on a line of its own, in index notation."""
     k, i = system.q.indices(3)[0], system.q.indices(3)[2]
     (l,) = system.p.indices(1)

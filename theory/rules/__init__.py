@@ -1,6 +1,6 @@
 """The rules of the engine. Each is one identity, applied wherever it matches; `Derivation` records what it changed.
 
-Adding a rule means adding a function Expr -> Expr and one `Rule`; the numeric witness checks it where it is used.
+Adding a rule means adding a function Expr -> Expr and one `Rule`; every step that uses it is checked by numbers.
 """
 
 from theory.rules.collecting import COLLECT

@@ -6,10 +6,11 @@ from sympy import Add, Expr, IndexedBase, Mul, Pow, S, Symbol
 
 from theory.calculus import differentiate
 from theory.expectations import Expectation, LogSumExp, Softmax, depends_on_x
+from theory.kinds import is_vector
 from theory.mixtures import DIMENSION, LogDensity, Responsibility
 from theory.rules.linear import linearity
 from theory.rules.rule import Rule, bottom_up
-from theory.vectors import POINT, Dot, Image, Mean, is_vector
+from theory.vectors import POINT, Dot, Image, Mean
 
 __all__ = ["STEIN", "STEIN_FIELDS", "linear_in_x", "projection"]
 

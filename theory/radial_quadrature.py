@@ -1,45 +1,29 @@
-"""Numbers for the nodes of theory.radial, from their definitions: the witness of different variances."""
+"""Numbers for the nodes of theory.radial, from their definitions: where variances differ."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
-from scipy.special import log_softmax, logsumexp, roots_genlaguerre
+from scipy.special import log_softmax, logsumexp
 from sympy import Expr, Integer
 
+from theory.configuration import Array, Configuration
 from theory.expectations import Expectation
 from theory.mixtures import Responsibility
+from theory.quadrature_nodes import chi_square, gauss_hermite
 from theory.radial import RadialExpectation, Raised, Slope, SquaredDistance
-
-if TYPE_CHECKING:
-    from theory.witness import Witness
 
 __all__ = ["NODES", "evaluate_radial"]
 
-Array = npt.NDArray[np.float64]
-Evaluate = Callable[[Expr, "Witness"], Array]
+Evaluate = Callable[[Expr, Configuration], Array]
 
-#: Nodes of the chi-square: generalised Gauss–Laguerre.
-LAGUERRE = 12
 NODES = (RadialExpectation, Raised, Slope, SquaredDistance)
 
 
-def _chi_square(degrees: int) -> tuple[Array, Array]:
-    """Nodes and weights of χ² with `degrees` degrees of freedom."""
-    if degrees == 0:
-        return np.zeros(1), np.ones(1)
-    half, weight = roots_genlaguerre(LAGUERRE, degrees / 2 - 1)
-    return 2 * half, weight / weight.sum()
-
-
-def evaluate_radial(
-    expr: Expr, at: Witness, evaluate: Evaluate, gauss: Callable[[int, int], tuple[Array, Array]]
-) -> Array:
-    """Value of a node at a point; `evaluate` and `gauss` are those of the witness."""
+def evaluate_radial(expr: Expr, at: Configuration, evaluate: Evaluate) -> Array:
+    """Value of a node at a configuration; `evaluate` is for all other expressions."""
     if isinstance(expr, SquaredDistance):
         assert at.x is not None
         mean = evaluate(expr.args[0], at)
@@ -56,7 +40,7 @@ def evaluate_radial(
         if (expr, values) in at.averages:
             return at.averages[expr, values]
         # Two more coordinates enter by their length √(v χ²_2) only: one of them will do.
-        rho, share = _chi_square(2)
+        rho, share = chi_square(2)
         mixture, k = expr.mixture, at.number(expr.component) - 1
         v = np.broadcast_to(at.variances(mixture), len(at.means[mixture.mean_name]))[k]
         total = np.zeros((1, 1))
@@ -65,12 +49,10 @@ def evaluate_radial(
         at.averages[expr, values] = total
         return total
     assert isinstance(expr, RadialExpectation)
-    return _radial(expr, at, evaluate, gauss)
+    return _radial(expr, at, evaluate)
 
 
-def _radial(
-    node: RadialExpectation, at: Witness, evaluate: Evaluate, gauss: Callable[[int, int], tuple[Array, Array]]
-) -> Array:
+def _radial(node: RadialExpectation, at: Configuration, evaluate: Evaluate) -> Array:
     """By quadrature over the directions of the logits and the χ² of the others."""
     size, d = int(at.symbols[str(node.size)]), int(at.symbols["d"]) + 2 * (node.kind == "slope")
     labels = [Integer(n + 1) for n in range(size)]
@@ -79,10 +61,10 @@ def _radial(
     cov = np.array([[evaluate(node.cov(n, m), at).item() for m in labels] for n in labels])
     values, vectors = np.linalg.eigh(cov)
     kept = values > 1e-12 * max(1.0, values[-1])
-    z, weight = gauss(int(kept.sum()), at.NODES + 8)
+    z, weight = gauss_hermite(int(kept.sum()), at.NODES + 8)
     linear = z @ (vectors[:, kept] * np.sqrt(values[kept])).T
     total = 0.0
-    for rho, share in zip(*_chi_square(d - int(kept.sum())), strict=True):
+    for rho, share in zip(*chi_square(d - int(kept.sum())), strict=True):
         square = np.sum(z**2, axis=1, keepdims=True) + rho - at.symbols["d"]
         u = mean + linear + curvature * square
         if node.kind == "logsumexp":

@@ -1,4 +1,4 @@
-"""The bridge: generated files are what the derivations generate, and an edit of one character is seen."""
+"""Generated files are what the derivations generate, and an edit of one character is seen."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from derivations.catalogue import catalogue
 from solvers import systems
 from tests.rated import rated
 from theory import ReverseKL, close, gradient_flow, mixture, target
+from theory.configuration import Configuration
 from theory.expectations import Expectation
 from theory.mixtures import LogDensity, Responsibility
 from theory.parameters import rate
+from theory.quadrature import evaluate
 from theory.sums import substitute
-from theory.witness import Witness, evaluate
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -93,7 +94,7 @@ def test_show_prints_each_view_and_refuses_others() -> None:
 
 def test_emitted_code_equals_the_expectations_it_came_from() -> None:
     """Tables and velocities of the emitted source against quadrature in R^d of E_k[r_j], E_k[ρ_l], log q − log p."""
-    at = Witness.random(K=3, L=2)
+    at = Configuration.random(K=3, L=2)
     gram, q, p = at.gram(), mixture(), target()
     s, m, c = gram[:3, :3], gram[:3, 3:], gram[3:, 3:]
     theta = np.log(at.weights["w"])
@@ -147,7 +148,7 @@ def test_emitted_code_is_stable_at_large_logits_and_batches() -> None:
         np.testing.assert_array_equal(many, np.broadcast_to(one, many.shape))
 
 
-def test_a_users_own_system_crosses_the_same_bridge() -> None:
+def test_a_users_own_system_is_emitted_and_loaded_alike() -> None:
     system = close(gradient_flow(ReverseKL(mixture(), target())))
     module = systems.load(system.emit("numpy"))
     assert system.hash == module.SYSTEM

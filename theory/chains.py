@@ -1,0 +1,42 @@
+"""The reduced chain of diffusion samplers as data: drifts and straight-line programs, with an identity."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from sympy import Expr
+
+from theory import canonical
+from theory.derivation import Step
+from theory.programs import Program
+
+__all__ = ["ChainPrograms"]
+
+
+@dataclass(frozen=True)
+class ChainPrograms:
+    """The chain of (x_∥, ϱ), its log-weight and its adjoint, as straight-line programs in index notation.
+
+    coefficients: of x and of every score in the two drifts of each method, reference and control. programs: start,
+    noise (a mixture under OU noise), score, step, weight. steps: how they were derived, each checked in R^5.
+    """
+
+    coefficients: dict[tuple[str, str, str], tuple[dict[str, Expr], dict[str, Expr]]]
+    programs: tuple[Program, ...]
+    steps: tuple[Step, ...]
+
+    @cached_property
+    def hash(self) -> str:
+        """SHA-256 of drifts and programs, line by line; their adjoints follow from them."""
+        found: dict[str, str] = {}
+        for key, drifts in self.coefficients.items():
+            for side, drift in zip(("forward", "backward"), drifts, strict=True):
+                found |= {
+                    f"{side} {' '.join(key)} {name}": canonical.expression(value) for name, value in drift.items()
+                }
+        for program in self.programs:
+            for number, line in enumerate(program.body):
+                texts = canonical.expression(line.variable), canonical.expression(line.value)
+                found[f"{program.name} {number:03d}"] = " ".join(texts)
+        return canonical.digest("reduced-chain/2", found)
