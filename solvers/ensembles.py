@@ -24,6 +24,9 @@ Overlaps = tuple[Array, Array, Array, NDArray[np.int8]]
 
 #: A state is at an equilibrium if that is closer than so many tolerances of the integrator in every coordinate.
 NEAR = 100.0
+#: A schedule that has ended so many times before anything is saved is one that has ended: what it did before, at most
+#: log 1e100 / rate times the velocity, is less than rounding, and rate·T may not be finite.
+LONG_OVER = 1e20
 #: Singular values below this, in units of the largest, belong to directions along which equilibria continue.
 RANK_CUT = 1e-10
 
@@ -87,7 +90,10 @@ def driven(problem: Problem) -> list[float]:
 
     At temperature 1 there is none, and β is a parameter.
     """
-    return [problem.flow.at(0.0)] if problem.flow.temperature != 1 else []
+    temperature, times = problem.flow.temperature, problem.time.times
+    if isinstance(temperature, Schedule) and temperature.rate * min(times[times > 0], default=0.0) > LONG_OVER:
+        return [1.0]
+    return [problem.flow.at(0.0)] if temperature != 1 else []
 
 
 def paths(

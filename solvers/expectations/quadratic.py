@@ -82,7 +82,6 @@ def centred_softmax(
         scale = np.maximum(1.0, np.abs(value))
         scale[:, n : 2 * n] = np.sqrt(2.0 * d)
         estimate[index] = (deviation / scale).max(axis=-1) + (_FLOOR if n > 1 else 0.0)
-    values[:, n : 2 * n] -= values[:, n : 2 * n].sum(axis=-1, keepdims=True) * values[:, :n]
     values[law.broken] = np.nan
     slope = -values[:, 2 * n + 1 :].reshape(-1, n, n)
     slope *= 1 - np.eye(n)
@@ -201,4 +200,6 @@ def _averages(m: Array, factor: Array, g: Array, turn: Array, grid: Grid, d: int
             mass_raised[some] += raised.sum(axis=-1)
     total[:, : 2 * n + 1] /= mass[:, None]
     total[:, 2 * n + 1 :] /= mass_raised[:, None]
+    # E (|z|² − d) = 0: what nodes too few for ϱ leave of it is no part of the values, nor of their errors.
+    total[:, n : 2 * n] -= total[:, n : 2 * n].sum(axis=-1, keepdims=True) * total[:, :n]
     return total

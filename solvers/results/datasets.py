@@ -24,8 +24,9 @@ __all__ = [
 
 Array = NDArray[np.float64]
 
-# More of an objective than this lost to the rounding of its own terms: no result.
-UNUSABLE = 1e-3
+# More of an objective than this lost to the rounding of its own terms, or of expectations uncertain: no result.
+UNUSABLE, UNCERTAIN = 1e-3, 0.1
+
 _TIMED = ("sample", "time")
 # name: (dimensions, units, meaning). Overlaps are in units of squared length, where the modes have variance u.
 _VARIABLES: dict[str, tuple[tuple[str, ...], str, str]] = {
@@ -199,7 +200,7 @@ def _dataset(
     judged = {name: variable.values for name, variable in variables.items()} | {"B": B}
     # Components that have not been added yet have weight 0 and no overlaps or variance, in standard errors either.
     grows = problem.sampler is not None and problem.sampler.refine is not None
-    away = (variables["w"].values == 0) & grows
+    away = (variables["w"].values == 0) & np.isnan(variables["v"].values) & grows
     for name, stand_in in {"m": 0.0, "s": 0.0, "v": 1.0}.items():
         gone = {"m": away[..., None], "s": away[..., None] | away[..., None, :], "v": away}[name]
         for array in filter(judged.__contains__, (name, f"{name}_se")):
@@ -207,12 +208,13 @@ def _dataset(
     finite = [np.isfinite(array).reshape(len(status), -1).all(axis=1) for array in judged.values()]
     lost = rounding(problem, *(judged[name] for name in "msv"))
     digits = lost <= UNUSABLE * np.maximum(1.0, np.abs(variables["objective"].values))
+    if "quadrature_error" in judged:
+        digits &= judged["quadrature_error"] <= UNCERTAIN
     status[(status == 0) & ~(np.all(finite, axis=0) & digits.all(axis=1))] = NOT_FINITE
     for variable in variables.values():
         variable.values[status != 0] = np.nan
-    codes = outcomes(variables["w"].values, variables["mode_mass"].values[:, -1], B, problem.target.weights) | {
-        "status": status
-    }
+    ends = (variables[name].values[:, -1] for name in ("w", "mode_mass"))
+    codes = outcomes(*ends, B, problem.target.weights, there=~away[:, -1]) | {"status": status}
     for name, meaning in _OUTCOMES.items():
         variables[name] = xr.Variable(("sample",), codes[name], {"units": "1", "long_name": meaning})
     time = xr.Variable(("time",), problem.time.times, {"units": "1", "long_name": "time of the flow"})

@@ -38,6 +38,7 @@ MECHANISMS = {
 
 class End(NamedTuple):
     """Last states of n runs: w (n, K), mode_mass (n, L) = π̂, B (n, K, L) = E_k[ρ_l]; pi (L,), the masses of the modes.
+    there (n, K): whether component k has been added yet.
 
     Comparisons with nan are false and raise no warning, so runs that failed pass through the rules.
     """
@@ -46,6 +47,7 @@ class End(NamedTuple):
     mode_mass: Array
     B: Array
     pi: Array
+    there: Flags
 
 
 class Outcome(NamedTuple):
@@ -69,7 +71,7 @@ def _aligned(end: End) -> Flags:
 
 def _vanished(end: End) -> Flags:
     """Some w_k < 0.01, which takes weights that are learned."""
-    return np.asarray((end.w < VANISHED_BELOW).any(-1))
+    return np.asarray(((end.w < VANISHED_BELOW) & end.there).any(-1))
 
 
 #: By name. A new outcome is one more entry; every reader finds it here.
@@ -88,18 +90,22 @@ OUTCOMES = {
 }
 
 
-def outcomes(w: Array, mode_mass: Array, B: Array, pi: Array) -> dict[str, NDArray[np.int8]]:
+def outcomes(
+    w: Array, mode_mass: Array, B: Array, pi: Array, there: Flags | None = None
+) -> dict[str, NDArray[np.int8]]:
     """The outcome of each of n runs, read off their last states: those of OUTCOMES, and mechanism, a key of MECHANISMS.
 
     Takes
         w (n, T, K), of which the last time counts, or (n, K). mode_mass (n, L) = π̂ and B (n, K, L) = E_k[ρ_l], both at
-        the last time. pi (L,): the masses π the modes have.
+        the last time. pi (L,): the masses π the modes have. there (n, K): which components have been added, default
+        all: the weight 0 of one that has not is none that vanished.
     Returns
         By name, each (n,) int8: of OUTCOMES 1 yes, 0 no; -1 unknown, where any of the numbers of a run is not finite
         because the run failed.
     Source  section 5 of the theory.
     """
-    end = End(w[:, -1] if w.ndim == 3 else w, mode_mass, B, pi)
+    w = w[:, -1] if w.ndim == 3 else w
+    end = End(w, mode_mass, B, pi, np.ones(w.shape, dtype=bool) if there is None else there)
     finite = np.isfinite(end.w).all(-1) & np.isfinite(mode_mass).all(-1) & np.isfinite(B).all((-2, -1))
     answers: dict[str, NDArray[np.generic]] = {name: outcome.rule(end) for name, outcome in OUTCOMES.items()}
     how = np.where(answers["aligned"], 1, 0) + np.where(answers["vanished"], 2, 0)

@@ -98,7 +98,6 @@ def solve(
     out = {"m": (K, L), "s": (K, K), "w": (K,), "v": (K,), "mode_mass": (L,)} | dict.fromkeys(QUANTITIES, ())
     values = {name: np.full((*shape, *rest), np.nan) for name, rest in out.items()}
     errors = {name: np.full((*shape, *out[name]), np.nan) for name in ("mode_mass", *QUANTITIES)}
-    vanished = np.full(count, -1, dtype=np.int8)
     B, status = np.full((count, K, L), np.nan), np.zeros(count, dtype=np.int8)
     for n, sample in enumerate(samples or range(count)):
         sampler = sampler_of(problem, s0[n], m0[n], theta0[n], problem.family.variances, drop)
@@ -126,10 +125,7 @@ def solve(
                 progress((n + (t + 1) / len(found)) / count)
         if status[n] == 0:
             table = _by_component(found[-1], generator(problem.init.seed, sample, Stream.EVALUATION), options.paths)
-            B[n], vanished[n] = (
-                np.pad(table, ((0, K - len(table)), (0, 0))),
-                bool(np.any(found[-1].mixtures["prior"].weights < VANISHED_BELOW)),
-            )
+            B[n] = np.pad(table, ((0, K - len(table)), (0, 0)))
     ds = results.run_dataset(
         problem, m=values["m"], s=values["s"], w=values["w"], v=values["v"], mode_mass=values["mode_mass"],
         objective=-values["elbo"], B=B, status=status, quadrature_error=np.zeros(shape),
@@ -143,7 +139,6 @@ def solve(
         extra |= results.sampler_variables({name: values[name], f"{name}_se": errors[name]})
     extra["objective_se"] = _error(ds.objective, errors["elbo"])
     extra["mode_mass_se"] = _error(ds.mode_mass, errors["mode_mass"])
-    extra["vanished"] = xr.Variable(("sample",), vanished, ds.vanished.attrs)  # of the components that are there
     return ds.assign(extra)
 
 
