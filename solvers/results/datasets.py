@@ -213,8 +213,8 @@ def _dataset(
     status[(status == 0) & ~(np.all(finite, axis=0) & digits.all(axis=1))] = NOT_FINITE
     for variable in variables.values():
         variable.values[status != 0] = np.nan
-    ends = (variables[name].values[:, -1] for name in ("w", "mode_mass"))
-    codes = outcomes(*ends, B, problem.target.weights, there=~away[:, -1]) | {"status": status}
+    w, mode_mass = (variables[name].values[:, -1] for name in ("w", "mode_mass"))
+    codes = outcomes(w, mode_mass, B, problem.target.weights, there=~away[:, -1]) | {"status": status}
     for name, meaning in _OUTCOMES.items():
         variables[name] = xr.Variable(("sample",), codes[name], {"units": "1", "long_name": meaning})
     time = xr.Variable(("time",), problem.time.times, {"units": "1", "long_name": "time of the flow"})
