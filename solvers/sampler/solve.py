@@ -14,7 +14,6 @@ from solvers.arrays import BackendError, backend_module
 from solvers.chance import Stream, generator
 from solvers.machine_code import usable
 from solvers.problem import Init, Overlaps, Problem
-from solvers.results.outcomes import VANISHED_BELOW
 from solvers.sampler import compiled, device
 from solvers.sampler.chain import Noise, forward
 from solvers.sampler.evaluate import QUANTITIES, Invalid, evaluate

@@ -11,9 +11,9 @@ from scipy.integrate import solve_ivp
 
 from solvers import ask, ensembles, results
 from solvers.expectations.quadratic import centred_softmax
-from solvers.outcomes import outcomes
 from solvers.particles.sampler import simulate
 from solvers.problem import Problem
+from solvers.results.outcomes import outcomes
 
 FLOW = """
 dimension = {d}
