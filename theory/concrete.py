@@ -102,19 +102,24 @@ class ConcreteSystem:
         self.system, self.K, self.L = system, K, L
         self.sizes = {system.q.size: K, system.p.size: L}
         self.learned = "theta" in system.equations
-        k, _, i = system.q.indices(3)
-        (l,) = system.p.indices(1)
-        rhs = system.right_hand_sides
         self._tables = {t.name: t for t in system.tables}
-        self.equations: dict[Symbol, Expr] = {}
+
+    @cached_property
+    def equations(self) -> dict[Symbol, Expr]:
+        """Right-hand side of each state."""
+        k, _, i = self.system.q.indices(3)
+        (l,) = self.system.p.indices(1)
+        rhs, K, L = self.system.right_hand_sides, self.K, self.L
+        equations: dict[Symbol, Expr] = {}
         for a in range(K):
             for b in range(a, K):
-                self.equations[Symbol(f"s{a + 1}{b + 1}", real=True)] = self.write_out(rhs["s"], {k: a + 1, i: b + 1})
+                equations[Symbol(f"s{a + 1}{b + 1}", real=True)] = self.write_out(rhs["s"], {k: a + 1, i: b + 1})
         for a in range(K):
             for b in range(L):
-                self.equations[Symbol(f"m{a + 1}{b + 1}", real=True)] = self.write_out(rhs["m"], {k: a + 1, l: b + 1})
+                equations[Symbol(f"m{a + 1}{b + 1}", real=True)] = self.write_out(rhs["m"], {k: a + 1, l: b + 1})
         for a in range(K if self.learned else 0):
-            self.equations[Symbol(f"theta{a + 1}", real=True)] = self.write_out(rhs["theta"], {k: a + 1})
+            equations[Symbol(f"theta{a + 1}", real=True)] = self.write_out(rhs["theta"], {k: a + 1})
+        return equations
 
     @property
     def states(self) -> tuple[Symbol, ...]:
@@ -209,16 +214,14 @@ class ConcreteSystem:
         symbols = [Symbol(name) for name in values]
         plain = {s: Symbol(s.name) for s in expr.free_symbols}
 
-        def number(e: Expr) -> float:
-            return float(lambdify(symbols, e.xreplace(plain), "math")(*values.values()))
-
+        # One function for the laws of all expectations: most of the time is that of making functions.
+        laws = [[*node.args[1], *node.args[2]] for node in expectations]
+        entries = lambdify(symbols, [[e.xreplace(plain) for e in law] for law in laws], "math")(*values.values())
         numbers = []
-        for node in expectations:
-            powers, mean, cov = node.args
-            n = len(mean)
-            means = np.array([number(m) for m in mean])
-            covs = np.array([[number(cov[i, h]) for h in range(n)] for i in range(n)])
-            numbers.append(_gauss_hermite([int(p) for p in powers], means, covs, nodes))
+        for node, law in zip(expectations, entries, strict=True):
+            n = len(node.args[1])
+            means, covs = np.array(law[:n], dtype=float), np.array(law[n:], dtype=float).reshape(n, n)
+            numbers.append(_gauss_hermite([int(p) for p in node.args[0]], means, covs, nodes))
         with_numbers = expr.xreplace(stand_ins)
         names = [*symbols, *stand_ins.values()]
         f = lambdify(names, with_numbers.xreplace(plain), "numpy")

@@ -15,16 +15,22 @@ import numpy as np
 from scipy.special import log_softmax, logsumexp
 from sympy import Add, Expr, Function, Indexed, Integer, KroneckerDelta, Mul, Pow, Symbol
 
-from theory.configuration import Array, Configuration, position
+from theory.configuration import Array, Configuration, inner, position
 from theory.expectations import Expectation, Gradient, LogitExpectation, LogSumExp, PairExpectation, Softmax
 from theory.kinds import is_vector
 from theory.mixtures import LogDensity, Responsibility
 from theory.quadrature_nodes import gauss_hermite
+from theory.radial import RadialExpectation, Raised
 from theory.radial_quadrature import NODES, evaluate_radial
 from theory.sums import LETTERS, Sigma
 from theory.vectors import Dot, Image, Mean, Point
 
 __all__ = ["evaluate", "residual"]
+
+#: Nodes whose values are kept: quadrature, differences, and what is evaluated at every x.
+_COSTLY = (
+    Expectation, Gradient, LogDensity, Responsibility, LogitExpectation, PairExpectation, RadialExpectation, Raised,
+)  # fmt: skip
 
 
 def _difference(node: Gradient, at: Configuration) -> Array:
@@ -78,6 +84,21 @@ def _pair_expectation(node: PairExpectation, at: Configuration) -> Array:
 
 def evaluate(expr: Expr, at: Configuration) -> Array:
     """Value of an expression at a point: scalars (n, 1), vectors (n, d), with n points x or n = 1."""
+    if not isinstance(expr, _COSTLY):
+        return _evaluate(expr, at)
+    # The same average stands in many terms of a sum, and on both sides of most steps.
+    key = expr, at.beyond, tuple((letter, at.indices[letter]) for letter in _letters(expr) if letter in at.indices)
+    if key not in at.known:
+        at.known[key] = _evaluate(expr, at)
+    return at.known[key]
+
+
+@cache
+def _letters(expr: Expr) -> tuple[str, ...]:
+    return tuple(sorted(map(str, expr.free_symbols)))
+
+
+def _evaluate(expr: Expr, at: Configuration) -> Array:
     value: Any
     if isinstance(expr, Add):
         return np.asarray(sum(evaluate(a, at) for a in expr.args))
@@ -101,14 +122,14 @@ def evaluate(expr: Expr, at: Configuration) -> Array:
             v = np.broadcast_to(at.variances(mixture), len(at.means[mixture.mean_name]))
             z = z * np.sqrt(v[position(expr.component, at)])
         x = np.pad(mean + z, ((0, 0), (0, 1)), constant_values=at.beyond) if at.beyond else mean + z
-        values = evaluate(expr.integrand, replace(at, x=x))
+        values = evaluate(expr.integrand, replace(at, x=x, known={}))
         return np.asarray(np.sum(weight * values, axis=0, keepdims=True))
     if isinstance(expr, Gradient):
         return _difference(expr, at)
     if isinstance(expr, LogDensity):
         return np.asarray(logsumexp(at.logits(expr.args[0]), axis=1, keepdims=True))
     if isinstance(expr, Responsibility):
-        return np.asarray(np.exp(log_softmax(at.logits(expr.args[0]), axis=1))[:, [position(expr.args[1], at)]])
+        return at.shares(expr.args[0])[:, [position(expr.args[1], at)]]
     if isinstance(expr, LogSumExp | Softmax):
         size = int(evaluate(expr.args[1], at).item())
         logits = [evaluate(expr.args[0](Integer(j + 1)), at) for j in range(size)]
@@ -123,7 +144,7 @@ def evaluate(expr: Expr, at: Configuration) -> Array:
     if isinstance(expr, NODES):
         return evaluate_radial(expr, at, evaluate)
     if isinstance(expr, Dot):
-        return np.asarray(np.sum(evaluate(expr.args[0], at) * evaluate(expr.args[1], at), axis=1, keepdims=True))
+        return inner(evaluate(expr.args[0], at), evaluate(expr.args[1], at))[:, None]
     if isinstance(expr, Image):
         s = np.linalg.matrix_power(at.operators[str(expr.args[0])], int(expr.args[2]))
         return np.asarray(evaluate(expr.args[1], at) @ s)
@@ -157,7 +178,7 @@ def _symbol(symbol: Symbol, at: Configuration) -> float:
 
 @cache
 def _standard() -> Configuration:
-    """The point at which steps are checked; one for all, so that averages are evaluated once."""
+    """The point at which steps are checked; one for all, so that what is known of it is evaluated once."""
     return Configuration.random()
 
 

@@ -35,10 +35,6 @@ def evaluate_radial(expr: Expr, at: Configuration, evaluate: Evaluate) -> Array:
         r_i, r_j = (evaluate(Responsibility(mixture, n), at) for n in (i, j))
         return np.asarray(r_i * (float(at.number(i) == at.number(j)) - r_j))
     if isinstance(expr, Raised):
-        # The same average stands in many terms of a sum over its indices.
-        values = tuple(sorted((str(s), at.indices[str(s)]) for s in expr.free_symbols if str(s) in at.indices))
-        if (expr, values) in at.averages:
-            return at.averages[expr, values]
         # Two more coordinates enter by their length √(v χ²_2) only: one of them will do.
         rho, share = chi_square(2)
         mixture, k = expr.mixture, at.number(expr.component) - 1
@@ -46,7 +42,6 @@ def evaluate_radial(expr: Expr, at: Configuration, evaluate: Evaluate) -> Array:
         total = np.zeros((1, 1))
         for extra, weight in zip(np.sqrt(v * rho), share, strict=True):
             total = total + weight * evaluate(Expectation(mixture, k + 1, expr.integrand), replace(at, beyond=extra))
-        at.averages[expr, values] = total
         return total
     assert isinstance(expr, RadialExpectation)
     return _radial(expr, at, evaluate)

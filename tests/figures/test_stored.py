@@ -1,6 +1,7 @@
 """Stored results: reused only if they answer the same question."""
 
 import shutil
+from functools import partial
 
 import pytest
 from figure_results import TINY
@@ -110,6 +111,7 @@ def test_a_sweep_is_made_resumed_and_makes_way(tmp_path, monkeypatch):
     (tmp_path / "sweeps").mkdir()
     (tmp_path / "sweeps" / "tiny.toml").write_text(SWEEP)
     monkeypatch.setattr(stores, "SWEEPS", tmp_path / "sweeps")
+    monkeypatch.setattr(stores, "run_sweep", partial(stores.run_sweep, workers=1))  # processes are for other tests
     kind = Swept("tiny.toml", quick={"grid": {"target.separation": [3.0]}})
     full, quick = (kind.path(tmp_path, "a", quick=q) for q in (False, True))
     assert (full.name, quick.name) == ("a.zarr", "a.quick.zarr")

@@ -113,7 +113,7 @@ MEASURED = {
     "samples": (text(n=30_000, save=1, end=0.0), "solve", 4),
     "times": (text(n=64, save=600, end=0.01), "solve", 4),
     "paths": (text(sampler=sampler(16, 8000), save=1, end=0.0), "sampler", 4),
-    "simulation": (text(n=1, save=1000, end=10.0), "simulate", 4),
+    "simulation": (text(K=6, n=1, save=100, end=1.0), "simulate", 4),
 }
 
 
@@ -129,7 +129,7 @@ def test_bounds_are_below_the_measured_peak_and_near_it(case, tmp_path, monkeypa
     tracemalloc.start()
     try:
         if kind == "simulate":
-            results.write(simulate(problem, particles=1, replicas=8, step=0.01, backend="numpy"), tmp_path / "out.nc")
+            results.write(simulate(problem, particles=1, replicas=32, step=0.01, backend="numpy"), tmp_path / "out.nc")
         else:
             results.write(solve(problem, backend="numpy"), tmp_path / "out.nc")
         peak = tracemalloc.get_traced_memory()[1]

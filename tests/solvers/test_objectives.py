@@ -83,7 +83,7 @@ def closed(given, mu, nu, drop=None):
 
 
 def averages(given, mu, nu, rng):
-    """dμ (K, d), dθ (K,), D, mode masses and the variance of one sample's gradient (K,), from fresh particles.
+    """∂D/∂μ (K, d), ∂D/∂θ (K,), D, mode masses and the variance of one sample's gradient (K,), from fresh particles.
 
     Everything by its definition: x ~ q or p, log-densities and their gradients there.
     """
@@ -102,19 +102,31 @@ def averages(given, mu, nu, rng):
         free = (log_q - beta * log_p).mean(1)
         objective = w @ free
         by_weight = w * (free - objective)
+    return slope, by_weight, objective, mass, scatter
+
+
+SIZES = (2, 3, 7)
+
+
+@cache
+def drawn(objective, temperature):
+    """`averages` of each replica: neither metric nor batch enters, so those of an objective are drawn once."""
+    given, mu, nu = point({"objective": objective, "temperature": temperature}, *SIZES)
+    rng = np.random.default_rng(5)
+    return [averages(given, mu, nu, rng) for _ in range(REPLICAS)]
+
+
+def estimate(given, mu, nu, found):
+    """One unbiased estimate of what `closed` returns, of one of `averages`."""
+    slope, by_weight, objective, mass, scatter = found
+    w = given.family.weights
     mobility = 1 / w if given.flow.metric == "wasserstein" else np.ones_like(w)
-    dtheta = -by_weight / (w if given.flow.weights == "fisher-rao" else 1.0)
-    return -mobility[:, None] * slope, dtheta, objective, mass, None if scatter is None else mobility**2 * scatter
-
-
-def estimate(given, mu, nu, rng):
-    """One unbiased estimate of what `closed` returns."""
-    dmu, dtheta, objective, mass, scatter = averages(given, mu, nu, rng)
+    dmu, dtheta = -mobility[:, None] * slope, -by_weight / (w if given.flow.weights == "fisher-rao" else 1.0)
     gamma = dmu @ mu.T
     ds = gamma + gamma.T
     if given.flow.batch:
         # E[ĝ_k·ĝ_i] of a batch: the product of means of many particles is too large by their own noise
-        extra = dmu @ dmu.T + np.diag(scatter) * (1 / given.flow.batch.size - 1 / PARTICLES)
+        extra = dmu @ dmu.T + np.diag(mobility**2 * scatter) * (1 / given.flow.batch.size - 1 / PARTICLES)
         ds = ds + given.flow.batch.step * extra
     return flat(ds, dmu @ nu.T, dtheta), np.hstack([objective, mass])
 
@@ -128,11 +140,9 @@ def agree(estimates, exact):
 
 @pytest.mark.parametrize("flow_", FLOWS, ids=name)
 def test_agrees_with_monte_carlo_and_no_term_is_idle(flow_):
-    given, mu, nu = point(flow_, 2, 3, 7)
-    rng = np.random.default_rng(5)
-    velocities, observed = (
-        np.array(a) for a in zip(*(estimate(given, mu, nu, rng) for _ in range(REPLICAS)), strict=True)
-    )
+    given, mu, nu = point(flow_, *SIZES)
+    replicas = drawn(flow_["objective"], flow_.get("temperature", 1.0))
+    velocities, observed = (np.array(a) for a in zip(*(estimate(given, mu, nu, r) for r in replicas), strict=True))
     exact, observables = closed(given, mu, nu)
     assert agree(velocities, exact)
     assert agree(observed, observables)
@@ -159,10 +169,11 @@ def integral(given, mu, nu, theta):
     return np.sum(np.exp(log_q) * (log_q - given.flow.beta(0.0) * log_p)) * 0.09**2
 
 
-@pytest.mark.parametrize("flow_", [f for f in FLOWS if "batch" not in f], ids=name)
-def test_is_the_gradient_of_its_objective_in_its_metric(flow_):
-    given, mu, nu = point(flow_, 2, 2, 2)
-    w, theta = given.family.weights, np.log(given.family.weights)
+@cache
+def differences(objective, temperature):
+    """∂D/∂μ (K, d) and ∂D/∂θ (K,) of an objective in the plane, which no metric enters."""
+    given, mu, nu = point({"objective": objective, "temperature": temperature}, 2, 2, 2)
+    theta = np.log(given.family.weights)
     h = 0.02 * np.array([-2, -1, 1, 2])
     slope = np.array([1, -8, 8, -1]) / (12 * 0.02)  # fourth order in the step: 1e-7
 
@@ -180,6 +191,14 @@ def test_is_the_gradient_of_its_objective_in_its_metric(flow_):
         ]
     )
     by_theta = np.array([derivative(lambda x, k=k: integral(given, mu, nu, theta + x * unit[k])) for k in (0, 1)])
+    return gradient, by_theta
+
+
+@pytest.mark.parametrize("flow_", [f for f in FLOWS if "batch" not in f], ids=name)
+def test_is_the_gradient_of_its_objective_in_its_metric(flow_):
+    given, mu, nu = point(flow_, 2, 2, 2)
+    w, theta = given.family.weights, np.log(given.family.weights)
+    gradient, by_theta = differences(flow_["objective"], flow_.get("temperature", 1.0))
     dmu = -gradient / (w[:, None] if flow_["metric"] == "wasserstein" else 1.0)
     dtheta = -by_theta / (w if flow_["weights"] == "fisher-rao" else 1.0)
     gamma = dmu @ mu.T

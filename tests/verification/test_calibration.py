@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import binom, binomtest
 
 from solvers import systems
-from solvers.compare import ALPHA
+from solvers.compare import ALPHA, Trial
 from tests.rated import rated
 from tests.verification.calibration import LEVELS, PARTS, false_alarms, power, trial
 from tests.verification.case import case
@@ -16,6 +16,22 @@ REPETITIONS = 150
 SOURCE = systems.read(SYSTEM)
 # Few particles: the noise hides what is left of the bias of the step after extrapolation, and costs little.
 CHEAP = {"particles": 16, "step": 0.1}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _simulated_once():
+    """Trajectories know nothing of the theory, so those of a seed are simulated once for all it is compared with."""
+    runs, known = Trial.runs, {}
+
+    def remembered(trial, start):
+        key = trial.problem.text, trial.problem.init.seed, trial.particles, trial.step, start
+        if key not in known:
+            known[key] = runs(trial, start)
+        return known[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Trial, "runs", remembered)
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 """Given candidates in simulations: where they are, what is compared past the additions, and what that rejects."""
 
+import pickle
 from dataclasses import replace
 from functools import partial
 
@@ -9,7 +10,7 @@ import pytest
 from solvers import ask, compare_sampler
 from solvers.ask import compare, simulate
 from solvers.compare_additions import Choices, choice_part, in_space, judged
-from solvers.particles.sampler import placed
+from solvers.particles.sampler import placed, replica_curves
 from solvers.problem import Problem
 from solvers.sampler import refine
 from solvers.sampler.solve import sampler_of
@@ -34,6 +35,25 @@ control = "exact"
 paths = 64
 refine = {{every = {every}, until = 3, source = {source}, weight = {weight}, variance = 1.0}}
 """
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _simulated_once():
+    """Simulations know nothing of the theory, so each is run once for all the theories it is compared with."""
+    known = {}
+
+    def remembered(*arguments, progress=None, **options):
+        # Of the problem all arrays, and which points are added; equal bytes are equal simulations.
+        key = pickle.dumps((arguments, sorted(options.items())))
+        if key not in known:
+            known[key] = replica_curves(*arguments, progress=progress, **options)
+        return known[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compare_sampler, "replica_curves", remembered)
+        yield
+
+
 OUTSIDE = [[2.5, 0.0], [-2.0, 1.0, 0.5], [0.0, -2.0, 0.0, 1.0]]  # two of them off the span of the modes
 INSIDE = [[2.5, 0.0], [-2.0, 1.0], [0.0, -2.0]]
 

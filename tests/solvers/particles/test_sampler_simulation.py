@@ -1,6 +1,7 @@
 """Samplers simulated in R^d from problem files: the doors, learning against the theory, refinement."""
 
 import json
+import pickle
 from dataclasses import replace
 from functools import partial
 
@@ -15,6 +16,7 @@ from solvers.ask import compare, simulate
 from solvers.particles import plan as planning
 from solvers.particles import sampler_compiled, sampler_estimates
 from solvers.particles.plan import SimulationError
+from solvers.particles.sampler import replica_curves
 from solvers.problem import Problem, ProblemError
 from solvers.reopen import open as open_result
 from solvers.results.datasets import SAMPLER_QUANTITIES
@@ -58,6 +60,23 @@ def problem(d=8, learn=(), end=0.0, save=(0.0,), steps=4, control="none", more="
     # Different variances make a(x) depend on x, so that ϱ is not eliminated in closed form.
     target, family = replace(found.target, variances=np.array([0.8, 1.0])), replace(found.family, variances=WIDTHS)
     return replace(found, target=target, family=family)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _simulated_once():
+    """Simulations know nothing of the theory, so each is run once for all the theories it is compared with."""
+    known = {}
+
+    def remembered(*arguments, progress=None, **options):
+        # Of the problem all arrays, and which points are added; equal bytes are equal simulations.
+        key = pickle.dumps((arguments, sorted(options.items())))
+        if key not in known:
+            known[key] = replica_curves(*arguments, progress=progress, **options)
+        return known[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compare_sampler, "replica_curves", remembered)
+        yield
 
 
 def test_doors(tmp_path):
@@ -244,6 +263,7 @@ def test_comparison_refused():
 
 def test_theory_and_simulation_have_the_same_variables_along_refinement():
     text = SIX.format(K=1, v=2.0, seed=1, end=1.2, steps=1, refine=GROW.replace("6.0", "0.5").replace("10", "2"))
-    ds, run = simulate(Problem.parse(text), particles=20, replicas=2, step=0.5), ask.solve(Problem.parse(text))
+    given = Problem.parse(text)
+    ds, run = simulate(given, particles=20, replicas=2, step=0.5), ask.solve(given, backend="numpy")
     assert ds.sizes["component"] == run.sizes["component"] == 2
     assert np.isnan(ds.s.values[0, 0, 1]).all()
