@@ -51,11 +51,11 @@ def open(path: str | os.PathLike[str], *, required: Sequence[str] | None = None)
         check_attributes(ds, name)
     else:
         ds, whole = files.read(path)
-        lacks = [
-            [variable for variable in kind if variable not in ds] for kind in ((required,) if required else _KINDS)
-        ]
-        if all(lacks):
-            raise ResultError(f"{name}: lacks {', '.join(lacks[0])}; must be written by `python -m solvers`")
+        kinds = _KINDS if required is None else (required,)
+        lacks = min(([variable for variable in kind if variable not in ds] for kind in kinds), key=bool)
+        lacks += [] if "problem" in ds.attrs else ["problem"]
+        if lacks:
+            raise ResultError(f"{name}: lacks {', '.join(lacks)}; must be written by `python -m solvers`")
     found = differences(ds)
     if not whole:
         found.append("a version that wrote no checksums, so that damage would not show")

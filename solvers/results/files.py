@@ -29,7 +29,7 @@ def write(ds: xr.Dataset, path: str | os.PathLike[str]) -> None:
 def read(path: str | os.PathLike[str]) -> tuple[xr.Dataset, bool]:
     """The dataset of a file, in memory, and whether checksums say that it is as it was written.
 
-    Raises  ResultError if it cannot be read, is damaged, or was not written by this project.
+    Raises  ResultError if it cannot be read, or is damaged.
     """
     name = shown(path)
     try:
@@ -46,7 +46,5 @@ def read(path: str | os.PathLike[str]) -> tuple[xr.Dataset, bool]:
     if not whole and checksums.ATTRIBUTE in ds.attrs:
         raise ResultError(f"{name}: is damaged (its checksum is gone); must be as it was written")
     ds.attrs.pop(checksums.ATTRIBUTE, None)
-    if "problem" not in ds.attrs:
-        raise ResultError(f"{name}: lacks problem; must be written by `python -m solvers`")
     check_attributes(ds, name)
     return ds, whole
