@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from solvers.equilibria import basin_boundary, continuation, equilibrium
     from solvers.problem import Problem, ProblemError
     from solvers.reopen import open, problem_of
-    from solvers.speciation import speciation
     from solvers.sweeps.plan import Sweep
     from solvers.sweeps.run import run as sweep
+    from solvers.verdict.speciation import speciation
     from theory import (
         BETA,
         ClosedSystem,
@@ -45,7 +45,7 @@ _HOMES = {
     "solvers.equilibria": "basin_boundary continuation equilibrium",
     "solvers.problem": "Problem ProblemError",
     "solvers.reopen": "open problem_of",
-    "solvers.speciation": "speciation",
+    "solvers.verdict.speciation": "speciation",
     "solvers.sweeps.plan": "Sweep",
     "solvers.sweeps.run": "sweep",
     "theory": "BETA ClosedSystem ForwardKL NotClosed ReverseKL close close_variances gradient_flow mixture target "

@@ -19,7 +19,7 @@ from scipy.stats import norm
 from figures.files import in_style
 from figures.stored import Scaling, Stored
 from solvers.reopen import problem_of
-from solvers.scaling import exponent, line_of, series
+from solvers.verdict.scaling import exponent, line_of, series
 
 Array = NDArray[np.float64]
 

@@ -20,13 +20,15 @@ from typing import Any, ClassVar
 import numpy as np
 import xarray as xr
 
-from solvers import ask, equilibria, reopen, results, scaling, systems
+from solvers import ask, equilibria, reopen, results
 from solvers.ask import simulate
-from solvers.keys import replaced
+from solvers.closed import systems
+from solvers.machine.progress import Progress, part
 from solvers.problem import Problem
-from solvers.progress import Progress, part
+from solvers.problem.keys import replaced
 from solvers.sampler.model import chain_module
 from solvers.sweeps.plan import Axis
+from solvers.verdict import scaling
 
 PROBLEMS = Path(__file__).parent / "problems"
 
@@ -164,7 +166,7 @@ class Continuation(Run):
 
 @dataclass(frozen=True)
 class Scaling(Run):
-    """How theory and simulation approach each other; options: those of solvers.scaling.scaling."""
+    """How theory and simulation approach each other; options: those of solvers.verdict.scaling.scaling."""
 
     command = "scaling"
     compute = staticmethod(scaling.scaling)

@@ -17,15 +17,16 @@ import tomli_w
 import xarray as xr
 
 from figures.stored import Run, Simulate, Solve, Stored, Table
-from solvers import reopen, results, speciation
+from solvers import reopen, results
 from solvers.ask import simulate, solve
+from solvers.machine.progress import Progress
 from solvers.problem import Problem
-from solvers.progress import Progress
 from solvers.sampler.ideal import continuous_time, learned
 from solvers.sampler.model import chain_module
 from solvers.sweeps import plan, store
 from solvers.sweeps.run import run as run_sweep
 from solvers.sweeps.work import Options
+from solvers.verdict import speciation
 
 SWEEPS = Path(__file__).parent / "sweeps"
 BENCHMARKS = Path(__file__).parents[1] / "tests" / "benchmarks" / "results"
@@ -128,7 +129,7 @@ class SimulateIdeal(Simulate):
 
 @dataclass(frozen=True)
 class Clones(Run):
-    """When a sampler decides between modes; options: those of solvers.speciation.speciation."""
+    """When a sampler decides between modes; options: those of solvers.verdict.speciation.speciation."""
 
     command = "speciation"
     compute = staticmethod(speciation.speciation)

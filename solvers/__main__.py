@@ -9,7 +9,7 @@ import typer
 
 from solvers.console import OptionError, counting_bar, one_message, progress_bar
 from solvers.door import enter, say
-from solvers.tolerances import check
+from solvers.integrate.tolerances import check
 
 # Everything else is imported where it is used: --help should not wait for numpy, xarray and scipy.
 if TYPE_CHECKING:
@@ -169,7 +169,7 @@ def sweep(
         if workers is not None and scheduler is not None:
             raise OptionError("--scheduler: given with --workers; must be one of them")
         if backend not in ("auto", "numba"):
-            from solvers.arrays import backend_module
+            from solvers.machine.arrays import backend_module
 
             backend_module(backend, ("auto", "numba"))
         from solvers.results.output import shown
@@ -206,7 +206,7 @@ def sweep(
 
 def prepare(problem_path: str, out: str | None, backend: str | None, also: tuple[str, ...] = ()) -> Problem:
     """The problem, once everything that can be refused before computing has been accepted."""
-    from solvers.arrays import backend_module
+    from solvers.machine.arrays import backend_module
     from solvers.problem import Problem
     from solvers.results.output import check_output, in_the_way, shown
 

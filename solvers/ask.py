@@ -9,14 +9,14 @@ from __future__ import annotations
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from solvers.machine.progress import Progress
 from solvers.problem import Problem
-from solvers.progress import Progress
 
 if TYPE_CHECKING:
     import xarray as xr
 
     from solvers.equilibria import Equilibrium
-    from solvers.report import Report
+    from solvers.verdict.report import Report
 
 __all__ = ["compare", "equilibria", "simulate", "solve"]
 
@@ -46,17 +46,17 @@ def solve(
         samples: which starts, default all. threads: of "numba", default all cores. Of flows only:
         stop_at_equilibrium, to leave trajectories where they rest; system: other closed equations, from systems.load.
     Returns
-        The dataset of RUN.nc, see solvers.flow.solve and solvers.sampler.solve.solve.
+        The dataset of RUN.nc, see solvers.closed.flow.solve and solvers.sampler.solve.solve.
     Raises  BackendError, ProblemError, TermError; see there.
     """
     if problem.sampler is None:
-        from solvers import flow
+        from solvers.closed import flow
 
         return flow.solve(
             problem, rtol=rtol, atol=atol, backend=backend, progress=progress, drop=drop,
             stop_at_equilibrium=stop_at_equilibrium, system=system, samples=samples, threads=threads,
         )  # fmt: skip
-    from solvers.arrays import BackendError
+    from solvers.machine.arrays import BackendError
     from solvers.sampler.solve import solve as solve_sampler
 
     if stop_at_equilibrium:
@@ -84,7 +84,7 @@ def simulate(
         replicas: independent repetitions of each start. step: of explicit Euler in flow time, default STEP, or
         flow.batch.step. backend: "numba", "numpy" or "cupy". progress: called with the fraction done.
     Returns
-        The dataset of SIM.nc, see solvers.particles.flow.simulate and solvers.particles.sampler.simulate.
+        The dataset of SIM.nc, see solvers.particles.flow.simulate and solvers.particles.sampler.simulation.simulate.
     Raises  SimulationError, BackendError; see there. ProblemError for a sampler that `solve` refuses.
     """
     batch = problem.flow.batch
@@ -93,7 +93,7 @@ def simulate(
     if problem.sampler is None:
         from solvers.particles.flow import simulate as by_particles
     else:
-        from solvers.particles.sampler import simulate as by_particles
+        from solvers.particles.sampler.simulation import simulate as by_particles
         from solvers.sampler.limits import check
 
         check(problem)
@@ -116,18 +116,18 @@ def compare(
     """`solve` against `simulate`, at a stated false-alarm probability.
 
     Takes what these take; drop: a term to leave out of the theory, which must then be rejected. system: of flows only.
-    Returns  Report; its `agrees` is the verdict. See solvers.compare.compare and solvers.compare_sampler.
+    Returns  Report; its `agrees` is the verdict. See solvers.verdict.flow.compare and solvers.verdict.sampler.
     Raises  SimulationError, ProblemError, BackendError, TermError; see there.
     """
     if problem.sampler is None:
-        from solvers.compare import compare as compare_flow
+        from solvers.verdict.flow import compare as compare_flow
 
         return compare_flow(
             problem, particles=particles, replicas=replicas, step=step, rtol=rtol, atol=atol, backend=backend,
             drop=drop, system=system, progress=progress,
         )  # fmt: skip
-    from solvers.arrays import BackendError
-    from solvers.compare_sampler import compare_sampler
+    from solvers.machine.arrays import BackendError
+    from solvers.verdict.sampler import compare_sampler
 
     if system is not None:
         raise BackendError("system: is for flows; leave it out with a [sampler]")

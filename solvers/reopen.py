@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from solvers import systems
-from solvers.keys import replaced
+from solvers.closed import systems
 from solvers.problem import Problem, ProblemError
+from solvers.problem.keys import replaced
 from solvers.results import datasets, files, versions
 from solvers.results.attributes import check_attributes, short
 from solvers.results.errors import ResultError, ResultWarning

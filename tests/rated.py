@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from solvers import mobility, systems
+from solvers.closed import mobility, systems
 from solvers.expectations import gaussian_softmax
 
 __all__ = ["rated"]

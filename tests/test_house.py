@@ -53,23 +53,85 @@ def test_cupy_is_imported_in_one_place() -> None:
     text = {path: path.read_text() for package in PACKAGES for path in modules(package)}
     importing = {p for p in text if "cupy" in {name.split(".")[0] for name in imported(p)}}
     importing |= {p for p, t in text.items() if re.search(r"import_module\([^)]*cupy", t)}
-    assert {p.relative_to(ROOT).as_posix() for p in importing} <= {"solvers/arrays.py"}
+    assert {p.relative_to(ROOT).as_posix() for p in importing} <= {"solvers/machine/arrays.py"}
+
+
+#: Rooms of solvers/, each above those that it may import: the table of docs/architecture.md.
+ROOMS = (
+    "door", "machine", "problem", "results", "integrate", "expectations", "generated", "cuda", "closed", "equilibria",
+    "sampler", "particles", "verdict", "ask", "sweeps", "reopen", "console", "__main__",
+)  # fmt: skip
+
+
+def graph(package: str, root: Path = ROOT) -> dict[str, set[str]]:
+    """Modules of a package and which of them each imports, wherever in the file, TYPE_CHECKING included."""
+    files = {}
+    for path in sorted((root / package).rglob("*.py")):
+        files[".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__")] = path
+    return {name: _edges(path, set(files)) - {name} for name, path in files.items()}
+
+
+def _edges(path: Path, known: set[str]) -> set[str]:
+    """Of the known modules those that a file imports, or from which it imports a name."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            full = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            full = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        found |= {name if name in known else name.rpartition(".")[0] for name in full}
+    return found & known
+
+
+def reached(edges: dict[str, set[str]], start: set[str]) -> set[str]:
+    """All modules that these import, directly or through others."""
+    found: set[str] = set()
+    left = list(start)
+    while left:
+        for name in edges[left.pop()] - found:
+            found.add(name)
+            left.append(name)
+    return found
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_imports_in_circles(package: str) -> None:
+    edges = graph(package)
+    assert sum(map(len, edges.values())) > 3, "edges are found"
+    assert not [name for name in edges if name in reached(edges, {name})]
+
+
+def test_circles_and_closures_would_be_seen(tmp_path: Path) -> None:
+    texts = {
+        "a": "from house.b import x",
+        "b": "def f():\n    from house import c",
+        "c": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import house.a",
+        "d": "from house.c import y",
+    }
+    (tmp_path / "house").mkdir()
+    for name, text in texts.items():
+        (tmp_path / "house" / f"{name}.py").write_text(text)
+    edges = graph("house", tmp_path)
+    assert {name for name in edges if name in reached(edges, {name})} == {"house.a", "house.b", "house.c"}
+    assert reached(edges, {"house.d"}) == {"house.a", "house.b", "house.c"}
+
+
+def test_rooms_lie_one_above_the_other() -> None:
+    edges = graph("solvers")
+    room = {name: ROOMS.index(name.split(".")[1]) for name in edges if "." in name}
+    climbs = [(name, other) for name in room for other in edges[name] if other in room and room[other] > room[name]]
+    assert not climbs
+    assert set(room.values()) == set(range(len(ROOMS)))
 
 
 def test_particles_take_nothing_from_the_theory() -> None:
-    """Independent verification: not the engine, not its generated source, not its expectations."""
-    forbidden = (
-        "theory",
-        "derivations",
-        "solvers.generated",
-        "solvers.systems",
-        "solvers.expectations",
-        "solvers.flow",
-        "solvers.sampler",
-    )
-    for path in sorted((ROOT / "solvers" / "particles").rglob("*.py")):
-        bad = [n for n in imported(path) if any(n == f or n.startswith(f + ".") for f in forbidden)]
-        assert not bad, f"{path}: {bad}"
+    """Independent verification, through any chain of imports: machine, problem and results, and no more."""
+    edges = graph("solvers")
+    particles = {name for name in edges if name.startswith("solvers.particles")}
+    rooms = {name.split(".")[1] for name in reached(edges, particles) if "." in name}
+    assert rooms == {"particles", "machine", "problem", "results", "door"}
 
 
 def test_the_public_module_is_above_all() -> None:

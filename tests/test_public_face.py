@@ -94,8 +94,9 @@ def test_one_script_has_the_commands_of_all_doors(tmp_path: Path) -> None:
 
 
 def test_functions_of_flows_do_not_take_a_sampler_for_one() -> None:
-    from solvers import compare, flow
+    from solvers.closed import flow
     from solvers.particles import flow as particles
+    from solvers.verdict import flow as compare
 
     sampler = mc.Problem.parse(PROBLEM + "sampler = {paths = 64, steps = 4}\n")
     for call in (flow.solve, compare.compare, lambda p: particles.simulate(p, particles=4, replicas=2, step=0.1)):

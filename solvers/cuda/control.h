@@ -1,7 +1,7 @@
 /* What both integrators share: taking trajectories from a queue, step-size control, save points.
 
    A thread, or a warp, integrates one trajectory at a time, with its own time, step and error; when it is through, by
-   whatever end, it takes the next of the queue. The rules are those of solvers/integrate/lanes.py, the constants too.
+   whatever end, it takes the next of the queue. The rules are those of solvers/machine/lanes.py, the constants too.
 
    Functions that write to arrays are entered and left with the threads of a trajectory together. */
 

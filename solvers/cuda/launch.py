@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from solvers.arrays import BackendError, address, compile_cuda, gpu_errors, gpu_memory, to_numpy
 from solvers.cuda.source import MANY, OPTIONS, THREADS, assemble, missing
 from solvers.expectations.logistic_normal import coefficients
 from solvers.expectations.quadrature import HALVINGS, REPLICATES, digits, lattice, sobol
 from solvers.integrate.ensemble import Paths, check
-from solvers.tolerances import of_expectations
+from solvers.integrate.tolerances import of_expectations
+from solvers.machine.arrays import BackendError, address, compile_cuda, gpu_errors, gpu_memory, to_numpy
 
 __all__ = ["CudaSystem", "build", "ensemble"]
 

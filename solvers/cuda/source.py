@@ -14,9 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 import solvers.expectations
-from solvers import divergence
-from solvers.expectations import quadrature
-from solvers.integrate.nodes import LARGEST
+from solvers.expectations import divergence, quadrature
+from solvers.expectations.lanes.nodes import LARGEST
 from solvers.integrate.tableaus import DOP853, RODAS5P
 
 __all__ = ["MANY", "OPTIONS", "THREADS", "assemble", "missing"]
@@ -105,7 +104,8 @@ def _read(name: str) -> str:
 
 def _constants() -> str:
     """The methods and the rules of the integrators on the CPU, as C++."""
-    from solvers.integrate import explicit, lanes, linear, rosenbrock  # with numba, so not sooner than needed
+    from solvers.integrate import explicit, linear, rosenbrock
+    from solvers.machine import lanes  # with numba, so not sooner than needed
 
     integers = {
         "EXPLICIT_ORDER": DOP853.error_order, "STAGES": DOP853.stages, "ALL_STAGES": len(DOP853.a),

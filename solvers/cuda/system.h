@@ -15,7 +15,7 @@ DEVICE double mobility(double w, double, double power) {
     return power < 0.0 ? 1.0 / rate : rate;
 }
 DEVICE double logarithm(double x) { return log(x); }
-// h(above/below), as solvers/divergence.py has it.
+// h(above/below), as solvers/expectations/divergence.py has it.
 DEVICE double divergence(double above, double below) {
     const double e = (above - below) / below, r = (above - below) / (above + below), square = r * r;
     if (!(fabs(r) < DIVERGENCE_SERIES)) return 0.5 * (e - log(above / below));

@@ -8,12 +8,13 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
-from solvers import compiled, results, systems
+from solvers import results
+from solvers.closed import compiled, systems
 from solvers.equilibria.field import Field, NoEquilibrium
 from solvers.equilibria.point import Equilibrium
 from solvers.problem import Problem, ProblemError
+from solvers.problem.starts import starts
 from solvers.results.outcomes import outcomes
-from solvers.starts import starts
 
 __all__ = ["basin_boundary"]
 

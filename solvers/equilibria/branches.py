@@ -14,7 +14,8 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from solvers import results, systems
+from solvers import results
+from solvers.closed import systems
 from solvers.equilibria.point import STABILITY, Equilibrium, equilibrium
 from solvers.equilibria.steps import Curve, Point
 from solvers.problem import Problem, ProblemError

@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import orthogonal_procrustes
 
-from solvers import ensembles, systems
-from solvers.compiled import CompiledSystem
+from solvers.closed import ensembles, systems
+from solvers.closed.compiled import CompiledSystem
+from solvers.closed.span import Span
 from solvers.problem import Problem, ProblemError, Schedule
-from solvers.span import Span
 
 __all__ = ["Field", "NoEquilibrium"]
 
@@ -96,7 +96,7 @@ class Field:
     @cached_property
     def still(self) -> Array:
         """A compiled state (N,) with what is not learned: the start's means, the weights of the problem."""
-        from solvers.starts import starts
+        from solvers.problem.starts import starts
 
         s, m, theta = starts(self.problem, [0])
         return np.concatenate([self.space.coordinates(s, m)[0].ravel(), theta[0], ensembles.driven(self.problem)])

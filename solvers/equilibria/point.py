@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from solvers.equilibria.field import Field, NoEquilibrium
 from solvers.problem import Problem
+from solvers.problem.starts import starts
 from solvers.results.datasets import UNUSABLE, rounding
-from solvers.starts import starts
 
 __all__ = ["NEUTRAL", "STABILITY", "Equilibrium", "equilibrium", "judged"]
 
@@ -88,7 +88,7 @@ def equilibrium(problem: Problem, *, sample: int = 0, follow: float | None = Non
     z = field.state(s[0], m[0], theta[0])
     end = problem.time.end if follow is None else follow
     if end > 0:
-        from solvers import compiled
+        from solvers.closed import compiled
 
         times = np.array([0.0, end])
         found = compiled.ensemble(field.system, field.full(z)[None], field.parameters, times, stop_at_equilibrium=True)

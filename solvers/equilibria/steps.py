@@ -10,8 +10,8 @@ from scipy.optimize import brentq
 
 from solvers.equilibria.field import AT_REST, RANK_CUT, Field
 from solvers.equilibria.point import NEUTRAL, judged
-from solvers.keys import changed, number
 from solvers.problem import ProblemError
+from solvers.problem.keys import changed, number
 
 __all__ = ["Curve", "Point"]
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from solvers.arrays import array_module
 from solvers.expectations.logistic_normal import ERROR, logistic_normal, softplus_jet, softplus_tail
 from solvers.expectations.quadrature import TIGHTEST, softmax_of_differences
+from solvers.machine.arrays import array_module
 
 __all__ = ["gaussian_softmax", "logistic_normal", "softplus_jet"]
 

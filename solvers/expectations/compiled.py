@@ -27,8 +27,8 @@ from numba import njit
 from numba.extending import intrinsic
 
 from solvers.expectations.fixed_variance import TERMS as PIECE
-from solvers.expectations.instructions import BLOCK, LANES, ONE, WIDTH, Lanes, Real, exponential
 from solvers.expectations.logistic_normal import FIRST_LEVEL, LOGISTIC_VARIANCE, ROWS, SHIFT, TERMS
+from solvers.machine.instructions import BLOCK, LANES, ONE, WIDTH, Lanes, Real, exponential
 
 _types: Any = numba.types
 

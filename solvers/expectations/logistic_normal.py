@@ -35,7 +35,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from solvers.arrays import array_module
+from solvers.machine.arrays import array_module
 
 ERROR = 1e-13
 """Bound of the error of J ... J''', in units of max(1, |value|), for |a| ≤ 1e4 and b = √v ≤ 1e3 (measured: 2e-14)."""

@@ -17,9 +17,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from solvers.arrays import array_module, to_numpy
 from solvers.expectations.quadrature import TIGHTEST, digits
 from solvers.expectations.radial_grids import Grid, grids
+from solvers.machine.arrays import array_module, to_numpy
 
 __all__ = ["centred_softmax", "quadratic_softmax"]
 

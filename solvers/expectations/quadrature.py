@@ -33,7 +33,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from solvers.arrays import array_module, to_numpy
+from solvers.machine.arrays import array_module, to_numpy
 
 TIGHTEST, LOOSEST = 1e-11, 1e-2
 """Tolerances below and above which rules do not change."""

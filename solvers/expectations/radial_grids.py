@@ -24,7 +24,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from solvers.divergence import near_one
+from solvers.expectations.divergence import near_one
 
 __all__ = ["MAX_NODES", "Grid", "grids"]
 

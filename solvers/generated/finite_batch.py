@@ -9,13 +9,13 @@ step (learning rate of stochastic gradient descent),
 size (samples of each component a step). Overlaps are plain inner products; the objective is in nats.
 `expect(mean, cov)` returns E softmax(U) and E logsumexp(U) for Gaussian logits U whose last entry is zero.
 A metric multiplies the slope in each component, w_k^p g_k with the p of POWERS: the velocity is -rate_X[k] g_k, where
-rate_X (K) is w_k^p in the plain gradient flow, and w_k^(p - 1) where a metric divides by w_k (solvers.mobility).
+rate_X (K) is w_k^p in the plain gradient flow, and w_k^(p - 1) where a metric divides by w_k (closed.mobility).
 A line marked `# term NAME` can be dropped by that name, to see a comparison reject the wrong theory; one marked gauge
 only where rates differ between components, since a constant in theta moves no weight.
 """
 
-from solvers.arrays import array_module
-from solvers.divergence import divergence
+from solvers.machine.arrays import array_module
+from solvers.expectations.divergence import divergence
 
 NAME = "finite_batch"
 SYSTEM = "21dedf889363d79f0ec07d731dbb03afbc56165066ee9e183624448bc8d8c395"

@@ -8,13 +8,13 @@ log_pi (L), u (L) variances of p, and the dimension d. Overlaps are plain inner 
 a_i·a_j = cov_ij. It returns E softmax(U), E (|z|² - d) softmax(U), E⁺[softmax_i (δ_ij - softmax_j)] with z in d + 2
 dimensions, and E logsumexp(U).
 A metric multiplies the slope in each component, w_k^p g_k with the p of POWERS: the velocity is -rate_X[k] g_k, where
-rate_X (K) is w_k^p in the plain gradient flow, and w_k^(p - 1) where a metric divides by w_k (solvers.mobility).
+rate_X (K) is w_k^p in the plain gradient flow, and w_k^(p - 1) where a metric divides by w_k (closed.mobility).
 A line marked `# term NAME` can be dropped by that name, to see a comparison reject the wrong theory; one marked gauge
 only where rates differ between components, since a constant in theta moves no weight.
 """
 
-from solvers.arrays import array_module
-from solvers.divergence import divergence
+from solvers.machine.arrays import array_module
+from solvers.expectations.divergence import divergence
 
 NAME = "reverse_kl_variances"
 SYSTEM = "6af343c4cac475a38790c77d9550505ca5080063fd509313b6dd1546ff3de241"

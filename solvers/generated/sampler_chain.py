@@ -9,7 +9,7 @@ function returns all of its variables by name. A function `NAME_adjoint` takes t
 output Y of NAME, and returns ∂L/∂(input), one a path.
 """
 
-from solvers.arrays import array_module
+from solvers.machine.arrays import array_module
 
 NAME = "sampler_chain"
 SYSTEM = "54135ca591b0163fcaf49768a8d8e8b159d9683b38ef8cb1ef2fec3b989040ad"

@@ -13,9 +13,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from solvers.machine import cores
-from solvers.progress import Progress
-from solvers.tolerances import SMALLEST_RTOL, of_expectations
+from solvers.integrate.tolerances import SMALLEST_RTOL, of_expectations
+from solvers.machine.cores import cores
+from solvers.machine.progress import Progress
 
 __all__ = ["METHODS", "Paths", "System", "check", "ensemble"]
 
@@ -153,7 +153,7 @@ class _Task:
 
     def run(self, y0: Array, paths: Array) -> dict[str, Any]:
         """Integrate y0 (n, N) into paths (n, T, N); the other parts of Paths by name."""
-        from solvers.integrate import lanes
+        from solvers.machine import lanes
 
         count = len(y0)
         saved = int(np.searchsorted(self.times, 0.0, side="right"))

@@ -7,7 +7,11 @@ from typing import Any
 
 from numba import njit
 
-from solvers.integrate.lanes import (
+from solvers.integrate.protocol import FLAGS, N, fixed, rhs
+from solvers.integrate.tableaus import DOP853
+from solvers.integrate.unrolled import define, weighted_sum
+from solvers.machine.code.entries import entry
+from solvers.machine.lanes import (
     CHANGE,
     COUNTERS,
     ERROR,
@@ -37,11 +41,7 @@ from solvers.integrate.lanes import (
     take,
     try_steps,
 )
-from solvers.integrate.protocol import FLAGS, N, fixed, rhs
-from solvers.integrate.simd import W, fabs, larger, load, select, some, store
-from solvers.integrate.tableaus import DOP853
-from solvers.integrate.unrolled import define, weighted_sum
-from solvers.machine_code.entries import entry
+from solvers.machine.simd import W, fabs, larger, load, select, some, store
 
 Array = Any
 

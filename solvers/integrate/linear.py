@@ -10,8 +10,8 @@ from typing import Any
 
 from numba import njit
 
-from solvers.integrate.lanes import FLAGS
-from solvers.integrate.simd import W, fabs, larger, load, some, store
+from solvers.machine.lanes import FLAGS
+from solvers.machine.simd import W, fabs, larger, load, some, store
 
 Array = Any
 

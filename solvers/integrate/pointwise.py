@@ -8,8 +8,8 @@ import numpy as np
 from numba import njit
 
 from solvers.integrate.protocol import FLAGS, OUT, N, fixed, jacobian, observables, rhs
-from solvers.integrate.simd import W
-from solvers.machine_code.entries import entry
+from solvers.machine.code.entries import entry
+from solvers.machine.simd import W
 
 Array = Any
 

@@ -1,7 +1,7 @@
 """What a system provides to the kernels, as an example: y₀' = −y₁, y₁' = y₀, multiplied by the one parameter.
 
-solvers.compiled makes a copy of the kernels that imports a system with the same names instead of this module. Arrays of
-vectors are float64 (rows, W), a lane a trajectory.
+solvers.closed.compiled makes a copy of the kernels that imports a system with the same names instead of this module.
+Arrays of vectors are float64 (rows, W), a lane a trajectory.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any
 
 from numba import njit
 
-from solvers.integrate.simd import load, store
+from solvers.machine.simd import load, store
 
 __all__ = ["FIXED", "FLAGS", "OUT", "PARAMETERS", "WORK", "N", "fixed", "jacobian", "observables", "rhs"]
 

@@ -14,7 +14,11 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from solvers.integrate.lanes import (
+from solvers.integrate.linear import factorise, solve
+from solvers.integrate.protocol import FLAGS, N, fixed, jacobian, rhs
+from solvers.integrate.tableaus import RODAS5P
+from solvers.machine.code.entries import entry
+from solvers.machine.lanes import (
     BOUND,
     COUNTERS,
     ERROR,
@@ -45,11 +49,7 @@ from solvers.integrate.lanes import (
     take,
     try_steps,
 )
-from solvers.integrate.linear import factorise, solve
-from solvers.integrate.protocol import FLAGS, N, fixed, jacobian, rhs
-from solvers.integrate.simd import W, fabs, larger, load, select, store
-from solvers.integrate.tableaus import RODAS5P
-from solvers.machine_code.entries import entry
+from solvers.machine.simd import W, fabs, larger, load, select, store
 
 Array = Any
 

@@ -1,6 +1,6 @@
 """The estimator of estimate.py compiled for CPUs: drawn, evaluated and reduced a few particles at a time.
 
-The loops are in loops/, and their machine code in the cache of solvers.machine_code. Sums over particles run in their
+The loops are in loops/, and their machine code in the cache of solvers.machine.code. Sums over particles run in their
 order within pieces that depend on the problem only, and pieces are added in their order, so neither blocks nor threads
 change a bit of the result.
 """
@@ -14,7 +14,7 @@ from types import ModuleType
 import numpy as np
 from numpy.typing import NDArray
 
-from solvers.machine_code import package
+from solvers.machine.code import package
 from solvers.particles.estimate import Averages, Draws, Mixtures, Report, sources
 from solvers.particles.pieces import PerThread, in_order
 from solvers.particles.streams import TILE
@@ -33,7 +33,7 @@ def loops() -> dict[str, ModuleType]:
     return package(
         tuple((name, (here / "loops" / f"{name}.py").read_text(encoding="utf-8")) for name in names),
         inside=tuple((f"solvers.particles.loops.{name}", name) for name in names),
-        beside=(here / "streams.py", here.parent / "stack.py"),
+        beside=(here / "streams.py", here.parent / "machine" / "stack.py"),
     )
 
 

@@ -1,6 +1,6 @@
 """The estimator on an NVIDIA GPU: kernel.cu, compiled for the mixtures at hand and launched once a step.
 
-Written for cupy arrays, which it never imports: the module comes with the arrays (solvers/arrays.py).
+Written for cupy arrays, which it never imports: the module comes with the arrays (solvers/machine/arrays.py).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from solvers.arrays import array_module
+from solvers.machine.arrays import array_module
 from solvers.particles.estimate import Averages, Draws, Mixtures, Report, sources
 from solvers.particles.streams import TILE
 
@@ -21,8 +21,9 @@ LISTENING = 16  # steps between two waits for the GPU: launches return at once, 
 
 
 def source(*names: str) -> str:
-    """CUDA text of kernels of this folder, behind the random numbers that they draw."""
-    return "\n".join(Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("normals.h", *names))
+    """CUDA text of kernels of this folder, by their paths in it, behind the random numbers that they draw."""
+    here = Path(__file__).parent
+    return "\n".join((here / name).read_text(encoding="utf-8") for name in ("normals.h", *names))
 
 
 def constants(K: int, L: int, forward: bool, d: int) -> dict[str, int]:

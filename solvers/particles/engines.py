@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from solvers.arrays import backend_module
+from solvers.machine.arrays import backend_module
 from solvers.particles.estimate import Averages, estimate
 
 

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from solvers.arrays import array_module
+from solvers.machine.arrays import array_module
 from solvers.particles.streams import normals
 
 Report = Callable[[int], None]

@@ -11,14 +11,13 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from solvers import demands
-from solvers.machine_code import usable
+from solvers.machine.code import usable
+from solvers.machine.progress import Progress, part
 from solvers.particles.plan import SimulationError, plan
 from solvers.particles.replicas import replicas_path
-from solvers.problem import Problem
-from solvers.progress import Progress, part
+from solvers.problem import Problem, demands
+from solvers.problem.starts import starts, vectors
 from solvers.results.datasets import simulation_dataset
-from solvers.starts import starts, vectors
 
 __all__ = ["SimulationError", "simulate"]
 
@@ -48,7 +47,7 @@ def simulate(
         errors are large.
     Raises
         SimulationError if the step, the particles, the replicas or the memory do not do; ProblemError if memory or time
-        is not there for so many starts, save times or steps (solvers.demands); BackendError.
+        is not there for so many starts, save times or steps (solvers.problem.demands); BackendError.
     """
     problem.only_flow()
     backend, batch = usable(backend), problem.flow.batch

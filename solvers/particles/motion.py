@@ -20,7 +20,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from solvers.arrays import array_module
+from solvers.machine.arrays import array_module
 from solvers.particles.estimate import Averages, Mixtures
 from solvers.problem import Problem
 
@@ -43,7 +43,7 @@ def is_forward(problem: Problem) -> bool:
 def rates(metric: str, weights: str, w: Any, v: Any, d: int) -> tuple[Any, Any, Any]:
     """What the slopes in μ_k, λ_k and θ_k are multiplied by, (..., K) each.
 
-    The theory has its own table (solvers.mobility), of powers of w_k; here are the definitions.
+    The theory has its own table (solvers.closed.mobility), of powers of w_k; here are the definitions.
     """
     one, bures = array_module(w).ones_like(w), metric == "wasserstein"
     return 1 / w if bures else one, 4 / (d * w * v) if bures else one, 1 / w if weights == "fisher-rao" else one

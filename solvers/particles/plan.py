@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from solvers.machine import available_memory, cores
+from solvers.machine.cores import available_memory, cores
 from solvers.particles.engines import Engine, engine
 from solvers.particles.motion import is_forward
 from solvers.particles.streams import LARGEST_COUNT, TILE

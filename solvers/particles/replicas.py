@@ -12,14 +12,14 @@ from typing import Any, Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from solvers.arrays import to_numpy
-from solvers.chance import Purpose
+from solvers.machine.arrays import to_numpy
+from solvers.machine.chance import Purpose
+from solvers.machine.progress import Progress
 from solvers.particles.estimate import Averages, Draws, Mixtures, Report
 from solvers.particles.motion import is_forward, motion
 from solvers.particles.plan import Plan, plan
 from solvers.particles.streams import stream_keys
 from solvers.problem import Problem
-from solvers.progress import Progress
 
 Array = NDArray[np.float64]
 

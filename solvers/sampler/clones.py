@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
 
-from solvers import systems
+from solvers.closed import systems
 from solvers.expectations import gaussian_softmax
 from solvers.sampler.chain import Noise, component, forward
 from solvers.sampler.model import Sampler

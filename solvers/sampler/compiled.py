@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from solvers import compiled, systems
-from solvers.machine import cores
+from solvers.closed import compiled, systems
+from solvers.machine.cores import cores
 from solvers.sampler.model import Mixture, Sampler
 from solvers.sampler.paths import Noise, Paths, component
 from solvers.sampler.tables import Tables
@@ -34,10 +34,10 @@ _HEADER = '''"""The reduced chain as compiled code; assembled by solvers.sampler
 from math import exp, expm1, log, sqrt
 from typing import Any
 
-import solvers.stack as np
+import solvers.machine.stack as np
 from numba import njit
-from solvers.machine_code.entries import entry
-from solvers.stack import bare
+from solvers.machine.code.entries import entry
+from solvers.machine.stack import bare
 
 K, R = {components}, {directions}
 

@@ -15,9 +15,9 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
-from solvers import systems
-from solvers.arrays import backend_module, compile_cuda, gpu_errors, to_numpy
+from solvers.closed import systems
 from solvers.cuda.source import OPTIONS
+from solvers.machine.arrays import backend_module, compile_cuda, gpu_errors, to_numpy
 from solvers.sampler.model import Mixture, Sampler
 from solvers.sampler.paths import Noise, Paths, component
 from solvers.sampler.tables import Tables

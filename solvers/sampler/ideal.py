@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from solvers import flow, systems
+from solvers.closed import flow, systems
 from solvers.problem import Overlaps, Problem, Target, Time
 
 __all__ = ["continuous_time", "learned"]

@@ -12,7 +12,7 @@ from typing import Any
 
 from numba import njit
 
-from solvers.machine_code.entries import entry
+from solvers.machine.code.entries import entry
 from solvers.sampler.protocol import (
     FLAGS,
     K,

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.integrate import RK45
 from scipy.special import log_softmax
 
-from solvers import mobility
+from solvers.closed import mobility
 from solvers.results.outcomes import TOO_LONG
 from solvers.sampler.chain import TOGETHER, Noise, gradient
 from solvers.sampler.limits import overshoot
@@ -70,7 +70,7 @@ def path_gradient(sampler: Sampler, noise: Noise) -> tuple[float, dict[str, Slop
 class Learning:
     """Which parameters of which mixture move, and by which metric.
 
-    learn: names of mixtures, with any of means, weights, variances. weights, metric: those of solvers.mobility.
+    learn: names of mixtures, with any of means, weights, variances. weights, metric: those of solvers.closed.mobility.
     """
 
     sampler: Sampler

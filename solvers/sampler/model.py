@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from solvers import systems
+from solvers.closed import systems
 
 __all__ = ["Mixture", "Sampler", "chain_module"]
 

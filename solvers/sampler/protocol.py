@@ -17,7 +17,7 @@ R: int = 1
 """Directions of the span."""
 
 np: Any = None
-"""solvers.stack: np.empty is room on the stack."""
+"""solvers.machine.stack: np.empty is room on the stack."""
 bare: Any = None
 start: Any = None
 start_adjoint: Any = None

@@ -11,9 +11,9 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from solvers._gram import span
-from solvers._sampler_section import Refinement
 from solvers.problem import Problem
+from solvers.problem.gram import span
+from solvers.problem.sampler_section import Refinement
 from solvers.sampler.chain import Noise, component, forward
 from solvers.sampler.learn import Learning, path_gradient
 from solvers.sampler.model import Mixture, Sampler

@@ -9,11 +9,14 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from solvers import demands, flow, results
-from solvers.arrays import BackendError, backend_module
-from solvers.chance import Stream, generator
-from solvers.machine_code import usable
-from solvers.problem import Init, Overlaps, Problem
+from solvers import results
+from solvers.closed import flow
+from solvers.closed.span import Span
+from solvers.machine.arrays import BackendError, backend_module
+from solvers.machine.chance import Stream, generator
+from solvers.machine.code import usable
+from solvers.problem import Init, Overlaps, Problem, demands
+from solvers.problem.starts import starts
 from solvers.sampler import compiled, device
 from solvers.sampler.chain import Noise, forward
 from solvers.sampler.evaluate import QUANTITIES, Invalid, evaluate
@@ -22,8 +25,6 @@ from solvers.sampler.limits import check
 from solvers.sampler.model import Mixture, Sampler, chain_module
 from solvers.sampler.refine import placed, refined
 from solvers.sampler.tables import possible
-from solvers.span import Span
-from solvers.starts import starts
 
 __all__ = ["sampler_of", "solve"]
 
@@ -80,7 +81,7 @@ def solve(
         paths of the evaluation, which are not those of the gradient. m, s, w, v carry none: they depend on the latter.
     Raises
         BackendError if the backend cannot do it; ProblemError if its steps are too long or its dimension too large
-        (solvers.sampler.limits), or memory for it is not there (solvers.demands);
+        (solvers.sampler.limits), or memory for it is not there (solvers.problem.demands);
         TermError for an unknown `drop`.
     """
     check(problem)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import t as student
 
-from solvers.machine import cores, peak_memory
+from solvers.machine.cores import cores, peak_memory
 from solvers.problem import Problem
 from solvers.sweeps.dataset import VIEW, summaries
 from solvers.sweeps.plan import Sweep

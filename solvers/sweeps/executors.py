@@ -16,8 +16,8 @@ from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from typing import Any
 
-from solvers._problem_schema import show
-from solvers.machine_code.notes import said, take_as_said
+from solvers.machine.code.notes import said, take_as_said
+from solvers.problem.schema import show
 
 __all__ = ["Cluster", "SchedulerError", "WorkerError", "check_address", "local", "on_cluster", "unbroken"]
 

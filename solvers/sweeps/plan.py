@@ -18,10 +18,10 @@ import numpy as np
 import tomli_w
 from numpy.typing import NDArray
 
-from solvers._problem_text import ProblemError, dotted, read_text, scalars, tables
-from solvers._problem_values import LARGEST_INTEGER, as_typed, is_number, show, suggestion
-from solvers.keys import replaced
 from solvers.problem import Problem
+from solvers.problem.keys import replaced
+from solvers.problem.text import ProblemError, dotted, read_text, scalars, tables
+from solvers.problem.values import LARGEST_INTEGER, as_typed, is_number, show, suggestion
 from solvers.results.outcomes import OUTCOMES
 
 __all__ = ["Axis", "Refine", "Sweep"]

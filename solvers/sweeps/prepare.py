@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from solvers.machine import available_memory
+from solvers.machine.cores import available_memory
 from solvers.problem import ProblemError
 from solvers.sampler.limits import check
 from solvers.sweeps.dataset import Layout

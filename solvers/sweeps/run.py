@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from solvers.machine import cores
+from solvers.machine.cores import cores
 from solvers.results.errors import ResultWarning
 from solvers.results.outcomes import OUTCOMES
 from solvers.results.versions import differences

@@ -21,7 +21,7 @@ import filelock
 import numpy as np
 from numpy.typing import NDArray
 
-from solvers._problem_schema import show
+from solvers.problem.schema import show
 from solvers.results.errors import ResultError
 from solvers.results.output import OutputError
 from solvers.sweeps import moments

@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.markdown import Markdown
 
-from solvers.arrays import BackendError, backend_module
+from solvers.machine.arrays import BackendError, backend_module
 from tests.benchmarks import agreement, beginnings, machine, particles, samplers, scaling, sweeps, tables, throughput
 from tests.benchmarks.case import TIMES, problem_text
 from tests.benchmarks.worker import SOLVERS, available_cores

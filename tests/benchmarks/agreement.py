@@ -19,8 +19,9 @@ from unittest.mock import patch
 import numpy as np
 import xarray as xr
 
-from solvers import compiled, cuda
-from solvers.flow import solve
+from solvers import cuda
+from solvers.closed import compiled
+from solvers.closed.flow import solve
 from solvers.problem import Problem
 from tests.benchmarks.case import problem_text
 
@@ -96,14 +97,14 @@ def _by(backend: str, method: str | None) -> Iterator[None]:
             module: Any = compiled if backend == "numba" else cuda
             stack.enter_context(patch.object(module, "ensemble", partial(module.ensemble, method=method)))
         if backend == "cupy" and not _has_gpu():
-            from tests.solvers.cuda_host import HostCuda
+            from tests.solvers.cuda.cuda_host import HostCuda
 
             stack.enter_context(patch.dict(sys.modules, {"cupy": HostCuda()}))
         yield
 
 
 def _has_gpu() -> bool:
-    from solvers.arrays import BackendError, backend_module
+    from solvers.machine.arrays import BackendError, backend_module
 
     try:
         backend_module("cupy")

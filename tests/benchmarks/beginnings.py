@@ -27,7 +27,7 @@ def measure(*, quick: bool, say: Callable[[str], None]) -> list[Row]:
         solve = ["-m", "solvers", "solve", str(problem), "--quiet", "--out"]
         for what, arguments, emptied, runs in (
             ("Python alone", ["-c", "pass"], False, 5),
-            ("import solvers.flow", ["-c", "import solvers.flow"], False, 5),
+            ("import solvers.closed.flow", ["-c", "import solvers.closed.flow"], False, 5),
             ("first `solve`, machine code to be made", solve, True, 1 if quick else 3),
             ("next `solve`", solve, False, 5),
         ):

@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from solvers.problem import Problem
-from solvers.starts import starts
+from solvers.problem.starts import starts
 
 Array = NDArray[np.float64]
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from solvers.arrays import backend_module
+from solvers.machine.arrays import backend_module
 from tests.benchmarks.particles import _in_threads
 from tests.benchmarks.turns import Row, compared, ready, take_turns
 
@@ -81,7 +81,7 @@ Maker = Callable[[int, int, str], Callable[[int], dict[str, Any]]]
 
 
 def _model(d: int) -> Any:
-    from solvers.particles.sampler_chain import Mixture, Model
+    from solvers.particles.sampler.chain import Mixture, Model
 
     prior, target = (
         Mixture(mean, v, np.log(w)) for mean, v, w in (_vectors(d, mixture) for mixture in (PRIOR, TARGET))
@@ -90,7 +90,8 @@ def _model(d: int) -> Any:
 
 
 def _this(d: int, paths: int, device: str) -> Callable[[int], dict[str, Any]]:
-    from solvers.particles import sampler_compiled, sampler_device
+    from solvers.particles.sampler import compiled as sampler_compiled
+    from solvers.particles.sampler import device as sampler_device
     from solvers.particles.streams import stream_keys
 
     model, walk = _model(d), (sampler_device if device == "gpu" else sampler_compiled).walk
@@ -104,8 +105,9 @@ def _this(d: int, paths: int, device: str) -> Callable[[int], dict[str, Any]]:
 
 
 def _this_gradient(d: int, paths: int, device: str) -> Callable[[int], dict[str, Any]]:
-    from solvers.particles import sampler_compiled, sampler_device
-    from solvers.particles.sampler_learn import path_gradient
+    from solvers.particles.sampler import compiled as sampler_compiled
+    from solvers.particles.sampler import device as sampler_device
+    from solvers.particles.sampler.learn import path_gradient
     from solvers.particles.streams import stream_keys
 
     model, gradient = _model(d), (sampler_device if device == "gpu" else sampler_compiled).gradient

@@ -39,7 +39,7 @@ def measure(backend: str, *, quick: bool, say: Callable[[str], None]) -> dict[st
 
 
 def _row(case: dict[str, Any], backend: str) -> Row:
-    from solvers.flow import solve
+    from solvers.closed.flow import solve
     from solvers.problem import Problem
 
     case = {"components": 2, "separation": R, "end": 50.0, "save": 2} | case

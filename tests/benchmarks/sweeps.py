@@ -56,7 +56,7 @@ def measure(*, quick: bool, say: Callable[[str], None]) -> dict[str, list[Row]]:
 
 
 def _row(points: int, starts: int) -> Row:
-    from solvers.machine import peak_memory
+    from solvers.machine.cores import peak_memory
     from solvers.sweeps.plan import Sweep
     from solvers.sweeps.run import run
 

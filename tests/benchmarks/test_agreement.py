@@ -8,7 +8,7 @@ import xarray as xr
 
 from solvers.problem import Problem
 from tests.benchmarks.agreement import LABELS, METHODS, REFERENCE, differences, end_states, text
-from tests.solvers.decided import assert_same_outcomes
+from tests.solvers.closed.decided import assert_same_outcomes
 
 STARTS = 256
 EQUAL = dict.fromkeys(LABELS, 0)

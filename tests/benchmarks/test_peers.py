@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from solvers import systems
+from solvers.closed import systems
 from tests.benchmarks import case, peers, throughput
 from tests.benchmarks.this_solver import coordinates, overlaps
 from tests.rated import rated

@@ -6,10 +6,10 @@ import sys
 
 import pytest
 
-from solvers.particles import sampler_device
+from solvers.particles.sampler import device as sampler_device
 from solvers.sampler import device
 from tests.benchmarks import samplers
-from tests.solvers.cuda_host import HostCuda, OneThread
+from tests.solvers.cuda.cuda_host import HostCuda, OneThread
 
 
 def test_all_solvers_on_the_device_find_the_same_elbo(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from solvers.arrays import backend_module
+from solvers.machine.arrays import backend_module
 from solvers.problem import Problem
 from tests.benchmarks.case import TIMES, Array, R, problem
 from tests.benchmarks.peers import Run, Setting, Solver
@@ -16,7 +16,7 @@ CACHED = 512  # trajectories whose states stay in a core's cache
 
 
 class ThisSolver(Solver):
-    """solvers.compiled.ensemble on the general equations of K = L = 2 (eight states), expectations to 1e-13."""
+    """solvers.closed.compiled.ensemble on the general equations of K = L = 2 (eight states), expectations to 1e-13."""
 
     name = "modecollapse"
     packages = ("modecollapse", "numpy", "numba", "llvmlite")
@@ -38,7 +38,7 @@ class ThisSolver(Solver):
             system: Any = cuda_system()
             integrate: Any = cuda.ensemble
         else:
-            from solvers import compiled
+            from solvers.closed import compiled
 
             system, integrate = compiled_system(), compiled.ensemble
             options["threads"] = cores
@@ -56,7 +56,7 @@ class ThisSolver(Solver):
 
 def compiled_system() -> Any:
     """The compiled system of the ensemble: two components, two modes, three directions."""
-    from solvers import compiled, systems
+    from solvers.closed import compiled, systems
 
     text = (systems.GENERATED / "reverse_kl.numba").read_text(encoding="utf-8")
     return compiled.build(text, 2, 2, 3)
@@ -64,7 +64,8 @@ def compiled_system() -> Any:
 
 def cuda_system() -> Any:
     """The same system as CUDA kernels, on the GPU of cupy. Raises BackendError without one."""
-    from solvers import cuda, systems
+    from solvers import cuda
+    from solvers.closed import systems
 
     text = (systems.GENERATED / "reverse_kl.cu").read_text(encoding="utf-8")
     return cuda.build(backend_module("cupy"), text, 2, 2, 3)

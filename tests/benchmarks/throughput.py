@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from solvers.starts import starts
+from solvers.problem.starts import starts
 from tests.benchmarks.case import Array, errors, problem, reduced
 from tests.benchmarks.peers import Setting
 from tests.benchmarks.reference import reference, summary

@@ -12,7 +12,7 @@ import pytest
 
 from derivations import files
 from derivations.catalogue import Entry, catalogue, documents
-from solvers import systems
+from solvers.closed import systems
 from tests.rated import rated
 from theory import ReverseKL, close, gradient_flow, mixture, target
 from theory.configuration import Configuration

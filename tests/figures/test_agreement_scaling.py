@@ -31,7 +31,7 @@ def made_up(stored, quick=False):
         {name: (("run", "entry"), np.repeat(values[:, None], len(LABELS), 1)) for name, values in fields.items()}
         | {"line": ("run", line), "particles": ("run", n), "step": ("run", h), "dimension": ("run", d)},
         {"entry": LABELS},
-        results.attributes(problem, "numba", "solvers.scaling.scaling")
+        results.attributes(problem, "numba", "solvers.verdict.scaling.scaling")
         | {"system": "a1b2", "replicas": 64, "at_particles": 64, "at_step": 0.1, **options},
     )
 
@@ -82,7 +82,7 @@ def test_a_scaling_is_stored_and_known_again(tmp_path):
     small = Scaling("agreement_scaling.toml", {"steps": [0.5, 0.25], "many": 4, "replicas": 2})
     path = tmp_path / "a.nc"
     made = small.make(path, quick=False, progress=None)
-    assert made.attrs["command"] == "solvers.scaling.scaling"
+    assert made.attrs["command"] == "solvers.verdict.scaling.scaling"
     assert small.load(path, quick=False).identical(made)
     other = Scaling("agreement_scaling.toml", {"steps": [0.5, 0.1], "many": 4, "replicas": 2})
     assert other.load(path, quick=False) is None

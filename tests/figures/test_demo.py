@@ -6,11 +6,11 @@ from contextlib import redirect_stdout
 from io import StringIO
 
 import pytest
-from figure_results import TINY
 from typer.testing import CliRunner
 
 from figures import demo as module
 from figures.demo import demo
+from tests.figures.figure_results import TINY
 
 SMALL = ("--particles", "16")
 

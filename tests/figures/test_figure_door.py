@@ -5,7 +5,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from figure_results import TINY
 from typer.testing import CliRunner
 
 from figures import overlap_trajectories
@@ -13,6 +12,7 @@ from figures import stored as stored_module
 from figures.__main__ import app
 from figures.catalogue import catalogue
 from figures.stored import Run, Simulate, Solve
+from tests.figures.figure_results import TINY
 
 ROOT = Path(__file__).parents[2]
 NAME = "overlap_trajectories"

@@ -7,7 +7,6 @@ from importlib import metadata
 import matplotlib
 import numpy as np
 import pytest
-from figure_results import TINY, made_up
 from PIL import Image
 
 from figures import overlap_trajectories
@@ -15,6 +14,7 @@ from figures.catalogue import catalogue
 from figures.files import make_folder, write
 from solvers.problem import Problem
 from solvers.results.output import OutputError
+from tests.figures.figure_results import TINY, made_up
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
-from figure_results import stand_in
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from scipy.stats import t as student
 
@@ -21,6 +20,7 @@ from figures.stored import Simulate
 from solvers import ask
 from solvers.ask import simulate
 from solvers.results.errors import ResultError
+from tests.figures.figure_results import stand_in
 
 REFERENCE = Path(__file__).parent / "reference"
 MODULES = [annealing, finite_batch, forward_vs_reverse]

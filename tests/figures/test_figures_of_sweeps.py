@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
-from figure_results import stand_in
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from scipy.stats import norm
 from scipy.stats import t as student
@@ -32,6 +31,7 @@ from figures.stores import BENCHMARKS, Benchmark, Clones, Swept
 from solvers import ask
 from solvers.reopen import problem_of
 from solvers.results.errors import ResultError
+from tests.figures.figure_results import stand_in
 
 MODULES = [
     collapse_probability,

@@ -7,7 +7,6 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 import pytest
-from figure_results import TINY, made_up
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.text import Annotation
@@ -16,9 +15,10 @@ from scipy.stats import t as student
 from figures import overlap_trajectories as figure
 from figures.files import STYLE
 from figures.stored import PROBLEMS
-from solvers import flow
+from solvers.closed import flow
 from solvers.problem import Problem
 from solvers.results.errors import ResultError
+from tests.figures.figure_results import TINY, made_up
 
 REFERENCE = Path(__file__).parent / "reference" / "overlap_trajectories.json"
 

@@ -4,13 +4,13 @@ import shutil
 from functools import partial
 
 import pytest
-from figure_results import TINY
 
 from figures import stored as module
 from figures import stores
 from figures.stored import Along, Simulate, Solve
 from figures.stores import Benchmark, Swept
 from solvers import reopen, results
+from tests.figures.figure_results import TINY
 
 SOLVE = Solve("tiny.toml", {"rtol": 1e-6, "atol": 1e-8})
 SIMULATE = Simulate(

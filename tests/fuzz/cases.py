@@ -17,9 +17,10 @@ import numpy as np
 import tomli_w
 import xarray as xr
 
-from solvers import ask, blocks
-from solvers.arrays import BackendError
+from solvers import ask
+from solvers.closed import blocks
 from solvers.door import LONGEST
+from solvers.machine.arrays import BackendError
 from solvers.problem import Problem, ProblemError
 from solvers.sampler import learn
 from solvers.sweeps.plan import Sweep

@@ -4,7 +4,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from solvers.machine_code.folder import Unusable, cache_folder, key_of, prepared
+from solvers.machine.code.folder import Unusable, cache_folder, key_of, prepared
 
 
 def keeps(folder):

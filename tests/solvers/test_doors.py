@@ -12,9 +12,12 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-import solvers
-from solvers import reopen, results, systems
+import solvers.closed
+import solvers.particles
+import solvers.verdict
+from solvers import reopen, results
 from solvers.__main__ import app
+from solvers.closed import systems
 from solvers.console import counting_bar, progress_bar
 from solvers.particles.plan import SimulationError
 from solvers.problem import ProblemError
@@ -83,13 +86,13 @@ def work(monkeypatch):
 
         return call
 
-    flow = types.ModuleType("solvers.flow")
+    flow = types.ModuleType("solvers.closed.flow")
     flow.solve = stand_in(lambda problem: answer(problem, state.status))
     particles = types.ModuleType("solvers.particles.flow")
     particles.simulate = stand_in(lambda problem: answer(problem, state.status))
-    compare = types.ModuleType("solvers.compare")
+    compare = types.ModuleType("solvers.verdict.flow")
     compare.compare = stand_in(lambda problem: Report(state.agrees))
-    for module, package in [(flow, solvers), (particles, solvers.particles), (compare, solvers)]:
+    for module, package in [(flow, solvers.closed), (particles, solvers.particles), (compare, solvers.verdict)]:
         monkeypatch.setitem(sys.modules, module.__name__, module)
         monkeypatch.setattr(package, module.__name__.rpartition(".")[2], module, raising=False)
     return state
@@ -364,11 +367,11 @@ def test_help_does_not_wait_for_the_numbers():
 def test_the_solver_is_imported_without_what_a_run_may_not_need():
     """Each of these takes a good part of a second; compiled runs of two components and modes need numba only."""
     slow = {"numba", "llvmlite", "scipy.stats", "scipy.integrate", "scipy.optimize", "matplotlib", "dask", "zarr"}
-    for module in ("expectations", "compiled", "flow"):
+    for module in ("expectations", "closed.compiled", "closed.flow"):
         script = f"import sys, solvers.{module}; print(sorted({slow} & set(sys.modules)))"
         assert process("-c", script, check=True).stdout == "[]\n", module
     # Control: the comparison with simulations needs Student's t.
-    script = f"import sys, solvers.compare; print(sorted({slow} & set(sys.modules)))"
+    script = f"import sys, solvers.verdict.flow; print(sorted({slow} & set(sys.modules)))"
     assert "scipy.stats" in process("-c", script, check=True).stdout
 
 
@@ -376,14 +379,14 @@ def test_the_solver_is_imported_without_what_a_run_may_not_need():
 def test_ctrl_c_in_a_process_exits_130_and_leaves_nothing(folder):
     script = f"""
 import signal, sys, types
-import solvers.__main__
+import solvers.__main__, solvers.closed
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job may have been started deaf to Ctrl-C
-flow = types.ModuleType("solvers.flow")
+flow = types.ModuleType("solvers.closed.flow")
 def solve(*_, **__):
     print("working", flush=True)
     signal.pause()
 flow.solve = solve
-sys.modules["solvers.flow"] = solvers.flow = flow
+sys.modules["solvers.closed.flow"] = solvers.closed.flow = flow
 solvers.__main__.app(["solve", {str(folder / "two_modes.toml")!r}, "--out", {str(folder / "run.nc")!r}])
 """
     command = [sys.executable, "-c", script]

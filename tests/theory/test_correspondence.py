@@ -7,7 +7,7 @@ import pytest
 from scipy.special import logsumexp
 from sympy import Symbol
 
-from solvers import systems
+from solvers.closed import systems
 from solvers.expectations import gaussian_softmax
 from theory import BETA, close, correspondence, gradient_flow, mixture, target
 from theory.correspondence import NOISED, PRIOR, NotTheSameFlow, PathIdentity, ideal_control, no_steps, tied_control

@@ -10,7 +10,7 @@ from scipy.integrate import solve_ivp
 from sympy import Expr, IndexedBase, Matrix, Rational, S, Symbol, expand, lambdify
 
 from derivations.catalogue import entry
-from solvers import systems
+from solvers.closed import systems
 from solvers.expectations import gaussian_softmax
 from tests.rated import rated
 from theory import BETA, AlphaDivergence, ForwardKL, NotClosed, ReverseKL, close, gradient_flow, mixture, target

@@ -10,7 +10,7 @@ import subprocess
 import numpy as np
 import pytest
 
-from solvers import systems
+from solvers.closed import systems
 from theory.emit.paths import cuda, numba
 from theory.samplers import reduce_chain
 

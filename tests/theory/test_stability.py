@@ -8,7 +8,7 @@ from sympy import Integer, Matrix, Rational, Symbol, expand, simplify, zeros
 
 from derivations import stability
 from derivations.stability import KAPPA, KAPPA0, UNIT, A, R, U, V
-from solvers import systems
+from solvers.closed import systems
 from solvers.expectations import gaussian_softmax
 from solvers.problem import Problem
 from theory import ReverseKL, close, gradient_flow, mixture, target

@@ -23,10 +23,10 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 from scipy.stats import t as student
 
-from solvers import flow, systems
-from solvers.agreement import Family, judge
-from solvers.compare import ALPHA, FEWEST_REPLICAS, POINTS, Trial
+from solvers.closed import flow, systems
 from solvers.problem import Problem
+from solvers.verdict.agreement import Family, judge
+from solvers.verdict.flow import ALPHA, FEWEST_REPLICAS, POINTS, Trial
 from tests.verification.case import case, seeded
 from tests.verification.mutations import SYSTEM
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-from solvers import systems
-from solvers.compare import compare
+from solvers.closed import systems
 from solvers.problem import Problem
+from solvers.verdict.flow import compare
 from tests.verification.case import case, seeded
 
 SYSTEM = "reverse_kl"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from solvers.outcome_agreement import compare_outcomes, tally
 from solvers.problem import Problem
+from solvers.verdict.outcomes import compare_outcomes, tally
 
 # Modes four widths from the origin: all outcomes occur.
 TEXT = """

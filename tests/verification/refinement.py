@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 
 from solvers import ask
-from solvers.particles.sampler import replica_curves
+from solvers.particles.sampler.simulation import replica_curves
 from solvers.problem import Problem
+from solvers.problem.starts import starts
 from solvers.results.outcomes import COLLAPSED_BELOW
-from solvers.starts import starts
 
 PROBLEM = Path(__file__).parents[2] / "figures" / "problems" / "sampler_growing.toml"
 REPLICAS = 2  # the first counts; the second tells how often chance alone decides

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.stats import binom, binomtest
 
-from solvers import systems
-from solvers.compare import ALPHA, Trial
+from solvers.closed import systems
+from solvers.verdict.flow import ALPHA, Trial
 from tests.rated import rated
 from tests.verification.calibration import LEVELS, PARTS, false_alarms, power, trial
 from tests.verification.case import case

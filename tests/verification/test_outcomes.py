@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from solvers.outcome_agreement import compare_outcomes, exact_interval, tally
 from solvers.results.outcomes import OUTCOMES
+from solvers.verdict.outcomes import compare_outcomes, exact_interval, tally
 from tests.verification.outcomes import case
 
 FALSE_ALARM = 1e-6

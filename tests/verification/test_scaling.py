@@ -5,9 +5,9 @@ import pytest
 from scipy.stats import norm
 
 from figures.stored import PROBLEMS
-from solvers import flow, systems
+from solvers.closed import flow, systems
 from solvers.problem import Problem
-from solvers.scaling import LINES, exponent, line_of, scaling, series
+from solvers.verdict.scaling import LINES, exponent, line_of, scaling, series
 
 FALSE_ALARM = 1e-6
 REPLICAS = 64

@@ -36,7 +36,7 @@ function returns all of its variables by name. A function `NAME_adjoint` takes t
 output Y of NAME, and returns ∂L/∂(input), one a path.
 """
 
-from solvers.arrays import array_module
+from solvers.machine.arrays import array_module
 
 NAME = "{name}"
 SYSTEM = "{hash}"

@@ -246,7 +246,7 @@ def driven(system: Equations) -> str:
 
 
 def numba(system: Equations, name: str = "system", title: str = "gradient flow") -> str:
-    """Text for numba: assembled with constants, special functions and integrator by solvers.compiled."""
+    """Text for numba: assembled with constants, special functions and integrator by solvers.closed.compiled."""
     needs = "njit, FLAGS, load, store, logarithm, divergence, "
     return _render(system, name, title, NUMBA, "lanes for numba", needs + driven(system) + NEEDS)
 

@@ -27,8 +27,8 @@ A line marked `# term NAME` can be dropped by that name, to see a comparison rej
 only where rates differ between components, since a constant in theta moves no weight.
 """
 
-from solvers.arrays import array_module
-from solvers.divergence import divergence
+from solvers.machine.arrays import array_module
+from solvers.expectations.divergence import divergence
 
 NAME = "{name}"
 SYSTEM = "{hash}"
@@ -41,7 +41,7 @@ TABLES = {tables}
 #: What headers say of metrics.
 RATES = """\
 A metric multiplies the slope in each component, w_k^p g_k with the p of POWERS: the velocity is -rate_X[k] g_k, where
-rate_X (K) is w_k^p in the plain gradient flow, and w_k^(p - 1) where a metric divides by w_k (solvers.mobility)."""
+rate_X (K) is w_k^p in the plain gradient flow, and w_k^(p - 1) where a metric divides by w_k (closed.mobility)."""
 
 LOG_WEIGHTS = '''
 def log_weights(theta):

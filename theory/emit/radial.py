@@ -26,8 +26,8 @@ A line marked `# term NAME` can be dropped by that name, to see a comparison rej
 only where rates differ between components, since a constant in theta moves no weight.
 """
 
-from solvers.arrays import array_module
-from solvers.divergence import divergence
+from solvers.machine.arrays import array_module
+from solvers.expectations.divergence import divergence
 
 NAME = "{name}"
 SYSTEM = "{hash}"

@@ -11,9 +11,9 @@ import math
 
 import numpy as np
 
+from solvers.machine.stack import bare
 from solvers.particles.loops.chain import JUDGE, LIVE, MOVE, begin, dot, move, project, pull, residual, scores
 from solvers.particles.loops.numbers import STRETCH, compiled, draw, entry, exact
-from solvers.stack import bare
 
 
 @exact

@@ -11,8 +11,8 @@ import math
 
 import numpy as np
 
+from solvers.machine.stack import bare
 from solvers.particles.loops.numbers import STRETCH, compiled, draw, entry, exact, exp, log, reordered
-from solvers.stack import bare
 
 LIVE, MOVE, JUDGE = 0, 1, 2
 """Means that scores at a step have, and those in the drift that moves and in the one that judges."""

@@ -15,7 +15,7 @@ from llvmlite import ir
 from numba import njit
 from numba.extending import intrinsic
 
-from solvers.machine_code.entries import entry as kept
+from solvers.machine.code.entries import entry as kept
 from solvers.particles.streams import INCREMENTS, MULTIPLIERS, ROUNDS, TILE
 
 STRETCH = 128 * TILE  # coordinates drawn before they are used: few enough for the first-level cache, means included

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from solvers import ensembles
+from solvers.closed import ensembles
+from solvers.closed.span import Span
 from solvers.problem import Problem
-from solvers.span import Span
-from solvers.starts import starts
+from solvers.problem.starts import starts
 
 MODES = {
     2: "[[2.5], [-2.5]]",

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from cuda_cases import problem
-from test_cuda_functions import Functions
 
-from solvers import systems
-from tests.solvers.cuda_host import HostKernels
+from solvers.closed import systems
+from tests.solvers.cuda.cuda_cases import problem
+from tests.solvers.cuda.cuda_host import HostKernels
+from tests.solvers.cuda.test_cuda_functions import Functions
 
 LARGE = 10**12
 

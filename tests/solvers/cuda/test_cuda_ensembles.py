@@ -9,17 +9,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cuda_cases import compiled_start, problem
 from numpy.typing import NDArray
 
-from solvers import compiled, cuda, systems
-from solvers.arrays import BackendError, compile_cuda
-from solvers.compiled import Paths
+from solvers import cuda
+from solvers.closed import compiled, systems
+from solvers.closed.compiled import Paths
+from solvers.closed.flow import solve
 from solvers.cuda.launch import SHARE, block_size, bytes_each
-from solvers.flow import solve
+from solvers.machine.arrays import BackendError, compile_cuda
 from solvers.problem import Problem
-from tests.solvers.cuda_host import BlockKernels, CUDADriverError, HostCuda, HostKernels, OutOfMemoryError
-from tests.solvers.decided import assert_same_outcomes
+from tests.solvers.closed.decided import assert_same_outcomes
+from tests.solvers.cuda.cuda_cases import compiled_start, problem
+from tests.solvers.cuda.cuda_host import BlockKernels, CUDADriverError, HostCuda, HostKernels, OutOfMemoryError
 
 
 @pytest.fixture

@@ -8,15 +8,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cuda_cases import compiled_start, problem
 from numpy.typing import NDArray
 
-from solvers import compiled, cuda, systems
+from solvers import cuda
+from solvers.closed import compiled, systems
+from solvers.closed.flow import velocity
 from solvers.cuda.source import assemble
 from solvers.expectations import gaussian_softmax
 from solvers.expectations.quadrature import TIGHTEST, digits
-from solvers.flow import velocity
-from tests.solvers.cuda_host import FLAGS, HostCuda, HostKernels
+from tests.solvers.cuda.cuda_cases import compiled_start, problem
+from tests.solvers.cuda.cuda_host import FLAGS, HostCuda, HostKernels
 
 Array = NDArray[np.float64]
 POINTWISE = Path(__file__).with_name("pointwise.h").read_text(encoding="utf-8")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from cuda_cases import problem
 
-from solvers.arrays import BackendError, backend_module
-from solvers.flow import solve
-from tests.solvers.decided import assert_same_outcomes
+from solvers.closed.flow import solve
+from solvers.machine.arrays import BackendError, backend_module
+from tests.solvers.closed.decided import assert_same_outcomes
+from tests.solvers.cuda.cuda_cases import problem
 
 
 @pytest.fixture

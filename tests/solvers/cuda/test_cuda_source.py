@@ -7,10 +7,10 @@ import re
 import numpy as np
 import pytest
 
-from solvers import systems
+from solvers.closed import systems
 from solvers.cuda.source import OPTIONS, assemble, missing
 from solvers.integrate.tableaus import DOP853, RODAS5P
-from tests.solvers.cuda_compiler import CompileError, compile_cuda
+from tests.solvers.cuda.cuda_compiler import CompileError, compile_cuda
 
 EMITTED = {path.name: path.read_text(encoding="utf-8") for path in sorted(systems.GENERATED.glob("*.cu"))}
 SYSTEMS = [name for name, text in EMITTED.items() if "void rhs(" in text and not missing(text)]

@@ -1,4 +1,4 @@
-"""Writes the tables of docs/special_functions.md:  python tests/solvers/expectations/special_functions_document.py"""
+"""Writes the tables of docs/special_functions.md:  python -m tests.solvers.expectations.special_functions_document"""
 
 import ctypes
 import math
@@ -13,8 +13,6 @@ from pathlib import Path
 
 import numba
 import numpy as np
-from logistic_normal_oracle import Array, errors, geometry
-from logistic_normal_quadrature import quadrature
 from numba import njit
 
 import solvers.expectations
@@ -22,8 +20,10 @@ from solvers.expectations import softplus_jet
 from solvers.expectations.compiled import softplus_jet as scalar_jet
 from solvers.expectations.compiled import softplus_jet_rows, softplus_line_rows, softplus_rows
 from solvers.expectations.fixed_variance import fixed_variance
-from solvers.expectations.instructions import WIDTH
 from solvers.expectations.logistic_normal import coefficients, softplus_tail
+from solvers.machine.instructions import WIDTH
+from tests.solvers.expectations.logistic_normal_oracle import Array, errors, geometry
+from tests.solvers.expectations.logistic_normal_quadrature import quadrature
 
 DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "special_functions.md"
 BANDS = (0.0, 0.25, 0.5, 1.0, 2.0, 5.0, 30.0, 1000.0, 4095.0)

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from logistic_normal_oracle import corners, errors
-from logistic_normal_quadrature import quadrature
 
 from solvers.expectations import gaussian_softmax, logistic_normal, softplus_jet
 from solvers.expectations.logistic_normal import ERROR, softplus_tail
 from tests.limits import ROUNDING
+from tests.solvers.expectations.logistic_normal_oracle import corners, errors
+from tests.solvers.expectations.logistic_normal_quadrature import quadrature
 
 TIGHT = 1e-14  # measured everywhere; what is promised is ERROR
 

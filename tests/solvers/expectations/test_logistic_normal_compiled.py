@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from logistic_normal_oracle import corners, geometry
 from numba import njit
 from numpy.typing import NDArray
 
@@ -19,9 +18,10 @@ from solvers.expectations import softplus_jet
 from solvers.expectations.compiled import softplus_jet as scalar_jet
 from solvers.expectations.compiled import softplus_jet_rows, softplus_line_rows, softplus_rows
 from solvers.expectations.fixed_variance import ERROR, fixed_variance
-from solvers.expectations.instructions import WIDTH
 from solvers.expectations.logistic_normal import FIRST_LEVEL, LEVELS, LOGISTIC_VARIANCE, SHIFT, TERMS, coefficients
+from solvers.machine.instructions import WIDTH
 from tests.limits import ROUNDING
+from tests.solvers.expectations.logistic_normal_oracle import corners, geometry
 
 Array = NDArray[np.float64]
 HEADER = Path(solvers.expectations.__file__).with_name("logistic_normal.h")

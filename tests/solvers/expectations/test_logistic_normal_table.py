@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from logistic_normal_oracle import geometry
 
 from solvers.expectations.logistic_normal import LEVELS, ROWS, TERMS, coefficients, softplus_tail
 from solvers.expectations.make_coefficients import PATCHES, patches
+from tests.solvers.expectations.logistic_normal_oracle import geometry
 
 
 @pytest.mark.parametrize("level", [0, 7, 51, LEVELS - 1])

@@ -1,9 +1,9 @@
 """One compiled toy system for all tests of the integrators; machine code in a folder of the session."""
 
 import pytest
-from toy_system import TEXT
 
-from solvers import compiled
+from solvers.closed import compiled
+from tests.solvers.integrate.toy_system import TEXT
 
 
 @pytest.fixture(scope="session")

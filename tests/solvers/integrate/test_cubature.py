@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from solvers import expectations
+from solvers.closed.batches import gaussian_softmax
+from solvers.expectations.lanes.nodes import LARGEST, nodes
+from solvers.expectations.lanes.rules import principal_axes
 from solvers.expectations.quadrature import HALVINGS, REACH, TIGHTEST, digits, lattice, sobol
-from solvers.integrate.batches import gaussian_softmax
-from solvers.integrate.nodes import LARGEST, nodes
-from solvers.integrate.rules import principal_axes
-from solvers.integrate.simd import W
+from solvers.machine.simd import W
 
 
 def laws(n, rank, width, offset, seed, count=3, rows=4):

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 from scipy.integrate import solve_ivp
-from toy_system import grown, oscillator, saddle, van_der_pol
 
-from solvers.compiled import ensemble
+from solvers.closed.compiled import ensemble
 from solvers.integrate import ensemble as module
 from solvers.integrate.tableaus import DOP853, RODAS5P
+from tests.solvers.integrate.toy_system import grown, oscillator, saddle, van_der_pol
 
 BOTH = pytest.mark.parametrize("method", ["explicit", "rosenbrock"])
 PATH = saddle(1.0, 1.0)

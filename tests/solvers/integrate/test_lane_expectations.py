@@ -6,9 +6,9 @@ from numba import njit
 from scipy.special import log_softmax as scipy_log_softmax
 
 from solvers.expectations import gaussian_softmax
-from solvers.integrate.expectations import expect, expect_tangent, log_softmax
-from solvers.integrate.lanes import FLAGS
-from solvers.integrate.simd import W
+from solvers.expectations.lanes.expectations import expect, expect_tangent, log_softmax
+from solvers.machine.lanes import FLAGS
+from solvers.machine.simd import W
 from tests.limits import ROUNDING
 
 

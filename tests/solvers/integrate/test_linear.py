@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from numba import njit
 
-from solvers.integrate.lanes import FLAGS
 from solvers.integrate.linear import factorise, solve
-from solvers.integrate.simd import W, fabs, larger, load, select, some, store
+from solvers.machine.lanes import FLAGS
+from solvers.machine.simd import W, fabs, larger, load, select, some, store
 from tests.limits import ROUNDING
 
 

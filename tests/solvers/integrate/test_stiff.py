@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 from scipy.integrate import solve_ivp
-from toy_system import grown, saddle, van_der_pol
 
-from solvers.compiled import ensemble
+from solvers.closed.compiled import ensemble
+from tests.solvers.integrate.toy_system import grown, saddle, van_der_pol
 
 
 def test_stiff_trajectories_are_handed_over(toy):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from solvers.arrays import BackendError, backend_module
+from solvers.machine.arrays import BackendError, backend_module
 from solvers.particles.flow import simulate
 from solvers.problem import Problem
 

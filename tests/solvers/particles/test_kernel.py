@@ -11,8 +11,8 @@ from solvers.particles.flow import simulate
 from solvers.particles.plan import SimulationError, plan
 from solvers.particles.streams import stream_keys
 from solvers.problem import Problem
-from tests.solvers.cuda_compiler import compile_cuda
-from tests.solvers.cuda_host import HalfWarps, HostCuda
+from tests.solvers.cuda.cuda_compiler import compile_cuda
+from tests.solvers.cuda.cuda_host import HalfWarps, HostCuda
 
 FIELDS = ("moment", "table", "log_ratio", "square")
 

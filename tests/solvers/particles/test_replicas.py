@@ -12,7 +12,7 @@ from solvers.particles import compiled
 from solvers.particles import plan as planning
 from solvers.particles.replicas import replicas_path, time_steps, velocities
 from solvers.problem import Batch, Problem, Schedule
-from solvers.starts import starts, vectors
+from solvers.problem.starts import starts, vectors
 
 FIELDS = ("s", "m", "w", "v", "objective", "mode_mass")
 

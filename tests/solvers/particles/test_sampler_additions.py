@@ -7,14 +7,15 @@ from functools import partial
 import numpy as np
 import pytest
 
-from solvers import ask, compare_sampler
+from solvers import ask
 from solvers.ask import compare, simulate
-from solvers.compare_additions import Choices, choice_part, in_space, judged
-from solvers.particles.sampler import placed, replica_curves
+from solvers.particles.sampler.simulation import placed, replica_curves
 from solvers.problem import Problem
+from solvers.problem.starts import starts, vectors
 from solvers.sampler import refine
 from solvers.sampler.solve import sampler_of
-from solvers.starts import starts, vectors
+from solvers.verdict import sampler as compare_sampler
+from solvers.verdict.additions import Choices, choice_part, in_space, judged
 
 TEXT = """
 dimension = {d}

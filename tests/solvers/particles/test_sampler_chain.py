@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from scipy.stats import t as student
 
-from solvers.particles import sampler_chain, sampler_compiled
-from solvers.particles.sampler_chain import Mixture, Model, gradient, walk
+from solvers.particles.sampler import chain as sampler_chain
+from solvers.particles.sampler import compiled as sampler_compiled
+from solvers.particles.sampler.chain import Mixture, Model, gradient, walk
 from solvers.particles.streams import normals, stream_keys
 
 KEYS = [

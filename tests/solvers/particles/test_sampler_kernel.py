@@ -5,17 +5,17 @@ import sys
 
 import numpy as np
 import pytest
-from test_sampler_chain import KEYS, STREAM, mixture, model
 
-from solvers.arrays import BackendError
 from solvers.ask import simulate
-from solvers.particles import sampler_device
+from solvers.machine.arrays import BackendError
 from solvers.particles.plan import SimulationError
-from solvers.particles.sampler_chain import Model, gradient, walk
+from solvers.particles.sampler import device as sampler_device
+from solvers.particles.sampler.chain import Model, gradient, walk
 from solvers.particles.streams import normals
 from solvers.problem import Problem
-from tests.solvers.cuda_compiler import CompileError, compile_cuda
-from tests.solvers.cuda_host import CUDADriverError, HalfWarps, HostCuda, OneThread, OutOfMemoryError
+from tests.solvers.cuda.cuda_compiler import CompileError, compile_cuda
+from tests.solvers.cuda.cuda_host import CUDADriverError, HalfWarps, HostCuda, OneThread, OutOfMemoryError
+from tests.solvers.particles.test_sampler_chain import KEYS, STREAM, mixture, model
 
 
 def cuda(monkeypatch, kernels=OneThread, held=4, **options):

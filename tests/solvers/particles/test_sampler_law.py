@@ -6,9 +6,9 @@ from scipy.spatial.distance import cdist
 from scipy.stats import pearson3
 from scipy.stats import t as student
 
-from solvers import systems
-from solvers.particles import sampler_compiled
-from solvers.particles.sampler_chain import Mixture, Model
+from solvers.closed import systems
+from solvers.particles.sampler import compiled as sampler_compiled
+from solvers.particles.sampler.chain import Mixture, Model
 from solvers.particles.streams import stream_keys
 from solvers.sampler import Mixture as Reduced
 from solvers.sampler import Noise, Sampler, forward

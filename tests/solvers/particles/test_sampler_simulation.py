@@ -7,22 +7,24 @@ from functools import partial
 
 import numpy as np
 import pytest
-from test_sampler_law import without_cross_term
 from typer.testing import CliRunner
 
-from solvers import ask, compare_sampler
+from solvers import ask
 from solvers.__main__ import app
 from solvers.ask import compare, simulate
 from solvers.particles import plan as planning
-from solvers.particles import sampler_compiled, sampler_estimates
 from solvers.particles.plan import SimulationError
-from solvers.particles.sampler import replica_curves
+from solvers.particles.sampler import compiled as sampler_compiled
+from solvers.particles.sampler import estimates as sampler_estimates
+from solvers.particles.sampler.simulation import replica_curves
 from solvers.problem import Problem, ProblemError
 from solvers.reopen import open as open_result
 from solvers.results.datasets import SAMPLER_QUANTITIES
 from solvers.sampler import Noise
 from solvers.sampler.evaluate import _ess, _ess_forward, _log_z
+from solvers.verdict import sampler as compare_sampler
 from tests.limits import ROUNDING
+from tests.solvers.particles.test_sampler_law import without_cross_term
 
 WIDTHS = np.array([1.4, 1.1])
 TEXT = """
@@ -159,7 +161,7 @@ def test_comparison_rejects_wrong_reductions(wrong, monkeypatch):
         module = without_cross_term()
         monkeypatch.setattr("solvers.sampler.solve.chain_module", lambda drop=None: module)
         # The wrong module is array code: the compiled chain would not know of it.
-        monkeypatch.setattr("solvers.compare_sampler.solve", partial(compare_sampler.solve, backend="numpy"))
+        monkeypatch.setattr("solvers.verdict.sampler.solve", partial(compare_sampler.solve, backend="numpy"))
     else:
         draw = Noise.draw
 

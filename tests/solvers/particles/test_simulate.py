@@ -13,7 +13,7 @@ from solvers.particles import flow
 from solvers.particles.flow import SimulationError, simulate
 from solvers.particles.replicas import replicas_path
 from solvers.problem import Batch, Problem
-from solvers.starts import starts, vectors
+from solvers.problem.starts import starts, vectors
 
 TEXT = """
 dimension = 4
@@ -128,6 +128,6 @@ def test_loads_nothing_of_the_theory():
     """Also not through what it imports."""
     code = "import sys, solvers.particles.flow; print(*[name for name in sys.modules])"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-    foreign = ("theory", "derivations", "sympy", "cupy", "solvers.generated", "solvers.systems", "solvers.expectations")
+    foreign = ("theory", "derivations", "sympy", "cupy", "solvers.generated", "solvers.closed", "solvers.expectations")
     assert "solvers.particles.estimate" in loaded
     assert not [name for name in loaded if name.startswith(foreign)]

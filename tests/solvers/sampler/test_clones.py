@@ -10,12 +10,12 @@ from scipy.special import expit
 from scipy.stats import norm
 
 from solvers import reopen
-from solvers.arrays import BackendError
-from solvers.particles import sampler_clones
+from solvers.machine.arrays import BackendError
+from solvers.particles.sampler import clones as sampler_clones
 from solvers.problem import Problem, ProblemError
 from solvers.results.files import write
 from solvers.sampler import Mixture, Sampler, clones
-from solvers.speciation import speciation
+from solvers.verdict.speciation import speciation
 
 #: Bounded numbers of thousands of independent pairs: a mean of them is normal; 1e-6 a comparison.
 BOUND = float(norm.isf(0.5e-6))

@@ -4,13 +4,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from plain_chain import case
 
 from solvers import ask
-from solvers.arrays import BackendError
+from solvers.machine.arrays import BackendError
 from solvers.problem import Problem
 from solvers.sampler import Mixture, Noise, Sampler, backward, forward, gradient
 from solvers.sampler.model import chain_module
+from tests.solvers.sampler.plain_chain import case
 
 KEYS = sorted(chain_module().DRIFTS)
 #: Rounding of sums of some hundred terms of size up to 10².

@@ -9,16 +9,16 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
-from plain_chain import case
 
 from solvers import ask
-from solvers.arrays import BackendError
+from solvers.machine.arrays import BackendError
 from solvers.problem import Problem
 from solvers.sampler import Mixture, Noise, Sampler, backward, device, forward, gradient
 from solvers.sampler.learn import path_gradient
 from solvers.sampler.model import chain_module
-from tests.solvers.cuda_compiler import CompileError, compile_cuda
-from tests.solvers.cuda_host import BlockKernels, CUDADriverError, HalfWarps, HostCuda, OneThread, OutOfMemoryError
+from tests.solvers.cuda.cuda_compiler import CompileError, compile_cuda
+from tests.solvers.cuda.cuda_host import BlockKernels, CUDADriverError, HalfWarps, HostCuda, OneThread, OutOfMemoryError
+from tests.solvers.sampler.plain_chain import case
 
 KEYS = sorted(chain_module().DRIFTS)
 VERBOSE = (*device.OPTIONS, "--ptxas-options=-v")

@@ -5,12 +5,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from plain_chain import case
 from scipy.stats import multivariate_normal, norm
 
 from solvers.sampler import Mixture, Noise, Sampler, evaluate, forward
 from solvers.sampler.model import chain_module
 from solvers.sampler.orthogonal import share
+from tests.solvers.sampler.plain_chain import case
 
 LIMIT = norm.isf(0.5e-6)
 

@@ -5,18 +5,18 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from plain_chain import case
 from scipy.stats import t as student
 
 from solvers import ask
-from solvers._sampler_section import Refinement
 from solvers.problem import Problem, ProblemError
+from solvers.problem.sampler_section import Refinement
+from solvers.problem.starts import starts
 from solvers.sampler import Mixture, Noise, Sampler, evaluate, forward
 from solvers.sampler.ideal import continuous_time, learned
 from solvers.sampler.orthogonal import share
 from solvers.sampler.refine import add_component, candidate, placed
 from solvers.sampler.solve import sampler_of
-from solvers.starts import starts
+from tests.solvers.sampler.plain_chain import case
 
 TEXT = """
 dimension = 30

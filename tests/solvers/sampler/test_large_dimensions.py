@@ -10,11 +10,10 @@ from dataclasses import replace
 import mpmath as mp
 import numpy as np
 import pytest
-from plain_chain import plain
 
-from solvers.particles.sampler import rounding as in_space
-from solvers.particles.sampler_chain import Mixture as InSpace
-from solvers.particles.sampler_chain import Model
+from solvers.particles.sampler.chain import Mixture as InSpace
+from solvers.particles.sampler.chain import Model
+from solvers.particles.sampler.simulation import rounding as in_space
 from solvers.problem import Problem, ProblemError
 from solvers.results.outcomes import LOST, TOO_LONG
 from solvers.sampler import Mixture, Noise, Sampler, backward, forward, gradient
@@ -22,6 +21,7 @@ from solvers.sampler.evaluate import Invalid, evaluate
 from solvers.sampler.limits import check, judge, rounding
 from solvers.sampler.orthogonal import cumulants, form_of
 from solvers.sampler.solve import solve
+from tests.solvers.sampler.plain_chain import plain
 
 MCD = """
 dimension = {d}

@@ -4,15 +4,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from plain_chain import case
 from scipy.special import log_softmax
 from scipy.stats import t as student
 
-from solvers import systems
+from solvers.closed import systems
 from solvers.sampler import Mixture, Noise, Sampler, forward, gradient
 from solvers.sampler.learn import Learning, path_gradient
 from solvers.sampler.model import chain_module
 from tests.rated import rated
+from tests.solvers.sampler.plain_chain import case
 
 #: Controls none follow from these: every drift is part of one of them.
 KEYS = sorted(key for key in chain_module().DRIFTS if key[2] != "none")

@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from plain_chain import case, plain
 from scipy.stats import norm
 
-from solvers import systems
+from solvers.closed import systems
 from solvers.sampler import Noise, forward
 from solvers.sampler.model import chain_module
+from tests.solvers.sampler.plain_chain import case, plain
 
 KEYS = sorted(chain_module().DRIFTS)
 #: Two-sided, 1e-6 for each test; the samples are so many that t and normal quantiles agree.

@@ -4,17 +4,17 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from plain_chain import case
 from scipy.integrate import solve_ivp
 from scipy.special import log_softmax
 from scipy.stats import norm
 
 from solvers import ask
-from solvers._sampler_section import Refinement
 from solvers.problem import Problem, ProblemError
+from solvers.problem.sampler_section import Refinement
 from solvers.sampler import Noise
 from solvers.sampler.learn import Learning, path_gradient
 from solvers.sampler.refine import add_component, candidate, due, points, predicted_gain
+from tests.solvers.sampler.plain_chain import case
 
 LIMIT = norm.isf(0.5e-6)
 REFINE = Refinement("interval", 5.0, 400, 4, "prior", 0.01, 0.05, None)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from solvers.arrays import BackendError, backend_module
 from solvers.ask import simulate, solve
+from solvers.machine.arrays import BackendError, backend_module
 from solvers.problem import Problem
 
 PROBLEM = """

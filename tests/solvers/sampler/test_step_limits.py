@@ -11,9 +11,9 @@ import pytest
 
 from solvers.ask import compare
 from solvers.particles.plan import SimulationError
-from solvers.particles.sampler import rounding, simulate
-from solvers.particles.sampler_chain import Bars, Model
-from solvers.particles.sampler_chain import Mixture as InSpace
+from solvers.particles.sampler.chain import Bars, Model
+from solvers.particles.sampler.chain import Mixture as InSpace
+from solvers.particles.sampler.simulation import rounding, simulate
 from solvers.problem import Problem, ProblemError
 from solvers.results.outcomes import LOST, STATUS, TOO_LONG
 from solvers.sampler.learn import Slope
@@ -156,7 +156,7 @@ def falling(monkeypatch):
         }
 
     monkeypatch.setattr("solvers.sampler.learn.Learning.velocity", theory)
-    monkeypatch.setattr("solvers.particles.sampler_learn.path_gradient", in_space)
+    monkeypatch.setattr("solvers.particles.sampler.learn.path_gradient", in_space)
 
 
 @pytest.mark.parametrize(("end", "status"), [(0.25, 0), (0.32, TOO_LONG), (1.0, TOO_LONG)])
@@ -194,14 +194,14 @@ def test_steps_that_float64_does_not_see():
 def test_compare_gives_no_verdict_on_what_has_no_result(monkeypatch):
     """A status of either side is a disagreement that is named; a sampler beyond the limit does not come that far."""
     small = problem(u=[1.0, 1.0], v=[1.0], steps=1, horizon=0.2)
-    monkeypatch.setattr("solvers.compare_sampler.solve", partial(solve, backend="numpy"))
+    monkeypatch.setattr("solvers.verdict.sampler.solve", partial(solve, backend="numpy"))
     options = {"particles": 32, "replicas": 32, "step": 0.05, "backend": "numpy"}
     with monkeypatch.context() as patch:
         patch.setattr(sys.modules["solvers.sampler.evaluate"], "judge", lambda *_: LOST)
         report = compare(small, **options)
     assert report.broken == (f"start 0: the theory has no solution up to the last time ({STATUS[LOST]})",)
     with monkeypatch.context() as patch:
-        patch.setattr("solvers.particles.sampler.rounding", lambda model: 1.0 if next(turns) else 0.0)
+        patch.setattr("solvers.particles.sampler.simulation.rounding", lambda model: 1.0 if next(turns) else 0.0)
         turns = iter([True] + [False] * 99)
         report = compare(small, **options)
     assert report.broken == (f"start 0: the simulation has no result up to the last time ({STATUS[LOST]})",)

@@ -1,0 +1,96 @@
+"""gaussian_softmax of solvers.expectations for many logits at once by the compiled rules, on all cores."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from solvers.expectations import gaussian_softmax as numpy_softmax
+from solvers.expectations.lanes.nodes import DIRECTORY, LARGEST, nodes
+from solvers.expectations.quadrature import TIGHTEST
+from solvers.machine.cores import cores
+
+__all__ = ["gaussian_softmax"]
+
+Array = NDArray[np.float64]
+
+TOGETHER = 128
+"""Distributions of one covariance that share a pass: their sums fit in the second cache."""
+
+
+def gaussian_softmax(mean: Any, cov: Any, *, error: bool = False, tolerance: float = TIGHTEST) -> tuple[Any, ...]:
+    """E softmax and E logsumexp, arguments, results and errors as in solvers.expectations, for NumPy arrays.
+
+    Values and error estimates are those of NumPy to rounding (see solvers/expectations/lanes/cubature.py).
+    Raises  ValueError if the shapes do not fit or there are more than LARGEST logits.
+    """
+    mean, cov = np.asarray(mean, dtype=float), np.asarray(cov, dtype=float)
+    n = mean.shape[-1] if mean.ndim else 0
+    if n < 3 or cov.shape[-2:] != (n, n):
+        return numpy_softmax(mean, cov, error=error, tolerance=tolerance)
+    if n > LARGEST:
+        raise ValueError(f"{n} logits: must be at most {LARGEST}")
+    batch = np.broadcast_shapes(mean.shape[:-1], cov.shape[:-2])
+    shape = (1,) * (len(batch) - cov.ndim + 2) + cov.shape[:-2]
+    shared = next((a for a in range(len(batch), 0, -1) if shape[a - 1] != 1), 0)  # axes from here have one covariance
+    count, rows = int(np.prod(batch[:shared])), int(np.prod(batch[shared:]))
+    last = np.broadcast_to(mean[..., -1], batch)
+    means = np.broadcast_to(mean[..., :-1] - mean[..., -1:], (*batch, n - 1)).reshape(count, rows, n - 1)
+    across = cov[..., :-1, -1]
+    spread = cov[..., :-1, :-1] - across[..., :, None] - across[..., None, :] + cov[..., -1:, -1:]
+    spread = spread.reshape(*shape, n - 1, n - 1)[(..., *[0] * (len(batch) - shared), slice(None), slice(None))]
+    spread = np.broadcast_to(spread, (*batch[:shared], n - 1, n - 1)).reshape(count, n - 1, n - 1)
+    broken = ~np.isfinite(means).all(axis=-1) | ~np.isfinite(spread).all(axis=(-2, -1))[:, None]
+    means = np.where(broken[..., None], 0.0, means)
+    spread = np.where(np.isfinite(spread), spread, 0.0)
+    values, errors = np.empty((count, rows, n + 1)), np.empty((count, rows if error else 0))
+    pieces = [
+        (slice(i, i + step), slice(k, k + TOGETHER))
+        for step in (max(1, -(-count // (8 * cores()))),)
+        for i in range(0, count, step)
+        for k in range(0, rows, TOGETHER)
+    ]
+    with ThreadPoolExecutor(cores()) as pool:
+        for (i, k), (value, estimate) in zip(
+            pieces, pool.map(lambda piece: _call(means[piece], spread[piece[0]], error, tolerance), pieces), strict=True
+        ):
+            values[i, k] = value
+            errors[i, k if error else slice(None)] = estimate
+    values[broken] = np.nan
+    softmax = values[..., :-1].reshape(*batch, n)
+    logsumexp = last + values[..., -1].reshape(batch)
+    if not error:
+        return softmax, logsumexp
+    errors[broken] = np.nan
+    return softmax, logsumexp, errors.reshape(batch)
+
+
+@lru_cache(maxsize=4)
+def _nodes(n: int, tolerance: float) -> Array:
+    from solvers.machine.instructions import WIDTH
+
+    return nodes(n, width=WIDTH, shifted=True, tolerance=tolerance)
+
+
+def _call(means: Array, covs: Array, error: bool, tolerance: float) -> tuple[Array, Array]:
+    """values (count, rows, n + 1) and errors (count, rows or 0) for means (count, rows, n − 1)."""
+    from solvers.closed.compiled import rules
+
+    count, rows, n = means.shape[0], means.shape[1], means.shape[2] + 1
+    means, covs, points = np.ascontiguousarray(means), np.array(covs, order="C"), _nodes(n, tolerance)
+    values, errors = np.empty((count, rows, n + 1)), np.empty((count, rows if error else 0))
+    rules()(
+        _at(means), _at(covs), count, rows, n, _at(points), len(points), len(points) - DIRECTORY,
+        _at(values), _at(values), 0, _at(errors), int(error),
+    )  # fmt: skip
+    return values, errors
+
+
+def _at(array: Array) -> Any:
+    import ctypes
+
+    return array.ctypes.data_as(ctypes.POINTER(ctypes.c_double))

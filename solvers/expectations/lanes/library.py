@@ -1,0 +1,49 @@
+"""The rules for three and more logits behind C pointers: compiled once for all systems, and linked to them by name.
+
+solvers.closed.compiled executes a copy of this file. As a part of every kernel of every system the rules would
+take ten seconds of compilation each time.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+from numba import types
+
+from solvers.expectations.lanes.cubature import integrate
+from solvers.expectations.lanes.linked import ARGUMENTS
+from solvers.expectations.lanes.sums import moment_rows
+from solvers.integrate.protocol import FLAGS
+from solvers.machine.code.entries import callback
+from solvers.machine.simd import W
+
+carray: Any = numba.carray  # type: ignore[attr-defined]
+
+
+@callback(types.void(*ARGUMENTS), **FLAGS)
+def entry(
+    means: Any,
+    covs: Any,
+    count: int,
+    rows: int,
+    n: int,
+    points: Any,
+    length: int,
+    place: int,
+    values: Any,
+    moments: Any,
+    products: int,
+    errors: Any,
+    estimates: int,
+) -> None:
+    """`integrate` with arrays as pointers; products, estimates: 1 if there is room for moments, for errors."""
+    integrate(
+        carray(means, (count, rows, n - 1)),
+        carray(covs, (count, n - 1, n - 1)),
+        carray(points, (length, W)),
+        place,
+        carray(values, (count, rows, n + 1)),
+        carray(moments, (count, rows, moment_rows(n - 1) * products)),
+        carray(errors, (count, rows * estimates)),
+    )

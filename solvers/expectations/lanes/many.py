@@ -1,0 +1,191 @@
+"""`expect` and `expect_tangent` of expectations.py for any number of logits: sums over nodes for three and more.
+
+Their fixed points are the last rows of `work`, see nodes.py. A vector of `work` has a trajectory a lane, a vector of
+cubature.py a node a lane: lanes are therefore gathered by covariance here and scattered again. What is done with them
+is called by the name that solvers.closed.compiled gives to the machine code of library.py.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit, types
+
+from solvers.expectations.lanes import expectations
+from solvers.expectations.lanes.expectations import SLOPES
+from solvers.expectations.lanes.linked import ARGUMENTS, SYMBOL
+from solvers.expectations.lanes.nodes import DIRECTORY
+from solvers.expectations.lanes.sums import moment_rows
+from solvers.machine.lanes import FLAGS
+from solvers.machine.simd import W, load, some, store
+
+__all__ = ["SLOPES", "expect", "expect_fixed", "expect_tangent"]
+
+Array = Any
+
+_integrate: Any = types.ExternalFunction(SYMBOL, types.void(*ARGUMENTS))
+_expect_two, _change_two = expectations.expect, expectations.expect_tangent
+_expect_two_fixed = expectations.expect_fixed
+
+
+@njit(**FLAGS)
+def expect(work: Array, K: int, n: int, mean: int, cov: int, softmax: int, lse: int, slope: int, slopes: bool) -> None:
+    """E softmax and E logsumexp of n logits under K components of these means and this covariance.
+
+    slopes: also what `expect_tangent` needs, for component k in rows slope + k SLOPES(n), ....
+    """
+    if n > 2:
+        expect_many(work, K, n, mean, cov, softmax, lse, slope, slopes)
+    else:
+        _expect_two(work, K, n, mean, cov, softmax, lse, slope, slopes)
+
+
+@njit(**FLAGS)
+def expect_fixed(
+    work: Array,
+    p: Array,
+    law: int,
+    K: int,
+    n: int,
+    mean: int,
+    cov: int,
+    softmax: int,
+    lse: int,
+    slope: int,
+    slopes: bool,
+) -> None:
+    """The same for logits whose covariance does not move."""
+    if n > 2:
+        expect_many(work, K, n, mean, cov, softmax, lse, slope, slopes)
+    else:
+        _expect_two_fixed(work, p, law, K, n, mean, cov, softmax, lse, slope, slopes)
+
+
+@njit(**FLAGS)
+def expect_tangent(
+    work: Array, K: int, n: int, slope: int, softmax: int, d_mean: int, d_cov: int, d_softmax: int, d_lse: int
+) -> None:
+    """Change of E softmax and E logsumexp with those of the means and of the covariance.
+
+    In the means the derivative of the formula; in the covariance half of the second derivative in the means (Price, the
+    heat equation), on the same nodes: exact for two logits, beyond that up to the error of the rule.
+    """
+    if n > 2:
+        for k in range(K):
+            kept = slope + k * SLOPES(n)
+            change_many(work, n, kept, softmax + k * n, d_mean + k * n, d_cov, d_softmax + k * n, d_lse + k)
+    else:
+        _change_two(work, K, n, slope, softmax, d_mean, d_cov, d_softmax, d_lse)
+
+
+@njit(**FLAGS)
+def expect_many(
+    work: Array, K: int, n: int, mean: int, cov: int, softmax: int, lse: int, slope: int, slopes: bool
+) -> None:
+    """`expect` for n > 2: one pass over the nodes for all lanes and components that have the same covariance."""
+    size, place = n - 1, work.shape[0] - DIRECTORY
+    matrix, means, values = np.empty((size, size)), np.empty((W * K, size)), np.empty((W * K, n + 1))
+    products = 1 if slopes else 0
+    moments = np.empty((W * K, products * moment_rows(size)))
+    lanes, components = np.empty(W * K, np.int64), np.empty(W * K, np.int64)
+    pending = np.ones(W, np.bool_)
+    for z in range(W):
+        if not pending[z]:
+            continue
+        finite = True
+        for i in range(size):
+            for j in range(size):
+                matrix[i, j] = work[cov + i * n + j, z]
+                finite = finite and np.isfinite(matrix[i, j])
+        count = 0
+        for other in range(z, W):
+            same = pending[other]
+            for i in range(size):
+                for j in range(size):
+                    same = same and (work[cov + i * n + j, other] == matrix[i, j] or other == z)
+            if not same:
+                continue
+            pending[other] = False
+            for k in range(K):
+                known = finite
+                for j in range(size):
+                    means[count, j] = work[mean + k * n + j, other]
+                    known = known and np.isfinite(means[count, j])
+                if known:
+                    lanes[count], components[count] = other, k
+                    count += 1
+                else:  # nan in, nan out, at no cost: idle lanes hold nan
+                    for j in range(n):
+                        work[softmax + k * n + j, other] = np.nan
+                    work[lse + k, other] = np.nan
+                    if slopes:
+                        for m in range(SLOPES(n)):
+                            work[slope + k * SLOPES(n) + m, other] = np.nan
+        if count:
+            _integrate(
+                means.ctypes, matrix.ctypes, 1, count, n, work.ctypes, work.shape[0], place,
+                values.ctypes, moments.ctypes, products, values.ctypes, 0,
+            )  # fmt: skip
+        for row in range(count):
+            k, lane = components[row], lanes[row]
+            for j in range(n):
+                work[softmax + k * n + j, lane] = values[row, j]
+            work[lse + k, lane] = values[row, n]
+            for m in range(moments.shape[1]):
+                work[slope + k * SLOPES(n) + m, lane] = moments[row, m]
+
+
+@njit(**FLAGS)
+def change_many(
+    work: Array, n: int, moments: int, softmax: int, d_mean: int, d_cov: int, d_softmax: int, d_lse: int
+) -> None:
+    """`expect_tangent` of one component for n > 2.
+
+    With p the probabilities and δ the changes, the last logit being fixed:
+        dE lse   = Σ_j E p_j δm_j + ½ Σ_ab E(δ_ab p_a − p_a p_b) δC_ab
+        dE p_i   = Σ_j E(δ_ij p_i − p_i p_j) δm_j
+                   + ½ Σ_ab E(δ_iab p_i − δ_ia p_i p_b − δ_ib p_i p_a − δ_ab p_i p_a + 2 p_i p_a p_b) δC_ab
+    """
+    size = n - 1
+    moving = load(work, d_cov) != 0.0
+    total = 0.0 * load(work, softmax)
+    for i in range(size):
+        first, spread = load(work, softmax + i), load(work, d_cov + i * n + i)
+        total += first * (load(work, d_mean + i) + 0.5 * spread)
+        store(work, d_softmax + i, first * (load(work, d_mean + i) + 0.5 * spread))
+        for j in range(size):
+            moving = moving | (load(work, d_cov + i * n + j) != 0.0)
+    pair = moments
+    for i in range(size):
+        for j in range(i, size):
+            second, spread = load(work, pair), load(work, d_cov + i * n + j)
+            pair += 1
+            total -= (0.5 if i == j else 1.0) * second * spread
+            change = load(work, d_mean + j) + spread + 0.5 * load(work, d_cov + j * n + j)
+            store(work, d_softmax + i, load(work, d_softmax + i) - second * change)
+            if i != j:
+                change = load(work, d_mean + i) + spread + 0.5 * load(work, d_cov + i * n + i)
+                store(work, d_softmax + j, load(work, d_softmax + j) - second * change)
+    store(work, d_lse, total)
+    if some(moving):
+        triple = pair
+        for i in range(size):
+            for j in range(i, size):
+                across = load(work, d_cov + i * n + j)
+                for k in range(j, size):
+                    third = load(work, triple)
+                    triple += 1
+                    # Σ_ab p_i p_a p_b δC_ab: both orders of a ≠ b.
+                    once = third * load(work, d_cov + j * n + k)
+                    store(work, d_softmax + i, load(work, d_softmax + i) + (once if j == k else 2.0 * once))
+                    if i != j:
+                        once = third * load(work, d_cov + i * n + k)
+                        store(work, d_softmax + j, load(work, d_softmax + j) + 2.0 * once)
+                    if j != k:
+                        once = third * across
+                        store(work, d_softmax + k, load(work, d_softmax + k) + (once if i == j else 2.0 * once))
+    last = 0.0 * total
+    for i in range(size):
+        last -= load(work, d_softmax + i)
+    store(work, d_softmax + size, last)

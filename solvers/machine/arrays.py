@@ -1,0 +1,106 @@
+"""NumPy or CuPy, chosen by the arrays at hand. The only file that imports cupy, and only when a backend asks for it."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+BACKENDS = ("numpy", "cupy")
+
+
+class BackendError(RuntimeError):
+    """A backend that cannot be used here; str() is the one-line message `backend: what is wrong; allowed: ...`."""
+
+
+def array_module(*arrays: object) -> Any:
+    """The module the arrays belong to: cupy if any of them is a cupy array, else numpy.
+
+    Never imports cupy: an array of it can exist only once somebody else has.
+    """
+    if any(type(array).__module__.partition(".")[0] == "cupy" for array in arrays):
+        return sys.modules["cupy"]
+    return np
+
+
+def backend_module(name: str, also: tuple[str, ...] = ()) -> Any:
+    """The array module called `name`, ready for use. also: what else the caller can do, for the messages.
+
+    Raises
+        BackendError if the name is unknown, the package is not installed, or it finds no GPU.
+    """
+    if name == "numpy":
+        return np
+    if name == "numba":
+        raise BackendError("numba: holds no arrays of its own; allowed here: numpy, cupy")
+    if name != "cupy":
+        raise BackendError(f"{name}: unknown backend; allowed: {', '.join([*BACKENDS, *also])}")
+    here = ", ".join(["numpy", *also])
+    if "cupy" not in sys.modules and importlib.util.find_spec("cupy") is not None:
+        from solvers.machine.code.kernels import choose_place_of_kernels
+
+        choose_place_of_kernels()
+    try:
+        module = importlib.import_module("cupy")
+    except ImportError:
+        raise BackendError(
+            "cupy: not installed; install modecollapse[cuda12] or modecollapse[cuda13], as the driver supports; "
+            f"allowed here: {here}"
+        ) from None
+    try:
+        devices = module.cuda.runtime.getDeviceCount()
+    except module.cuda.runtime.CUDARuntimeError as error:
+        raise BackendError(f"cupy: no usable GPU ({error}); allowed here: {here}") from None
+    if devices < 1:
+        raise BackendError(f"cupy: no GPU found; allowed here: {here}")
+    return module
+
+
+def to_numpy(x: Any) -> NDArray[Any]:
+    """The same numbers as a numpy array in the memory of the host; a numpy array comes back as it is."""
+    return np.asarray(x if array_module(x) is np else x.get())
+
+
+# --- kernels of our own; xp is cupy, as backend_module gives it -----------------------------------------------------
+
+
+def address(array: Any) -> int:
+    """Where a contiguous array begins, in the memory of the host or of the device."""
+    return int(array.ctypes.data if array_module(array) is np else array.data.ptr)
+
+
+def compile_cuda(xp: Any, source: str, options: tuple[str, ...]) -> Any:
+    """A cupy.RawModule of a CUDA source. Raises BackendError with the log of the compiler if it refuses."""
+    module = xp.RawModule(code=source, options=options, backend="nvrtc")
+    try:
+        module.compile()
+    except xp.cuda.compiler.CompileException as error:
+        raise BackendError(f"cupy: the CUDA source does not compile; the compiler says\n{error}") from None
+    return module
+
+
+def gpu_memory(xp: Any) -> int:
+    """Free bytes of the current device, once cupy's own pool has given back what it does not use."""
+    xp.get_default_memory_pool().free_all_blocks()
+    free, _ = xp.cuda.Device().mem_info
+    return int(free)
+
+
+@contextmanager
+def gpu_errors(xp: Any, count: int, each: int, what: str = "trajectories") -> Iterator[None]:
+    """Errors of the device become BackendError; for memory, with how many of `what` with `each` bytes would fit."""
+    exhausted = xp.cuda.memory.OutOfMemoryError
+    try:
+        yield
+    except (exhausted, xp.cuda.runtime.CUDARuntimeError, xp.cuda.driver.CUDADriverError) as error:
+        if isinstance(error, exhausted) or "OUT_OF_MEMORY" in str(error) or "MemoryAllocation" in str(error):
+            fit = gpu_memory(xp) // each
+            message = f"cupy: out of GPU memory with {count} {what} at a time; allowed: about {fit} ({error})"
+            raise BackendError(message) from None
+        raise BackendError(f"cupy: the GPU failed: {error}") from None

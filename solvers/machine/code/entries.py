@@ -1,0 +1,100 @@
+"""Functions that Python calls, compiled by numba at their first use or loaded from the store.
+
+numba's own cache of compiled functions is not used: it believes the files that it finds, pickles included, and compares
+times of source files. These take its place on the same two doors, one to load and one to save.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+from numba import njit
+from numba.core import compiler, config, sigutils
+from numba.core.caching import _Cache
+from numba.core.ccallback import CFunc
+from numba.core.serialize import dumps
+
+from solvers.machine.code.modules import PREFIX
+from solvers.machine.code.store import SUFFIX, opened
+
+__all__ = ["callback", "entry"]
+
+#: Settings of numba that change the code it makes and are not among what its code generator tells about itself.
+_SETTINGS = ("OPT", "LOOP_VECTORIZE", "SLP_VECTORIZE", "BOUNDSCHECK", "DEBUGINFO_DEFAULT")
+
+
+def entry(**options: Any) -> Callable[[Callable[..., Any]], Any]:
+    """As numba.njit with these options; in a module of a package, machine code is kept."""
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        found = njit(**options)(function)
+        if function.__module__.startswith(PREFIX):
+            found._cache = _Kept(function)
+        return found
+
+    return decorate
+
+
+def callback(signature: Any, **options: Any) -> Callable[[Callable[..., Any]], Any]:
+    """As numba.cfunc; in a module of a package, machine code is kept."""
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        found: Any = CFunc(function, sigutils.normalize_signature(signature), locals={}, options=options)
+        if function.__module__.startswith(PREFIX):
+            found._cache = _Kept(function)
+        found.compile()
+        return found
+
+    return decorate
+
+
+class _Kept(_Cache):
+    """What a function of numba asks for machine code and gives it to."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function = f"{function.__module__} {function.__qualname__}"
+
+    @property
+    def cache_path(self) -> str | None:
+        store = opened()
+        return None if store is None else str(store.folder)
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """The compiled function for the types of its arguments, or None."""
+        store = opened()
+        if store is None:
+            return None
+        target_context.refresh()
+        name = self._name(sig, target_context.codegen())
+        content = store.load(name)
+        if content is None:
+            return None
+        try:
+            return compiler.CompileResult._rebuild(target_context, *pickle.loads(content))
+        except Exception as error:  # it is what was saved here, but this process cannot make a function of it
+            store.distrust(name, f"cannot be loaded ({type(error).__name__})")
+            return None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        store = opened()
+        # Code with addresses of this process in it means nothing to another one.
+        if store is None or data.library.has_dynamic_globals or data.lifted:
+            return
+        store.save(self._name(sig, data.codegen), dumps(data._reduce()))
+
+    def _name(self, sig: Any, codegen: Any) -> str:
+        settings = [f"{name}={getattr(config, name, None)}" for name in _SETTINGS]
+        parts = (self._function, str(sig), str(codegen.magic_tuple()), *settings)
+        return hashlib.sha256("\0".join(parts).encode()).hexdigest() + SUFFIX
+
+    def enable(self) -> None:
+        """Always is."""
+
+    def disable(self) -> None:
+        """Is not, as long as the store can be used."""
+
+    def flush(self) -> None:
+        """Files name all that decides them, so none is ever stale."""

@@ -1,0 +1,238 @@
+"""Learning the prior of a sampler in R^d, and adding components to it, from simulated paths.
+
+The reverse KL on paths is D = Σ_k α_k E_k[−log W]. Its gradient is estimated from fresh paths at every explicit Euler
+step, stratified over the prior's components, so that weights have exact gradients given the paths. Paths kept along the
+learning time would be learned by heart: in d dimensions D would come out too small by O(d/paths).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import log_softmax
+
+from solvers.particles.motion import rates
+from solvers.particles.sampler.chain import Bars, Mixture, Model, gradient, walk
+from solvers.results.outcomes import TOO_LONG
+
+__all__ = ["Gradient", "Learner", "NotFinite", "learn", "path_gradient", "plainly"]
+
+Array = NDArray[np.float64]
+#: (step, paths) -> standard normal numbers (path, d).
+Normals = Callable[[int, range], Array]
+#: (model, chosen, weights) -> log W (path,), and the derivatives of sampler_chain.gradient in what is learned.
+Gradient = Callable[[Model, NDArray[np.intp], Array], tuple[Array, dict[str, Bars]]]
+
+GRADIENT_BYTES = 2**22  # of points of the paths differentiated together
+MALA_STEPS, MALA_STEP = 30, 0.1  # candidates by MALA: steps, and their size in units of the least variance of p
+
+
+class NotFinite(ArithmeticError):
+    """Learning left the range of float64. status: a key of solvers.results.STATUS."""
+
+    status = 2
+
+
+class TooLong(NotFinite):
+    """The variances that were learned are too small for the steps of the sampler."""
+
+    status = TOO_LONG
+
+
+@dataclass(frozen=True)
+class Learner:
+    """What moves, and how. learn: mixture -> any of means, weights, variances. weights, metric: those of
+    solvers.particles.motion. paths: behind each gradient. step: of Euler; each interval between save times or
+    additions is cut into the fewest equal steps not longer than this, each of them into `cuts`. stop: called now and
+    then, may raise."""
+
+    learn: dict[str, tuple[str, ...]]
+    weights: str
+    metric: str
+    paths: int
+    step: float
+    cuts: int
+    stop: Callable[[], None]
+
+    @property
+    def moving(self) -> list[str]:
+        """The mixtures of which anything is learned."""
+        return [name for name, learned in self.learn.items() if learned]
+
+
+def plainly(normals: Normals) -> Gradient:
+    """The gradient in array code, of paths with these numbers."""
+
+    def differentiate(model: Model, chosen: NDArray[np.intp], weights: Array) -> tuple[Array, dict[str, Bars]]:
+        block = max(1, GRADIENT_BYTES // (16 * (model.steps + 1) * model.dimension))
+        log_weight: list[Array] = []
+        totals: list[tuple[str, tuple[Any, ...]]] = [(name, (0.0, 0.0, 0.0)) for name in model.mixtures]
+        for first in range(0, len(chosen), block):
+            some = range(first, min(first + block, len(chosen)))
+            s = slice(first, some.stop)
+            done, bars = gradient(model, lambda step, r=some: normals(step, r), chosen[s], weights[s])  # type: ignore[misc]
+            log_weight.append(done.log_weight)
+            totals = [(name, tuple(a + b for a, b in zip(old, bars[name], strict=True))) for name, old in totals]
+        return np.concatenate(log_weight), {name: Bars(*map(np.asarray, total)) for name, total in totals}
+
+    return differentiate
+
+
+def path_gradient(model: Model, paths: int, differentiate: Gradient) -> tuple[float, dict[str, Bars]]:
+    """D in nats, and its derivatives in means, log-variances and θ (weights = softmax θ) of what is differentiated."""
+    w = np.exp(model.mixtures["prior"].log_weights)
+    K = len(w)
+    chosen = np.arange(paths) % K
+    counts = np.bincount(chosen, minlength=K)
+    log_weight, bars = differentiate(model, chosen, (w / counts)[chosen])
+    losses = np.bincount(chosen, weights=-log_weight, minlength=K) / counts
+    value = float(w @ losses)
+    found = {}
+    for name, (means, log_variances, log_weights) in bars.items():
+        weights = np.exp(model.mixtures[name].log_weights)
+        theta = log_weights - weights * np.sum(log_weights)
+        if name == "prior":
+            theta = theta + w * (losses - value)
+        found[name] = Bars(means, log_variances, theta)
+    return value, found
+
+
+def velocity(model: Model, learner: Learner, slopes: dict[str, Bars]) -> dict[str, Bars]:
+    """dμ/dt, d log v/dt and dθ/dt of what is learned."""
+    moved = {}
+    for name in learner.moving:
+        learned = learner.learn[name]
+        mixture, slope = model.mixtures[name], slopes[name]
+        w, v = np.exp(mixture.log_weights), mixture.variances
+        speed_means, speed_v, speed_theta = rates(learner.metric, learner.weights, w, v, model.dimension)
+        moved[name] = Bars(
+            -slope.means * speed_means[:, None] * ("means" in learned),
+            -slope.log_variances * speed_v * ("variances" in learned),
+            -slope.log_weights * speed_theta * ("weights" in learned),
+        )
+    return moved
+
+
+def learn(
+    model: Model,
+    learner: Learner,
+    times: Array,
+    refine: Any,
+    gradients: Callable[[int], Gradient],
+    rng: np.random.Generator,
+) -> list[Model]:
+    """The models at increasing times ≥ 0; with `refine` (of the problem file), components are added on the way.
+
+    Takes
+        gradients: step -> the gradient from paths whose numbers have the steps from this one on; Euler step t has the
+        steps t (N + 1) to t (N + 1) + N. rng: for candidates.
+    Raises
+        NotFinite, or TooLong.
+    """
+    end = float(times[-1])
+    found = [model] * int((times <= 0).sum())
+    if end == 0 or not learner.moving:
+        return [model] * len(times)
+    events = np.arange(1, end / refine.every) * refine.every if refine else np.empty(0)
+    now, count = 0.0, 0
+
+    for stop in np.unique(np.concatenate([times[times > 0], events])):
+        cuts = learner.cuts * int(np.ceil((stop - now) / learner.step * (1 - 1e-12)))
+        for _ in range(cuts):
+            learner.stop()
+            differentiate = gradients(count * (model.steps + 1))
+            moved = velocity(model, learner, path_gradient(model, learner.paths, differentiate)[1])
+            model, count = euler(model, moved, (stop - now) / cuts), count + 1
+            if any("variances" in learned for learned in learner.learn.values()) and not model.overshoot() < 2:
+                raise TooLong
+        now = float(stop)
+        found += [model] * int((times == stop).sum())  # at the time of an addition: before it
+        if stop in events and len(model.mixtures["prior"].variances) < refine.until:
+            larger = addition(model, learner, refine, gradients(count * (model.steps + 1)), rng)
+            model, count = larger or model, count + 1
+    return found
+
+
+def euler(model: Model, moved: dict[str, Bars], step: float) -> Model:
+    """One explicit Euler step in means, log-variances and θ."""
+    mixtures = dict(model.mixtures)
+    for name, speed in moved.items():
+        old = mixtures[name]
+        with np.errstate(over="ignore", invalid="ignore"):
+            new = Mixture(
+                old.means + step * speed.means,
+                old.variances * np.exp(step * speed.log_variances),  # as it was, if not learned
+                log_softmax(old.log_weights + step * speed.log_weights),
+            )
+        if not all(np.isfinite(a).all() for a in (new.means, new.variances, new.log_weights)):
+            raise NotFinite
+        mixtures[name] = new
+    return replace(model, mixtures=mixtures)
+
+
+def addition(
+    model: Model, learner: Learner, refine: Any, differentiate: Gradient, rng: np.random.Generator
+) -> Model | None:
+    """The model with one more prior component, at the candidate where log p − log φ is largest; None if not due."""
+    prior, target = model.mixtures["prior"], model.mixtures["target"]
+    x = candidates(model, refine, rng)
+    score = target.at(x).log_density - prior.at(x).log_density
+    if not np.any(np.isfinite(score)):
+        raise NotFinite
+    best = int(np.argmax(np.where(np.isfinite(score), score, -np.inf)))
+    if refine.laid is not None:
+        best = refine.laid.next(score, best)
+    variance = refine.variance or float(np.exp(prior.log_weights) @ prior.variances)
+    if refine.rule == "stalled":
+        slopes = path_gradient(model, learner.paths, differentiate)[1]
+        moved = velocity(model, learner, slopes)
+        change = sum(float(np.sum(s * m)) for name in moved for s, m in zip(slopes[name], moved[name], strict=True))
+        if abs(change) >= refine.threshold:
+            return None
+    if refine.rule == "gain":
+        # dD/dε at weight ε = 0 of the new component is E_new[−log W] − D.
+        new, K = widened(model, x[best], 1e-12, variance), len(prior.variances)
+        fresh = rng.standard_normal((model.steps + 1, learner.paths, model.dimension))
+        value, _ = path_gradient(new, learner.paths, plainly(lambda step, r: fresh[step, r.start : r.stop]))
+        log_weight = walk(new, lambda step: fresh[step], np.full(learner.paths, K)).log_weight
+        if value + float(np.mean(log_weight)) <= refine.threshold:
+            return None
+    return widened(model, x[best], refine.weight, variance)
+
+
+def widened(model: Model, mean: Array, weight: float, variance: float) -> Model:
+    """The model with one more prior component, the weights of the others reduced in proportion."""
+    prior = model.mixtures["prior"]
+    larger = Mixture(
+        np.vstack([prior.means, mean]),
+        np.append(prior.variances, variance),
+        np.append(prior.log_weights + np.log1p(-weight), np.log(weight)),
+    )
+    return replace(model, mixtures=model.mixtures | {"prior": larger})
+
+
+def candidates(model: Model, refine: Any, rng: np.random.Generator) -> Array:
+    """Samples (n, d) of the prior, moved by a short Metropolis-adjusted Langevin chain to the target if so asked; or
+    the given points."""
+    if not isinstance(refine.source, str):
+        return np.asarray(refine.source)
+    prior, target, n, d = model.mixtures["prior"], model.mixtures["target"], refine.candidates, model.dimension
+    chosen = rng.choice(len(prior.variances), size=n, p=np.exp(log_softmax(prior.log_weights)))
+    x = prior.means[chosen] + np.sqrt(prior.variances[chosen])[:, None] * rng.standard_normal((n, d))
+    if refine.source != "mala":
+        return np.asarray(x)
+    eta = MALA_STEP * float(target.variances.min())
+    here = target.at(x)
+    for _ in range(MALA_STEPS):
+        xi = rng.standard_normal((n, d))
+        new = x + eta * here.score + np.sqrt(2 * eta) * xi
+        there = target.at(new)
+        back = x - new - eta * there.score
+        ratio = there.log_density - here.log_density + (xi**2).sum(1) / 2 - (back**2).sum(1) / (4 * eta)
+        x = np.where((np.log(rng.random(n)) < ratio)[:, None], new, x)
+        here = target.at(x)
+    return np.asarray(x)

@@ -1,0 +1,310 @@
+"""The diffusion sampler of a problem simulated in all its dimensions: the theory's opponent.
+
+Each replica learns the prior from its own paths in R^d (sampler_learn.py) and evaluates the sampler, at each save time,
+on paths of its own, with log-weights accumulated as one would in practice (sampler_chain.py, sampler_compiled.py).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+from scipy.special import rel_entr
+
+from solvers.machine.chance import Purpose
+from solvers.machine.code import usable
+from solvers.machine.progress import Progress, part
+from solvers.particles.engines import engine
+from solvers.particles.estimate import Report
+from solvers.particles.plan import Plan, SimulationError, sampler_on_gpu, threads
+from solvers.particles.replicas import over_groups
+from solvers.particles.sampler.chain import Mixture, Model
+from solvers.particles.sampler.engine import Walker, gradients
+from solvers.particles.sampler.estimates import by_halves, emc, ess, ess_forward, log_z
+from solvers.particles.sampler.learn import GRADIENT_BYTES, Learner, NotFinite, learn
+from solvers.particles.streams import LARGEST_COUNT, stream_keys
+from solvers.problem import Problem, demands
+from solvers.problem.sampler_section import Refinement
+from solvers.problem.starts import Starts, starts, vectors
+from solvers.results.datasets import sampler_variables, simulation_dataset
+from solvers.results.outcomes import LOST, STATUS
+
+__all__ = ["Curves", "replica_curves", "simulate"]
+
+Array = NDArray[np.float64]
+EPSILON = float(np.finfo(np.float64).eps)
+NEGLIGIBLE = 1e-6  # nats, where log-weights have no spread to compare with
+
+
+@dataclass(frozen=True)
+class Curves:
+    """What each replica did, at the save times.
+
+    values: name -> (replica, time, ...): m, s, w, v, mode_mass and those of results.SAMPLER_QUANTITIES; overlaps and
+    variances of components not yet added are nan, their weights 0. B (replica, K, L): mass that paths from component k
+    put on mode l at the last time. scores (replica, addition, point): those of additions that were laid down, else
+    empty. status (replica,): a key of results.STATUS; all values of a replica whose status is not 0 are nan.
+    """
+
+    values: dict[str, Array]
+    B: Array
+    scores: Array
+    status: NDArray[np.int8]
+
+
+def simulate(
+    problem: Problem,
+    *,
+    particles: int,
+    replicas: int,
+    step: float,
+    backend: str = "numba",
+    progress: Progress | None = None,
+) -> xr.Dataset:
+    """The sampler of a problem along learning, from every start, in R^d, averaged over replicas.
+
+    Takes
+        particles: paths of each replica behind each gradient, and behind each evaluation in either direction; replicas:
+        independent repetitions of each start; step: of explicit Euler, in units of the learning time; backend: numba,
+        numpy or cupy; progress: called with the fraction done.
+    Returns
+        SIM.nc's dataset with the variables of a sampler as means over replicas, and standard errors `_se` over
+        replicas, of what is learned too. Bias of what is learned: O(step), of which the noise of the gradient makes
+        O(step d/particles). Estimates that are no means over paths (log_z, ess, coverage, emc) are freed of their bias
+        of first order in 1/particles, and may for that leave their range by a little.
+    Raises
+        SimulationError for numbers that do not do, or arrays that do not fit in memory; BackendError.
+    """
+    backend = usable(backend)
+    plan(problem, particles=particles, replicas=replicas, step=step, backend=backend)  # refuses, as does the next line
+    demands.check_simulation(problem, particles=particles, replicas=replicas, step=step)
+    begin = starts(problem)
+    count, K = len(begin.s), components(problem)
+    means: dict[str, list[Array]] = {}
+    status = np.zeros(count, dtype=np.int8)
+    for i in range(count):
+        found = replica_curves(
+            problem, begin, i, particles=particles, replicas=replicas, step=step, backend=backend,
+            progress=part(progress, i, count),
+        )  # fmt: skip
+        status[i] = found.status.max()
+        quantities = found.values | {"objective": -found.values["elbo"]}
+        for name, values in quantities.items():
+            means.setdefault(name, []).append(values.mean(0))
+            means.setdefault(f"{name}_se", []).append(values.std(0, ddof=1) / np.sqrt(replicas))
+        means.setdefault("B", []).append(found.B.mean(0))
+    arrays = {name: np.stack(values) for name, values in means.items()}
+    shown = replace(problem, family=replace(problem.family, components=K))
+    common = {"m", "s", "w", "v", "objective", "mode_mass"}
+    common |= {f"{name}_se" for name in common} | {"B"}
+    ds = simulation_dataset(
+        shown,
+        **{name: arrays[name] for name in common},  # type: ignore[arg-type]
+        status=status,
+        backend=backend,
+        particles=particles,
+        replicas=replicas,
+        step=step,
+    )
+    return ds.assign(sampler_variables({name: arrays[name] for name in arrays if name not in common}))
+
+
+def replica_curves(
+    problem: Problem,
+    begin: Starts,
+    i: int,
+    *,
+    particles: int,
+    replicas: int,
+    step: float,
+    cuts: int = 1,
+    backend: str = "numba",
+    progress: Progress | None = None,
+) -> Curves:
+    """All replicas of one start. Takes and raises as `simulate`; begin, i: the starts, and which; cuts: each step is
+    cut into so many: runs with cuts = 1, 2, 4 have steps in exactly these ratios, and random numbers of their own.
+    """
+    options, times = problem.sampler, problem.time.times
+    assert options is not None
+    cut = plan(problem, particles=particles, replicas=replicas, step=step, backend=backend)
+    start = model_of(problem, *placed(problem, begin, i), begin.theta[i])
+
+    def run(group: range, report: Report) -> list[tuple[dict[str, Array], Array, Array] | int]:
+        return [one(replica, report) for replica in group]
+
+    def one(replica: int, report: Report) -> tuple[dict[str, Array], Array, Array] | int:
+        def key(*words: int) -> NDArray[np.uint64]:
+            return np.asarray(stream_keys(problem.init.seed, (*words, i), range(replica, replica + 1))[0])
+
+        def generator(purpose: int) -> np.random.Generator:
+            return np.random.Generator(np.random.Philox(key=key(purpose)))
+
+        moves = {"prior": problem.family.learn} | {
+            name: options.learn for name in start.mixtures if name.startswith("control")
+        }
+        learner = Learner(moves, problem.flow.weights, problem.flow.metric, particles, step, cuts, lambda: report(0))
+        differentiate = gradients(key(Purpose.GRADIENT, cuts), learner, problem.dimension, cut.within, backend)
+        refine = _own(options.refine, problem.dimension)
+        try:
+            models = learn(start, learner, times, refine, differentiate, generator(Purpose.CANDIDATES))
+        except NotFinite as error:
+            report(len(times))
+            return error.status
+        curves: dict[str, list[Array]] = {}
+        walker = Walker(key(Purpose.FORWARD), key(Purpose.BACKWARD), particles, backend, cut.within)
+        for model in models:
+            found = evaluated(model, walker, generator(Purpose.CHOICES))
+            if isinstance(found, int):
+                report(len(times) - len(next(iter(curves.values()), [])))
+                return found
+            for name, value in (described(model, K) | found).items():
+                curves.setdefault(name, []).append(np.asarray(value))
+            report(1)
+        scores = refine.laid.scores if refine and refine.laid else []
+        stacked = {name: np.stack(values) for name, values in curves.items()}
+        return stacked, walker.by_component(models[-1], K), np.array(scores)
+
+    K, L = components(problem), len(problem.target.weights)
+    results = [row for group in over_groups(run, cut, len(times), progress) for row in group]
+    status = np.array([row if isinstance(row, int) else 0 for row in results], dtype=np.int8)
+    known = [row for row in results if not isinstance(row, int)]
+    if not known:
+        raise SimulationError(
+            f"{problem.name}: no replica of start {i} has a result: " + ", ".join(STATUS[s] for s in np.unique(status))
+        )
+    first, _, scores = known[0]
+    empty = {name: np.full_like(a, np.nan) for name, a in first.items()}
+    none = empty, np.full((K, L), np.nan), np.full_like(scores, np.nan)
+    filled = [none if isinstance(row, int) else row for row in results]
+    return Curves(
+        {name: np.stack([row[0][name] for row in filled]) for name in empty},
+        np.stack([row[1] for row in filled]),
+        np.stack([row[2] for row in filled]),
+        status,
+    )
+
+
+def plan(problem: Problem, *, particles: int, replicas: int, step: float, backend: str) -> Plan:
+    """One replica at a time in each worker, and its paths in as many threads as there are cores for it. Raises as
+    `simulate`."""
+    chosen, options, K = engine(backend), problem.sampler, components(problem)
+    assert options is not None
+    if backend == "cupy":
+        sampler_on_gpu(problem, K)
+    if not 2 * K <= particles < LARGEST_COUNT:
+        raise SimulationError(
+            f"particles: is {particles}; must be at least twice the {K} components and at most {LARGEST_COUNT - 1}"
+        )
+    if replicas < 2:
+        raise SimulationError(f"replicas: is {replicas}; must be at least 2, since standard errors are over replicas")
+    smallest = float(min(1.0, problem.family.variances.min(), problem.target.variances.min()))
+    if not 0 < step <= smallest:
+        raise SimulationError(
+            f"step: is {step:.6g}; must be > 0 and, for explicit Euler to be stable, at most the smallest variance and "
+            f"1, {smallest:.6g}"
+        )
+    if problem.time.end / step * (options.steps + 1) > LARGEST_COUNT / 8:
+        raise SimulationError(f"step: is {step:.6g}; must be larger, since random numbers of the steps are counted")
+    row = 8 * problem.dimension
+    # Points, residuals and cotangents of the paths differentiated together; mixtures, and their derivatives and stages.
+    held = max(GRADIENT_BYTES, 2 * (options.steps + 1) * row) * 2 + 16 * row
+    held += 40 * row * (K + len(problem.target.weights)) + (10 * particles * row if backend == "numpy" else 0)
+    workers, within = threads(problem, held, replicas) if backend != "cupy" else (1, 1)
+    groups = tuple(range(r, r + 1) for r in range(replicas))
+    return Plan(chosen, groups, particles, workers, within, workers * within * held)
+
+
+def placed(problem: Problem, begin: Starts, i: int) -> tuple[Array, Array]:
+    """Prior means (K, d) and modes (L, d) of a start, where target.means, separation and init.means have them."""
+    mu, nu = vectors(begin.s[i], begin.m[i], problem)
+    return (mu if problem.init.means is None else _wide(problem.init.means, problem.dimension)), nu
+
+
+def components(problem: Problem) -> int:
+    """The most components that the prior will have."""
+    refine = problem.sampler.refine if problem.sampler else None
+    return refine.until if refine else problem.family.components
+
+
+def model_of(problem: Problem, mu: Array, nu: Array, log_weights: Array) -> Model:
+    """The sampler of a problem with prior means mu (K, d) and modes nu (L, d). A mixture control starts as it."""
+    options = problem.sampler
+    assert options is not None
+    prior = Mixture(mu, np.array(problem.family.variances), np.array(log_weights))
+    mixtures = {"prior": prior, "target": Mixture(nu, problem.target.variances, np.log(problem.target.weights))}
+    if options.control == "mixture":
+        mixtures["control"] = prior
+        if options.method == "dbs":
+            mixtures["control_back"] = prior
+    return Model(options.method, options.reference, options.control, options.steps, options.horizon, mixtures)
+
+
+def described(model: Model, K: int) -> dict[str, Array]:
+    """m (K, L), s (K, K), w (K,), v (K,) of the prior, padded up to K components."""
+    prior, nu = model.mixtures["prior"], model.mixtures["target"].means
+    free = K - len(prior.variances)
+
+    def pad(a: Array, *widths: int, by: float = np.nan) -> Array:
+        return np.pad(a, [(0, width) for width in widths], constant_values=by)
+
+    return {
+        "m": pad(prior.means @ nu.T, free, 0),
+        "s": pad(prior.means @ prior.means.T, free, free),
+        "w": pad(np.exp(prior.log_weights), free, by=0.0),
+        "v": pad(prior.variances, free),
+    }
+
+
+def evaluated(model: Model, walker: Walker, rng: np.random.Generator) -> dict[str, float | Array] | int:
+    """Estimates from paths both ways; what they are: results.SAMPLER_QUANTITIES. Or the status, where log-weights are
+    not finite, not possible, or lost to rounding."""
+
+    def choose(name: str) -> NDArray[np.intp]:
+        w = np.exp(model.mixtures[name].log_weights)
+        return rng.choice(len(w), size=walker.paths, p=w / w.sum())
+
+    ahead = walker.walk(model, choose("prior"))
+    behind = walker.walk(model, choose("target"), backward=True)
+    log_w, log_w_p, pi = ahead.log_weight, behind.log_weight, np.exp(model.mixtures["target"].log_weights)
+    if not (np.isfinite(log_w).all() and np.isfinite(log_w_p).all()):
+        return 2
+    # At most e^{−50} of correct runs get that far, for E W = 1, and E 1/W = 1 of paths from the target: Markov.
+    far = np.log(walker.paths) + 50.0
+    error = max(float(log_w.std(ddof=1)) / np.sqrt(walker.paths), NEGLIGIBLE)
+    if log_w.max() > far or log_w_p.min() < -far or not rounding(model) + EPSILON * np.abs(log_w).max() <= error:
+        return LOST
+    return {
+        "elbo": float(log_w.mean()),
+        "eubo": float(log_w_p.mean()),
+        "log_z": by_halves(log_z, log_w),
+        "ess": by_halves(ess, log_w),
+        "ess_forward": by_halves(ess_forward, log_w_p),
+        "log_weight_variance": float(log_w.var(ddof=1)),
+        "mode_mass": ahead.modes.mean(0),
+        "coverage": by_halves(lambda modes: float(rel_entr(modes.mean(0), pi).sum()), ahead.modes),
+        "emc": by_halves(emc, ahead.modes) if len(pi) > 1 else 1.0,
+    }
+
+
+def rounding(model: Model) -> float:
+    """What rounding may take from a log-weight, in nats: that of the coordinates of x beside a noise of √(2η), d N of
+    them at random, and that of sums of d squares, at either end and at every step."""
+    d, N = model.dimension, model.steps
+    x = max(float(np.sqrt(m.variances.max() + (m.means**2).sum(1).max() / d)) for m in model.mixtures.values())
+    v = min(float(m.variances.min()) for m in model.mixtures.values())
+    drawn = x * np.sqrt(d * N / (2 * model.eta)) + d * N * x**2 * EPSILON / (4 * model.eta) if N else 0.0
+    # Pairs are added up in blocks: the rounding of such sums is at random, that of the numbers themselves is not.
+    return float(EPSILON * (drawn + np.sqrt(d * (N + 1.0)) + d * (1 + x * x / v)))
+
+
+def _wide(points: Array, d: int) -> Array:
+    return np.pad(points, ((0, 0), (0, d - points.shape[1])))
+
+
+def _own(refine: Refinement | None, d: int) -> Refinement | None:
+    """The refinement of one replica: given points in R^d, and a record of its own."""
+    if refine is None or isinstance(refine.source, str):
+        return refine
+    return replace(refine, source=_wide(refine.source, d), laid=refine.laid and replace(refine.laid, scores=[]))

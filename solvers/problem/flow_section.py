@@ -1,0 +1,99 @@
+"""The section [flow] of a problem file: what may be typed there, and what it becomes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field
+
+from solvers.problem.values import Section, choice, integer, is_number, number, refuse, show, unknown_key
+
+__all__ = ["MOST_STEPS", "Batch", "BatchSection", "Flow", "FlowSection", "Schedule", "flow_options"]
+
+LARGEST_BATCH = 2**32 - 1  # particles are counted in one word of a random number's counter
+# 1/T² times overlaps is in the equations: further out it leaves the range of float64.
+COLDEST, HOTTEST = 1e-100, 1e100
+
+
+def _temperature(value: object) -> float | tuple[float, float]:
+    allowed = (
+        "a number > 0, or a schedule such as {start = 4.0, rate = 0.05} with start > 0 and rate >= 0, "
+        f"temperatures from {COLDEST:g} to {HOTTEST:g}"
+    )
+    if isinstance(value, dict):
+        if unknown := [key for key in value if key not in ("start", "rate")]:
+            raise unknown_key(unknown[0], ("start", "rate"))
+        start, rate = value.get("start", 0), value.get("rate", -1)
+        if len(value) != 2 or not (is_number(start) and is_number(rate) and COLDEST <= start <= HOTTEST and rate >= 0):
+            raise refuse(f"is {show(value)}; must be {allowed}")
+        return float(start), float(rate)
+    return number(allowed, lambda x: COLDEST <= x <= HOTTEST)(value)
+
+
+class BatchSection(Section):
+    size: Annotated[int, BeforeValidator(integer(1, LARGEST_BATCH))] = Field(description="an integer >= 1")
+    step: Annotated[float, BeforeValidator(number("a number > 0", lambda x: x > 0))] = Field(description="a number > 0")
+
+
+class FlowSection(Section):
+    objective: Annotated[str, BeforeValidator(choice(("reverse-kl", "forward-kl")))] = "reverse-kl"
+    weights: Annotated[str, BeforeValidator(choice(("softmax", "fisher-rao")))] = "softmax"
+    metric: Annotated[str, BeforeValidator(choice(("euclidean", "wasserstein")))] = "euclidean"
+    temperature: Annotated[float | tuple[float, float], BeforeValidator(_temperature)] = 1.0
+    batch: BatchSection | None = None
+
+
+# Steps of flow.batch in a run: at ten microseconds each, a quarter of an hour of nothing but steps.
+MOST_STEPS = 10**8
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Descent by steps: `size` fresh samples of each component behind each of them, `step` the learning rate."""
+
+    size: int
+    step: float
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A temperature that decays to 1: T(t) = 1 + (start − 1) e^(−rate t), as start e^(−rate t) + (1 − e^(−rate t))."""
+
+    start: float
+    rate: float
+
+
+@dataclass(frozen=True)
+class Flow:
+    """objective: "reverse-kl", "forward-kl". weights: "softmax", "fisher-rao". metric: "euclidean", "wasserstein".
+
+    temperature: T of the target p^(1/T), constant or a schedule. batch: None for the flow itself, in continuous time
+    and without noise.
+    """
+
+    objective: str
+    weights: str
+    metric: str
+    temperature: float | Schedule
+    batch: Batch | None = None
+
+    def at(self, time: float) -> float:
+        """Temperature."""
+        if isinstance(self.temperature, Schedule):
+            passed = -self.temperature.rate * time
+            return self.temperature.start * math.exp(passed) - math.expm1(passed)
+        return self.temperature
+
+    def beta(self, time: float) -> float:
+        """Inverse temperature."""
+        return 1 / self.at(time)
+
+
+def flow_options(section: FlowSection) -> Flow:
+    """The options as the rest of the program wants them."""
+    batch = None if section.batch is None else Batch(section.batch.size, section.batch.step)
+    given = section.temperature
+    temperature = Schedule(*given) if isinstance(given, tuple) else given
+    return Flow(section.objective, section.weights, section.metric, temperature, batch)

@@ -1,0 +1,185 @@
+"""The section [sampler] of a problem file: what may be typed there, and what it becomes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Any, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BeforeValidator, Field
+from pydantic_core import PydanticCustomError
+
+from solvers.problem.gram import span
+from solvers.problem.values import Section, choice, integer, number, refuse, rows, show
+
+__all__ = [
+    "Laid",
+    "RefineSection",
+    "Refinement",
+    "SamplerOptions",
+    "SamplerSection",
+    "sampler_options",
+    "with_points",
+]
+
+MOST_STEPS, MOST_PATHS, MOST_COMPONENTS = 10**5, 10**9, 10**4
+LEARNED = ("means", "weights", "variances")
+
+
+def _learn(value: object) -> list[str]:
+    if not isinstance(value, list):
+        raise refuse(f"is {show(value)}; must be a list of any of {', '.join(map(show, LEARNED))}")
+    for entry in value:
+        try:
+            choice(LEARNED)(entry)
+        except PydanticCustomError as error:
+            raise refuse(f"one entry {error.message()}") from None
+    return [name for name in LEARNED if name in value]
+
+
+def _source(value: object) -> str | list[list[float]]:
+    return rows(value) if isinstance(value, list) else choice(("prior", "mala"))(value)
+
+
+class RefineSection(Section):
+    rule: Annotated[str, BeforeValidator(choice(("interval", "stalled", "gain")))] = "interval"
+    every: Annotated[float, BeforeValidator(number("a number > 0", lambda x: x > 0))] = 10.0
+    candidates: Annotated[int, BeforeValidator(integer(1, MOST_PATHS))] = 256
+    until: Annotated[int, BeforeValidator(integer(1, MOST_COMPONENTS))] = Field(description="an integer >= 1")
+    source: Annotated[str | list[list[float]], BeforeValidator(_source)] = "mala"
+    threshold: Annotated[float, BeforeValidator(number("a number >= 0", lambda x: x >= 0))] = 0.01
+    weight: Annotated[float, BeforeValidator(number("a number > 0 and < 1", lambda x: 0 < x < 1))] = 0.05
+    variance: Annotated[float | None, BeforeValidator(number("a number > 0", lambda x: x > 0))] = None
+
+
+class SamplerSection(Section):
+    method: Annotated[str, BeforeValidator(choice(("dis", "mcd", "cmcd", "dbs")))] = "dis"
+    reference: Annotated[str | None, BeforeValidator(choice(("ou", "prior", "annealed")))] = None
+    control: Annotated[str, BeforeValidator(choice(("none", "exact", "mixture")))] = "none"
+    steps: Annotated[int, BeforeValidator(integer(0, MOST_STEPS))] = 32
+    horizon: Annotated[float, BeforeValidator(number("a number > 0", lambda x: x > 0))] = 1.5
+    paths: Annotated[int, BeforeValidator(integer(2, MOST_PATHS))] = 4096
+    learn: Annotated[list[str] | None, BeforeValidator(_learn)] = None
+    refine: RefineSection | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Laid:
+    """Additions laid down beforehand, so that runs can be compared which would add different points themselves.
+
+    order: rows of the given points, one an addition; the run's own choice where it ends. Written by the run: scores,
+    log p − log φ at all candidates (n,) just before each addition, whose largest would be its own choice; and by the
+    theory added, coordinates x_∥ (R,) and ϱ of what was added.
+    """
+
+    order: tuple[int, ...] = ()
+    scores: list[NDArray[np.float64]] = field(default_factory=list)
+    added: list[tuple[NDArray[np.float64], float]] = field(default_factory=list)
+
+    def next(self, score: NDArray[np.float64], own: int) -> int:
+        """The row to add now, where the run itself would choose `own`."""
+        self.scores.append(score)
+        return self.order[len(self.scores) - 1] if len(self.scores) <= len(self.order) else own
+
+
+@dataclass(frozen=True, eq=False)
+class Refinement:
+    """When and how a component is added to the prior.
+
+    rule: "interval" (at every multiple of `every`), "stalled" (there, if |dD/dt| < threshold), "gain" (there, if the
+    predicted gain, in nats per unit weight, is above the threshold). candidates: how many points, from source "prior"
+    or "mala"; a source (n, d') are given points, all of them candidates each time. until: most components. weight,
+    variance: of a new component; variance None is the prior's mean one. laid: in no file, see there.
+    """
+
+    rule: str
+    every: float
+    candidates: int
+    until: int
+    source: str | NDArray[np.float64]
+    threshold: float
+    weight: float
+    variance: float | None
+    laid: Laid | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class SamplerOptions:
+    """A checked [sampler] section.
+
+    method: "dis", "mcd", "cmcd" or "dbs". reference: "ou", "prior" or "annealed". control: "none", "exact" or
+    "mixture". steps: N. horizon: N η. paths: of the reduced chain behind each evaluation, and behind the gradient.
+    learn: which of "means", "weights", "variances" of the mixture control move; empty for other controls.
+    """
+
+    method: str
+    reference: str
+    control: str
+    steps: int
+    horizon: float
+    paths: int
+    learn: tuple[str, ...]
+    refine: Refinement | None
+
+
+def sampler_options(
+    section: SamplerSection,
+    learn: tuple[str, ...],
+    components: int,
+    fail: Callable[[str, str], NoReturn],
+) -> SamplerOptions:
+    """The options, once they fit together.
+
+    learn: what is learned of the prior, the default for a mixture control. components: K of the prior.
+    """
+    method, control = section.method, section.control
+    reference = section.reference or ("ou" if method == "dis" else "annealed")
+    if method == "dis" and reference == "annealed":
+        fail("sampler.reference", 'is "annealed"; with method = "dis" allowed: "ou", "prior"')
+    if control == "exact" and (method, reference) != ("dis", "ou"):
+        fail(
+            "sampler.control",
+            f'is "exact"; known for method = "dis" with reference = "ou" only, here {method}, {reference}',
+        )
+    if section.steps == 0 and control != "none":
+        fail("sampler.steps", f'is 0; must be >= 1 with control = "{control}"')
+    if section.learn is not None and control != "mixture":
+        fail("sampler.learn", f'is {show(section.learn)}; a control to learn needs control = "mixture"')
+    refine = None
+    if section.refine is not None:
+        if section.refine.until < components:
+            fail("sampler.refine.until", f"is {section.refine.until}; must be >= family.components = {components}")
+        if not learn:
+            fail("sampler.refine", 'needs a prior that learns; family.learn must name some of "means", "weights"')
+        refine = Refinement(**section.refine.model_dump())
+    moves = (learn if section.learn is None else tuple(section.learn)) if control == "mixture" else ()
+    return SamplerOptions(method, reference, control, section.steps, section.horizon, section.paths, moves, refine)
+
+
+def with_points(options: SamplerOptions, file: Any, vectors: NDArray[np.float64], builder: Any) -> SamplerOptions:
+    """The options with given candidates as an array (n, d'), once it is known where they are.
+
+    file: the ProblemFile. vectors (L, d''): those of the target. builder: with rows, bounded and fail of a problem.
+    """
+    key = "sampler.refine.source"
+    if options.refine is None or isinstance(options.refine.source, str):
+        return options
+    if file.target.overlaps is not None:
+        builder.fail(key, "has no common coordinates with target.overlaps; give target.means")
+    points = np.asarray(builder.rows(key, options.refine.source))
+    builder.bounded(key, file.sampler.refine.source, points)
+    points.setflags(write=False)
+    if file.init.means is None:
+        width = max(points.shape[1], vectors.shape[1])
+        wide, basis = (np.pad(a, ((0, 0), (0, width - a.shape[1]))) for a in (points, vectors))
+        basis = span(basis)[1]
+        outside = np.linalg.norm(wide - wide @ basis @ basis.T, axis=1)
+        if (bad := np.flatnonzero(outside > 1e-9 * np.linalg.norm(wide, axis=1))).size:
+            builder.fail(
+                key,
+                f"row {bad[0] + 1} leaves the span of the target's means, and without init.means nothing says where "
+                "the components are to it; allowed: points in that span",
+            )
+    return replace(options, refine=replace(options.refine, source=points))

@@ -1,0 +1,306 @@
+"""Theory against simulation: do particles in R^d follow the closed equations, at a stated false-alarm rate?
+
+Two parts, each judged by solvers.verdict.agreement at a false-alarm probability of ALPHA.
+
+*Right-hand side.* At points of the theory's own trajectory, vectors of R^d are made that have its overlaps, and the
+velocities of s, m and w, the objective and the mode masses are compared with unbiased Monte Carlo estimates.
+
+*Trajectory.* s, m and w at every save time. The simulation runs with steps 2h, h and h/2, from independent streams.
+Its bias is a series in the step (the Euler error, and the O(h/n) mean effect of the noise of n particles), and in each
+replica E = 2 X(h/2) − X(h) is free of the first order. The second order is measured, not guessed: E is off by
+[X(h) − X(2h) − 2 (X(h/2) − X(h))]/3 + O(h³), and twice the absolute replica mean of that is allowed.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from solvers.closed import flow, systems
+from solvers.machine.code import usable
+from solvers.machine.progress import Progress, part, within
+from solvers.particles.plan import SimulationError, plan
+from solvers.particles.replicas import Path, replicas_path, velocities
+from solvers.problem import Problem, ProblemError
+from solvers.problem.gram import span
+from solvers.problem.starts import starts, vectors
+from solvers.results.outcomes import STATUS
+from solvers.verdict.agreement import Family, blind, judge
+from solvers.verdict.report import Report
+
+__all__ = ["Report", "Trial", "compare"]
+
+Array = NDArray[np.float64]
+
+ALPHA = 1e-6  # false-alarm probability of each part
+STARTS = 4  # at most so many of a problem's starts are compared
+POINTS = 5  # of each trajectory, at which the right-hand side is compared
+POINT_PARTICLES = 16  # times as many particles there as in a step of the trajectory: replica means must be near normal
+FEWEST_REPLICAS = 32
+# A small error grows along a trajectory while it leaves a saddle. Integrator tolerance, quadrature error and rounding
+# are allowed so many times over.
+AMPLIFICATION = 30.0
+SCATTER = 0.15  # standard deviation over replicas, in units of the scale, beyond which a trajectory is not judged
+
+
+def compare(
+    problem: Problem,
+    *,
+    particles: int = 256,
+    replicas: int = 32,
+    step: float = 0.05,
+    rtol: float = 1e-8,
+    atol: float = 1e-10,
+    backend: str = "numba",
+    drop: str | None = None,
+    system: ModuleType | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """Compare the closed equations of a problem with its simulation, for its first STARTS starts.
+
+    Near a separatrix the noise of a finite number of particles decides where a replica goes: its mean effect is then no
+    series in the step, and the theory, which has no noise, need not follow the mean. Trajectories are therefore judged
+    up to the time where the replicas scatter by more than SCATTER, and the report notes those cut short; more particles
+    carry them further. The right-hand side has no such limit.
+
+    Takes
+        particles, replicas, step, backend: of the simulation; rtol, atol: of the integrator of the theory; drop: a term
+        of the closed equations to leave out, so that the comparison can be seen to reject; system: closed equations
+        to judge instead of the problem's own; progress: called with the fraction done, from 0 to 1.
+    Returns
+        Report; its `agrees` is the verdict.
+    Raises
+        SimulationError for fewer than FEWEST_REPLICAS replicas, a step above half the smallest variance, or a problem
+        that does not fit in memory; ProblemError; BackendError.
+    """
+    problem.only_flow()
+    if problem.flow.batch is not None:
+        raise ProblemError(f"{problem.name}: flow.batch: is for `solve` and `simulate` in this version; leave it out")
+    if replicas < FEWEST_REPLICAS:
+        raise SimulationError(f"replicas: is {replicas}; must be at least {FEWEST_REPLICAS} for a comparison")
+    smallest = min(problem.family.variances.min(), problem.target.variances.min())
+    if not 0 < 2 * step <= smallest:
+        raise SimulationError(
+            f"step: is {step:.6g}; must be > 0 and at most half the smallest variance, {smallest / 2:.6g}, since a "
+            "comparison also runs with twice the step"
+        )
+    backend = usable(backend)
+    plan(problem, particles=particles, replicas=replicas, step=2 * step, backend=backend)
+    count = min(problem.init.samples, STARTS)
+    compared = replace(problem, init=replace(problem.init, samples=count))
+    theory = flow.solve(compared, rtol=rtol, atol=atol, drop=drop, system=system)
+    module = system or systems.for_problem(problem, drop=drop)
+    trial = Trial(compared, module, theory, particles, replicas, step, rtol, backend)
+    points: list[Family] = []
+    paths: list[Family] = []
+    broken: list[str] = []
+    notes = (
+        [f"the first {STARTS} of {problem.init.samples} starts were compared"] if problem.init.samples > STARTS else []
+    )
+    for i in range(count):
+        if status := int(theory["status"][i]):
+            broken.append(f"start {i}: the theory has no solution up to the last time ({STATUS[status]})")
+            continue
+        for at in np.unique(np.linspace(0, theory.sizes["time"] - 1, POINTS).round().astype(int)):
+            points.append(trial.point(i, int(at)))
+        runs = trial.runs(i, part(progress, i, count))
+        followed, cut_short = trial.path(i, runs)
+        paths += followed
+        notes += cut_short
+    named = {"right-hand side": points, "trajectory": paths}
+    parts = tuple(judge(name, families, ALPHA) for name, families in named.items() if families)
+    return Report(
+        parts=parts,
+        broken=tuple(broken),
+        notes=(*notes, *blind(parts)),
+        options={
+            "particles": particles,
+            "point_particles": POINT_PARTICLES * particles,
+            "replicas": replicas,
+            "step": step,
+            "rtol": rtol,
+            "atol": atol,
+            "backend": backend,
+            "drop": drop,
+            "starts": count,
+        },
+        problem=problem.text,
+        system=trial.module.SYSTEM,
+    )
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A theory, its solution, and how its problem is simulated; another seed of the problem is an independent trial."""
+
+    problem: Problem
+    module: Any
+    theory: xr.Dataset
+    particles: int
+    replicas: int
+    step: float
+    rtol: float
+    backend: str
+
+    def point(self, i: int, at: int) -> Family:
+        """The right-hand side where the theory is at save time `at` of start i, or as near as vectors of R^d come."""
+        row = self.theory.isel(sample=i, time=at)
+        w = row["w"].values
+        mu, nu = vectors(*_nearest(row["s"].values, row["m"].values, self.problem), self.problem)
+        # The overlaps of these very vectors, so that the errors of the integrator are no part of the comparison.
+        s, m, theta = mu @ mu.T, mu @ nu.T, np.log(np.maximum(w, np.finfo(float).tiny))
+        time = float(row["time"])
+        values = systems.evaluate(self.problem, self.module, s, m, theta, np.log(row["v"].values), time=time)
+        own = {"variances": row["v"].values} if systems.has_variances(self.module) else {}
+        log_v = np.log(row["v"].values)
+        ds, dm, dtheta, *dlog_v = flow.velocity(self.problem, self.module, s, m, theta, log_v, time=time)
+        particles = POINT_PARTICLES * self.particles
+        found = velocities(
+            self.problem,
+            mu,
+            theta,
+            particles=particles,
+            replicas=self.replicas,
+            key=(i, at),
+            time=time,
+            backend=self.backend,
+            **own,
+        )
+        half = found.dmu @ mu.T
+        length, field = self.scales(s, m)
+        fast, precision = length * self.rate, self.precision(length)
+        # θ is defined up to a constant; the weights are not.
+        dw, found_dw = (_weight_velocity(w, velocity) for velocity in (dtheta, found.dtheta))
+        quantities = {
+            "ds/dt": (ds, half + half.transpose(0, 2, 1), fast, fast * precision),
+            "dm/dt": (dm, found.dmu @ nu.T, fast, fast * precision),
+            "dw/dt": (dw, found_dw, field, length * precision),
+            "objective": (systems.call(self.module.objective, values), found.objective, field, length * precision),
+            "mode_mass": (systems.call(self.module.mode_mass, values), found.mode_mass, 1.0, precision),
+        }
+        if dlog_v:
+            # (x − μ)·∇ log q is of order d: that is the scale of the slope in log v
+            scale = self.problem.dimension * float(row["v"].max()) * self.rate
+            quantities["dv/dt"] = (row["v"].values * dlog_v[0], found.dv, scale, scale * precision)
+        return _family(i, time, particles * self.replicas, quantities)
+
+    def runs(self, i: int, progress: Progress | None = None) -> tuple[Path, Path, Path]:
+        """The simulation from start i with steps 2h, h and h/2; nothing of the theory enters."""
+        begin = starts(self.problem, [i])
+        mu, _ = vectors(begin.s[0], begin.m[0], self.problem)
+        coarse, middle, fine = (
+            replicas_path(
+                self.problem,
+                mu,
+                begin.theta[0],
+                particles=self.particles,
+                replicas=self.replicas,
+                step=2 * self.step,
+                refine=refine,
+                key=(i,),
+                backend=self.backend,
+                progress=within(progress, (refine - 1) / 7, (2 * refine - 1) / 7),
+            )
+            for refine in (1, 2, 4)
+        )
+        return coarse, middle, fine
+
+    def path(self, i: int, runs: tuple[Path, Path, Path]) -> tuple[list[Family], list[str]]:
+        """The trajectory from start i against its `runs`, at each save time after the start; a note if cut short."""
+        coarse, middle, fine = runs
+        # Particles drawn while the fastest direction relaxes: a rare event unseen in that time would have moved the
+        # means by no more than its probability times their scale.
+        draws = self.particles * self.replicas * max(1.0, 1 / (self.step * self.rate))
+        families: list[Family] = []
+        for at in map(int, np.flatnonzero(self.problem.time.times > 0)):
+            row = self.theory.isel(sample=i, time=at)
+            time = float(row["time"])
+            if self.scattered(fine, at):
+                return families, [
+                    f"trajectory, start {i}: not judged from time {time:g} on, where its replicas scatter too widely; "
+                    "more particles carry it further"
+                ]
+            length, field = self.scales(row["s"].values, row["m"].values)
+            known = AMPLIFICATION * (self.rtol + self.precision(length))
+            quantities = {}
+            learned = [("v", float(row["v"].max()))] if "variances" in self.problem.family.learn else []
+            for name, scale in (("s", length), ("m", length), ("w", field), *learned):
+                two_h, h, half_h = (getattr(run, name)[:, at] for run in (coarse, middle, fine))
+                with np.errstate(over="ignore", invalid="ignore"):  # what overflowed is judged to disagree
+                    second_order = np.abs(((h - two_h) - 2 * (half_h - h)).mean(0)) / 3
+                    quantities[name] = (row[name].values, 2 * half_h - h, scale, known * scale + 2 * second_order)
+            families.append(_family(i, time, draws, quantities))
+        return families, []
+
+    def scattered(self, run: Path, at: int) -> bool:
+        """Whether the replicas of a run are too far apart at a save time; asked of the simulation alone."""
+        s, m, w = run.s[:, at], run.m[:, at], run.w[:, at]
+        with np.errstate(over="ignore", invalid="ignore"):
+            length, _ = self.scales(s, m)
+            spread = s.std(0).max() / length, m.std(0).max() / length, w.std(0).max()
+        return bool(max(spread) > SCATTER)
+
+    @property
+    def rate(self) -> float:
+        """The fastest rate at which a mean relaxes, max(1/v, 1/u)."""
+        return float(1 / min(self.problem.family.variances.min(), self.problem.target.variances.min()))
+
+    def scales(self, s: Array, m: Array) -> tuple[float, float]:
+        """How far overlaps, and averages of log q − log p, move when a responsibility moves by 1; at least 1 each."""
+        length = max(1.0, *(float(np.abs(overlaps).max()) for overlaps in (s, m, self.problem.target.c)))
+        return length, math.sqrt(length)
+
+    def precision(self, length: float) -> float:
+        """Quadrature error of the theory, and rounding of the simulation: of log-densities as large as |x − μ|²/2v."""
+        largest = max(self.problem.family.variances.max(), self.problem.target.variances.max())
+        log_density = self.rate * (self.problem.dimension * largest + 4 * length)
+        quadrature = float(self.theory["quadrature_error"].max(skipna=True))
+        return quadrature + 32 * float(np.finfo(float).eps) * float(log_density)
+
+
+# (theory (...), estimates (replica, ...), scale, allowance) of one quantity
+_Quantity = tuple[Array, Array, float, Any]
+
+
+def _family(start: int, time: float, draws: float, quantities: dict[str, _Quantity]) -> Family:
+    """Every entry once: of the symmetric s and ds/dt the upper triangle."""
+    labels: list[str] = []
+    columns: list[tuple[Any, ...]] = []
+    for name, (theory, estimates, scale, allowance) in quantities.items():
+        for index in np.ndindex(np.shape(theory)):
+            if name in ("s", "ds/dt") and index[0] > index[1]:
+                continue
+            labels.append(name + (f"[{','.join(map(str, index))}]" if index else ""))
+            allowed = np.broadcast_to(allowance, np.shape(theory))[index]
+            columns.append((np.asarray(theory)[index], estimates[(slice(None), *index)], scale, allowed))
+    theories, samples, scales, allowances = zip(*columns, strict=True)
+    return Family(
+        start=start,
+        time=time,
+        labels=labels,
+        theory=np.array(theories),
+        estimates=np.stack(samples, axis=1),
+        allowance=np.array(allowances),
+        scale=np.array(scales),
+        draws=draws,
+    )
+
+
+def _nearest(s: Array, m: Array, problem: Problem) -> tuple[Array, Array]:
+    """Overlaps near s and m that vectors of R^d have: an integrator, or a wrong theory, may leave them."""
+    target, _ = span(problem.target.vectors)
+    inside = m @ np.linalg.pinv(target).T
+    eigenvalues, directions = np.linalg.eigh(s - inside @ inside.T)
+    eigenvalues[: max(len(s) - (problem.dimension - target.shape[1]), 0)] = 0.0
+    return inside @ inside.T + (directions * eigenvalues.clip(min=0.0)) @ directions.T, inside @ target.T
+
+
+def _weight_velocity(w: Array, dtheta: Array) -> Array:
+    """dw_k/dt = w_k (dθ_k/dt − Σ_j w_j dθ_j/dt), over the last axis."""
+    return np.asarray(w * (dtheta - (w * dtheta).sum(-1, keepdims=True)))

@@ -1,0 +1,308 @@
+"""A sampler's reduced chain against its simulation in R^d, at a stated false-alarm rate.
+
+Two parts, each judged by solvers.verdict.agreement at a false-alarm probability of ALPHA: *evaluation*, the sampler at
+the start, and *learning*, the prior and the sampler at later times; with components added on the way a third, *choice*,
+see solvers.verdict.additions. Both sides are averages over paths, so the theory is repeated as often as the simulation,
+with random numbers of its own, and pairs of one replica each are judged by t.
+
+Biases are taken out replica by replica. Simulation: runs with Euler steps 4h, 2h, h; E = 2 X(h) − X(2h) has none of
+first order in the step, and twice what the three show of the second is allowed. Theory: its paths are kept along the
+learning time, which makes a bias of first order in 1/paths; runs with n and n/2 paths, E = 2 T(n) − T(n/2).
+
+ESS and log Z of n paths are biased beyond any order where few paths carry the weights. So it is the mean of their
+estimates that is compared, not the ESS: 2 f_n − f_{n/2}, f_n the estimate from n paths in R^d or of the whole reduced
+chain, whose means are the same number if the log-weights have the same law.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from solvers.machine.chance import Domain
+from solvers.machine.code import usable
+from solvers.machine.cores import cores
+from solvers.machine.progress import Progress, within
+from solvers.particles.pieces import in_order
+from solvers.particles.plan import SimulationError
+from solvers.particles.sampler.simulation import Curves, plan, replica_curves
+from solvers.problem import Init, Overlaps, Problem, ProblemError
+from solvers.problem.sampler_section import Laid
+from solvers.problem.starts import Starts, starts, vectors
+from solvers.results.outcomes import STATUS
+from solvers.sampler.evaluate import QUOTIENTS
+from solvers.sampler.model import chain_module
+from solvers.sampler.solve import FINEST_RTOL, sampler_of, solve
+from solvers.verdict.additions import Choices, addition_times, choice_part, in_space, judged, margins
+from solvers.verdict.agreement import Family, judge
+from solvers.verdict.report import Report
+
+__all__ = ["compare_sampler"]
+
+Array = NDArray[np.float64]
+
+ALPHA = 1e-6  # false-alarm probability of each part
+STARTS = 2  # at most so many of a problem's starts are compared
+FEWEST_REPLICAS = 32
+PATHS_THEORY = 4  # times as many paths as the simulation has, where nothing is learned: they are cheap
+PATHS_PILOT = 4  # the same in the run of the theory that says which points are added
+AMPLIFICATION = 30.0  # of the integrator's tolerance along a trajectory
+SCATTER = 0.15  # standard deviation of weights and overlaps over replicas, beyond which nothing is judged
+
+_BIASED = (*QUOTIENTS, "coverage")
+_EVALUATED = ("elbo", "eubo", "log_weight_variance", "mode_mass", *_BIASED)
+_LEARNED = ("s", "m", "w", "v")
+
+
+def compare_sampler(
+    problem: Problem,
+    *,
+    particles: int = 256,
+    replicas: int = 32,
+    step: float = 0.05,
+    rtol: float = 1e-8,
+    atol: float = 1e-10,
+    backend: str = "numba",
+    drop: str | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """Compare `solve` and `simulate` of a problem with a sampler, for its first STARTS starts.
+
+    Takes what solvers.verdict.flow.compare takes; particles: paths of each replica; step: the finest of three.
+    With `refine`, what is judged after the first addition: solvers.verdict.additions.
+
+    Raises
+        SimulationError for fewer than FEWEST_REPLICAS replicas or a step that is too long; ProblemError for a sampler
+        without steps that learns; BackendError; TermError for an unknown `drop`.
+    """
+    options = problem.sampler
+    assert options is not None
+    learns = problem.time.end > 0 and bool(problem.family.learn or options.learn)
+    if replicas < FEWEST_REPLICAS:
+        raise SimulationError(f"replicas: is {replicas}; must be at least {FEWEST_REPLICAS} for a comparison")
+    if learns and options.steps == 0:
+        raise ProblemError(
+            f"{problem.name}: sampler.steps: is 0, so that the prior learns by the gradient flow of the family: leave "
+            "[sampler] out to compare that"
+        )
+    backend = usable(backend)
+    plan(problem, particles=particles, replicas=replicas, step=4 * step if learns else step, backend=backend)
+    notes: list[str] = []
+    count = min(problem.init.samples, STARTS)
+    if count < problem.init.samples:
+        notes.append(f"the first {count} of {problem.init.samples} starts were compared")
+    problem = replace(problem, init=replace(problem.init, samples=count))
+    if options.refine is not None:
+        problem, note = judged(problem)
+        notes.append(note)
+    at_start: list[Family] = []
+    later: list[Family] = []
+    choices: list[Choices] = []
+    broken: list[str] = []
+    begin = starts(problem)
+    for i in range(count):
+        trial = _Trial(problem, begin, i, particles, replicas, step, backend, drop, rtol, atol, learns)
+        if not (status := trial.lay_down()):
+            simulated, second = trial.simulated(within(progress, i / count, (i + 0.6) / count))
+            if failed := trial.failed:
+                broken.append(f"start {i}: the simulation has no result up to the last time ({STATUS[failed]})")
+                continue
+            theory, status = trial.theory(within(progress, (i + 0.6) / count, (i + 1) / count))
+        if status:
+            broken.append(f"start {i}: the theory has no solution up to the last time ({STATUS[status]})")
+            continue
+        if trial.given and trial.order:
+            choices.append(trial.choices(simulated, theory))
+            notes.append(choices[-1].note())
+        for at, time in enumerate(problem.time.times):
+            if learns and time > 0 and trial.scattered(simulated, at):
+                notes.append(f"start {i}: not judged from time {time:g} on, where replicas scatter too widely")
+                break
+            (later if learns and time > 0 else at_start).append(trial.family(simulated, second, theory, at))
+    named = {"evaluation": at_start, "learning": later}
+    parts = [judge(name, families, ALPHA) for name, families in named.items() if families]
+    return Report(
+        parts=(*parts, *filter(None, [choice_part(choices, ALPHA)])),
+        broken=tuple(broken),
+        notes=tuple(notes),
+        options={
+            "particles": particles, "replicas": replicas, "step": step, "rtol": rtol, "atol": atol, "backend": backend,
+            "drop": drop, "starts": count,
+        },
+        problem=problem.text,
+        system=chain_module(drop).SYSTEM,
+    )  # fmt: skip
+
+
+class _Trial:
+    """One start of a problem, on both sides."""
+
+    def __init__(
+        self, problem: Problem, begin: Starts, i: int, particles: int, replicas: int, step: float, backend: str,
+        drop: str | None, rtol: float, atol: float, learns: bool,
+    ) -> None:  # fmt: skip
+        self.problem, self.begin, self.i, self.learns = problem, begin, i, learns
+        self.particles, self.replicas, self.step, self.backend = particles, replicas, step, backend
+        self.drop, self.rtol, self.atol = drop, rtol, atol
+        self.order: tuple[int, ...] = ()
+        self.failed = 0  # the worst status of a replica simulated
+        self.additions = addition_times(problem)
+        refine = problem.sampler.refine if problem.sampler else None
+        self.given = refine is not None and not isinstance(refine.source, str)
+
+    def lay_down(self) -> int:
+        """Which points are added: those of a pilot run of the theory, whose status this returns."""
+        if not len(self.additions):
+            return 0
+        run, laid = self.solved(PATHS_PILOT * self.particles, 0, 3)
+        options = self.problem.sampler
+        assert options is not None
+        assert options.refine is not None
+        if self.given:
+            self.order = tuple(int(np.nanargmax(score)) for score in laid.scores)
+        else:
+            s, m, theta = (of[self.i] for of in self.begin)
+            mu, nu = vectors(s, m, self.problem)
+            points = in_space(sampler_of(self.problem, s, m, theta, self.problem.family.variances), mu, nu, laid.added)
+            self.order = tuple(range(len(points)))
+            init = Init(None, mu, None, 1, self.problem.init.seed)
+            refine = replace(options.refine, source=points)
+            self.problem = replace(self.problem, init=init, sampler=replace(options, refine=refine))
+        return int(run["status"][0])
+
+    def choices(self, simulated: dict[str, Array], theory: dict[str, Array]) -> Choices:
+        return Choices(self.i, self.additions, self.order, theory["margin_one"], simulated["margin_one"])
+
+    def simulated(self, progress: Progress | None) -> tuple[dict[str, Array], dict[str, Array]]:
+        """Quantities (replica, time, ...) without the first order in the step, and twice what the second may be."""
+        runs: list[Curves] = []
+        problem = self.laid(self.problem)
+        for cuts, begin, end in ((1, 0, 1 / 7), (2, 1 / 7, 3 / 7), (4, 3 / 7, 1)) if self.learns else ((1, 0, 1),):
+            runs.append(
+                replica_curves(
+                    problem, self.begin, self.i, particles=self.particles, replicas=self.replicas,
+                    step=self.step * (4 if self.learns else 1), cuts=cuts, backend=self.backend,
+                    progress=within(progress, begin, end),
+                )
+            )  # fmt: skip
+        self.failed = max(int(run.status.max()) for run in runs)
+        names = (*_EVALUATED, *_LEARNED)
+        if not self.learns:
+            return {name: runs[0].values[name] for name in names}, dict.fromkeys(names, np.zeros(()))
+        four_h, two_h, h = ({name: run.values[name] for name in names} | self.margins(run.scores) for run in runs)
+        best = {name: 2 * h[name] - two_h[name] for name in h}
+        second = {
+            name: 2 * np.abs(((two_h[name] - four_h[name]) - 2 * (h[name] - two_h[name])).mean(0)) / 3 for name in h
+        }
+        for name in _EVALUATED if self.problem.time.times[0] == 0 else ():  # nothing learned: averages of one number
+            best[name][:, 0] = (four_h[name] + two_h[name] + h[name])[:, 0] / 3
+            second[name][0] = 0.0
+        if self.given and self.order:
+            best["margin_one"] = h["margin"]
+        return best, second
+
+    def theory(self, progress: Progress | None) -> tuple[dict[str, Array], int]:
+        """The same quantities from the reduced chain, free of the first order in 1/paths; and the status."""
+        n, at_start = self.particles, self.learns and self.problem.time.times[0] == 0
+        sizes = (n, n // 2) if self.learns else (n, n // 2, PATHS_THEORY * n)
+        found: list[dict[str, Array]] = []
+        jobs = [(paths, r, k) for r in range(self.replicas) for k, paths in enumerate(sizes)]
+        solved = in_order(lambda job: self.solved(*jobs[job]), len(jobs), cores())
+        for r in range(self.replicas):
+            runs = [next(solved) for _ in sizes]
+            for run, _ in runs:
+                if status := int(run["status"][0]):
+                    return {}, status
+            full, half, *more = [
+                {name: run[name].values[0] for name in (*_EVALUATED, *_LEARNED)} | self.margins(np.array(laid.scores))
+                for run, laid in runs
+            ]
+            values = {}
+            for name, a in full.items():
+                values[name] = 2 * a - half[name] if self.learns or name in _BIASED else more[0][name]
+                if at_start and name not in (*_BIASED, "margin"):
+                    values[name][0] = a[0]
+            if self.given and self.order:
+                values["margin_one"] = full["margin"]
+            found.append(values)
+            if progress:
+                progress((r + 1) / self.replicas)
+        return {name: np.stack([values[name] for values in found]) for name in found[0]}, 0
+
+    def solved(self, paths: int, replica: int, kind: int) -> tuple[xr.Dataset, Laid]:
+        """The theory from so many paths, and its record of additions."""
+        problem = self.laid(self.problem)
+        words = np.random.SeedSequence(
+            problem.init.seed, spawn_key=(Domain.THEORY, self.i, replica, kind)
+        ).generate_state(1)
+        init = replace(problem.init, seed=int(words[0]))
+        if init.scale is not None:
+            init = Init(None, None, Overlaps(self.begin.s[self.i], self.begin.m[self.i]), 1, init.seed)
+        assert problem.sampler is not None
+        once = replace(problem, init=init, sampler=replace(problem.sampler, paths=paths))
+        run = solve(once, rtol=self.rtol, atol=self.atol, drop=self.drop, threads=1, drawn=True)
+        refine = problem.sampler.refine
+        return run, (refine.laid if refine and refine.laid else Laid())
+
+    def laid(self, problem: Problem) -> Problem:
+        """The problem with the additions laid down, as far as they are known, and a new record of scores."""
+        if problem.sampler is None or problem.sampler.refine is None:
+            return problem
+        refine = replace(problem.sampler.refine, laid=Laid(self.order))
+        return replace(problem, sampler=replace(problem.sampler, refine=refine))
+
+    def margins(self, scores: Array) -> dict[str, Array]:
+        return {"margin": margins(scores, self.order)} if self.given and self.order else {}
+
+    def scattered(self, simulated: dict[str, Array], at: int) -> bool:
+        with np.errstate(over="ignore", invalid="ignore"):
+            length, there = self.length(simulated), slice(self.components(at))
+            spread = [simulated["s"][:, at, there, there].std(0).max() / length]
+            spread += [simulated[name][:, at, there].std(0).max() / by for name, by in (("m", length), ("w", 1))]
+        return not max(spread) <= 3 * SCATTER  # of E = 2 X(h) − X(2h), which scatters by up to three times that of X
+
+    def components(self, at: int) -> int:
+        """How many components there are at a save time; at that of an addition, before it."""
+        return self.problem.family.components + int((self.additions < self.problem.time.times[at]).sum())
+
+    def length(self, values: dict[str, Array]) -> float:
+        """How far overlaps move when a responsibility moves by 1; at least 1."""
+        return max(1.0, float(np.abs(self.problem.target.c).max()), float(np.nanmax(np.abs(values["s"]).mean(0))))
+
+    def family(
+        self, simulated: dict[str, Array], second: dict[str, Array], theory: dict[str, Array], at: int
+    ) -> Family:
+        """All entries at one save time."""
+        labels: list[str] = []
+        columns: list[tuple[Array, float, float, float]] = []
+        length, moved = self.length(simulated), self.learns and self.problem.time.times[at] > 0
+        names = [(name, at) for name in (*_EVALUATED, *(_LEARNED if moved else ()))]
+        if self.given:
+            names += [("margin", int(a)) for a in np.flatnonzero(self.additions == self.problem.time.times[at])]
+        for name, row in names:
+            scale = length if name in ("s", "m", "margin") else 1.0
+            for index in np.ndindex(simulated[name].shape[2:]):
+                if name == "s" and index[0] > index[1]:
+                    continue
+                if name in _LEARNED and max(index[: 1 + (name == "s")]) >= self.components(at):
+                    continue
+                where = (slice(None), row, *index)
+                expected = theory[name][where]
+                known = second[name][(row, *index)] if moved else 0.0
+                tolerance = AMPLIFICATION * max(self.rtol, FINEST_RTOL) * scale if moved else 1e-9
+                # The point that the one added is better than, by its row from 0.
+                shown = (index[0] + (index[0] >= self.order[row]),) if name == "margin" else index
+                labels.append(name + (f"[{','.join(map(str, shown))}]" if index else ""))
+                # A pair of replicas, one from either side: its difference has the variances of both.
+                columns.append(
+                    (simulated[name][where] - (expected - expected.mean()), expected.mean(), scale, known + tolerance)
+                )
+        estimates, means, scales, allowances = zip(*columns, strict=True)
+        return Family(
+            start=self.i, time=float(self.problem.time.times[at]), labels=labels, theory=np.array(means),
+            estimates=np.stack(estimates, axis=1), allowance=np.array(allowances), scale=np.array(scales),
+            draws=self.particles * self.replicas,
+        )  # fmt: skip
