@@ -33,11 +33,8 @@ _BESIDE = (
     "integrate",
     "expectations",
     "expectations/lanes",
-    *(f"machine/{name}.py" for name in ("simd", "lanes", "instructions", "stack")),
+    *(f"machine/{name}.py" for name in ("simd", "lanes", "instructions", "stack", "options", "ranks")),
 )
-_OPTIONS = """
-FLAGS = {"error_model": "numpy", "nogil": True}
-"""
 _HEADER = '''"""A closed system as the kernels see it; assembled by solvers.closed.compiled."""
 
 from numba import njit
@@ -45,8 +42,9 @@ from numba import njit
 from solvers.expectations.lanes.elementary import divergence, logarithm
 from solvers.expectations.lanes.expectations import log_softmax, mobility
 from solvers.expectations.lanes.{expectations} import SLOPES, expect, expect_fixed, expect_tangent
+from solvers.machine.options import FLAGS
 from solvers.machine.simd import W, fabs, larger, load, select, some, store
-{options}
+
 K, L, R, DRIVEN = {components}, {modes}, {directions}, {driven}
 
 
@@ -78,7 +76,7 @@ def rules() -> Any:
 
     from solvers.expectations.lanes.linked import SYMBOL
 
-    entry = _package(_OPTIONS, (_LIBRARY,))["library"].entry
+    entry = _package("", (_LIBRARY,))["library"].entry
     binding.add_symbol(SYMBOL, entry.address)
     return entry.ctypes
 
@@ -91,8 +89,8 @@ def logits(text: str, components: int, modes: int) -> tuple[int, ...]:
 
 
 def module(text: str) -> ModuleType:
-    """The module of a text of numba functions with options FLAGS; machine code of an `entry` is kept in the cache."""
-    return _package(_OPTIONS + text, ())["system"]
+    """The module of a text of numba functions; machine code of an `entry` is kept in the cache."""
+    return _package(text, ())["system"]
 
 
 def build(text: str, components: int, modes: int, directions: int, driven: int = 0) -> CompiledSystem:
@@ -115,7 +113,6 @@ def build(text: str, components: int, modes: int, directions: int, driven: int =
         directions=directions,
         driven=driven,
         expectations=expectations,
-        options=_OPTIONS,
     )
     if expectations == "many":
         rules()

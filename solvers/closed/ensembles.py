@@ -15,6 +15,7 @@ from solvers.closed.span import Span
 from solvers.expectations.lanes.nodes import LARGEST
 from solvers.integrate.tolerances import of_expectations
 from solvers.machine.arrays import BackendError, backend_module
+from solvers.machine.ranks import DERIVATIVES
 from solvers.problem import Problem, Schedule
 from solvers.problem.starts import Starts
 
@@ -28,8 +29,6 @@ NEAR = 100.0
 #: A schedule that has ended so many times before anything is saved is one that has ended: what it did before, at most
 #: log 1e100 / rate times the velocity, is less than rounding, and rate·T may not be finite.
 LONG_OVER = 1e20
-#: Singular values below this, in units of the largest, belong to directions along which equilibria continue.
-RANK_CUT = 1e-10
 
 
 def possible(problem: Problem) -> bool:
@@ -198,7 +197,7 @@ def rest(
     # While a schedule runs nothing is at rest, though T itself has no eigenvalue among those of the flow.
     running = np.abs(velocity[:, system.size - others :]).max(-1, initial=0.0) > NEAR * atol
     velocity, slope = velocity[:, moving], slope[:, moving][:, :, moving]
-    newton = (np.linalg.pinv(slope, rcond=RANK_CUT) @ velocity[..., None])[..., 0]
+    newton = (np.linalg.pinv(slope, rcond=DERIVATIVES) @ velocity[..., None])[..., 0]
     tolerance = atol + rtol * np.abs(y[:, moving])
     # Where the Jacobian is singular, nothing must move either.
     near = (np.maximum(np.abs(newton), np.abs(velocity)) <= NEAR * tolerance).all(-1) & ~running

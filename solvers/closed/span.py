@@ -7,15 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from solvers.machine.ranks import OVERLAPS
 from solvers.problem import Problem
 from solvers.problem.gram import span
 
 __all__ = ["Span"]
 
 Array = NDArray[np.float64]
-
-#: Eigenvalues of overlaps, in units of the largest squared length, below which they are rounding.
-RANK_CUT = 1e-13
 
 
 @dataclass(frozen=True)
@@ -41,7 +39,7 @@ class Span:
         inverse = np.asarray(np.linalg.pinv(modes).T, dtype=np.float64)
         inside = m @ inverse
         longest = np.max(np.diagonal(s, axis1=-2, axis2=-1), axis=-1, keepdims=True)
-        rank = np.sum(np.linalg.eigvalsh(s - inside @ inside.mT) > RANK_CUT * longest, axis=-1)
+        rank = np.sum(np.linalg.eigvalsh(s - inside @ inside.mT) > OVERLAPS * longest, axis=-1)
         return cls(modes, inverse, min(int(rank.max()), problem.dimension - modes.shape[1]))
 
     @property

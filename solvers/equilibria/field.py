@@ -16,6 +16,7 @@ from scipy.linalg import orthogonal_procrustes
 from solvers.closed import ensembles, systems
 from solvers.closed.compiled import CompiledSystem
 from solvers.closed.span import Span
+from solvers.machine.ranks import DERIVATIVES
 from solvers.problem import Problem, ProblemError, Schedule
 
 __all__ = ["Field", "NoEquilibrium"]
@@ -25,8 +26,6 @@ Array = NDArray[np.float64]
 #: Newton stops at velocities below this, in units of max(1, |z|): rounding is a hundred times smaller.
 AT_REST = 1e-12
 ITERATIONS = 30
-#: Singular values below this, in units of the largest, are directions in which nothing is decided.
-RANK_CUT = 1e-10
 
 
 class NoEquilibrium(ValueError):
@@ -145,7 +144,7 @@ class Field:
         if not rows:
             return np.zeros((0, len(z)))
         _, sizes, axes = np.linalg.svd(np.array(rows), full_matrices=False)
-        return np.asarray(axes[sizes > RANK_CUT * max(1.0, np.abs(z).max(initial=0.0))])
+        return np.asarray(axes[sizes > DERIVATIVES * max(1.0, np.abs(z).max(initial=0.0))])
 
     def spectrum(self, z: Array) -> tuple[Array, Array]:
         """Eigenvalues modulo gauge, real parts, largest first (n,), nan at the end for gauge; eigenvectors (n, n).
@@ -172,7 +171,7 @@ class Field:
                 break
             if np.abs(f).max() <= AT_REST * max(1.0, np.abs(z).max()):
                 return z
-            z = z - np.linalg.lstsq(slope, f, rcond=RANK_CUT)[0]
+            z = z - np.linalg.lstsq(slope, f, rcond=DERIVATIVES)[0]
         raise NoEquilibrium(
             f"{self.problem.name}: no equilibrium by {ITERATIONS} steps of Newton's method from {np.round(start, 4)}; "
             f"last velocity {np.abs(f).max():.1e}. Start closer, or follow the flow first"

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
 
-from solvers.equilibria.field import AT_REST, RANK_CUT, Field
+from solvers.equilibria.field import AT_REST, Field
 from solvers.equilibria.point import NEUTRAL, judged
+from solvers.machine.ranks import DERIVATIVES
 from solvers.problem import ProblemError
 from solvers.problem.keys import changed, number
 
@@ -90,7 +91,7 @@ class Curve:
             if np.abs(f).max() <= AT_REST * max(1.0, np.abs(u).max()):
                 return u
             right = np.r_[f, np.zeros(len(rows) - len(f)), normal @ (u - start)]
-            u = u - np.linalg.lstsq(np.vstack([rows, normal]), right, rcond=RANK_CUT)[0]
+            u = u - np.linalg.lstsq(np.vstack([rows, normal]), right, rcond=DERIVATIVES)[0]
             if not np.isfinite(u).all() or np.linalg.norm(u - start) > 10 * self.step:
                 break
         raise _Lost
@@ -99,7 +100,7 @@ class Curve:
         """The point at u of a branch, with the tangent that points along `normal`."""
         rows = self.rows(u)[1]
         right = np.r_[np.zeros(len(rows)), 1.0]
-        tangent = np.linalg.lstsq(np.vstack([rows, normal]), right, rcond=RANK_CUT)[0]
+        tangent = np.linalg.lstsq(np.vstack([rows, normal]), right, rcond=DERIVATIVES)[0]
         values = self.field(float(u[-1])).spectrum(u[:-1])[0]
         return Point(u[:-1], float(u[-1]), tangent / np.linalg.norm(tangent), values, kind)
 

@@ -20,13 +20,13 @@ from numpy.typing import NDArray
 from solvers.expectations.quadrature import TIGHTEST, digits
 from solvers.expectations.radial_grids import Grid, grids
 from solvers.machine.arrays import array_module, to_numpy
+from solvers.machine.ranks import AVERAGES
 
 __all__ = ["centred_softmax", "quadratic_softmax"]
 
 Array = NDArray[np.float64]
 
 _BLOCK = 1 << 18  # numbers in one temporary array
-_RANK_CUT = 1e-13  # variance of a direction, in units of max(1, largest), below which it is rounding
 _FLOOR = 1e-13
 _MOST = 1e140  # of what is squared
 
@@ -122,7 +122,7 @@ class _Law(NamedTuple):
             none = np.zeros(len(m), dtype=np.int64)
             return cls(m, spread, g, none, none - 1, broken)
         variances, axes = np.linalg.eigh(spread)
-        rank = np.minimum((variances > _RANK_CUT * np.maximum(1.0, variances[:, -1:])).sum(axis=-1), d)
+        rank = np.minimum((variances > AVERAGES * np.maximum(1.0, variances[:, -1:])).sum(axis=-1), d)
         factor = np.sqrt(np.maximum(variances, 0.0))[:, None, :] * axes
         return cls(m, factor, g, rank, np.where((g == 0).all(axis=-1), -1, d - rank), broken)
 

@@ -33,6 +33,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from solvers.machine import ranks
 from solvers.machine.arrays import array_module, to_numpy
 
 TIGHTEST, LOOSEST = 1e-11, 1e-2
@@ -48,8 +49,7 @@ POINTS, REPLICATES = 1 << 12, 8
 HALVINGS = 4
 """So often their number may be halved."""
 
-RANK_CUT = 1e-14
-"""Variance of a direction, in units of max(1, largest), below which it is rounding."""
+RANK_CUT = ranks.AVERAGES
 NARROW, LEVEL = 0.4, 1.2
 """The smallest width that steps are made for, and the ratio of successive ones."""
 REACH = 10.0

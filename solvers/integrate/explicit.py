@@ -7,7 +7,7 @@ from typing import Any
 
 from numba import njit
 
-from solvers.integrate.protocol import FLAGS, N, fixed, rhs
+from solvers.integrate.protocol import N, fixed, rhs
 from solvers.integrate.tableaus import DOP853
 from solvers.integrate.unrolled import define, weighted_sum
 from solvers.machine.code.entries import entry
@@ -41,6 +41,7 @@ from solvers.machine.lanes import (
     take,
     try_steps,
 )
+from solvers.machine.options import FLAGS
 from solvers.machine.simd import W, fabs, larger, load, select, some, store
 
 Array = Any

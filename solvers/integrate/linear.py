@@ -10,7 +10,7 @@ from typing import Any
 
 from numba import njit
 
-from solvers.machine.lanes import FLAGS
+from solvers.machine.options import FLAGS
 from solvers.machine.simd import W, fabs, larger, load, some, store
 
 Array = Any

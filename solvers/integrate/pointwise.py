@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from solvers.integrate.protocol import FLAGS, OUT, N, fixed, jacobian, observables, rhs
+from solvers.integrate.protocol import OUT, N, fixed, jacobian, observables, rhs
 from solvers.machine.code.entries import entry
+from solvers.machine.options import FLAGS
 from solvers.machine.simd import W
 
 Array = Any

@@ -10,14 +10,12 @@ from typing import Any
 
 from numba import njit
 
+from solvers.machine.options import FLAGS
 from solvers.machine.simd import load, store
 
-__all__ = ["FIXED", "FLAGS", "OUT", "PARAMETERS", "WORK", "N", "fixed", "jacobian", "observables", "rhs"]
+__all__ = ["FIXED", "OUT", "PARAMETERS", "WORK", "N", "fixed", "jacobian", "observables", "rhs"]
 
 Array = Any
-
-FLAGS: dict[str, Any] = {"error_model": "numpy", "nogil": True}
-"""Options of numba for every function: IEEE arithmetic, division by zero is not an error."""
 
 N = 2
 """States."""

@@ -15,7 +15,7 @@ import numpy as np
 from numba import njit
 
 from solvers.integrate.linear import factorise, solve
-from solvers.integrate.protocol import FLAGS, N, fixed, jacobian, rhs
+from solvers.integrate.protocol import N, fixed, jacobian, rhs
 from solvers.integrate.tableaus import RODAS5P
 from solvers.machine.code.entries import entry
 from solvers.machine.lanes import (
@@ -49,6 +49,7 @@ from solvers.machine.lanes import (
     take,
     try_steps,
 )
+from solvers.machine.options import FLAGS
 from solvers.machine.simd import W, fabs, larger, load, select, store
 
 Array = Any

@@ -11,7 +11,7 @@ from typing import Any
 
 from numba import njit
 
-from solvers.machine.lanes import FLAGS
+from solvers.machine.options import FLAGS
 
 __all__ = ["define", "weighted_sum"]
 

@@ -14,11 +14,10 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from solvers.machine.options import FLAGS
 from solvers.machine.simd import W, load, store
 
 Array = Any
-
-FLAGS: dict[str, Any] = {"error_model": "numpy", "nogil": True}
 
 REACHED, STEP_LIMIT, NOT_FINITE, STIFF, RESTING, PENDING = 0, 1, 2, 3, 4, -1
 """Status: the first three are final; STIFF and RESTING are handed back with a state to go on from."""

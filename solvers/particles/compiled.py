@@ -33,7 +33,7 @@ def loops() -> dict[str, ModuleType]:
     return package(
         tuple((name, (here / "loops" / f"{name}.py").read_text(encoding="utf-8")) for name in names),
         inside=tuple((f"solvers.particles.loops.{name}", name) for name in names),
-        beside=(here / "streams.py", here.parent / "machine" / "stack.py"),
+        beside=(here / "streams.py", *(here.parent / "machine" / f"{name}.py" for name in ("options", "stack"))),
     )
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from solvers.machine import ranks
 
-# Overlaps are judged after scaling every vector to unit length, so that one long vector does not hide a short one.
-TOLERANCE = 1e-9
+Array = NDArray[np.float64]
 
 
 class NotGram(ValueError):
@@ -21,16 +20,16 @@ def factor(gram: Array) -> Array:
     Takes
         gram (n, n), symmetric, any units.
     Returns
-        (n, r) with rows whose inner products are `gram` to TOLERANCE relative to the lengths; r is the rank, counting
-        eigenvalues above TOLERANCE of the matrix scaled to unit diagonal.
+        (n, r) with rows whose inner products are `gram` to ranks.GRAM relative to the lengths; r is the rank, counting
+        eigenvalues above that of the matrix scaled to unit diagonal.
     Raises
-        NotGram if an eigenvalue of the scaled matrix is below -TOLERANCE.
+        NotGram if an eigenvalue of the scaled matrix is below -ranks.GRAM.
     """
-    lengths = _lengths(gram)
+    lengths = _lengths(gram)  # to unit length, so that one long vector does not hide a short one
     eigenvalues, eigenvectors = np.linalg.eigh(gram / np.outer(lengths, lengths))
-    if eigenvalues[0] < -TOLERANCE:
+    if eigenvalues[0] < -ranks.GRAM:
         raise NotGram(f"smallest eigenvalue {eigenvalues[0]:.4g} after scaling the diagonal to 1")
-    kept = eigenvalues > TOLERANCE
+    kept = eigenvalues > ranks.GRAM
     return np.asarray(lengths[:, None] * eigenvectors[:, kept] * np.sqrt(eigenvalues[kept]))
 
 
@@ -40,13 +39,13 @@ def span(vectors: Array) -> tuple[Array, Array]:
     Takes
         vectors (n, d), one a row.
     Returns
-        coordinates (n, r) and basis (d, r) with vectors = coordinates @ basis.T; r is the rank to 1e-12 relative to the
-        lengths (finer than `factor` can tell, since the vectors themselves are at hand).
+        coordinates (n, r) and basis (d, r) with vectors = coordinates @ basis.T; r is the rank to ranks.VECTORS
+        relative to the lengths (finer than `factor` can tell, since the vectors themselves are at hand).
     """
     lengths = np.linalg.norm(vectors, axis=1)
     unit = vectors[lengths > 0] / lengths[lengths > 0, None]
     _, singular, right = np.linalg.svd(unit, full_matrices=False)
-    basis = right[singular > 1e-12 * np.sqrt(max(len(unit), 1))].T
+    basis = right[singular > ranks.VECTORS * np.sqrt(max(len(unit), 1))].T
     return vectors @ basis, basis
 
 

@@ -37,6 +37,7 @@ from typing import Any
 import solvers.machine.stack as np
 from numba import njit
 from solvers.machine.code.entries import entry
+from solvers.machine.options import FLAGS
 from solvers.machine.stack import bare
 
 K, R = {components}, {directions}

@@ -13,8 +13,8 @@ from typing import Any
 from numba import njit
 
 from solvers.machine.code.entries import entry
+from solvers.machine.options import FLAGS
 from solvers.sampler.protocol import (
-    FLAGS,
     K,
     R,
     bare,

@@ -5,12 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 __all__ = [
-    "FLAGS", "R", "bare", "np", "score", "score_adjoint", "start", "start_adjoint", "step", "step_adjoint",
+    "R", "bare", "np", "score", "score_adjoint", "start", "start_adjoint", "step", "step_adjoint",
     "weight", "weight_adjoint",
 ]  # fmt: skip
 
-FLAGS: dict[str, Any] = {"error_model": "numpy", "nogil": True}
-"""Options of numba for every function."""
 K: int = 1
 """Components of every mixture, with weight 0 where there are fewer."""
 R: int = 1

@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from solvers.machine.ranks import VECTORS
 from solvers.problem import Problem
 from solvers.problem.gram import span
 from solvers.problem.sampler_section import Refinement
@@ -89,7 +90,7 @@ def placed(problem: Problem, sampler: Sampler, given: Array) -> tuple[Sampler, A
     width = max(a.shape[1] for a in (*vectors, given))
     *known, given = (np.pad(a, ((0, 0), (0, width - a.shape[1]))) for a in (*vectors, given))
     # Orthonormal rows, the directions of the span in the coordinates of the problem.
-    frame = np.linalg.pinv(np.concatenate(coordinates), rcond=1e-12) @ np.concatenate(known)
+    frame = np.linalg.pinv(np.concatenate(coordinates), rcond=VECTORS) @ np.concatenate(known)
     inside = given @ frame.T
     outside = given - inside @ frame
     outside[np.linalg.norm(outside, axis=1) <= 1e-9 * np.linalg.norm(given, axis=1)] = 0.0  # rounding

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import fisher_exact, norm
 
+from solvers.machine.ranks import VECTORS
 from solvers.problem import Problem, ProblemError
 from solvers.sampler.model import Sampler
 from solvers.verdict.agreement import Entry, Part
@@ -73,7 +74,7 @@ def in_space(start: Sampler, mu: Array, nu: Array, added: Sequence[tuple[Array, 
     """
     coordinates = np.concatenate([start.mixtures["target"].mean, start.mixtures["prior"].mean])
     # Orthonormal rows, the directions of the span in R^d.
-    frame = np.linalg.pinv(coordinates, rcond=1e-12) @ np.concatenate([nu, mu])
+    frame = np.linalg.pinv(coordinates, rcond=VECTORS) @ np.concatenate([nu, mu])
     points = []
     for x, rho in added:
         point = x @ frame

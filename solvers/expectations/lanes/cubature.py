@@ -29,7 +29,7 @@ from solvers.expectations.lanes.elementary import decay, vectors
 from solvers.expectations.lanes.rules import rule
 from solvers.expectations.lanes.sums import FOURS, add, add_moments, fill
 from solvers.expectations.quadrature import FLOOR, REACH, REPLICATES, T_QUANTILE
-from solvers.machine.lanes import FLAGS
+from solvers.machine.options import FLAGS
 from solvers.machine.simd import W, load, select, store
 
 __all__ = ["average", "integrate"]

@@ -10,7 +10,7 @@ from numba.extending import intrinsic
 
 from solvers.expectations.divergence import SERIES, TERMS
 from solvers.machine.instructions import LANES, Lanes, exponential
-from solvers.machine.lanes import FLAGS
+from solvers.machine.options import FLAGS
 from solvers.machine.simd import W, fabs, select
 
 __all__ = ["decay", "divergence", "logarithm", "vectors"]

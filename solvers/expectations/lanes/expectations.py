@@ -17,7 +17,7 @@ from solvers.expectations.compiled import softplus_jet_rows, softplus_line_rows,
 from solvers.expectations.fixed_variance import LINE
 from solvers.expectations.lanes.elementary import decay, logarithm
 from solvers.expectations.logistic_normal import coefficients
-from solvers.machine.lanes import FLAGS
+from solvers.machine.options import FLAGS
 from solvers.machine.simd import larger, load, store
 
 Array = Any

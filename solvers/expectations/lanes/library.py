@@ -14,8 +14,8 @@ from numba import types
 from solvers.expectations.lanes.cubature import integrate
 from solvers.expectations.lanes.linked import ARGUMENTS
 from solvers.expectations.lanes.sums import moment_rows
-from solvers.integrate.protocol import FLAGS
 from solvers.machine.code.entries import callback
+from solvers.machine.options import FLAGS
 from solvers.machine.simd import W
 
 carray: Any = numba.carray  # type: ignore[attr-defined]

@@ -17,7 +17,7 @@ from solvers.expectations.lanes.expectations import SLOPES
 from solvers.expectations.lanes.linked import ARGUMENTS, SYMBOL
 from solvers.expectations.lanes.nodes import DIRECTORY
 from solvers.expectations.lanes.sums import moment_rows
-from solvers.machine.lanes import FLAGS
+from solvers.machine.options import FLAGS
 from solvers.machine.simd import W, load, some, store
 
 __all__ = ["SLOPES", "expect", "expect_fixed", "expect_tangent"]

@@ -10,7 +10,7 @@ from numba import njit
 
 from solvers.expectations import quadrature
 from solvers.expectations.quadrature import LATTICE, LATTICE_RADIUS, LEVEL, MAX_NODES, NARROW, RANK_CUT
-from solvers.machine.lanes import FLAGS
+from solvers.machine.options import FLAGS
 
 __all__ = ["principal_axes", "rule"]
 

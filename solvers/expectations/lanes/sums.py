@@ -7,7 +7,7 @@ from typing import Any
 from numba import njit
 
 from solvers.expectations.lanes.elementary import decay, logarithm
-from solvers.machine.lanes import FLAGS
+from solvers.machine.options import FLAGS
 from solvers.machine.simd import load, select, store
 
 __all__ = ["FOURS", "add", "add_moments", "fill", "moment_rows"]

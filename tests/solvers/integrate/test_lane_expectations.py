@@ -7,7 +7,7 @@ from scipy.special import log_softmax as scipy_log_softmax
 
 from solvers.expectations import gaussian_softmax
 from solvers.expectations.lanes.expectations import expect, expect_tangent, log_softmax
-from solvers.machine.lanes import FLAGS
+from solvers.machine.options import FLAGS
 from solvers.machine.simd import W
 from tests.limits import ROUNDING
 

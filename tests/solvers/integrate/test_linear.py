@@ -5,7 +5,7 @@ import pytest
 from numba import njit
 
 from solvers.integrate.linear import factorise, solve
-from solvers.machine.lanes import FLAGS
+from solvers.machine.options import FLAGS
 from solvers.machine.simd import W, fabs, larger, load, select, some, store
 from tests.limits import ROUNDING
 
