@@ -30,11 +30,11 @@ from solvers.machine.lanes import (
     TRIED,
     H,
     T,
+    accept,
     due,
     fate,
     finish_steps,
     first_step,
-    judge,
     leave,
     next_time,
     save_due,
@@ -206,7 +206,7 @@ def explicit(
                 slot[EVALUATIONS, z] += STAGES
                 high, low = lane[ERROR, z], lane[ERROR_LOW, z]
                 error = high / sqrt(1.0 + 0.01 * (low / high) ** 2) if high > 0 else high
-                if judge(z, error, EXPLICIT_ORDER, lane, slot):
+                if accept(z, error, EXPLICIT_ORDER, lane, slot):
                     near = lane[CHANGE, z] > NEAR * STABILITY * lane[SPREAD, z]
                     slot[STREAK, z] = max(slot[STREAK, z] + (1 if near else -1), 0)
         if due(times, end, lane, slot):

@@ -36,12 +36,12 @@ from solvers.machine.lanes import (
     TRIED,
     H,
     T,
+    accept,
     combine,
     due,
     fate,
     finish_steps,
     first_step,
-    judge,
     leave,
     norm,
     save,
@@ -233,7 +233,7 @@ def rosenbrock(
             lane[TAKEN, z] = 0.0
             if slot[ROW, z] >= 0:
                 slot[EVALUATIONS, z] += STEP_STAGES
-                judge(z, lane[ERROR, z], ROSENBROCK_ORDER, lane, slot)
+                accept(z, lane[ERROR, z], ROSENBROCK_ORDER, lane, slot)
         if due(times, end, lane, slot):
             prepare_curve(k, curve)
             while due(times, end, lane, slot):

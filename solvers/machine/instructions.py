@@ -1,4 +1,7 @@
-"""Vectors of doubles in LLVM instructions with the operators of Python: what compiled.py writes its function in."""
+"""Vectors of doubles in LLVM instructions with the operators of Python: what compiled code on vectors is written in.
+
+simd.py makes them values of numba, a row of WIDTH each; solvers/expectations writes whole functions in them.
+"""
 
 from __future__ import annotations
 
@@ -57,11 +60,23 @@ class Lanes:
 
     def spread(self, pointer: Any, n: int) -> Real:
         """pointer[n] in every lane."""
-        builder = self.builder
-        number = builder.load(builder.gep(pointer, [_INT(n)]))
+        return self.everywhere(self.builder.load(self.builder.gep(pointer, [_INT(n)])))
+
+    def everywhere(self, number: Any) -> Real:
+        """An LLVM double in every lane."""
         vector = ir.Constant(self.type(_DOUBLE), ir.Undefined)
-        first = builder.insert_element(vector, number, _SHORT(0))
-        return Real(self, builder.shuffle_vector(first, vector, ir.Constant(ir.VectorType(_SHORT, self.width), None)))
+        first = self.builder.insert_element(vector, number, _SHORT(0))
+        lanes = ir.Constant(ir.VectorType(_SHORT, self.width), None)
+        return Real(self, self.builder.shuffle_vector(first, vector, lanes))
+
+    def call(self, name: str, *arguments: Real) -> Real:
+        """The intrinsic function of LLVM of that name, of doubles."""
+        builder, kind = self.builder, self.type(_DOUBLE)
+        name = f"llvm.{name}." + ("f64" if self.width == 1 else f"v{self.width}f64")
+        known = builder.module.globals
+        kinds = ir.FunctionType(kind, [kind] * len(arguments))
+        function = known[name] if name in known else ir.Function(builder.module, kinds, name)
+        return Real(self, builder.call(function, [argument.value for argument in arguments]))
 
     def gather_pair(self, pointer: Any, index: Integer) -> tuple[Real, Real]:
         """pointer[index] and pointer[index + 1] lane by lane."""
@@ -84,11 +99,8 @@ class Lanes:
 
     def where_any(self, condition: Any, compute: Callable[[], list[Real]], otherwise: list[Real]) -> list[Real]:
         """compute(), in all lanes, if the condition holds in any of them; else `otherwise`, and it is not computed."""
-        builder, some = self.builder, condition
-        if self.width > 1:
-            packed = builder.bitcast(condition, ir.IntType(self.width))
-            some = builder.icmp_unsigned("!=", packed, packed.type(0))
-        before = builder.block
+        builder = self.builder
+        some, before = self.some(condition), builder.block
         with builder.if_then(some, likely=False):
             computed = compute()
             inside = builder.block
@@ -98,6 +110,13 @@ class Lanes:
             joined[-1].add_incoming(no.value, before)
             joined[-1].add_incoming(yes.value, inside)
         return [Real(self, value) for value in joined]
+
+    def some(self, condition: Any) -> Any:
+        """Whether the condition holds in any lane."""
+        if self.width == 1:
+            return condition
+        packed = self.builder.bitcast(condition, ir.IntType(self.width))
+        return self.builder.icmp_unsigned("!=", packed, packed.type(0))
 
     def _each(self, index: Integer) -> list[Any]:
         """The 64-bit numbers of the lanes."""
@@ -173,20 +192,21 @@ class Real(Number):
     def __mul__(self, other: Any) -> Real:
         return self._apply("fmul", self.value, self.operand(other))
 
+    def __truediv__(self, other: Any) -> Real:
+        return Real(self.lanes, self.lanes.builder.fdiv(self.value, self.operand(other)))
+
     def __neg__(self) -> Real:
         return Real(self.lanes, self.lanes.builder.fneg(self.value))
 
     def times_plus(self, factor: Real, term: Real) -> Real:
         """self * factor + term, these two in one instruction where the processor has it."""
-        builder, kind = self.lanes.builder, self.lanes.type(_DOUBLE)
-        name = "llvm.fmuladd." + ("f64" if self.lanes.width == 1 else f"v{self.lanes.width}f64")
-        known = builder.module.globals
-        fmuladd = known[name] if name in known else ir.Function(builder.module, ir.FunctionType(kind, [kind] * 3), name)
-        return Real(self.lanes, builder.call(fmuladd, [self.value, factor.value, term.value]))
+        return self.lanes.call("fmuladd", self, factor, term)
 
     def compare(self, sign: str, other: Any) -> Any:
-        """A condition; false where either is nan."""
-        return self.lanes.builder.fcmp_ordered(sign, self.value, self.operand(other))
+        """A condition. Where either is nan only != is true, as in IEEE 754."""
+        builder = self.lanes.builder
+        compare = builder.fcmp_unordered if sign == "!=" else builder.fcmp_ordered
+        return compare(sign, self.value, self.operand(other))
 
     def replaced(self, condition: Any, other: Any) -> Real:
         """`other` where the condition holds, self elsewhere."""

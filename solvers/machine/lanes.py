@@ -135,7 +135,7 @@ def try_steps(end: float, lane: Array) -> None:
 
 
 @njit(**FLAGS)
-def judge(z: int, error: float, order: int, lane: Array, slot: Array) -> bool:
+def accept(z: int, error: float, order: int, lane: Array, slot: Array) -> bool:
     """Accept or reject the step of lane z with this error, in tolerances, of that order in h; choose the next one.
 
     PI controller, h' = 0.9 h error^(−0.75/order) last^(0.3/order), between h/5 and 8h (Gustafsson 1991): its second
