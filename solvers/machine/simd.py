@@ -2,8 +2,8 @@
 
 `x = load(a, i)` reads row i of a C-ordered array (rows, W) into one vector; `store(a, i, x)` writes it. Between them
 + − * / and comparisons, those of instructions.py, work lane by lane and numbers are broadcast; comparisons give masks,
-for `select` and `some`, which combine with & | ~. IEEE arithmetic throughout; a product and a sum may become one instruction (contraction, as C
-compilers do). LLVM cuts vectors to what the processor has: AVX-512, AVX2, NEON.
+for `select` and `some`, which combine with & | ~. IEEE arithmetic throughout; a product and a sum may become one
+instruction (contraction, as C compilers do). LLVM cuts vectors to what the processor has: AVX-512, AVX2, NEON.
 
 Why: with lanes as the innermost loop over ordinary arrays LLVM first unrolls its eight iterations, then would have to
 prove that no two arrays overlap, and leaves scalar code that is ten times slower.
