@@ -54,6 +54,14 @@ def weights(work):
     log_softmax(work, K, R_THETA, R_LOG_W, R_W)
 
 
+@njit(**FLAGS)
+def driven_or_given(work, row, p, place):
+    """A parameter that may be a state; where it is none a number, whose products the compiler takes out of loops."""
+    if DRIVEN:
+        return load(work, row)
+    return p[place]
+
+
 '''
 
 

@@ -22,6 +22,8 @@ from theory.equations import Equations
 __all__ = ["PARAMETERS", "Writer", "cuda", "numba"]
 
 
+#: (work, row, p, place): the row where a parameter is a state, else the number, which multiplies once for all lanes.
+DRIVEN_OR_GIVEN = "driven_or_given"
 NEEDS = "K, L, R, SLOPES, weights, mobility, expect, expect_fixed, expect_tangent"
 Y, DY, P, WORK, JAC, OUT = (
     ("y", "const double* "), ("dy", "Rows "), ("p", "const double* "),
@@ -113,17 +115,24 @@ class Writer(Expressions):
             lines.append(f"FIXED = ({''.join(f'{law}, ' for law in laws).rstrip()})  # laws with a fixed covariance")
         return "\n".join(lines)
 
-    def with_scalars(self, body: list[str]) -> list[str]:
-        """Statements, after the definitions of the scalar parameters that they use."""
+    def with_scalars(self, body: list[str], *, rows: bool = False) -> list[str]:
+        """Statements, after the definitions of the scalar parameters that they use; rows: driven ones as rows."""
         scalars = ("v", "u", "d", "log_v", "log_u", "rate", "power_means", "power_weights")
         values = {name: f"p[P_{name.upper()}]" for name in scalars if name in self.parameters}
         values |= {f"inv_{name}": f"1.0 / {name}" for name in ("v", "u") if name in values}
-        values |= {name: self.language.read("work", self.language.row(name, "0")) for name in self.system.driven}
+        values |= {name: self._driven(name, rows) for name in self.system.driven}
         lines = list(body)
         for name, value in reversed(values.items()):
             if any(re.search(rf"\b{name}\b", line) for line in lines):
                 lines.insert(0, self.language.local(name, value))
         return lines
+
+    def _driven(self, name: str, rows: bool) -> str:
+        """A parameter that may be a state: its row, or in lanes, where it is no state, a number."""
+        row = self.language.row(name, "0")
+        if rows or not self.language.python:
+            return self.language.read("work", row)
+        return f"{DRIVEN_OR_GIVEN}(work, {row}, p, P_{name.upper()})"
 
     def copies(self, body: Callable[[State, str], list[str]]) -> list[str]:
         """body(state, position in the packed vector) for each number k of each state."""
@@ -215,7 +224,7 @@ class Writer(Expressions):
 
         body = [
             language.call("tables", f"y, p, work, {language.truth(False)}"),
-            *self.with_scalars(self.lines(self.program.observables())),
+            *self.with_scalars(self.lines(self.program.observables()), rows=True),
             *copy("D", "0", "0"),
             *language.loop("l", "L", copy("mode_mass", "l", "1 + l")),
             *language.loop("k", "K * L", copy("B", "k", "1 + L + k")),
@@ -240,19 +249,21 @@ def _render(system: Equations, name: str, title: str, language: Language, what: 
     return "\n\n\n".join(parts) + "\n"
 
 
-def driven(system: Equations) -> str:
-    """One more constant of the compiler, where a parameter may be a state."""
-    return "DRIVEN, " if system.driven else ""
+def driven(system: Equations, language: Language) -> str:
+    """What a text needs besides, where a parameter may be a state: how many are, and for lanes what tells them."""
+    if not system.driven:
+        return ""
+    return f"DRIVEN, {DRIVEN_OR_GIVEN}, " if language.python else "DRIVEN, "
 
 
 def numba(system: Equations, name: str = "system", title: str = "gradient flow") -> str:
     """Text for numba: assembled with constants, special functions and integrator by solvers.closed.compiled."""
     needs = "njit, FLAGS, load, store, logarithm, divergence, "
-    return _render(system, name, title, NUMBA, "lanes for numba", needs + driven(system) + NEEDS)
+    return _render(system, name, title, NUMBA, "lanes for numba", needs + driven(system, NUMBA) + NEEDS)
 
 
 def cuda(system: Equations, name: str = "system", title: str = "gradient flow") -> str:
     """Text for CUDA C++ (and, with DEVICE empty, for a host compiler)."""
     # Rows: double*, or what is indexed alike.
     needs = "DEVICE, UNROLL, ROLL, Rows, logarithm, divergence, "
-    return _render(system, name, title, CUDA, "device functions for CUDA C++", needs + driven(system) + NEEDS)
+    return _render(system, name, title, CUDA, "device functions for CUDA C++", needs + driven(system, CUDA) + NEEDS)
