@@ -14,7 +14,7 @@ replica E = 2 X(h/2) − X(h) is free of the first order. The second order is me
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
@@ -30,23 +30,27 @@ from solvers.particles.replicas import Path, replicas_path, velocities
 from solvers.problem import Problem, ProblemError
 from solvers.problem.gram import span
 from solvers.problem.starts import starts, vectors
-from solvers.results.outcomes import STATUS
-from solvers.verdict.agreement import Family, blind, judge
+from solvers.verdict.agreement import Family, blind
+from solvers.verdict.entries import (
+    AMPLIFICATION,
+    SCATTER,
+    Entries,
+    check_replicas,
+    distinct,
+    extrapolated,
+    first_starts,
+    parts,
+    unsolved,
+)
 from solvers.verdict.report import Report
 
 __all__ = ["Report", "Trial", "compare"]
 
 Array = NDArray[np.float64]
 
-ALPHA = 1e-6  # false-alarm probability of each part
 STARTS = 4  # at most so many of a problem's starts are compared
 POINTS = 5  # of each trajectory, at which the right-hand side is compared
 POINT_PARTICLES = 16  # times as many particles there as in a step of the trajectory: replica means must be near normal
-FEWEST_REPLICAS = 32
-# A small error grows along a trajectory while it leaves a saddle. Integrator tolerance, quadrature error and rounding
-# are allowed so many times over.
-AMPLIFICATION = 30.0
-SCATTER = 0.15  # standard deviation over replicas, in units of the scale, beyond which a trajectory is not judged
 
 
 def compare(
@@ -82,8 +86,7 @@ def compare(
     problem.only_flow()
     if problem.flow.batch is not None:
         raise ProblemError(f"{problem.name}: flow.batch: is for `solve` and `simulate` in this version; leave it out")
-    if replicas < FEWEST_REPLICAS:
-        raise SimulationError(f"replicas: is {replicas}; must be at least {FEWEST_REPLICAS} for a comparison")
+    check_replicas(replicas)
     smallest = min(problem.family.variances.min(), problem.target.variances.min())
     if not 0 < 2 * step <= smallest:
         raise SimulationError(
@@ -92,20 +95,17 @@ def compare(
         )
     backend = usable(backend)
     plan(problem, particles=particles, replicas=replicas, step=2 * step, backend=backend)
-    count = min(problem.init.samples, STARTS)
-    compared = replace(problem, init=replace(problem.init, samples=count))
+    compared, notes = first_starts(problem, STARTS)
+    count = compared.init.samples
     theory = flow.solve(compared, rtol=rtol, atol=atol, drop=drop, system=system)
     module = system or systems.for_problem(problem, drop=drop)
     trial = Trial(compared, module, theory, particles, replicas, step, rtol, backend)
     points: list[Family] = []
     paths: list[Family] = []
     broken: list[str] = []
-    notes = (
-        [f"the first {STARTS} of {problem.init.samples} starts were compared"] if problem.init.samples > STARTS else []
-    )
     for i in range(count):
         if status := int(theory["status"][i]):
-            broken.append(f"start {i}: the theory has no solution up to the last time ({STATUS[status]})")
+            broken.append(unsolved(i, status))
             continue
         for at in np.unique(np.linspace(0, theory.sizes["time"] - 1, POINTS).round().astype(int)):
             points.append(trial.point(i, int(at)))
@@ -113,12 +113,11 @@ def compare(
         followed, cut_short = trial.path(i, runs)
         paths += followed
         notes += cut_short
-    named = {"right-hand side": points, "trajectory": paths}
-    parts = tuple(judge(name, families, ALPHA) for name, families in named.items() if families)
+    found = parts({"right-hand side": points, "trajectory": paths})
     return Report(
-        parts=parts,
+        parts=found,
         broken=tuple(broken),
-        notes=(*notes, *blind(parts)),
+        notes=(*notes, *blind(found)),
         options={
             "particles": particles,
             "point_particles": POINT_PARTICLES * particles,
@@ -232,9 +231,8 @@ class Trial:
             learned = [("v", float(row["v"].max()))] if "variances" in self.problem.family.learn else []
             for name, scale in (("s", length), ("m", length), ("w", field), *learned):
                 two_h, h, half_h = (getattr(run, name)[:, at] for run in (coarse, middle, fine))
-                with np.errstate(over="ignore", invalid="ignore"):  # what overflowed is judged to disagree
-                    second_order = np.abs(((h - two_h) - 2 * (half_h - h)).mean(0)) / 3
-                    quantities[name] = (row[name].values, 2 * half_h - h, scale, known * scale + 2 * second_order)
+                best, second_order = extrapolated(two_h, h, half_h)
+                quantities[name] = (row[name].values, best, scale, known * scale + second_order)
             families.append(_family(i, time, draws, quantities))
         return families, []
 
@@ -269,27 +267,13 @@ _Quantity = tuple[Array, Array, float, Any]
 
 
 def _family(start: int, time: float, draws: float, quantities: dict[str, _Quantity]) -> Family:
-    """Every entry once: of the symmetric s and ds/dt the upper triangle."""
-    labels: list[str] = []
-    columns: list[tuple[Any, ...]] = []
+    entries = Entries()
     for name, (theory, estimates, scale, allowance) in quantities.items():
-        for index in np.ndindex(np.shape(theory)):
-            if name in ("s", "ds/dt") and index[0] > index[1]:
-                continue
-            labels.append(name + (f"[{','.join(map(str, index))}]" if index else ""))
-            allowed = np.broadcast_to(allowance, np.shape(theory))[index]
-            columns.append((np.asarray(theory)[index], estimates[(slice(None), *index)], scale, allowed))
-    theories, samples, scales, allowances = zip(*columns, strict=True)
-    return Family(
-        start=start,
-        time=time,
-        labels=labels,
-        theory=np.array(theories),
-        estimates=np.stack(samples, axis=1),
-        allowance=np.array(allowances),
-        scale=np.array(scales),
-        draws=draws,
-    )
+        allowed, expected = np.broadcast_to(allowance, np.shape(theory)), np.asarray(theory)
+        for index in distinct(name, expected.shape):
+            of_replicas = estimates[(slice(None), *index)]
+            entries.add(name, index, expected[index], of_replicas, scale=scale, allowance=allowed[index])
+    return entries.family(start, time, draws)
 
 
 def _nearest(s: Array, m: Array, problem: Problem) -> tuple[Array, Array]:

@@ -27,7 +27,6 @@ from solvers.machine.code import usable
 from solvers.machine.cores import cores
 from solvers.machine.progress import Progress, within
 from solvers.particles.pieces import in_order
-from solvers.particles.plan import SimulationError
 from solvers.particles.sampler.simulation import Curves, plan, replica_curves
 from solvers.problem import Init, Overlaps, Problem, ProblemError
 from solvers.problem.sampler_section import Laid
@@ -37,20 +36,28 @@ from solvers.sampler.evaluate import QUOTIENTS
 from solvers.sampler.model import chain_module
 from solvers.sampler.solve import FINEST_RTOL, sampler_of, solve
 from solvers.verdict.additions import Choices, addition_times, choice_part, in_space, judged, margins
-from solvers.verdict.agreement import Family, judge
+from solvers.verdict.agreement import Family
+from solvers.verdict.entries import (
+    ALPHA,
+    AMPLIFICATION,
+    SCATTER,
+    Entries,
+    check_replicas,
+    distinct,
+    extrapolated,
+    first_starts,
+    parts,
+    unsolved,
+)
 from solvers.verdict.report import Report
 
 __all__ = ["compare_sampler"]
 
 Array = NDArray[np.float64]
 
-ALPHA = 1e-6  # false-alarm probability of each part
 STARTS = 2  # at most so many of a problem's starts are compared
-FEWEST_REPLICAS = 32
 PATHS_THEORY = 4  # times as many paths as the simulation has, where nothing is learned: they are cheap
 PATHS_PILOT = 4  # the same in the run of the theory that says which points are added
-AMPLIFICATION = 30.0  # of the integrator's tolerance along a trajectory
-SCATTER = 0.15  # standard deviation of weights and overlaps over replicas, beyond which nothing is judged
 
 _BIASED = (*QUOTIENTS, "coverage")
 _EVALUATED = ("elbo", "eubo", "log_weight_variance", "mode_mass", *_BIASED)
@@ -81,8 +88,7 @@ def compare_sampler(
     options = problem.sampler
     assert options is not None
     learns = problem.time.end > 0 and bool(problem.family.learn or options.learn)
-    if replicas < FEWEST_REPLICAS:
-        raise SimulationError(f"replicas: is {replicas}; must be at least {FEWEST_REPLICAS} for a comparison")
+    check_replicas(replicas)
     if learns and options.steps == 0:
         raise ProblemError(
             f"{problem.name}: sampler.steps: is 0, so that the prior learns by the gradient flow of the family: leave "
@@ -90,11 +96,8 @@ def compare_sampler(
         )
     backend = usable(backend)
     plan(problem, particles=particles, replicas=replicas, step=4 * step if learns else step, backend=backend)
-    notes: list[str] = []
-    count = min(problem.init.samples, STARTS)
-    if count < problem.init.samples:
-        notes.append(f"the first {count} of {problem.init.samples} starts were compared")
-    problem = replace(problem, init=replace(problem.init, samples=count))
+    problem, notes = first_starts(problem, STARTS)
+    count = problem.init.samples
     if options.refine is not None:
         problem, note = judged(problem)
         notes.append(note)
@@ -112,7 +115,7 @@ def compare_sampler(
                 continue
             theory, status = trial.theory(within(progress, (i + 0.6) / count, (i + 1) / count))
         if status:
-            broken.append(f"start {i}: the theory has no solution up to the last time ({STATUS[status]})")
+            broken.append(unsolved(i, status))
             continue
         if trial.given and trial.order:
             choices.append(trial.choices(simulated, theory))
@@ -122,10 +125,9 @@ def compare_sampler(
                 notes.append(f"start {i}: not judged from time {time:g} on, where replicas scatter too widely")
                 break
             (later if learns and time > 0 else at_start).append(trial.family(simulated, second, theory, at))
-    named = {"evaluation": at_start, "learning": later}
-    parts = [judge(name, families, ALPHA) for name, families in named.items() if families]
+    found = parts({"evaluation": at_start, "learning": later})
     return Report(
-        parts=(*parts, *filter(None, [choice_part(choices, ALPHA)])),
+        parts=(*found, *filter(None, [choice_part(choices, ALPHA)])),
         broken=tuple(broken),
         notes=tuple(notes),
         options={
@@ -193,10 +195,8 @@ class _Trial:
         if not self.learns:
             return {name: runs[0].values[name] for name in names}, dict.fromkeys(names, np.zeros(()))
         four_h, two_h, h = ({name: run.values[name] for name in names} | self.margins(run.scores) for run in runs)
-        best = {name: 2 * h[name] - two_h[name] for name in h}
-        second = {
-            name: 2 * np.abs(((two_h[name] - four_h[name]) - 2 * (h[name] - two_h[name])).mean(0)) / 3 for name in h
-        }
+        both = {name: extrapolated(four_h[name], two_h[name], h[name]) for name in h}
+        best, second = ({name: pair[side] for name, pair in both.items()} for side in (0, 1))
         for name in _EVALUATED if self.problem.time.times[0] == 0 else ():  # nothing learned: averages of one number
             best[name][:, 0] = (four_h[name] + two_h[name] + h[name])[:, 0] / 3
             second[name][0] = 0.0
@@ -276,17 +276,14 @@ class _Trial:
         self, simulated: dict[str, Array], second: dict[str, Array], theory: dict[str, Array], at: int
     ) -> Family:
         """All entries at one save time."""
-        labels: list[str] = []
-        columns: list[tuple[Array, float, float, float]] = []
+        entries = Entries()
         length, moved = self.length(simulated), self.learns and self.problem.time.times[at] > 0
         names = [(name, at) for name in (*_EVALUATED, *(_LEARNED if moved else ()))]
         if self.given:
             names += [("margin", int(a)) for a in np.flatnonzero(self.additions == self.problem.time.times[at])]
         for name, row in names:
             scale = length if name in ("s", "m", "margin") else 1.0
-            for index in np.ndindex(simulated[name].shape[2:]):
-                if name == "s" and index[0] > index[1]:
-                    continue
+            for index in distinct(name, simulated[name].shape[2:]):
                 if name in _LEARNED and max(index[: 1 + (name == "s")]) >= self.components(at):
                     continue
                 where = (slice(None), row, *index)
@@ -295,14 +292,7 @@ class _Trial:
                 tolerance = AMPLIFICATION * max(self.rtol, FINEST_RTOL) * scale if moved else 1e-9
                 # The point that the one added is better than, by its row from 0.
                 shown = (index[0] + (index[0] >= self.order[row]),) if name == "margin" else index
-                labels.append(name + (f"[{','.join(map(str, shown))}]" if index else ""))
                 # A pair of replicas, one from either side: its difference has the variances of both.
-                columns.append(
-                    (simulated[name][where] - (expected - expected.mean()), expected.mean(), scale, known + tolerance)
-                )
-        estimates, means, scales, allowances = zip(*columns, strict=True)
-        return Family(
-            start=self.i, time=float(self.problem.time.times[at]), labels=labels, theory=np.array(means),
-            estimates=np.stack(estimates, axis=1), allowance=np.array(allowances), scale=np.array(scales),
-            draws=self.particles * self.replicas,
-        )  # fmt: skip
+                pairs = simulated[name][where] - (expected - expected.mean())
+                entries.add(name, shown, expected.mean(), pairs, scale=scale, allowance=known + tolerance)
+        return entries.family(self.i, float(self.problem.time.times[at]), self.particles * self.replicas)

@@ -26,7 +26,8 @@ from scipy.stats import t as student
 from solvers.closed import flow, systems
 from solvers.problem import Problem
 from solvers.verdict.agreement import Family, judge
-from solvers.verdict.flow import ALPHA, FEWEST_REPLICAS, POINTS, Trial
+from solvers.verdict.entries import ALPHA, FEWEST_REPLICAS
+from solvers.verdict.flow import POINTS, Trial
 from tests.verification.case import case, seeded
 from tests.verification.mutations import SYSTEM
 

@@ -5,7 +5,8 @@ import pytest
 from scipy.stats import binom, binomtest
 
 from solvers.closed import systems
-from solvers.verdict.flow import ALPHA, Trial
+from solvers.verdict.entries import ALPHA
+from solvers.verdict.flow import Trial
 from tests.rated import rated
 from tests.verification.calibration import LEVELS, PARTS, false_alarms, power, trial
 from tests.verification.case import case
