@@ -61,7 +61,7 @@ class Stored(ABC):
         """
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", results.ResultWarning)  # judged below
+                warnings.simplefilter("ignore", results.ResultWarning)  # asked below
                 found = self.read(path)
         except results.ResultError:
             return None

@@ -1,4 +1,4 @@
-"""No test is judged by a clock: waiting ends by what happens, and limits on time are there against hanging alone."""
+"""No test asks a clock: waiting ends by what happens, and limits on time are there against hanging alone."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CLOCKS = re.compile(
 )
 
 
-def test_no_test_is_judged_by_a_clock() -> None:
+def test_no_test_asks_a_clock() -> None:
     """Scripts that tests run in other processes stand in their text, and are read with it."""
     found = {}
     for path in sorted(TESTS.rglob("*.py")):

@@ -70,7 +70,7 @@ DEVICE void try_step(Trajectory &lane) {
 }
 
 // Accept or reject a step with this error, in tolerances, of that order in h, and choose the next one.
-DEVICE void judge(Trajectory &lane, double error, int order) {
+DEVICE void accept(Trajectory &lane, double error, int order) {
     ++lane.steps;
     lane.taken = error <= 1.0;
     if (lane.taken) {
@@ -111,7 +111,7 @@ DEVICE void finish_step(Trajectory &lane, const double *y) {
     if (lane.saved < many.save_points && many.times[lane.saved] == lane.t) save(lane, y);
 }
 
-// What has become of a trajectory whose step was judged and, if taken, finished.
+// What has become of a trajectory whose step was accepted or not and, if taken, finished.
 DEVICE int fate(const Trajectory &lane) {
     if (lane.taken && lane.t == many.end) return REACHED;
     if (!lane.taken && !(lane.t + lane.h > lane.t)) return NOT_FINITE;

@@ -76,7 +76,7 @@ KERNEL explicit_ensemble(const Many *given) {
                 }
                 try_step(lane);
             } else if (i == STAGES) {
-                judge(lane, estimate(lane, y, u, k, near), EXPLICIT_ORDER);
+                accept(lane, estimate(lane, y, u, k, near), EXPLICIT_ORDER);
                 if (!lane.taken) break;
                 copy(u, end);
             }

@@ -121,7 +121,7 @@ KERNEL rosenbrock_ensemble(const Many *given) {
             TOGETHER;
             EACH(n, N) u[n] += last[n];
             TOGETHER;
-            judge(lane, measure(y, u, last), ROSENBROCK_ORDER);
+            accept(lane, measure(y, u, last), ROSENBROCK_ORDER);
             if (due(lane, theta)) {
                 for (int i = 0; i < CURVES; ++i) combine(CURVE[i], STEP_STAGES, k, curve + i * N);
                 while (due(lane, theta)) {

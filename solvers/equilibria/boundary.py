@@ -137,7 +137,7 @@ def _edge(field: Field, along: Array) -> Equilibrium:
     speed[~together] = np.inf
     slowest = along[0, int(np.argmin(speed))]
     s, m, w = field.overlaps(slowest)
-    # Its stability is judged in all directions, not only in those of the two starts.
+    # Its stability is that in all directions, not only in those of the two starts.
     everywhere = Field.of(field.problem)
     found = Equilibrium.of(everywhere, everywhere.newton(everywhere.state(s, m, np.log(w))))
     if found.unstable == 0:

@@ -12,7 +12,7 @@ from solvers.problem import Problem
 from solvers.problem.starts import starts
 from solvers.results.datasets import UNUSABLE, rounding
 
-__all__ = ["NEUTRAL", "STABILITY", "Equilibrium", "equilibrium", "judged"]
+__all__ = ["NEUTRAL", "STABILITY", "Equilibrium", "equilibrium", "stability_of"]
 
 Array = NDArray[np.float64]
 
@@ -60,11 +60,11 @@ class Equilibrium:
                 f"{lost:.1e}; must have digits: smaller overlaps, in units of the variances"
             )
         modes = m.shape[-1]
-        stability, unstable = judged(values)
+        stability, unstable = stability_of(values)
         return cls(field, z, s, m, w, float(out[0]), out[1 : 1 + modes], values, stability, unstable)
 
 
-def judged(eigenvalues: Array) -> tuple[int, int]:
+def stability_of(eigenvalues: Array) -> tuple[int, int]:
     """The key of STABILITY, and how many are positive, of eigenvalues modulo gauge (nan: none)."""
     known = eigenvalues[np.isfinite(eigenvalues)]
     zero = NEUTRAL * max(1.0, np.abs(known).max(initial=0.0))

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 
 from solvers.equilibria.field import AT_REST, Field
-from solvers.equilibria.point import NEUTRAL, judged
+from solvers.equilibria.point import NEUTRAL, stability_of
 from solvers.machine.ranks import DERIVATIVES
 from solvers.problem import ProblemError
 from solvers.problem.keys import changed, number
@@ -178,7 +178,7 @@ class Curve:
         if folded:
             where = brentq(lambda x: self.advance(here, x).tangent[-1], 0.0, length, xtol=1e-13)
             found.append((where, replace(self.advance(here, where), kind=1)))
-        change = abs(judged(here.eigenvalues)[1] - judged(there.eigenvalues)[1])
+        change = abs(stability_of(here.eigenvalues)[1] - stability_of(there.eigenvalues)[1])
         if here.kind != 4 and change > folded:
             index, dropped = self._critical(here, there)
 

@@ -1,4 +1,4 @@
-"""Stochastic gradient flow in R^d, for independent replicas: the theory's opponent.
+"""Stochastic gradient flow in R^d, for independent replicas: what the theory is compared with.
 
 Nothing here comes from the closed equations. Particles are drawn in R^d, log q and log p and their scores are evaluated
 there, and means, weights and variances are moved by explicit Euler steps of the flow (motion.py) with its expectations

@@ -100,18 +100,18 @@ def replicas_path(
     times = np.concatenate([[0.0], np.cumsum(sizes)])
 
     def run(group: range, report: Report) -> Path:
-        trial = _Trial(problem, mu, theta, particles, cut, group, (Purpose.TRAJECTORY, refine, *key), report)
+        together = _Replicas(problem, mu, theta, particles, cut, group, (Purpose.TRAJECTORY, refine, *key), report)
         saved: list[tuple[Array, ...]] = []
         for n in range(len(times)):
-            at = trial.mixtures(float(times[n]))
-            found = trial.averages(at, is_forward(problem), n)
+            at = together.mixtures(float(times[n]))
+            found = together.averages(at, is_forward(problem), n)
             moved = motion(at, found, problem)
             if count := saves[n]:
-                saved += [trial.state(at, moved.objective, trial.mode_mass(at, found, n))] * count
+                saved += [together.state(at, moved.objective, together.mode_mass(at, found, n))] * count
             if n < len(sizes):
-                trial.mu += sizes[n] * moved.dmu
-                trial.theta += sizes[n] * moved.dtheta
-                trial.v = trial.v * cut.engine.xp.exp(sizes[n] * moved.dlog_v)  # exactly as it was, if not learned
+                together.mu += sizes[n] * moved.dmu
+                together.theta += sizes[n] * moved.dtheta
+                together.v = together.v * cut.engine.xp.exp(sizes[n] * moved.dlog_v)  # as it was, if not learned
         return Path(*(np.stack(values, axis=1) for values in zip(*saved, strict=True)))
 
     work = len(times) * particles * _sources(problem)
@@ -144,12 +144,13 @@ def velocities(
     cut = plan(problem, particles=particles, replicas=replicas, backend=backend)
 
     def run(group: range, report: Report) -> Velocities:
-        trial = _Trial(problem, mu, theta, particles, cut, group, (Purpose.RIGHT_HAND_SIDE, *key), report, variances)
-        at = trial.mixtures(time)
-        found = trial.averages(at, is_forward(problem), 0)
+        streams = (Purpose.RIGHT_HAND_SIDE, *key)
+        together = _Replicas(problem, mu, theta, particles, cut, group, streams, report, variances)
+        at = together.mixtures(time)
+        found = together.averages(at, is_forward(problem), 0)
         moved = motion(at, found, problem)
         K = at.components
-        mass = (cut.engine.xp.exp(at.log_weights[:, :K, None]) * trial.mode_mass(at, found, 0)).sum(1)
+        mass = (cut.engine.xp.exp(at.log_weights[:, :K, None]) * together.mode_mass(at, found, 0)).sum(1)
         dv = at.variances[:, :K] * moved.dlog_v
         return Velocities(*map(to_numpy, (moved.dmu, moved.dtheta, dv, moved.objective, mass)))
 
@@ -176,7 +177,7 @@ def _sources(problem: Problem) -> int:
     return len(problem.target.weights) if is_forward(problem) else problem.family.components
 
 
-class _Trial:
+class _Replicas:
     """The state of a group of replicas on its device, and the random streams they draw from."""
 
     def __init__(

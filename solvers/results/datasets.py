@@ -195,21 +195,21 @@ def _dataset(
         variables[name] = xr.Variable(dimensions, values, {"units": units, "long_name": meaning})
     if B.shape != (sizes["sample"], sizes["component"], sizes["mode"]):
         raise ValueError(f"B has shape {B.shape}, must have one (K, L) table for each of {sizes['sample']} samples")
-    # The one place where results are judged: nothing that is no number, or has no digit left, goes with status 0.
+    # The one place where results are checked: nothing that is no number, or has no digit left, goes with status 0.
     status = np.array(status, dtype=np.int8)
-    judged = {name: variable.values for name, variable in variables.items()} | {"B": B}
+    checked = {name: variable.values for name, variable in variables.items()} | {"B": B}
     # Components that have not been added yet have weight 0 and no overlaps or variance, in standard errors either.
     grows = problem.sampler is not None and problem.sampler.refine is not None
     away = (variables["w"].values == 0) & np.isnan(variables["v"].values) & grows
     for name, stand_in in {"m": 0.0, "s": 0.0, "v": 1.0}.items():
         gone = {"m": away[..., None], "s": away[..., None] | away[..., None, :], "v": away}[name]
-        for array in filter(judged.__contains__, (name, f"{name}_se")):
-            judged[array] = np.where(gone & np.isnan(judged[array]), stand_in, judged[array])
-    finite = [np.isfinite(array).reshape(len(status), -1).all(axis=1) for array in judged.values()]
-    lost = rounding(problem, *(judged[name] for name in "msv"))
+        for array in filter(checked.__contains__, (name, f"{name}_se")):
+            checked[array] = np.where(gone & np.isnan(checked[array]), stand_in, checked[array])
+    finite = [np.isfinite(array).reshape(len(status), -1).all(axis=1) for array in checked.values()]
+    lost = rounding(problem, *(checked[name] for name in "msv"))
     digits = lost <= UNUSABLE * np.maximum(1.0, np.abs(variables["objective"].values))
-    if "quadrature_error" in judged:
-        digits &= judged["quadrature_error"] <= UNCERTAIN
+    if "quadrature_error" in checked:
+        digits &= checked["quadrature_error"] <= UNCERTAIN
     status[(status == 0) & ~(np.all(finite, axis=0) & digits.all(axis=1))] = NOT_FINITE
     for variable in variables.values():
         variable.values[status != 0] = np.nan

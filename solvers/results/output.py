@@ -1,4 +1,4 @@
-"""Outputs: whether a file could be written, judged before anything is computed, and writing it whole or not at all."""
+"""Outputs: whether a file could be written, checked before anything is computed, and writing it whole or not at all."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def check_output(path: Name) -> None:
 def check_folder(path: Name) -> None:
     """The same for an output that is a folder: one that is there, or the name of a new one.
 
-    Folders above it may be missing too. What is in it is not judged.
+    Folders above it may be missing too. What is in it is not checked.
     Raises  OutputError.
     """
     found, name = _found(path, "folder"), shown(path)

@@ -11,7 +11,7 @@ from scipy.special import rel_entr
 from solvers.results.datasets import SAMPLER_QUANTITIES as QUANTITIES
 from solvers.results.outcomes import STATUS
 from solvers.sampler.chain import TOGETHER, Noise, Paths, backward, forward
-from solvers.sampler.limits import judge, rounding
+from solvers.sampler.limits import rounding, status_of
 from solvers.sampler.model import Sampler
 from solvers.sampler.orthogonal import share
 
@@ -53,7 +53,7 @@ def evaluate(sampler: Sampler, paths: int, rng: np.random.Generator, *, drawn: b
         )
         error = np.std(ahead.log_weight, ddof=1) / np.sqrt(paths)
         lost = rounding(sampler, ahead)
-    if status := judge(sampler, ahead.log_weight, behind.log_weight, lost, error):
+    if status := status_of(sampler, ahead.log_weight, behind.log_weight, lost, error):
         raise Invalid(status)
     elbo, eubo, spread, second = (
         (0.0, 0.0, 0.0, 0.0) if closed is None else

@@ -21,11 +21,11 @@ from solvers.sampler.paths import Paths
 __all__ = [
     "NEGLIGIBLE",
     "check",
-    "judge",
     "overshoot",
     "pull",
     "rounding",
     "sampler_of_variances",
+    "status_of",
     "unlikely",
 ]
 
@@ -140,7 +140,7 @@ def unlikely(ahead: Array, behind: Array) -> bool:
     return bool(np.max(ahead) > limit or np.min(behind) < -limit)
 
 
-def judge(sampler: Sampler, ahead: Array, behind: Array, lost: float, error: float) -> int:
+def status_of(sampler: Sampler, ahead: Array, behind: Array, lost: float, error: float) -> int:
     """The status of an evaluation by log-weights of paths either way, of which rounding takes `lost` nats, and whose
     mean has the standard error `error`: 0, or a key of results.STATUS."""
     if not overshoot(sampler) < 2:

@@ -2,11 +2,11 @@
 
 Which candidate is added is a matter of chance where two are nearly as good, and after that replicas are no longer
 samples of one law. So a pilot run of the theory says which points are added, at the fixed times of rule = "interval",
-and every replica of either side adds these. Then components correspond by number, and everything is judged as before.
+and every replica of either side adds these. Then components correspond by number, and everything is compared as before.
 Points that the pilot drew, and did not find given, are known in the reduced chain by their coordinates x_∥ and ϱ; any
 vectors of R^d with these coordinates do.
 
-Where points are given, what decides is judged too: just before an addition, the margins by which the point added beats
+Where points are given, what decides is tested too: just before an addition, the margins by which the point added beats
 the others in log p − log φ, in every replica, as any other quantity. And the choices: in how many replicas the point
 added is the best one. The two sides have different noise, which makes different shares where the margin is no larger
 than the noise, so shares are tested, by Fisher's exact test, where the mean margin is DECIDED times the scatter of
@@ -27,7 +27,7 @@ from solvers.problem import Problem, ProblemError
 from solvers.sampler.model import Sampler
 from solvers.verdict.agreement import Entry, Part
 
-__all__ = ["Choices", "addition_times", "choice_part", "in_space", "judged", "margins"]
+__all__ = ["Choices", "addition_times", "choice_part", "comparable", "in_space", "margins"]
 
 Array = NDArray[np.float64]
 
@@ -43,8 +43,8 @@ def addition_times(problem: Problem) -> Array:
     return np.asarray(times[times < problem.time.times[-1]])
 
 
-def judged(problem: Problem) -> tuple[Problem, str]:
-    """The problem as far as it can be judged, and a note on that.
+def comparable(problem: Problem) -> tuple[Problem, str]:
+    """The problem as far as it can be compared, and a note on that.
 
     With rule = "interval" all of it, with the times of additions among the save times; else up to the first possible
     addition, without refinement. Raises ProblemError if no save time is left.
@@ -55,14 +55,14 @@ def judged(problem: Problem) -> tuple[Problem, str]:
     if options.refine.rule == "interval":
         times = np.union1d(time.times, addition_times(problem))
         given = not isinstance(options.refine.source, str)
-        note = "judged with the additions of one run of the theory; what replicas would have added is "
-        note += "judged apart" if given else "not judged"
+        note = "compared with the additions of one run of the theory; what replicas would have added is "
+        note += "tested apart" if given else "not tested"
         return replace(problem, time=replace(time, times=times)), note
     times = time.times[time.times <= options.refine.every]
     if len(times) == 0:
         raise ProblemError(f"{problem.name}: time.save: has no time up to the first addition, to be compared")
     until = replace(time, end=float(times[-1]), times=times)
-    note = f'judged up to the first addition, time {options.refine.every:g}; past it only with rule = "interval"'
+    note = f'compared up to the first addition, time {options.refine.every:g}; past it only with rule = "interval"'
     return replace(problem, time=until, sampler=replace(options, refine=None)), note
 
 

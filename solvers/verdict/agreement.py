@@ -1,4 +1,4 @@
-"""How agreement between a theory and a simulation is judged: t statistics over replicas with a stated false-alarm rate.
+"""How agreement of a theory and a simulation is decided: t statistics over replicas with a stated false-alarm rate.
 
 One part of a comparison is a family of entries, numbers that the theory predicts and every replica estimates. The part
 is rejected if any entry deviates by more than the t quantile at level α/entries (two-sided, Bonferroni), so under the
@@ -50,7 +50,7 @@ class Family:
 
 @dataclass(frozen=True)
 class Entry:
-    """One judged number, in its own units.
+    """One number compared, in its own units.
 
     deviation: max(|simulation − theory| − allowance, 0)/standard_error, ∞ where that is not finite. resolved: the
     smallest difference that would be rejected, in units of scale.
@@ -92,7 +92,7 @@ def resolution(alpha: float, entries: int, draws: float) -> float:
     return 3 * math.log(3 * entries / alpha) / draws
 
 
-def judge(name: str, families: Sequence[Family], alpha: float) -> Part:
+def decide(name: str, families: Sequence[Family], alpha: float) -> Part:
     """All entries against the truth of the theory, at a joint false-alarm probability of alpha.
 
     Numbers that are not finite, on either side, disagree.

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from solvers.particles.plan import SimulationError
 from solvers.problem import Problem
 from solvers.results.outcomes import STATUS
-from solvers.verdict.agreement import Family, Part, judge
+from solvers.verdict.agreement import Family, Part, decide
 
 __all__ = [
     "ALPHA", "AMPLIFICATION", "FEWEST_REPLICAS", "SCATTER",
@@ -92,4 +92,4 @@ class Entries:
 
 def parts(named: Mapping[str, Sequence[Family]]) -> tuple[Part, ...]:
     """The verdict on each part that has entries, each at ALPHA."""
-    return tuple(judge(name, families, ALPHA) for name, families in named.items() if families)
+    return tuple(decide(name, families, ALPHA) for name, families in named.items() if families)

@@ -1,6 +1,6 @@
 """Theory against simulation: do particles in R^d follow the closed equations, at a stated false-alarm rate?
 
-Two parts, each judged by solvers.verdict.agreement at a false-alarm probability of ALPHA.
+Two parts, each decided by solvers.verdict.agreement at a false-alarm probability of ALPHA.
 
 *Right-hand side.* At points of the theory's own trajectory, vectors of R^d are made that have its overlaps, and the
 velocities of s, m and w, the objective and the mode masses are compared with unbiased Monte Carlo estimates.
@@ -44,7 +44,7 @@ from solvers.verdict.entries import (
 )
 from solvers.verdict.report import Report
 
-__all__ = ["Report", "Trial", "compare"]
+__all__ = ["Comparison", "Report", "compare"]
 
 Array = NDArray[np.float64]
 
@@ -69,14 +69,14 @@ def compare(
     """Compare the closed equations of a problem with its simulation, for its first STARTS starts.
 
     Near a separatrix the noise of a finite number of particles decides where a replica goes: its mean effect is then no
-    series in the step, and the theory, which has no noise, need not follow the mean. Trajectories are therefore judged
-    up to the time where the replicas scatter by more than SCATTER, and the report notes those cut short; more particles
+    series in the step, and the theory, which has no noise, need not follow the mean. So trajectories are compared up
+    to the time where the replicas scatter by more than SCATTER, and the report notes those cut short; more particles
     carry them further. The right-hand side has no such limit.
 
     Takes
         particles, replicas, step, backend: of the simulation; rtol, atol: of the integrator of the theory; drop: a term
         of the closed equations to leave out, so that the comparison can be seen to reject; system: closed equations
-        to judge instead of the problem's own; progress: called with the fraction done, from 0 to 1.
+        to compare instead of the problem's own; progress: called with the fraction done, from 0 to 1.
     Returns
         Report; its `agrees` is the verdict.
     Raises
@@ -99,7 +99,7 @@ def compare(
     count = compared.init.samples
     theory = flow.solve(compared, rtol=rtol, atol=atol, drop=drop, system=system)
     module = system or systems.for_problem(problem, drop=drop)
-    trial = Trial(compared, module, theory, particles, replicas, step, rtol, backend)
+    comparison = Comparison(compared, module, theory, particles, replicas, step, rtol, backend)
     points: list[Family] = []
     paths: list[Family] = []
     broken: list[str] = []
@@ -108,9 +108,9 @@ def compare(
             broken.append(unsolved(i, status))
             continue
         for at in np.unique(np.linspace(0, theory.sizes["time"] - 1, POINTS).round().astype(int)):
-            points.append(trial.point(i, int(at)))
-        runs = trial.runs(i, part(progress, i, count))
-        followed, cut_short = trial.path(i, runs)
+            points.append(comparison.point(i, int(at)))
+        runs = comparison.runs(i, part(progress, i, count))
+        followed, cut_short = comparison.path(i, runs)
         paths += followed
         notes += cut_short
     found = parts({"right-hand side": points, "trajectory": paths})
@@ -130,13 +130,13 @@ def compare(
             "starts": count,
         },
         problem=problem.text,
-        system=trial.module.SYSTEM,
+        system=comparison.module.SYSTEM,
     )
 
 
 @dataclass(frozen=True)
-class Trial:
-    """A theory, its solution, and how its problem is simulated; another seed of the problem is an independent trial."""
+class Comparison:
+    """A theory, its solution, and how its problem is simulated; another seed of the problem is an independent one."""
 
     problem: Problem
     module: Any
@@ -222,8 +222,8 @@ class Trial:
             time = float(row["time"])
             if self.scattered(fine, at):
                 return families, [
-                    f"trajectory, start {i}: not judged from time {time:g} on, where its replicas scatter too widely; "
-                    "more particles carry it further"
+                    f"trajectory, start {i}: not compared from time {time:g} on, where its replicas scatter too "
+                    "widely; more particles carry it further"
                 ]
             length, field = self.scales(row["s"].values, row["m"].values)
             known = AMPLIFICATION * (self.rtol + self.precision(length))

@@ -13,7 +13,7 @@ during NOISE_TIME, and if any of these solutions ends otherwise the row is *sens
 and is left out of the row-by-row count, which says how many were. Steps of size h of n particles add h² Cov(ĝ)/n each,
 so t h Cov(ĝ)/n in a time t; the covariance is measured at the start. In a direction that grows at rate λ all the noise
 of the way amounts to that of the time 1/2λ moving the start, so NOISE_TIME covers rates λ ≥ 1/2. A row that is not
-sensitive by so many trials may still be decided by chance, but seldom: two simulations of one start tell how often.
+sensitive by so many of them may still be decided by chance, but seldom: two simulations of one start tell how often.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def compare_outcomes(
     """Outcomes at the last time from every start of a problem, in theory and in simulations of one replica each.
 
     Takes
-        particles, step, backend: of the simulation; rtol: of the theory; system: closed equations to judge instead of
+        particles, step, backend: of the simulation; rtol: of the theory; system: closed equations to compare instead of
         the problem's own; progress: called with the fraction done, from 0 to 1.
     Returns
         theory (sample, outcome), simulation (sample, replica, outcome), int8: 1 yes, 0 no, −1 the run failed. sensitive

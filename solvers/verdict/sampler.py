@@ -1,9 +1,9 @@
 """A sampler's reduced chain against its simulation in R^d, at a stated false-alarm rate.
 
-Two parts, each judged by solvers.verdict.agreement at a false-alarm probability of ALPHA: *evaluation*, the sampler at
+Two parts, each decided by solvers.verdict.agreement at a false-alarm probability of ALPHA: *evaluation*, the sampler at
 the start, and *learning*, the prior and the sampler at later times; with components added on the way a third, *choice*,
 see solvers.verdict.additions. Both sides are averages over paths, so the theory is repeated as often as the simulation,
-with random numbers of its own, and pairs of one replica each are judged by t.
+with random numbers of its own, and pairs of one replica each are tested by t.
 
 Biases are taken out replica by replica. Simulation: runs with Euler steps 4h, 2h, h; E = 2 X(h) − X(2h) has none of
 first order in the step, and twice what the three show of the second is allowed. Theory: its paths are kept along the
@@ -35,7 +35,7 @@ from solvers.results.outcomes import STATUS
 from solvers.sampler.evaluate import QUOTIENTS
 from solvers.sampler.model import chain_module
 from solvers.sampler.solve import FINEST_RTOL, sampler_of, solve
-from solvers.verdict.additions import Choices, addition_times, choice_part, in_space, judged, margins
+from solvers.verdict.additions import Choices, addition_times, choice_part, comparable, in_space, margins
 from solvers.verdict.agreement import Family
 from solvers.verdict.entries import (
     ALPHA,
@@ -79,7 +79,7 @@ def compare_sampler(
     """Compare `solve` and `simulate` of a problem with a sampler, for its first STARTS starts.
 
     Takes what solvers.verdict.flow.compare takes; particles: paths of each replica; step: the finest of three.
-    With `refine`, what is judged after the first addition: solvers.verdict.additions.
+    With `refine`, what is compared after the first addition: solvers.verdict.additions.
 
     Raises
         SimulationError for fewer than FEWEST_REPLICAS replicas or a step that is too long; ProblemError for a sampler
@@ -99,7 +99,7 @@ def compare_sampler(
     problem, notes = first_starts(problem, STARTS)
     count = problem.init.samples
     if options.refine is not None:
-        problem, note = judged(problem)
+        problem, note = comparable(problem)
         notes.append(note)
     at_start: list[Family] = []
     later: list[Family] = []
@@ -107,24 +107,24 @@ def compare_sampler(
     broken: list[str] = []
     begin = starts(problem)
     for i in range(count):
-        trial = _Trial(problem, begin, i, particles, replicas, step, backend, drop, rtol, atol, learns)
-        if not (status := trial.lay_down()):
-            simulated, second = trial.simulated(within(progress, i / count, (i + 0.6) / count))
-            if failed := trial.failed:
+        start = _Start(problem, begin, i, particles, replicas, step, backend, drop, rtol, atol, learns)
+        if not (status := start.lay_down()):
+            simulated, second = start.simulated(within(progress, i / count, (i + 0.6) / count))
+            if failed := start.failed:
                 broken.append(f"start {i}: the simulation has no result up to the last time ({STATUS[failed]})")
                 continue
-            theory, status = trial.theory(within(progress, (i + 0.6) / count, (i + 1) / count))
+            theory, status = start.theory(within(progress, (i + 0.6) / count, (i + 1) / count))
         if status:
             broken.append(unsolved(i, status))
             continue
-        if trial.given and trial.order:
-            choices.append(trial.choices(simulated, theory))
+        if start.given and start.order:
+            choices.append(start.choices(simulated, theory))
             notes.append(choices[-1].note())
         for at, time in enumerate(problem.time.times):
-            if learns and time > 0 and trial.scattered(simulated, at):
-                notes.append(f"start {i}: not judged from time {time:g} on, where replicas scatter too widely")
+            if learns and time > 0 and start.scattered(simulated, at):
+                notes.append(f"start {i}: not compared from time {time:g} on, where replicas scatter too widely")
                 break
-            (later if learns and time > 0 else at_start).append(trial.family(simulated, second, theory, at))
+            (later if learns and time > 0 else at_start).append(start.family(simulated, second, theory, at))
     found = parts({"evaluation": at_start, "learning": later})
     return Report(
         parts=(*found, *filter(None, [choice_part(choices, ALPHA)])),
@@ -139,7 +139,7 @@ def compare_sampler(
     )  # fmt: skip
 
 
-class _Trial:
+class _Start:
     """One start of a problem, on both sides."""
 
     def __init__(

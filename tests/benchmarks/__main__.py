@@ -28,7 +28,7 @@ def main() -> None:
     parser.add_argument("--solvers", nargs="+", choices=SOLVERS, help="default: all of the device; this = modecollapse")
     parser.add_argument("--cores", type=int, default=len(available_cores()), help="default: all")
     parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu")
-    parser.add_argument("--quick", action="store_true", help="fewer starts, rounds and sizes: a trial, not a result")
+    parser.add_argument("--quick", action="store_true", help="fewer starts, rounds and sizes: no result")
     parser.add_argument("--name", help="of the result file; default: the device, or quick")
     options = parser.parse_args()
     if options.device == "gpu":
@@ -55,13 +55,13 @@ def main() -> None:
     if "beginnings" in options.parts and options.device == "cpu":
         result["beginnings"] = beginnings.measure(quick=options.quick, say=say)
     if "throughput" in options.parts:
-        sizes = {"judged": 64, "rounds": 2, "seconds": 0.3} if options.quick else {}
+        sizes = {"measured": 64, "rounds": 2, "seconds": 0.3} if options.quick else {}
         result |= throughput.measure(
             options.solvers or (SOLVERS if options.device == "cpu" else ON_GPU),
             options.cores,
             options.device,
             say=say,
-            **{"judged": 512, "rounds": 5, "seconds": 1.0} | sizes,
+            **{"measured": 512, "rounds": 5, "seconds": 1.0} | sizes,
         )
     if "scaling" in options.parts:
         backend = "numba" if options.device == "cpu" else "cupy"

@@ -39,22 +39,22 @@ class Starts:
 
 
 def measure(
-    keys: Iterable[str], cores: int, device: str, *, judged: int, rounds: int, seconds: float, say: Say
+    keys: Iterable[str], cores: int, device: str, *, measured: int, rounds: int, seconds: float, say: Say
 ) -> dict[str, Any]:
     """Everything about throughput.
 
     Takes
-        judged: how many starts the errors are measured on, the same for all solvers
+        measured: how many starts the errors are measured on, the same for all solvers
         rounds: repetitions of the final timing; every round times all solvers one after another
         seconds: shortest time of one timing; fast solvers are given more starts of the same sequence to fill it
     Returns
         reference, versions, unavailable, work_precision, throughput; see the rows below.
     """
     first = Starts()
-    say(f"reference solution of {judged} starts")
-    exact, disagreement = reference(first(judged), cores)
+    say(f"reference solution of {measured} starts")
+    exact, disagreement = reference(first(measured), cores)
     result: dict[str, Any] = {
-        "reference": {"starts": judged, "disagreement": disagreement},
+        "reference": {"starts": measured, "disagreement": disagreement},
         "versions": {},
         "unavailable": {},
         "work_precision": [],
@@ -66,7 +66,7 @@ def measure(
             try:
                 result["versions"] |= worker.versions()
                 for setting in SOLVERS[key].ladder:
-                    result["work_precision"].append(_judge(worker, setting, first, exact, seconds / 2, say))
+                    result["work_precision"].append(_precision(worker, setting, first, exact, seconds / 2, say))
                 workers[key] = worker
             except SolverFailed as failure:
                 say(f"{SOLVERS[key].name}: not available: {failure}")
@@ -89,7 +89,7 @@ def measure(
     return result
 
 
-def _judge(worker: Worker, setting: Setting, first: Starts, exact: Array, seconds: float, say: Say) -> Row:
+def _precision(worker: Worker, setting: Setting, first: Starts, exact: Array, seconds: float, say: Say) -> Row:
     """One point of the work-precision diagram: a solver at one setting."""
     prepare = worker.prepare(setting, first(WARM))
     paths, timing = worker.run(first(len(exact)))

@@ -1,6 +1,6 @@
 """References of figures against theory that is computed here, by quadrature and an integrator of SciPy.
 
-What a figure once measured is judged by how far so many paths may be from the theory; where it is known to be further,
+What a figure once measured is tested by how far so many paths may be from the theory; where it is known to be further,
 the reference names the defect, and the test asks that it is still there: mended, the mark has to go.
 """
 

@@ -28,7 +28,7 @@ PARTS: dict[str, tuple[Measure, dict[str, Any], dict[str, Any]]] = {
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.verification", description=__doc__)
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}, tables; default: all")
-    parser.add_argument("--quick", action="store_true", help="a trial of a minute: prints, stores nothing")
+    parser.add_argument("--quick", action="store_true", help="a run of a minute: prints, stores nothing")
     options = parser.parse_args()
     if unknown := [part for part in options.parts if part not in (*PARTS, "tables")]:
         parser.error(f"{unknown[0]}: no such part; allowed are {', '.join(PARTS)}, tables")

@@ -2,7 +2,7 @@
 
 *False alarms.* The true theory is compared with simulations of independent seeds. Two things are counted.
 
-    verdict       a part is rejected, as `judge` does it but at a level of 5 % or 1 % instead of 1e-6. Bonferroni's
+    verdict       a part is rejected, as `decide` does it but at a level of 5 % or 1 % instead of 1e-6. Bonferroni's
                   correction and the allowances make this a bound: the rate must not exceed it.
     t test        |mean − theory| beyond the t quantile of a single entry. Here the rate must be the level: this is
                   where estimates that are biased, not normal or not independent would show.
@@ -25,9 +25,9 @@ from scipy.stats import t as student
 
 from solvers.closed import flow, systems
 from solvers.problem import Problem
-from solvers.verdict.agreement import Family, judge
+from solvers.verdict.agreement import Family, decide
 from solvers.verdict.entries import ALPHA, FEWEST_REPLICAS
-from solvers.verdict.flow import POINTS, Trial
+from solvers.verdict.flow import POINTS, Comparison
 from tests.verification.case import case, seeded
 from tests.verification.mutations import SYSTEM
 
@@ -38,16 +38,16 @@ RTOL = 1e-8
 Say = Callable[[str], None]
 
 
-def trial(problem: Problem, system: ModuleType | None = None, *, particles: int, step: float) -> Trial:
+def comparison(problem: Problem, system: ModuleType | None = None, *, particles: int, step: float) -> Comparison:
     """What `compare` makes of the first start of a problem."""
     theory = flow.solve(problem, rtol=RTOL, system=system)
     assert not theory["status"].any(), "the theory must have a solution"
     module = system or systems.for_problem(problem)
-    return Trial(problem, module, theory, particles, FEWEST_REPLICAS, step, RTOL, "numba")
+    return Comparison(problem, module, theory, particles, FEWEST_REPLICAS, step, RTOL, "numba")
 
 
-def families(one: Trial) -> dict[str, list[Family]]:
-    """What the two parts of the comparison judge."""
+def families(one: Comparison) -> dict[str, list[Family]]:
+    """What the two parts of the comparison test."""
     at = np.unique(np.linspace(0, one.theory.sizes["time"] - 1, POINTS).round().astype(int))
     points = [one.point(0, int(i)) for i in at]
     return dict(zip(PARTS, (points, one.path(0, one.runs(0))[0]), strict=True))
@@ -66,14 +66,14 @@ def interval(count: int, total: int, confidence: float = 0.99) -> list[float]:
     return [float(found.low), float(found.high)]
 
 
-def false_alarms(one: Trial, seeds: Iterable[int]) -> dict[str, Any]:
+def false_alarms(one: Comparison, seeds: Iterable[int]) -> dict[str, Any]:
     """Rejections of the truth: by part, of the verdict and of each entry at the last time, at each of LEVELS."""
     verdicts: dict[str, list[list[bool]]] = {part: [] for part in PARTS}
     single: dict[str, list[NDArray[np.float64]]] = {part: [] for part in PARTS}
     labels: dict[str, list[str]] = {}
     for seed in seeds:
         for part, found in families(replace(one, problem=seeded(one.problem, seed))).items():
-            verdicts[part].append([not judge(part, found, level).agrees for level in LEVELS])
+            verdicts[part].append([not decide(part, found, level).agrees for level in LEVELS])
             single[part].append(p_values(found[-1]))
             labels[part] = list(found[-1].labels)
     result: dict[str, Any] = {}
@@ -104,7 +104,7 @@ def power(
     simulated: runs of each seed, which know nothing of the theory; filled here.
     """
     system = systems.load(systems.read(SYSTEM), scale={term: factor})
-    one = trial(problem, system, particles=particles, step=step)
+    one = comparison(problem, system, particles=particles, step=step)
     at = np.unique(np.linspace(0, one.theory.sizes["time"] - 1, POINTS).round().astype(int))
     rejected = dict.fromkeys(PARTS, 0)
     for seed in seeds:
@@ -113,7 +113,7 @@ def power(
             simulated[seed] = again.runs(0)
         parts = [again.point(0, int(i)) for i in at], again.path(0, simulated[seed])[0]
         for name, found in zip(PARTS, parts, strict=True):
-            rejected[name] += not judge(name, found, ALPHA).agrees
+            rejected[name] += not decide(name, found, ALPHA).agrees
     return rejected
 
 
@@ -121,7 +121,7 @@ def measure_false_alarms(
     say: Say, *, repetitions: int, d: int = 8, particles: int = 64, step: float = 0.05
 ) -> dict[str, Any]:
     say(f"false alarms: {repetitions} repetitions")
-    one = trial(case(d), particles=particles, step=step)
+    one = comparison(case(d), particles=particles, step=step)
     found = false_alarms(one, range(1, repetitions + 1))
     return {"d": d, "particles": particles, "step": step, "replicas": FEWEST_REPLICAS, "parts": found}
 

@@ -1,4 +1,4 @@
-"""The problem on which the comparison is judged: without any symmetry, so that every term of the equations matters."""
+"""The problem on which the comparison is tested: without any symmetry, so that every term of the equations matters."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Deliberate errors in the closed equations, each an edit of the generated source, and what `compare` says of them.
 
-They are slips that people make: a sign, a factor, a weight, a table read the wrong way round. `compare` judges each as
+They are slips that people make: a sign, a factor, a weight, a table read the wrong way round. `compare` takes each as
 if it were the theory, and has to reject all of them and not the original.
 """
 
@@ -109,7 +109,7 @@ MUTATIONS = (
 )
 
 
-def judged(problem: Problem, system: ModuleType | None, **options: Any) -> dict[str, Any]:
+def verdict(problem: Problem, system: ModuleType | None, **options: Any) -> dict[str, Any]:
     """By part: whether it agrees, how many standard errors its worst entry is off, and which entry that is."""
     report = compare(problem, system=system, **options)
     parts = {
@@ -133,7 +133,7 @@ def measure(
         system = mutation.system() if mutation else None
         say(f"mutations: {mutation.kind if mutation else 'none'}")
         by_dimension = {
-            str(d): judged(seeded(case(d), number), system, particles=particles, step=step) for d in dimensions
+            str(d): verdict(seeded(case(d), number), system, particles=particles, step=step) for d in dimensions
         }
         rows.append(
             {

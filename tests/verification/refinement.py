@@ -1,8 +1,8 @@
 """Six modes and six components: a prior that grows beside one that has all its components from the beginning.
 
 Theory and simulation on figures/problems/sampler_growing.toml, and with candidates by MALA in either metric. A start
-counts as recovered if no mode has less than half of its mass in samples at the last time. Simulations are judged one by
-one, not their means.
+counts as recovered if no mode has less than half of its mass in samples at the last time. Simulations are counted one
+by one, not their means.
 """
 
 from __future__ import annotations

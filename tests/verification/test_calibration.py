@@ -6,9 +6,9 @@ from scipy.stats import binom, binomtest
 
 from solvers.closed import systems
 from solvers.verdict.entries import ALPHA
-from solvers.verdict.flow import Trial
+from solvers.verdict.flow import Comparison
 from tests.rated import rated
-from tests.verification.calibration import LEVELS, PARTS, false_alarms, power, trial
+from tests.verification.calibration import LEVELS, PARTS, comparison, false_alarms, power
 from tests.verification.case import case
 from tests.verification.mutations import SYSTEM
 
@@ -22,22 +22,22 @@ CHEAP = {"particles": 16, "step": 0.1}
 @pytest.fixture(scope="module", autouse=True)
 def _simulated_once():
     """Trajectories know nothing of the theory, so those of a seed are simulated once for all it is compared with."""
-    runs, known = Trial.runs, {}
+    runs, known = Comparison.runs, {}
 
-    def remembered(trial, start):
-        key = trial.problem.text, trial.problem.init.seed, trial.particles, trial.step, start
+    def remembered(comparison, start):
+        key = comparison.problem.text, comparison.problem.init.seed, comparison.particles, comparison.step, start
         if key not in known:
-            known[key] = runs(trial, start)
+            known[key] = runs(comparison, start)
         return known[key]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Trial, "runs", remembered)
+        patch.setattr(Comparison, "runs", remembered)
         yield
 
 
 @pytest.fixture(scope="module")
 def alarms():
-    return false_alarms(trial(case(4, save=3), **CHEAP), range(1, REPETITIONS + 1))
+    return false_alarms(comparison(case(4, save=3), **CHEAP), range(1, REPETITIONS + 1))
 
 
 @pytest.mark.parametrize("part", PARTS)
@@ -64,7 +64,7 @@ def test_single_entries_are_rejected_at_their_level(part, level, alarms):
 def test_a_wrong_theory_is_not(alarms):
     """The negative control: the same intervals notice a theory with one term 10 % off."""
     wrong = systems.load(SOURCE, scale={"dm.Bc/u": 1.1})
-    found = false_alarms(trial(case(4, save=3), wrong, **CHEAP), range(1, REPETITIONS + 1))
+    found = false_alarms(comparison(case(4, save=3), wrong, **CHEAP), range(1, REPETITIONS + 1))
     assert all(outside(found[part], 0.05) for part in PARTS)
 
 

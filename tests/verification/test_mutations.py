@@ -5,7 +5,7 @@ import pytest
 
 from tests.verification import mutations
 from tests.verification.case import case
-from tests.verification.mutations import MUTATIONS, Mutation, judged
+from tests.verification.mutations import MUTATIONS, Mutation, verdict
 
 OPTIONS = {"particles": 256, "step": 0.1}
 #: Errors in what is derived from the state and does not move it; trajectories cannot show them.
@@ -13,12 +13,12 @@ STATIC = {"wrong factor d", "unweighted masses"}
 
 
 def test_the_theory_agrees():
-    assert judged(case(3, save=3), None, **OPTIONS)["agrees"]
+    assert verdict(case(3, save=3), None, **OPTIONS)["agrees"]
 
 
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.kind)
 def test_every_mutation_is_rejected(mutation):
-    found = judged(case(3, save=3), mutation.system(), **OPTIONS)
+    found = verdict(case(3, save=3), mutation.system(), **OPTIONS)
     assert not found["agrees"]
     assert not found["broken"]
     by_part = {part: one["agrees"] for part, one in found["parts"].items()}

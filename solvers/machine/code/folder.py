@@ -124,7 +124,7 @@ def _group_of_one(number: int) -> bool:
 def read(path: Path, most: int, forbidden: int = stat.S_IWGRP | stat.S_IWOTH) -> bytes:
     """The bytes of a regular file of this user, no link. forbidden: bits of its mode that must not be set.
 
-    What is judged is what is read, whatever happens to the name in between.
+    What is checked is what is read, whatever happens to the name in between.
     Raises  FileNotFoundError; Damaged for all else.
     """
     try:

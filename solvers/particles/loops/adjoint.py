@@ -12,13 +12,13 @@ import math
 import numpy as np
 
 from solvers.machine.stack import bare
-from solvers.particles.loops.chain import JUDGE, LIVE, MOVE, begin, dot, move, project, pull, residual, scores
+from solvers.particles.loops.chain import LIVE, MOVE, REVERSE, begin, dot, move, project, pull, residual, scores
 from solvers.particles.loops.numbers import STRETCH, compiled, draw, entry, exact
 
 
 @exact
 def _scores_back(  # type: ignore[no-untyped-def]
-    dots, square, norms, variances, slot, base, scale, inverse, live, moves, judges, densities, eta, d, weights,
+    dots, square, norms, variances, slot, base, scale, inverse, live, moves, reverses, densities, eta, d, weights,
     after, after_x, error, error_x, r, count, alpha, total, factor, sums,
 ):  # fmt: skip
     """Reverse mode of `scores` for the derivatives in the drifts, η x̄' and −η ē with ē = (weight/2η) e, and weight
@@ -36,7 +36,7 @@ def _scores_back(  # type: ignore[no-untyped-def]
             total[p] = densities[s] * weights[p]
         for c in range(slot.size):
             if slot[c] == s:
-                a, e, f, g = base[c], scale[c], eta * moves[1 + s] * inverse[c], 0.5 * judges[1 + s] * inverse[c]
+                a, e, f, g = base[c], scale[c], eta * moves[1 + s] * inverse[c], 0.5 * reverses[1 + s] * inverse[c]
                 for p in range(count):
                     alpha[c, p] = f * (e * after[a, p] - after_x[p])
                     alpha[c, p] -= g * weights[p] * (e * error[a, p] - error_x[p])
@@ -81,7 +81,7 @@ def _add(total, place, x, row, f):  # type: ignore[no-untyped-def]
 
 @entry
 def differentiate(  # type: ignore[no-untyped-def]
-    means, slot, base, scale, inverse, constant, live, moves, judges, which, counts, variances, densities, place, eta,
+    means, slot, base, scale, inverse, constant, live, moves, reverses, which, counts, variances, densities, place, eta,
     d, origin, spread, weights, first, step, source, k0, k1, log_weight, of_means, of_rest,
     x, e, x_bar, held, dots, square, r, out, top, factor, sums, alpha, after, error, rest, norms,
 ):  # fmt: skip
@@ -90,7 +90,7 @@ def differentiate(  # type: ignore[no-untyped-def]
     log-weights. place (A,): where in of_means those in a mean go, −1: nowhere. From x on: room."""
     means, which, counts, place = bare(means), bare(which), bare(counts), bare(place)
     slot, base, scale, inverse, constant = bare(slot), bare(base), bare(scale), bare(inverse), bare(constant)
-    live, moves, judges, densities, weights = bare(live), bare(moves), bare(judges), bare(densities), bare(weights)
+    live, moves, reverses, densities, weights = bare(live), bare(moves), bare(reverses), bare(densities), bare(weights)
     x, e, x_bar, held, of_means = bare(x), bare(e), bare(x_bar), bare(held), bare(of_means)
     dots, square, r, out, top = bare(dots), bare(square), bare(r), bare(out), bare(top)
     factor, sums, alpha, after, error = bare(factor), bare(sums), bare(alpha), bare(after), bare(error)
@@ -123,8 +123,8 @@ def differentiate(  # type: ignore[no-untyped-def]
                 square[n, p] = dot(x, row, x, row)
                 project(x, row, means, which, counts, n, dots, n * A, p)
             inner = dots[n * A : (n + 1) * A]
-            scores(inner, square[n], slot, base, scale[n], inverse[n], constant[n], live[n], moves[n], judges[n], count,
-                   top, r[n], out[2 * n : 2 * n + 2])  # fmt: skip
+            scores(inner, square[n], slot, base, scale[n], inverse[n], constant[n], live[n], moves[n], reverses[n],
+                   count, top, r[n], out[2 * n : 2 * n + 2])  # fmt: skip
             if n == 0:
                 log_first[:count] = top[0, :count]
             else:
@@ -142,7 +142,7 @@ def differentiate(  # type: ignore[no-untyped-def]
         after_x[:] = 0.0
         for n in range(N, -1, -1):
             now = n * block
-            if counts[JUDGE, n] and n > 0:
+            if counts[REVERSE, n] and n > 0:
                 for p in range(count):
                     error_x[p] = dot(e, now + p, x, now + p)
                     project(e, now + p, means, which, counts, n, error, 0, p)
@@ -158,7 +158,7 @@ def differentiate(  # type: ignore[no-untyped-def]
                 after_x[:] = 0.0
             inner = dots[n * A : (n + 1) * A]
             _scores_back(
-                inner, square[n], norms, variances, slot, base, scale[n], inverse[n], live[n], moves[n], judges[n],
+                inner, square[n], norms, variances, slot, base, scale[n], inverse[n], live[n], moves[n], reverses[n],
                 densities[n], eta, d, weight, after, after_x, error, error_x, r[n], count, alpha, total, factor[0],
                 sums,
             )  # fmt: skip

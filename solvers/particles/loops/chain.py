@@ -14,8 +14,8 @@ import numpy as np
 from solvers.machine.stack import bare
 from solvers.particles.loops.numbers import STRETCH, compiled, draw, entry, exact, exp, log, reordered
 
-LIVE, MOVE, JUDGE = 0, 1, 2
-"""Means that scores at a step have, and those in the drift that moves and in the one that judges."""
+LIVE, MOVE, REVERSE = 0, 1, 2
+"""Means that scores at a step have, and those in the drift that moves and in that of the reverse kernel."""
 
 
 @reordered
@@ -100,20 +100,20 @@ def move(x, row, y, other, means, which, counts, n, out, at, p, eta, noise, d): 
 def residual(e, place, x, row, y, other, means, which, counts, n, out, at, p, eta):  # type: ignore[no-untyped-def]
     """e = x − y − η drift(y), where y is at step n. Returns |e|²."""
     combine(e, place, x, row, 1.0, y, other, -1.0 - eta * out[at, 0, p])
-    pull(e, place, means, which, counts, JUDGE, n, out, at, -eta, p)
+    pull(e, place, means, which, counts, REVERSE, n, out, at, -eta, p)
     return dot(e, place, e, place)
 
 
 @exact
-def scores(dots, square, slot, base, scale, inverse, constant, live, move, judge, count, top, r, out):  # type: ignore[no-untyped-def]
+def scores(dots, square, slot, base, scale, inverse, constant, live, move, reverse, count, top, r, out):  # type: ignore[no-untyped-def]
     """Responsibilities r (C, path), log-densities top (S, path) of the live scores, and what the drifts are made of.
 
-    out (2, 1 + A, path): factor of x and of each mean, for the drift that moves and for the one that judges.
+    out (2, 1 + A, path): factor of x and of each mean, for the drift that moves and for that of the reverse kernel.
     """
     C, S = slot.size, live.size
     for p in range(count):
         out[0, 0, p] = move[0]
-        out[1, 0, p] = judge[0]
+        out[1, 0, p] = reverse[0]
     out[:, 1:, :count] = 0.0
     for s in range(S):
         if not live[s]:
@@ -139,7 +139,7 @@ def scores(dots, square, slot, base, scale, inverse, constant, live, move, judge
         for c in range(C):
             if slot[c] == s:
                 a, e, i = base[c], scale[c], inverse[c]
-                f, g = move[1 + s] * i, judge[1 + s] * i
+                f, g = move[1 + s] * i, reverse[1 + s] * i
                 for p in range(count):
                     r[c, p] /= total[p]
                 for p in range(count):
@@ -154,7 +154,7 @@ def scores(dots, square, slot, base, scale, inverse, constant, live, move, judge
 
 @entry
 def walk(  # type: ignore[no-untyped-def]
-    means, slot, base, scale, inverse, constant, live, moves, judges, which, counts, eta, d, origin, spread, first,
+    means, slot, base, scale, inverse, constant, live, moves, reverses, which, counts, eta, d, origin, spread, first,
     sources, k0, k1, first_slot, last_slot, log_first, log_last, ratio, resp, resp_at, end, end_at,
     x, y, e, dots, square, top, r, out,
 ):  # fmt: skip
@@ -164,7 +164,7 @@ def walk(  # type: ignore[no-untyped-def]
     sources (N+1,): whose numbers each step draws. From x on: room."""
     means, which, counts, x, y, e = bare(means), bare(which), bare(counts), bare(x), bare(y), bare(e)
     slot, base, scale, inverse, constant = bare(slot), bare(base), bare(scale), bare(inverse), bare(constant)
-    live, moves, judges, ratio, end = bare(live), bare(moves), bare(judges), bare(ratio), bare(end)
+    live, moves, reverses, ratio, end = bare(live), bare(moves), bare(reverses), bare(ratio), bare(end)
     dots, square, top, r, out = bare(dots), bare(square), bare(top), bare(r), bare(out)
     N, block, rows = scale.shape[0] - 1, x.shape[0], max(1, STRETCH // x.shape[1])
     noise = math.sqrt(2 * eta)
@@ -183,7 +183,7 @@ def walk(  # type: ignore[no-untyped-def]
                     ratio[some + p] += 0.5 * move(y, p, x, p, means, which, counts, n - 1, out, 0, p, eta, noise, d)
                 square[p] = dot(y, p, y, p)
                 project(y, p, means, which, counts, n, dots, 0, p)
-            scores(dots, square, slot, base, scale[n], inverse[n], constant[n], live[n], moves[n], judges[n], count,
+            scores(dots, square, slot, base, scale[n], inverse[n], constant[n], live[n], moves[n], reverses[n], count,
                    top, r, out)  # fmt: skip
             if n > 0:
                 for p in range(count):

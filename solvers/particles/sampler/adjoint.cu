@@ -29,7 +29,7 @@ __device__ __forceinline__ void scores_adjoint(
         const wide first = n * TERMS + own;
         begin += count[s];
         if (!m.live[n * SCORES + s]) continue;
-        const double f = m.move[n * (1 + SCORES) + 1 + s], g = m.judge[n * (1 + SCORES) + 1 + s];
+        const double f = m.move[n * (1 + SCORES) + 1 + s], g = m.reverse[n * (1 + SCORES) + 1 + s];
         double alpha[WIDEST], total = known.densities[n * SCORES + s] * weight;
         UNROLL
         for (int k = 0; k < WIDEST; ++k)
@@ -66,7 +66,7 @@ KERNEL differentiate(
 {
     __shared__ double partial[2][TEAMS][PARTS][VALUES];
     const int place[] = {PLACES};
-    const Model m = {scale, inverse, constant, live, move, judge, eta, steps};
+    const Model m = {scale, inverse, constant, live, move, reverse, eta, steps};
     const Parameters known = {norms, variances, densities};
     const int team = threadIdx.x / TEAM, me = threadIdx.x % TEAM;
     const wide pairs = 8 * ((d + 15) / 16), width = 2 * pairs, me_of_all = (wide)blockIdx.x * TEAMS + team;
@@ -100,10 +100,10 @@ KERNEL differentiate(
             means, m, stream, means + origin * width, spreads[i], false, d, kept, partial, turn, 0, 0);
         if (mine && me == 0) log_weights[i] = gained;
         __syncwarp();  // inner products were kept by one thread for all
-        double move_by[VALUES], judge_by[VALUES], by[VALUES], log_density[SCORES], r[TERMS];
+        double move_by[VALUES], reverse_by[VALUES], by[VALUES], log_density[SCORES], r[TERMS];
 #pragma unroll 1
         for (wide turns = 0; turns <= steps + 1; ++turns) {
-            // Known of step n + 1: by, move_by and judge_by, which lead from x_bar of step n + 2 to that of n + 1.
+            // Known of step n + 1: by, move_by and reverse_by, which lead from x_bar of step n + 2 to that of n + 1.
             const bool over = turns == steps + 1;  // after step 0: the start
             const wide n = over ? 0 : steps - turns, at = over ? 0 : n + 1;
             const double *const x_at = kept.points + at * width, *const x_n = kept.points + n * width;
@@ -124,13 +124,13 @@ KERNEL differentiate(
                     double x_bar = 0.0;
                     if (turns > 0) {
                         const double later = HELD == 0 ? bars[j] : bar[HELD == 0 ? 0 : t][half], x = x_at[j], e = e_at[j];
-                        x_bar = move_by[MEANS] * later + kappa * (e_at[width + j] - judge_by[MEANS] * e) - by[MEANS] * x;
+                        x_bar = move_by[MEANS] * later + kappa * (e_at[width + j] - reverse_by[MEANS] * e) - by[MEANS] * x;
                         UNROLL
                         for (int a = 0; a < MEANS; ++a) x_bar += by[a] * means[a * width + j];
                         UNROLL
                         for (int a = 0; a < MEANS; ++a)
                             if (place[a] >= 0) {
-                                double of = move_by[a] * later - kappa * judge_by[a] * e + by[a] * x;
+                                double of = move_by[a] * later - kappa * reverse_by[a] * e + by[a] * x;
                                 if (over && a == origin) of += x_bar;
                                 if (HELD == 0)
                                     of_means[place[a] * width + j] += of;
@@ -164,7 +164,7 @@ KERNEL differentiate(
             over_team<VALUES>(error, partial, turn);
             turn ^= 1;
             const double *const dot = kept.dots + n * VALUES;
-            scores(dot, n, m, move_by, judge_by, log_density, r);
+            scores(dot, n, m, move_by, reverse_by, log_density, r);
             UNROLL
             for (int a = 0; a < VALUES; ++a) {
                 after[a] *= eta;

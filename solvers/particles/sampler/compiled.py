@@ -39,7 +39,7 @@ class _Structure:
     base: Whole
     live: NDArray[np.bool_]
     move: Array
-    judge: Array
+    reverse: Array
     which: Whole
     counts: Whole
 
@@ -86,8 +86,9 @@ class Tables:
 
     means (A, d filled up to whole tiles). slot, base (C,): score of a component, and which mean it has; scale, inverse,
     constant (N+1, C): its mean is scale·means[base], its precision and what its exponent has besides; live (N+1, S):
-    whether a score is needed; move, judge (N+1, 1 + S): coefficients of x and of the scores in the drift that moves and
-    in the other; which (3, N+1, A), counts (3, N+1): means that live scores have, those in `move` and those in `judge`.
+    whether a score is needed; move, reverse (N+1, 1 + S): coefficients of x and of the scores in the drift that moves
+    and in that of the reverse kernel; which (3, N+1, A), counts (3, N+1): means that live scores have, those in `move`
+    and those in `reverse`.
     """
 
     means: Array
@@ -98,7 +99,7 @@ class Tables:
     constant: Array
     live: NDArray[np.bool_]
     move: Array
-    judge: Array
+    reverse: Array
     which: Whole
     counts: Whole
 
@@ -124,7 +125,7 @@ class Tables:
             constant,
             made.live,
             made.move,
-            made.judge,
+            made.reverse,
             made.which,
             made.counts,
         )

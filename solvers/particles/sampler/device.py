@@ -170,7 +170,7 @@ class _Launch:
         self.told = constants(counts.tolist(), bases, len(tables.means), model.dimension, places)
         self.teams, self.width = self.told["THREADS"] // self.told["TEAM"], tables.means.shape[1]
         arrays = (tables.means, tables.scale, tables.inverse, tables.constant, tables.live.astype(np.int32))
-        self.arrays = [self.xp.asarray(a) for a in (*arrays, tables.move, tables.judge)]
+        self.arrays = [self.xp.asarray(a) for a in (*arrays, tables.move, tables.reverse)]
 
     def launches(self, paths: int) -> list[tuple[slice, int]]:
         most = max(1, min(LAUNCH_NORMALS // (self.width * (self.model.steps + 1)), LAUNCH_PATHS))

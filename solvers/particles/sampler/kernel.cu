@@ -2,7 +2,7 @@
 //
 // A path has a TEAM of threads, which share out the pairs of coordinates; a block has THREADS / TEAM paths. Scores enter
 // through inner products with all means and |x|^2, which a team adds up at every step; from them come a shrinking of x
-// and a pull along each mean, for the drift that moves and for the one that judges. One pass over the coordinates then
+// and a pull along each mean, for the drift that moves and for that of the reverse kernel. One pass over the coordinates then
 // evaluates the residual of the last move, draws, moves, and begins the next inner products. Where a thread has few
 // pairs (HELD > 0) the last two points are in its registers, else (HELD = 0) in `scratch`. Nothing depends on which
 // other paths are walked, nor on the number of blocks.
@@ -23,7 +23,7 @@ enum { PRIOR, TARGET };
 struct Model {
     const double *scale, *inverse, *constant;  // (N + 1, TERMS), in the order in which steps are walked
     const int *live;                           // (N + 1, SCORES): whether a score is needed
-    const double *move, *judge;                // (N + 1, 1 + SCORES): coefficients of x and of the scores
+    const double *move, *reverse;                // (N + 1, 1 + SCORES): coefficients of x and of the scores
     double eta;
     wide steps;
 };
@@ -57,14 +57,14 @@ __device__ __forceinline__ void over_team(double *value, double (*partial)[TEAMS
 // From inner products at step n to log-densities of the live scores, responsibilities r (TERMS,) there, and the factors
 // by which both drifts move: of the means, and of x, 1 + eta a(x).
 __device__ __forceinline__ void scores(
-    const double *dot, wide n, const Model &m, double *move_by, double *judge_by, double *log_density, double *r)
+    const double *dot, wide n, const Model &m, double *move_by, double *reverse_by, double *log_density, double *r)
 {
     const int count[] = {COUNTS}, base[] = {BASES};
     const double half = 0.5 * dot[MEANS];
     move_by[MEANS] = m.move[n * (1 + SCORES)];
-    judge_by[MEANS] = m.judge[n * (1 + SCORES)];
+    reverse_by[MEANS] = m.reverse[n * (1 + SCORES)];
     UNROLL
-    for (int a = 0; a < MEANS; ++a) move_by[a] = judge_by[a] = 0.0;
+    for (int a = 0; a < MEANS; ++a) move_by[a] = reverse_by[a] = 0.0;
     int begin = 0;
     UNROLL
     for (int s = 0; s < SCORES; ++s) {
@@ -84,26 +84,26 @@ __device__ __forceinline__ void scores(
         UNROLL
         for (int k = 0; k < WIDEST; ++k)
             if (k < count[s]) total += r[own + k] = exp(r[own + k] - top);
-        const double f = m.move[n * (1 + SCORES) + 1 + s], g = m.judge[n * (1 + SCORES) + 1 + s];
+        const double f = m.move[n * (1 + SCORES) + 1 + s], g = m.reverse[n * (1 + SCORES) + 1 + s];
         UNROLL
         for (int k = 0; k < WIDEST; ++k)
             if (k < count[s]) {
                 r[own + k] /= total;
                 const double part = m.inverse[first + k] * r[own + k], pull = m.scale[first + k] * part;
                 move_by[MEANS] -= f * part;
-                judge_by[MEANS] -= g * part;
+                reverse_by[MEANS] -= g * part;
                 move_by[base[s] + k] += f * pull;
-                judge_by[base[s] + k] += g * pull;
+                reverse_by[base[s] + k] += g * pull;
             }
         log_density[s] = top + log(total);
     }
     UNROLL
     for (int a = 0; a < VALUES; ++a) {
         move_by[a] *= m.eta;
-        judge_by[a] *= m.eta;
+        reverse_by[a] *= m.eta;
     }
     move_by[MEANS] += 1.0;
-    judge_by[MEANS] += 1.0;
+    reverse_by[MEANS] += 1.0;
 }
 
 // What is kept of a path. points: rows of `width`, all N + 1 if KEEP, else the last two, where they are not held in
@@ -127,11 +127,11 @@ __device__ __forceinline__ double path(
     const int me = threadIdx.x % TEAM, count[] = {COUNTS};
     const wide pairs = 8 * ((d + 15) / 16), width = 2 * pairs, data = backward ? 0 : m.steps;
     const double noise = sqrt(2.0 * m.eta);
-    double old[OWN][2], now[OWN][2], move_by[VALUES], judge_by[VALUES], log_density[SCORES], r[TERMS];
+    double old[OWN][2], now[OWN][2], move_by[VALUES], reverse_by[VALUES], log_density[SCORES], r[TERMS];
     double squares[2] = {0.0, 0.0}, begun = 0.0;  // of what is drawn, of residuals; log-density at the start
 #pragma unroll 1
     for (wide n = 0; n <= m.steps + 1; ++n) {
-        // Known of step n - 1: move_by, which leads from there to x, and judge_by, which leads back to step n - 2.
+        // Known of step n - 1: move_by, which leads from there to x, and reverse_by, which leads back to step n - 2.
         double dot[VALUES];
         UNROLL
         for (int a = 0; a < VALUES; ++a) dot[a] = 0.0;
@@ -155,14 +155,14 @@ __device__ __forceinline__ double path(
                 if (n >= 1) {
                     here = HELD == 0 ? last[j] : now[HELD == 0 ? 0 : t][half];
                     double e = 0.0;
-                    if (n >= 2) e = (HELD == 0 ? late[j] : old[HELD == 0 ? 0 : t][half]) - judge_by[MEANS] * here;
+                    if (n >= 2) e = (HELD == 0 ? late[j] : old[HELD == 0 ? 0 : t][half]) - reverse_by[MEANS] * here;
                     const double xi = j < d ? z[half] : 0.0;
                     x = move_by[MEANS] * here + noise * xi;
                     UNROLL
                     for (int a = 0; a < MEANS; ++a) {
                         const double mean = means[a * width + j];
                         x += move_by[a] * mean;
-                        e -= judge_by[a] * mean;
+                        e -= reverse_by[a] * mean;
                     }
                     if (n == 1) e = 0.0;
                     squares[0] += xi * xi;
@@ -190,7 +190,7 @@ __device__ __forceinline__ double path(
             UNROLL
             for (int a = 0; a < VALUES; ++a) kept.dots[n * VALUES + a] = dot[a];
         }
-        scores(dot, n, m, move_by, judge_by, log_density, r);
+        scores(dot, n, m, move_by, reverse_by, log_density, r);
         if (n == 0) begun = backward ? log_density[TARGET] : log_density[PRIOR];
         if (n == data && modes && me == 0) {
             UNROLL
@@ -206,7 +206,7 @@ __device__ __forceinline__ double path(
 #define MODEL                                                                                                     \
     const double *__restrict__ means,  /* (MEANS, width): d filled up with zeros to whole tiles of 16 */         \
     const double *__restrict__ scale, const double *__restrict__ inverse, const double *__restrict__ constant,    \
-    const int *__restrict__ live, const double *__restrict__ move, const double *__restrict__ judge,              \
+    const int *__restrict__ live, const double *__restrict__ move, const double *__restrict__ reverse,              \
     const int *__restrict__ origins,     /* (path,): the mean that it starts from */                              \
     const double *__restrict__ spreads,  /* (path,): standard deviation about it */                               \
     double eta, wide steps, wide d, wide paths, word first, word step, word source, word k0, word k1
@@ -222,7 +222,7 @@ KERNEL walk(
     double *__restrict__ end)          // (path, d): the data end, if `ends`
 {
     __shared__ double partial[2][TEAMS][PARTS][VALUES];
-    const Model m = {scale, inverse, constant, live, move, judge, eta, steps};
+    const Model m = {scale, inverse, constant, live, move, reverse, eta, steps};
     const int team = threadIdx.x / TEAM;
     const wide width = 16 * ((d + 15) / 16);
     const Kept kept = {scratch + ((wide)blockIdx.x * TEAMS + team) * 2 * width, 0, 0};

@@ -1,4 +1,4 @@
-"""The diffusion sampler of a problem simulated in all its dimensions: the theory's opponent.
+"""The diffusion sampler of a problem simulated in all its dimensions: what the theory is compared with.
 
 Each replica learns the prior from its own paths in R^d (sampler_learn.py) and evaluates the sampler, at each save time,
 on paths of its own, with log-weights accumulated as one would in practice (sampler_chain.py, sampler_compiled.py).

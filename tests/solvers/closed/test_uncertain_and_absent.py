@@ -118,7 +118,7 @@ def test_a_component_not_yet_added_has_not_vanished(run: Callable[[Problem], xr.
 
 
 def dataset(text: str = FLOW.format(**PLAIN), **changes: object) -> xr.Dataset:
-    """A result of two samples with these arrays, as run_dataset judges it."""
+    """A result of two samples with these arrays, as run_dataset checks it."""
     problem = Problem.parse(text.replace("components = 1", "components = 2").replace("[[3.5, 0.2]]", "[[3.5], [0.2]]"))
     n, t = 2, len(problem.time.times)
     arrays = {

@@ -42,25 +42,25 @@ def in_space(mean: Array, factor: Array) -> tuple[Array, Array]:
     return u @ (weight / norm) / weight.sum(), weight @ (top + np.log(norm)) / weight.sum()
 
 
-def distance(mean: Array, found: tuple[Array, Array], judge: tuple[Array, Array]) -> float:
+def distance(mean: Array, found: tuple[Array, Array], best: tuple[Array, Array]) -> float:
     """The error of both in units of max(1, |value|), of the logits' differences to the last."""
-    a, b = (np.append(softmax, logsumexp - mean[-1]) for softmax, logsumexp in (found, judge))
+    a, b = (np.append(softmax, logsumexp - mean[-1]) for softmax, logsumexp in (found, best))
     return float((np.abs(a - b) / np.maximum(1, np.abs(b))).max())
 
 
 @pytest.mark.parametrize(("rank", "widest"), [(1, 300.0), (2, 12.0), (3, 4.0)])
 def test_the_error_is_within_the_tolerance_and_the_estimate(rank: int, widest: float) -> None:
-    """The judge is the tightest rule, with an error of 1e-11 or so (which test_quadrature.py tests), or a cube.
+    """The reference is the tightest rule, with an error of 1e-11 or so (which test_quadrature.py tests), or a cube.
 
     In space 1e-9 is out of reach for the widest, whose estimates say so.
     """
     worst = dict.fromkeys(TOLERANCES, 0.0)
     for mean, factor in laws(rank, widest, 30 if rank < 3 else 12, seed=rank):
         cov = factor @ factor.T
-        judge = in_space(mean, factor) if rank == 3 else gaussian_softmax(mean, cov)
+        best = in_space(mean, factor) if rank == 3 else gaussian_softmax(mean, cov)
         for tolerance in TOLERANCES:
             *found, estimate = gaussian_softmax(mean, cov, error=True, tolerance=tolerance)
-            error = distance(mean, (found[0], found[1]), (judge[0], judge[1]))
+            error = distance(mean, (found[0], found[1]), (best[0], best[1]))
             if rank < 3 or tolerance > 1e-8:
                 assert error <= tolerance
                 assert estimate <= 4 * tolerance
@@ -82,16 +82,16 @@ def test_wide_fields_in_space_say_that_they_miss_the_tolerance() -> None:
 
 @pytest.mark.parametrize("size", [4, 6, 11])
 def test_narrow_fields_of_many_directions_need_fewer_points(size: int) -> None:
-    """The judge has all points, and an error of a quarter of the tolerance or less where others have half of them."""
+    """The reference has all points, and an error of a quarter of the tolerance where others have half of them."""
     used = set()
     for mean, factor in laws(size, 0.7, 12, seed=size):
         cov = factor @ factor.T
-        judge = gaussian_softmax(mean, cov)
+        best = gaussian_softmax(mean, cov)
         for tolerance in (1e-3, 1e-5, 1e-7):
             *found, estimate = gaussian_softmax(mean, cov, error=True, tolerance=tolerance)
             half = halvings(float(np.sqrt(((factor[:, None] - factor) ** 2).sum(axis=-1).max())), digits(tolerance))
             used.add(half)
-            error = distance(mean, (found[0], found[1]), (judge[0], judge[1]))
+            error = distance(mean, (found[0], found[1]), (best[0], best[1]))
             if half:
                 assert error <= tolerance
                 assert estimate <= 3 * tolerance
@@ -122,15 +122,15 @@ def test_from_one_width_to_the_next_results_change_by_less_than_the_tolerance(ra
 
 
 def test_a_tolerance_for_logits_with_squares() -> None:
-    """The judge is the tightest rule again."""
+    """The reference is the tightest rule again."""
     rng = np.random.default_rng(3)
     mean, factor, curvature = rng.normal(size=3), rng.normal(size=(3, 2)), np.array([0.02, -0.03, 0.0])
-    judge = quadratic_softmax(mean, factor @ factor.T, curvature, 9)
+    best = quadratic_softmax(mean, factor @ factor.T, curvature, 9)
     worst = []
     for tolerance in TOLERANCES[:3]:
         *found, estimate = quadratic_softmax(mean, factor @ factor.T, curvature, 9, error=True, tolerance=tolerance)
         # E |z|² softmax is of order d.
-        worst.append(max(np.abs((a - b) / max(1.0, np.abs(b).max())).max() for a, b in zip(found, judge, strict=True)))
+        worst.append(max(np.abs((a - b) / max(1.0, np.abs(b).max())).max() for a, b in zip(found, best, strict=True)))
         assert worst[-1] <= min(tolerance, estimate)
     assert worst[0] > 1e-8  # control
 

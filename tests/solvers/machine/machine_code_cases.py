@@ -26,7 +26,7 @@ RIGHT = 0.5 - 2 * 1.25 + 3 * 3.0
 
 
 def begin(monkeypatch, folder=None):
-    """As in a new process: nothing said and no folder judged yet. folder: what MODECOLLAPSE_CACHE names."""
+    """As in a new process: nothing said and no folder checked yet. folder: what MODECOLLAPSE_CACHE names."""
     monkeypatch.setattr(store, "_stores", {})
     monkeypatch.setattr(notes, "_said", set())
     if folder is not None:

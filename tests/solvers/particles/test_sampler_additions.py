@@ -15,7 +15,7 @@ from solvers.problem.starts import starts, vectors
 from solvers.sampler import refine
 from solvers.sampler.solve import sampler_of
 from solvers.verdict import sampler as compare_sampler
-from solvers.verdict.additions import Choices, choice_part, in_space, judged
+from solvers.verdict.additions import Choices, choice_part, comparable, in_space
 
 TEXT = """
 dimension = {d}
@@ -174,7 +174,7 @@ def test_comparison_with_candidates_that_are_drawn(wrong, monkeypatch):
     assert report.agrees == (not wrong), [part.entries[0] for part in report.parts]
     assert [part.name for part in report.parts] == ["learning"]
     assert {entry.time for entry in report.parts[0].entries} == {0.5, 1.0}
-    assert "judged with the additions of one run of the theory; what replicas would have added is not judged" in (
+    assert "compared with the additions of one run of the theory; what replicas would have added is not tested" in (
         report.notes
     )
 
@@ -199,11 +199,11 @@ def test_points_of_the_reduced_chain_in_space():
 def test_other_rules_are_compared_up_to_the_first_addition():
     given = problem("scale = 0.5", INSIDE, **LEARNING)
     given = replace(given, time=replace(given.time, times=np.array([0.25, 0.5, 1.5])))
-    whole, _ = judged(given)
+    whole, _ = comparable(given)
     assert whole.time.times.tolist() == [0.25, 0.5, 1.0, 1.5]
     options = given.sampler
     stalled = replace(given, sampler=replace(options, refine=replace(options.refine, rule="stalled")))
-    short, note = judged(stalled)
+    short, note = comparable(stalled)
     assert short.time.times.tolist() == [0.25, 0.5]
     assert short.sampler.refine is None
-    assert note.startswith("judged up to the first addition, time 0.5")
+    assert note.startswith("compared up to the first addition, time 0.5")

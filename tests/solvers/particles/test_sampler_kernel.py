@@ -149,7 +149,7 @@ def test_many_paths_are_several_launches(monkeypatch):
     ("line", "other"),
     [
         ("squares[1] / (4.0 * m.eta)", "squares[1] / (4.000001 * m.eta)"),
-        ("judge_by[MEANS] -= g * part;", "judge_by[MEANS] -= 1.000001 * g * part;"),
+        ("reverse_by[MEANS] -= g * part;", "reverse_by[MEANS] -= 1.000001 * g * part;"),
     ],
 )
 def test_a_wrong_kernel_is_found_out(line, other, monkeypatch):

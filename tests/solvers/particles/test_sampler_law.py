@@ -57,7 +57,7 @@ def estimates(log_w, modes, end):
     log_w, mass = log_w.reshape(GROUPS, -1), modes[:, 0].reshape(GROUPS, -1).mean(1)
     pi = PLANE["target"][2][0]
     coverage = mass * np.log(mass / pi) + (1 - mass) * np.log((1 - mass) / (1 - pi))
-    # e^{log W} has heavy tails at d = 200: a bounded function of it is as good a witness
+    # e^{log W} has heavy tails at d = 200: a bounded function of it shows as much
     z = np.tanh(np.exp(np.minimum(log_w, 50.0))).mean(1)
     return np.stack([log_w.mean(1), z, log_w.var(1, ddof=1), mass, coverage], axis=1)
 

@@ -120,7 +120,7 @@ def test_evaluation_agrees(d, steps):
     assert report.agrees, report.parts[0].entries[0]
 
 
-def test_effective_sample_sizes_are_judged(monkeypatch):
+def test_effective_sample_sizes_are_compared(monkeypatch):
     """Negative control: a theory with one step, whose ESS is another one."""
     report = compare(problem(d=8, steps=8, varied=False), particles=400)
     assert report.agrees, report.parts[0].entries[0]

@@ -69,7 +69,7 @@ def test_compiled_numbers_are_the_same_to_rounding():
     np.testing.assert_allclose(x, expected, rtol=ROUNDING, atol=ROUNDING)
 
 
-def judged(x, alpha=1e-6):
+def rejecting(x, alpha=1e-6):
     """Which of five tests of rows of standard normal numbers reject, each at a false-alarm rate of alpha/5."""
     rows, n = x.shape
     # Sums of so many numbers are normal to far better than their tails here; row pairs count as so many tests.
@@ -90,9 +90,9 @@ def test_normals_are_normal_and_independent():
     x = [normals(np, keys, 0, 0, range(100), 400).reshape(8, -1)]
     x += [normals(np, keys[:1], step, source, range(100), 400).reshape(1, -1) for step in (1, 2) for source in (0, 1)]
     x = np.concatenate(x)
-    assert judged(x) == set()
+    assert rejecting(x) == set()
     pairs = x.reshape(len(x), -1, 2, 8)  # cosines and sines of the same angles
-    assert judged(np.concatenate([pairs[:, :, 0].reshape(len(x), -1), pairs[:, :, 1].reshape(len(x), -1)])) == set()
+    assert rejecting(np.concatenate([pairs[:, :, 0].reshape(len(x), -1), pairs[:, :, 1].reshape(len(x), -1)])) == set()
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_normals_are_normal_and_independent():
 )
 def test_the_same_tests_reject_numbers_that_are_not(wrong, by):
     x = normals(np, stream_keys(11, (), range(8)), 0, 0, range(100), 400).reshape(8, -1)
-    assert by <= judged(wrong(x))
+    assert by <= rejecting(wrong(x))
 
 
 def largest_error(found, function, at):

@@ -74,7 +74,7 @@ WORK = [
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_names_are_judged_before_the_work(name, folder, monkeypatch) -> None:
+def test_names_are_checked_before_the_work(name, folder, monkeypatch) -> None:
     before = sorted(os.listdir(folder))
     monkeypatch.setattr("solvers.closed.flow.solve", None)  # would fail if it were called
     monkeypatch.setattr(particles, "simulate", None)
@@ -97,7 +97,7 @@ FOLDERS = {
 
 
 @pytest.mark.parametrize("name", FOLDERS)
-def test_names_of_folders_are_judged_before_the_work(name, folder, monkeypatch) -> None:
+def test_names_of_folders_are_checked_before_the_work(name, folder, monkeypatch) -> None:
     before = sorted(os.listdir(folder))
     monkeypatch.setattr("figures.__main__.stored_results", None)
     done = call(figures, "overlap_trajectories", "--out", name)
@@ -106,7 +106,7 @@ def test_names_of_folders_are_judged_before_the_work(name, folder, monkeypatch) 
     assert sorted(os.listdir(folder)) == before
 
 
-def test_files_of_a_figure_are_judged_before_the_work(folder, monkeypatch) -> None:
+def test_files_of_a_figure_are_checked_before_the_work(folder, monkeypatch) -> None:
     monkeypatch.setattr("figures.__main__.stored_results", None)
     (folder / "new" / "overlap_trajectories.png").mkdir(parents=True)
     done = call(figures, "overlap_trajectories", "--out", "new/")

@@ -1,7 +1,7 @@
 """The sampler in all d dimensions, as one would write it down: a few lines of NumPy, nothing from the theory.
 
-Used to judge the reduced chain. It also gives the reduced noise of its own paths, so that the two can be compared path
-by path, not only in law.
+What the reduced chain is compared with: path by path, since it also gives the reduced noise of its own paths, not only
+in law.
 """
 
 import numpy as np

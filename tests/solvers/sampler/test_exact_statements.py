@@ -117,7 +117,7 @@ def test_gap_of_the_orthogonal_directions_falls_as_one_over_n():
 
 
 def test_one_set_of_modes_covered_exactly():
-    """Section 6: P the mass of the modes covered: ELBO = log Z + log P, reverse ESS 1, log Z misjudged by log P."""
+    """Section 6: P the mass of the modes covered: ELBO = log Z + log P, reverse ESS 1, log Z off by log P."""
     target = Mixture.of([[14.0, 0.0], [-14.0, 0.0], [0.0, 14.0]], 1.3, [0.5, 0.3, 0.2])
     prior = Mixture.of([[14.0, 0.0], [0.0, 14.0]], 1.3, np.array([0.5, 0.2]) / 0.7)
     sampler = Sampler("mcd", "annealed", "none", 0, 1.0, 40, {"prior": prior, "target": target})

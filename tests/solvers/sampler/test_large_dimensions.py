@@ -18,7 +18,7 @@ from solvers.problem import Problem, ProblemError
 from solvers.results.outcomes import LOST, TOO_LONG
 from solvers.sampler import Mixture, Noise, Sampler, backward, forward, gradient
 from solvers.sampler.evaluate import Invalid, evaluate
-from solvers.sampler.limits import check, judge, rounding
+from solvers.sampler.limits import check, rounding, status_of
 from solvers.sampler.orthogonal import cumulants, form_of
 from solvers.sampler.solve import solve
 from tests.solvers.sampler.plain_chain import plain
@@ -298,14 +298,14 @@ def test_an_evaluation_lost_to_rounding_is_no_result():
     )
     assert rounding(s) > 0.01
     small = np.zeros(1000)
-    assert judge(s, small, small, rounding(s), 0.001) == LOST
-    assert judge(s, small, small, rounding(s), 1.0) == 0
-    assert judge(s, small + np.array(np.nan), small, 0.0, 1.0) == 2
+    assert status_of(s, small, small, rounding(s), 0.001) == LOST
+    assert status_of(s, small, small, rounding(s), 1.0) == 0
+    assert status_of(s, small + np.array(np.nan), small, 0.0, 1.0) == 2
     # E W = 1: one of a thousand weights of e^60 is a chance of 1e-23; of e^5 it is not.
-    assert judge(s, np.append(small, 60.0), small, 0.0, 1.0) == LOST
-    assert judge(s, small, np.append(small, -60.0), 0.0, 1.0) == LOST
-    assert judge(s, np.append(small, 5.0), np.append(small, -5.0), 0.0, 1.0) == 0
-    assert judge(replace(s, horizon=4.1), small, small, 0.0, 1.0) == TOO_LONG
+    assert status_of(s, np.append(small, 60.0), small, 0.0, 1.0) == LOST
+    assert status_of(s, small, np.append(small, -60.0), 0.0, 1.0) == LOST
+    assert status_of(s, np.append(small, 5.0), np.append(small, -5.0), 0.0, 1.0) == 0
+    assert status_of(replace(s, horizon=4.1), small, small, 0.0, 1.0) == TOO_LONG
     with pytest.raises(Invalid, match="too long"):
         evaluate(replace(s, horizon=4.1), 10, np.random.default_rng(0))
 

@@ -197,7 +197,7 @@ def test_compare_gives_no_verdict_on_what_has_no_result(monkeypatch):
     monkeypatch.setattr("solvers.verdict.sampler.solve", partial(solve, backend="numpy"))
     options = {"particles": 32, "replicas": 32, "step": 0.05, "backend": "numpy"}
     with monkeypatch.context() as patch:
-        patch.setattr(sys.modules["solvers.sampler.evaluate"], "judge", lambda *_: LOST)
+        patch.setattr(sys.modules["solvers.sampler.evaluate"], "status_of", lambda *_: LOST)
         report = compare(small, **options)
     assert report.broken == (f"start 0: the theory has no solution up to the last time ({STATUS[LOST]})",)
     with monkeypatch.context() as patch:

@@ -52,7 +52,7 @@ NAMES = {
 
 
 @pytest.mark.parametrize("name", NAMES, ids=lambda name: repr(name[:12]))
-def test_names_are_judged_before_anything_is_computed(tmp_path, monkeypatch, nothing_computed, name) -> None:
+def test_names_are_checked_before_anything_is_computed(tmp_path, monkeypatch, nothing_computed, name) -> None:
     monkeypatch.chdir(tmp_path)
     os.symlink("self", "self")
     os.symlink("nowhere", "dangling")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest, t
 
-from solvers.verdict.agreement import Family, judge, resolution, t_limit
+from solvers.verdict.agreement import Family, decide, resolution, t_limit
 
 
 def family(estimates, theory=0.0, allowance=0.0, scale=1.0, draws=np.inf, start=0, time=1.0):
@@ -34,7 +34,7 @@ def test_false_alarm_rate_under_the_truth(correlation):
     rng, alpha, entries, replicas, repetitions = np.random.default_rng(0), 0.1, 20, 32, 4000
     common = rng.standard_normal((repetitions, replicas, 1)) * np.sqrt(correlation)
     x = common + rng.standard_normal((repetitions, replicas, entries)) * np.sqrt(1 - correlation)
-    alarms = sum(not judge("truth", [family(one[:, :10]), family(one[:, 10:])], alpha).agrees for one in x)
+    alarms = sum(not decide("truth", [family(one[:, :10]), family(one[:, 10:])], alpha).agrees for one in x)
     nominal = 1 - (1 - alpha / entries) ** entries
     # Exact binomial interval at 1e-6, the false-alarm probability of this test.
     low, high = binomtest(alarms, repetitions).proportion_ci(1 - 1e-6, method="exact")
@@ -47,9 +47,9 @@ def test_power_against_a_difference():
     rng, entries, replicas = np.random.default_rng(1), 300, 32
     x = rng.standard_normal((replicas, entries))
     limit = t_limit(1e-6, entries, replicas)
-    assert judge("truth", [family(x)], 1e-6).agrees
+    assert decide("truth", [family(x)], 1e-6).agrees
     x[:, 7] += 1.5 * limit / np.sqrt(replicas) + 1.5
-    part = judge("one entry is off", [family(x)], 1e-6)
+    part = decide("one entry is off", [family(x)], 1e-6)
     assert not part.agrees
     assert part.entries[0].quantity == "x[7]"
     assert [e.deviation for e in part.entries] == sorted((e.deviation for e in part.entries), reverse=True)
@@ -61,8 +61,8 @@ def test_rare_events_raise_no_false_alarm():
     draws = replicas * particles
     for p in (1e-5, 3e-4, 3e-3, 0.03):
         counts = rng.binomial(particles, p, (repetitions, replicas, 1)) / particles
-        alarms = sum(not judge("rare", [family(x, theory=p, draws=draws)], alpha).agrees for x in counts)
-        careless = sum(not judge("rare", [family(x, theory=p)], alpha).agrees for x in counts)
+        alarms = sum(not decide("rare", [family(x, theory=p, draws=draws)], alpha).agrees for x in counts)
+        careless = sum(not decide("rare", [family(x, theory=p)], alpha).agrees for x in counts)
         assert alarms == 0
         if p < 1e-3:
             assert careless > 0.1 * repetitions
@@ -77,11 +77,11 @@ def test_resolution_is_the_bernstein_bound_on_what_was_never_seen():
     assert resolution(alpha, 10, draws) == resolution(alpha / 10, 1, draws)
 
 
-def test_deterministic_entries_are_judged_by_the_allowance_alone():
+def test_deterministic_entries_are_decided_by_the_allowance_alone():
     x = np.full((32, 2), 0.5)
-    assert judge("equal", [family(x, theory=0.5)], 1e-6).agrees
-    assert judge("within", [family(x, theory=0.5 + 1e-12, allowance=1e-11)], 1e-6).agrees
-    beyond = judge("beyond", [family(x, theory=[0.5, 0.5 + 1e-10], allowance=1e-11)], 1e-6)
+    assert decide("equal", [family(x, theory=0.5)], 1e-6).agrees
+    assert decide("within", [family(x, theory=0.5 + 1e-12, allowance=1e-11)], 1e-6).agrees
+    beyond = decide("beyond", [family(x, theory=[0.5, 0.5 + 1e-10], allowance=1e-11)], 1e-6)
     assert not beyond.agrees
     assert beyond.entries[0].deviation == np.inf
 
@@ -94,4 +94,4 @@ def test_what_is_not_finite_disagrees(where, bad):
         x[4] = bad
     else:
         numbers[where] = bad
-    assert not judge("nan", [family(x, **numbers)], 1e-6).agrees
+    assert not decide("nan", [family(x, **numbers)], 1e-6).agrees

@@ -118,12 +118,12 @@ def test_the_bias_of_the_step_is_accounted_for(step):
     assert max(remainder) < 2 * step * max(bias)
 
 
-def test_a_start_on_a_separatrix_is_not_judged_once_its_replicas_part():
+def test_a_start_on_a_separatrix_is_not_compared_once_its_replicas_part():
     """The centre between two modes is unstable: replicas fall to either side, the theory to neither."""
     case = one_mode(target="separation = 3.0", start="[[0.0]]", end=12.0)
     report = compare(case, particles=4, step=0.25)
     assert report.agrees
-    assert any("trajectory, start 0: not judged from time" in note for note in report.notes)
+    assert any("trajectory, start 0: not compared from time" in note for note in report.notes)
 
 
 @pytest.mark.parametrize(("d", "components"), [(1, 2), (2, 3)])
