@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from solvers.problem import Problem
 from solvers.problem.gram import span
 from solvers.problem.sampler_section import Refinement
-from solvers.sampler.chain import Noise, component, forward
+from solvers.sampler.backends import PLAIN, Walker
+from solvers.sampler.chain import Noise, component
 from solvers.sampler.learn import Learning, path_gradient
 from solvers.sampler.model import Mixture, Sampler
 
@@ -121,15 +122,16 @@ def add_component(sampler: Sampler, x: Array, rho: float, weight: float, varianc
 
 
 def predicted_gain(
-    sampler: Sampler, x: Array, rho: float, variance: float, paths: int, rng: np.random.Generator
-) -> float:
+    sampler: Sampler, x: Array, rho: float, variance: float, paths: int, rng: np.random.Generator,
+    walker: Walker = PLAIN,
+) -> float:  # fmt: skip
     """−dD/dε at ε = 0, ε the weight of a new component at the candidate: D − E_new[−log W], nats per unit weight."""
     tiny = 1e-12  # the prior itself must stay what it is
     wider = add_component(sampler, x, rho, tiny, variance)
     K = len(wider.mixtures["prior"].log_w) - 1
     noise = Noise.draw(wider, paths, rng)
-    value, _ = path_gradient(wider, noise)
-    new = forward(wider, noise, np.full(paths, K))
+    value, _ = path_gradient(wider, noise, walker)
+    new = walker.forward(wider, noise, np.full(paths, K))
     return value + float(np.mean(new.log_weight))
 
 
@@ -143,7 +145,7 @@ def due(
     if refine.rule == "stalled":
         return learning.decrease(learning.sampler) < refine.threshold
     paths = learning.noise.xi.shape[1]
-    return predicted_gain(learning.sampler, x, rho, variance, paths, rng) > refine.threshold
+    return predicted_gain(learning.sampler, x, rho, variance, paths, rng, learning.walker) > refine.threshold
 
 
 def refined(

@@ -12,19 +12,19 @@ from numpy.typing import NDArray
 from solvers import results
 from solvers.closed import flow
 from solvers.closed.span import Span
-from solvers.machine.arrays import BackendError, backend_module
+from solvers.machine import backends
+from solvers.machine.arrays import check_backend
 from solvers.machine.chance import Stream, generator
 from solvers.machine.code import usable
 from solvers.problem import Init, Overlaps, Problem, demands
 from solvers.problem.starts import starts
-from solvers.sampler import compiled, device
-from solvers.sampler.chain import Noise, forward
+from solvers.sampler.backends import WALKERS, Task, Walker
+from solvers.sampler.chain import Noise
 from solvers.sampler.evaluate import QUANTITIES, Invalid, evaluate
 from solvers.sampler.learn import Learning
 from solvers.sampler.limits import check
 from solvers.sampler.model import Mixture, Sampler, chain_module
 from solvers.sampler.refine import placed, refined
-from solvers.sampler.tables import possible
 
 __all__ = ["sampler_of", "solve"]
 
@@ -32,8 +32,6 @@ Array = NDArray[np.float64]
 
 #: The gradient is a sum over some thousand paths; tolerances beyond these would resolve its noise, at great cost.
 FINEST_RTOL, FINEST_ATOL = 1e-5, 1e-7
-#: Most numbers in the means of a mixture that each machine code takes.
-_MACHINE_CODE = {"numba": compiled.LARGEST, "cupy": device.LARGEST}
 
 
 def sampler_of(problem: Problem, s: Array, m: Array, log_w: Array, v: Array, drop: str | None = None) -> Sampler:
@@ -86,7 +84,12 @@ def solve(
     """
     check(problem)
     demands.check_sampler(problem, problem.init.samples if samples is None else len(samples))
-    backend = _backend(problem, backend, drop)
+    task = Task(problem, drop)
+    backend = backends.first_of(WALKERS, task) if backend is None else backend
+    backends.check(WALKERS, backend, task)
+    check_backend(backend)
+    backend = usable(backend)
+    walker = WALKERS[backend].within(threads)
     options, times = problem.sampler, problem.time.times
     assert options is not None
     s0, m0, theta0 = starts(problem, samples)
@@ -101,8 +104,7 @@ def solve(
     B, status = np.full((count, K, L), np.nan), np.zeros(count, dtype=np.int8)
     for n, sample in enumerate(samples or range(count)):
         sampler = sampler_of(problem, s0[n], m0[n], theta0[n], problem.family.variances, drop)
-        sampler = replace(sampler, backend=backend, threads=threads)
-        found, status[n] = _learned(problem, sampler, sample, max(rtol, FINEST_RTOL), max(atol, FINEST_ATOL))
+        found, status[n] = _learned(problem, sampler, walker, sample, max(rtol, FINEST_RTOL), max(atol, FINEST_ATOL))
         for t, learned in enumerate(found if status[n] == 0 else []):
             prior, target = learned.mixtures["prior"], learned.mixtures["target"]
             there = slice(len(prior.log_w))
@@ -115,7 +117,7 @@ def solve(
             # The same paths at every time, so that curves are smooth in it.
             try:
                 rng = generator(problem.init.seed, sample, Stream.EVALUATION)
-                estimates = evaluate(learned, options.paths, rng, drawn=drawn)
+                estimates = evaluate(learned, options.paths, rng, drawn=drawn, walker=walker)
             except Invalid as error:
                 status[n] = error.status
                 break
@@ -124,7 +126,8 @@ def solve(
             if progress:
                 progress((n + (t + 1) / len(found)) / count)
         if status[n] == 0:
-            table = _by_component(found[-1], generator(problem.init.seed, sample, Stream.EVALUATION), options.paths)
+            rng = generator(problem.init.seed, sample, Stream.EVALUATION)
+            table = _by_component(found[-1], rng, options.paths, walker)
             B[n] = np.pad(table, ((0, K - len(table)), (0, 0)))
     ds = results.run_dataset(
         problem, m=values["m"], s=values["s"], w=values["w"], v=values["v"], mode_mass=values["mode_mass"],
@@ -142,35 +145,15 @@ def solve(
     return ds.assign(extra)
 
 
-def _backend(problem: Problem, asked: str | None, drop: str | None) -> str:
-    """The backend: the one asked for, or the faster of those that can do the problem."""
-    if asked not in (None, "numpy", *_MACHINE_CODE):
-        raise BackendError(f"{asked}: unknown backend; allowed: numpy, {', '.join(_MACHINE_CODE)}")
-    if drop is not None:
-        if asked in _MACHINE_CODE:
-            raise BackendError(f"{asked}: cannot drop a term; allowed with --drop: numpy")
-        return "numpy"
-    assert problem.sampler is not None
-    K, L = problem.family.components, len(problem.target.c)
-    most = problem.sampler.refine.until if problem.sampler.refine else K
-    directions, largest = min(problem.dimension, most + L), _MACHINE_CODE.get(asked or "numba", 0)
-    fits = possible(max(most, L), directions, largest)
-    if asked in _MACHINE_CODE and not fits:
-        others = "numba, numpy" if asked == "cupy" else "numpy"
-        raise BackendError(f"{asked}: {most} components in up to {directions} directions; allowed: at most {largest} "
-                           f"numbers, or {others}")  # fmt: skip
-    if asked == "cupy":
-        backend_module(asked, also=("numba",))
-    return usable(asked or ("numba" if fits else "numpy"))
-
-
 def _error(of: xr.DataArray | xr.Variable, values: Array) -> xr.Variable:
     """The standard error of a variable, with its dimensions and units."""
     attributes = of.attrs | {"long_name": f"standard error: {of.attrs['long_name']}"}
     return xr.Variable(of.dims, values, attributes)
 
 
-def _learned(problem: Problem, sampler: Sampler, n: int, rtol: float, atol: float) -> tuple[list[Sampler], int]:
+def _learned(
+    problem: Problem, sampler: Sampler, walker: Walker, n: int, rtol: float, atol: float
+) -> tuple[list[Sampler], int]:
     """The samplers at the save times, and the status."""
     options, times = problem.sampler, problem.time.times
     assert options is not None
@@ -184,7 +167,7 @@ def _learned(problem: Problem, sampler: Sampler, n: int, rtol: float, atol: floa
         sampler, coordinates = placed(problem, sampler, refine.source)
         refine = replace(refine, source=coordinates)
     noise = Noise.draw(sampler, options.paths, generator(problem.init.seed, n, Stream.GRADIENT))
-    learning = Learning(sampler, noise, learn, problem.flow.weights, problem.flow.metric)
+    learning = Learning(sampler, noise, learn, problem.flow.weights, problem.flow.metric, walker)
     if refine is not None:
         return refined(learning, refine, times, rtol, atol, generator(problem.init.seed, n, Stream.REFINEMENT))
     return learning.run(times, rtol, atol)
@@ -206,14 +189,13 @@ def _by_quadrature(problem: Problem, sampler: Sampler, rtol: float, atol: float)
     found = []
     for t in range(len(problem.time.times)):
         at = run.isel(time=t)
-        learned = sampler_of(problem, at.s.values, at.m.values, np.log(at.w.values), at.v.values)
-        found.append(replace(learned, backend=sampler.backend, threads=sampler.threads))
+        found.append(sampler_of(problem, at.s.values, at.m.values, np.log(at.w.values), at.v.values))
     return found, 0
 
 
-def _by_component(sampler: Sampler, rng: np.random.Generator, paths: int) -> Array:
+def _by_component(sampler: Sampler, rng: np.random.Generator, paths: int, walker: Walker) -> Array:
     """B (K, L): mass that samples started in component k put on mode l."""
     K = len(sampler.mixtures["prior"].log_w)
     chosen = np.repeat(np.arange(K), -(-paths // K))
-    modes = forward(sampler, Noise.draw(sampler, len(chosen), rng), chosen).modes
+    modes = walker.forward(sampler, Noise.draw(sampler, len(chosen), rng), chosen).modes
     return np.asarray(modes.reshape(K, -1, modes.shape[1]).mean(axis=1))

@@ -22,6 +22,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from solvers.machine.backends import DEFAULT
 from solvers.machine.chance import Domain
 from solvers.machine.code import usable
 from solvers.machine.cores import cores
@@ -65,7 +66,7 @@ def compare_sampler(
     step: float = 0.05,
     rtol: float = 1e-8,
     atol: float = 1e-10,
-    backend: str = "numba",
+    backend: str = DEFAULT,
     drop: str | None = None,
     progress: Progress | None = None,
 ) -> Report:
