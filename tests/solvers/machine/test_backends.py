@@ -109,9 +109,10 @@ def test_one_more_row_is_one_more_backend(text: str, monkeypatch: pytest.MonkeyP
     for table in TABLES.values():
         monkeypatch.setitem(table, "mine", table["numpy"])
     problem = Problem.parse(text)
-    options = {"particles": 8, "replicas": 2, "step": 0.1}
-    for command, given in ((ask.solve, {}), (ask.simulate, options)):
-        mine, numpy = (command(problem, backend=name, **given) for name in ("mine", "numpy"))  # type: ignore[operator]
+    options: dict[str, Any] = {"particles": 8, "replicas": 2, "step": 0.1}
+    commands: list[tuple[Any, dict[str, Any]]] = [(ask.solve, {}), (ask.simulate, options)]
+    for command, given in commands:
+        mine, numpy = (command(problem, backend=name, **given) for name in ("mine", "numpy"))
         assert (mine.attrs["backend"], numpy.attrs["backend"]) == ("mine", "numpy")
         np.testing.assert_array_equal(mine.objective, numpy.objective)
     for table in TABLES.values():  # and where it refuses, that is said with its name
@@ -119,4 +120,4 @@ def test_one_more_row_is_one_more_backend(text: str, monkeypatch: pytest.MonkeyP
     with pytest.raises(BackendError, match=r"^mine: no$"):
         ask.solve(problem, backend="mine")
     with pytest.raises(SimulationError, match=r"^problem: mine: no$"):
-        ask.simulate(problem, backend="mine", **options)  # type: ignore[arg-type]
+        ask.simulate(problem, backend="mine", **options)
