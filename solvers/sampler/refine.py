@@ -7,6 +7,7 @@ one more, √ϱ, in a direction of its own: its Gram row is (x·v_a, |x|²), and
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,7 @@ from solvers.sampler.chain import Noise, component
 from solvers.sampler.learn import Learning, path_gradient
 from solvers.sampler.model import Mixture, Sampler
 
-__all__ = ["add_component", "candidate", "due", "placed", "points", "predicted_gain", "refined"]
+__all__ = ["Addition", "add_component", "candidate", "due", "placed", "points", "predicted_gain", "refined"]
 
 Array = NDArray[np.float64]
 
@@ -35,17 +36,23 @@ def _log_density(sampler: Sampler, name: str, x: Array, rho: Array) -> dict[str,
     return found
 
 
-def candidate(sampler: Sampler, refine: Refinement, rng: np.random.Generator) -> tuple[Array, float]:
-    """The best of the candidates by log p − log φ: x_∥ (R,) and ϱ; nan if none has a finite one."""
+class Addition(NamedTuple):
+    """A point to be added: x_∥ (R,) and ϱ. scores (n,): log p − log φ at all candidates, whose largest is the run's own
+    choice."""
+
+    x: Array
+    rho: float
+    scores: Array
+
+
+def candidate(sampler: Sampler, refine: Refinement, rng: np.random.Generator, addition: int = 0) -> Addition:
+    """The best of the candidates, or what is laid down for this addition, from 0; nan if none has a finite score."""
     x, rho = points(sampler, refine, rng)
     score = _log_density(sampler, "target", x, rho)["lse"] - _log_density(sampler, "prior", x, rho)["lse"]
     if not np.any(np.isfinite(score)):
-        return np.full(x.shape[1], np.nan), np.nan
-    best = int(np.argmax(np.where(np.isfinite(score), score, -np.inf)))
-    if refine.laid is not None:
-        best = refine.laid.next(score, best)
-        refine.laid.added.append((x[best], float(rho[best])))
-    return x[best], float(rho[best])
+        return Addition(np.full(x.shape[1], np.nan), np.nan, score)
+    best = refine.chosen(addition, int(np.argmax(np.where(np.isfinite(score), score, -np.inf))))
+    return Addition(x[best], float(rho[best]), score)
 
 
 def points(sampler: Sampler, refine: Refinement, rng: np.random.Generator) -> tuple[Array, Array]:
@@ -150,9 +157,11 @@ def due(
 
 def refined(
     learning: Learning, refine: Refinement, times: Array, rtol: float, atol: float, rng: np.random.Generator
-) -> tuple[list[Sampler], int]:
-    """The samplers at the given times, with events at the multiples of refine.every; status as of Learning.run."""
+) -> tuple[list[Sampler], int, list[Addition]]:
+    """The samplers at the given times, with events at the multiples of refine.every; status as of Learning.run; and,
+    where additions are laid down, what was there to be added."""
     found: list[Sampler] = []
+    added: list[Addition] = []
     paths, now, event = learning.noise.xi.shape[1], 0.0, 0
     while len(found) < len(times):
         event += 1
@@ -161,17 +170,19 @@ def refined(
         # A save point at an event holds the system before it.
         passed, status = learning.run(np.append(inside, stop) - now, rtol, atol)
         if status:
-            return found, status
+            return found, status, added
         found += passed[: len(inside)]
         learning, now = replace(learning, sampler=passed[-1]), stop
         sampler = learning.sampler
         if len(sampler.mixtures["prior"].log_w) < refine.until and len(found) < len(times):
             prior = sampler.mixtures["prior"]
             variance = refine.variance or float(prior.weights @ np.exp(prior.log_var))
-            x, rho = candidate(sampler, refine, rng)
+            x, rho, scores = candidate(sampler, refine, rng, len(added))
             if not (np.all(np.isfinite(x)) and np.isfinite(rho)):
-                return found, 2
+                return found, 2, added
+            if refine.laid is not None:  # else nobody asks, and scores may be many
+                added.append(Addition(x, rho, scores))
             if due(learning, refine, x, rho, variance, rng):
                 sampler = add_component(sampler, x, rho, refine.weight, variance)
                 learning = replace(learning, sampler=sampler, noise=Noise.draw(sampler, paths, rng))
-    return found, 0
+    return found, 0, added

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -22,16 +22,13 @@ from solvers.sampler.backends import WALKERS, Task, Walker
 from solvers.sampler.chain import Noise
 from solvers.sampler.evaluate import QUANTITIES, Invalid, evaluate
 from solvers.sampler.learn import Learning
-from solvers.sampler.limits import check
+from solvers.sampler.limits import check, finest
 from solvers.sampler.model import Mixture, Sampler, chain_module
-from solvers.sampler.refine import placed, refined
+from solvers.sampler.refine import Addition, placed, refined
 
-__all__ = ["sampler_of", "solve"]
+__all__ = ["sampler_of", "solve", "traced"]
 
 Array = NDArray[np.float64]
-
-#: The gradient is a sum over some thousand paths; tolerances beyond these would resolve its noise, at great cost.
-FINEST_RTOL, FINEST_ATOL = 1e-5, 1e-7
 
 
 def sampler_of(problem: Problem, s: Array, m: Array, log_w: Array, v: Array, drop: str | None = None) -> Sampler:
@@ -67,10 +64,10 @@ def solve(
 ) -> xr.Dataset:
     """Learn the prior of a problem by its sampler, from every start, and evaluate the sampler at the save times.
 
-    backend: "numba", compiled paths on so many threads (default: all cores), "cupy", a CUDA kernel, or "numpy"; all use
-    the same random numbers and agree to rounding. By default numba where it can do the problem, else numpy; the dataset
-    says which.
-    samples: which starts, default all of them; a start has the same paths whichever others are there. drawn: of
+    rtol, atol: of learning; no finer than solvers.sampler.limits.finest, and the dataset says which they were. backend:
+    "numba", compiled paths on so many threads (default: all cores), "cupy", a CUDA kernel, or "numpy"; all use the same
+    random numbers and agree to rounding. By default numba where it can do the problem, else numpy; the dataset says
+    which. samples: which starts, default all of them; a start has the same paths whichever others are there. drawn: of
     solvers.sampler.evaluate.
 
     Returns
@@ -82,6 +79,25 @@ def solve(
         (solvers.sampler.limits), or memory for it is not there (solvers.problem.demands);
         TermError for an unknown `drop`.
     """
+    return traced(
+        problem, rtol=rtol, atol=atol, backend=backend, threads=threads, progress=progress, drop=drop, samples=samples,
+        drawn=drawn,
+    )[0]  # fmt: skip
+
+
+def traced(
+    problem: Problem,
+    *,
+    rtol: float = 1e-8,
+    atol: float = 1e-10,
+    backend: str | None = None,
+    threads: int | None = None,
+    progress: Callable[[float], None] | None = None,
+    drop: str | None = None,
+    samples: range | None = None,
+    drawn: bool = False,
+) -> tuple[xr.Dataset, tuple[tuple[Addition, ...], ...]]:
+    """As `solve`; and of every sample the additions, where a refinement has them laid down."""
     check(problem)
     demands.check_sampler(problem, problem.init.samples if samples is None else len(samples))
     task = Task(problem, drop)
@@ -90,6 +106,7 @@ def solve(
     check_backend(backend)
     backend = usable(backend)
     walker = WALKERS[backend].within(threads)
+    rtol, atol = finest(rtol, atol)
     options, times = problem.sampler, problem.time.times
     assert options is not None
     s0, m0, theta0 = starts(problem, samples)
@@ -101,10 +118,12 @@ def solve(
     out = {"m": (K, L), "s": (K, K), "w": (K,), "v": (K,), "mode_mass": (L,)} | dict.fromkeys(QUANTITIES, ())
     values = {name: np.full((*shape, *rest), np.nan) for name, rest in out.items()}
     errors = {name: np.full((*shape, *out[name]), np.nan) for name in ("mode_mass", *QUANTITIES)}
+    added: list[tuple[Addition, ...]] = []
     B, status = np.full((count, K, L), np.nan), np.zeros(count, dtype=np.int8)
     for n, sample in enumerate(samples or range(count)):
         sampler = sampler_of(problem, s0[n], m0[n], theta0[n], problem.family.variances, drop)
-        found, status[n] = _learned(problem, sampler, walker, sample, max(rtol, FINEST_RTOL), max(atol, FINEST_ATOL))
+        found, status[n], more = _learned(problem, sampler, walker, sample, rtol, atol)
+        added.append(tuple(more))
         for t, learned in enumerate(found if status[n] == 0 else []):
             prior, target = learned.mixtures["prior"], learned.mixtures["target"]
             there = slice(len(prior.log_w))
@@ -142,7 +161,7 @@ def solve(
         extra |= results.sampler_variables({name: values[name], f"{name}_se": errors[name]})
     extra["objective_se"] = _error(ds.objective, errors["elbo"])
     extra["mode_mass_se"] = _error(ds.mode_mass, errors["mode_mass"])
-    return ds.assign(extra)
+    return ds.assign(extra), tuple(added)
 
 
 def _error(of: xr.DataArray | xr.Variable, values: Array) -> xr.Variable:
@@ -153,15 +172,15 @@ def _error(of: xr.DataArray | xr.Variable, values: Array) -> xr.Variable:
 
 def _learned(
     problem: Problem, sampler: Sampler, walker: Walker, n: int, rtol: float, atol: float
-) -> tuple[list[Sampler], int]:
-    """The samplers at the save times, and the status."""
+) -> tuple[list[Sampler], int, Sequence[Addition]]:
+    """The samplers at the save times, the status, and the additions that were laid down."""
     options, times = problem.sampler, problem.time.times
     assert options is not None
     learn = {"prior": problem.family.learn} | {c: options.learn for c in sampler.mixtures if c.startswith("control")}
     if not any(learn.values()) or times[-1] == 0:
-        return [sampler] * len(times), 0
+        return [sampler] * len(times), 0, ()
     if options.steps == 0 and options.refine is None and _quadrature_knows(problem):
-        return _by_quadrature(problem, sampler, rtol, atol)
+        return *_by_quadrature(problem, sampler, rtol, atol), ()
     refine = options.refine
     if refine is not None and not isinstance(refine.source, str):
         sampler, coordinates = placed(problem, sampler, refine.source)
@@ -170,7 +189,7 @@ def _learned(
     learning = Learning(sampler, noise, learn, problem.flow.weights, problem.flow.metric, walker)
     if refine is not None:
         return refined(learning, refine, times, rtol, atol, generator(problem.init.seed, n, Stream.REFINEMENT))
-    return learning.run(times, rtol, atol)
+    return *learning.run(times, rtol, atol), ()
 
 
 def _quadrature_knows(problem: Problem) -> bool:

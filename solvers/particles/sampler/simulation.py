@@ -147,9 +147,9 @@ def replica_curves(
         }
         learner = Learner(moves, problem.flow.weights, problem.flow.metric, particles, step, cuts, lambda: report(0))
         differentiate = gradients(key(Purpose.GRADIENT, cuts), learner, cut.within, cut.engine)
-        refine = _own(options.refine, problem.dimension)
+        refine = _in_space(options.refine, problem.dimension)
         try:
-            models = learn(start, learner, times, refine, differentiate, generator(Purpose.CANDIDATES))
+            models, scores = learn(start, learner, times, refine, differentiate, generator(Purpose.CANDIDATES))
         except NotFinite as error:
             report(len(times))
             return error.status
@@ -163,7 +163,6 @@ def replica_curves(
             for name, value in (described(model, K) | found).items():
                 curves.setdefault(name, []).append(np.asarray(value))
             report(1)
-        scores = refine.laid.scores if refine and refine.laid else []
         stacked = {name: np.stack(values) for name, values in curves.items()}
         return stacked, walker.by_component(models[-1], K), np.array(scores)
 
@@ -303,8 +302,8 @@ def _wide(points: Array, d: int) -> Array:
     return np.pad(points, ((0, 0), (0, d - points.shape[1])))
 
 
-def _own(refine: Refinement | None, d: int) -> Refinement | None:
-    """The refinement of one replica: given points in R^d, and a record of its own."""
+def _in_space(refine: Refinement | None, d: int) -> Refinement | None:
+    """The refinement with given points in R^d."""
     if refine is None or isinstance(refine.source, str):
         return refine
-    return replace(refine, source=_wide(refine.source, d), laid=refine.laid and replace(refine.laid, scores=[]))
+    return replace(refine, source=_wide(refine.source, d))

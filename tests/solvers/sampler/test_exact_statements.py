@@ -174,7 +174,7 @@ def overlaps_of_new(problem):
     s, m, theta = starts(problem)
     start, refine = sampler_of(problem, s[0], m[0], theta[0], np.ones(1)), problem.sampler.refine
     sampler, points = placed(problem, start, refine.source)
-    x, rho = candidate(sampler, replace(refine, source=points), np.random.default_rng(0))
+    x, rho, _ = candidate(sampler, replace(refine, source=points), np.random.default_rng(0))
     wide = add_component(sampler, x, rho, 0.1, 1.0)
     mean = wide.mixtures["prior"].mean
     return mean @ mean.T, mean @ wide.mixtures["target"].mean.T, wide
@@ -208,7 +208,7 @@ def test_candidates_that_are_not_finite_end_the_start():
     sampler, *_ = case("dis", "ou", "exact", rng=rng)
     refine = Refinement("interval", 5.0, 400, 4, np.full((2, 2), 1e200), 0.01, 0.05, None)
     with np.errstate(all="ignore"):
-        x, rho = candidate(sampler, refine, rng)
+        x, rho, _ = candidate(sampler, refine, rng)
     assert np.isnan(x).all()
     with pytest.raises(ValueError, match="not finite"):
         add_component(sampler, x, rho, 0.05, 1.0)
