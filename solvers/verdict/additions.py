@@ -24,7 +24,6 @@ from scipy.stats import fisher_exact, norm
 
 from solvers.problem import Problem, ProblemError
 from solvers.sampler.model import Sampler
-from solvers.sampler.refine import Addition
 from solvers.verdict.agreement import Entry, Part
 
 __all__ = ["Choices", "addition_times", "choice_part", "in_space", "judged", "margins"]
@@ -66,7 +65,7 @@ def judged(problem: Problem) -> tuple[Problem, str]:
     return replace(problem, time=until, sampler=replace(options, refine=None)), note
 
 
-def in_space(start: Sampler, mu: Array, nu: Array, added: Sequence[Addition]) -> Array:
+def in_space(start: Sampler, mu: Array, nu: Array, added: Sequence[tuple[Array, float]]) -> Array:
     """Vectors of R^d (addition, d) for what was added to a sampler, by their coordinates x_∥ and ϱ.
 
     start: in whose coordinates they are, with one more for each that left the span of those before. mu (K, d), nu
@@ -76,7 +75,7 @@ def in_space(start: Sampler, mu: Array, nu: Array, added: Sequence[Addition]) ->
     # Orthonormal rows, the directions of the span in R^d.
     frame = np.linalg.pinv(coordinates, rcond=1e-12) @ np.concatenate([nu, mu])
     points = []
-    for x, rho, _ in added:
+    for x, rho in added:
         point = x @ frame
         if rho > 0:
             # Of one unit vector more than there are directions, some leave the span.

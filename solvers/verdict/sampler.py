@@ -168,7 +168,8 @@ class _Trial:
         else:
             s, m, theta = (of[self.i] for of in self.begin)
             mu, nu = vectors(s, m, self.problem)
-            points = in_space(sampler_of(self.problem, s, m, theta, self.problem.family.variances), mu, nu, added)
+            places = [(addition.x, addition.rho) for addition in added]
+            points = in_space(sampler_of(self.problem, s, m, theta, self.problem.family.variances), mu, nu, places)
             self.order = tuple(range(len(points)))
             init = Init(None, mu, None, 1, self.problem.init.seed)
             refine = replace(options.refine, source=points)
