@@ -24,6 +24,7 @@ from solvers.problem import Problem
 from solvers.sampler.ideal import continuous_time, learned
 from solvers.sampler.model import chain_module
 from solvers.sweeps import plan, store
+from solvers.sweeps.prepare import tolerances
 from solvers.sweeps.run import run as run_sweep
 from solvers.sweeps.work import Options
 from solvers.verdict import speciation
@@ -78,7 +79,8 @@ class Swept(Stored):
         return self.read(path)
 
     def wanted(self, quick: bool) -> Table:
-        return {"sweep": self._sweep(quick).text, "rtol": Options().rtol, "atol": Options().atol, **self.options}
+        sweep, options = self._sweep(quick), Options(**self.options)
+        return {"sweep": sweep.text, **self.options, **tolerances(sweep, options.rtol, options.atol)}
 
     def _sweep(self, quick: bool) -> plan.Sweep:
         path = SWEEPS / self.file

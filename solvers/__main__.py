@@ -10,6 +10,7 @@ import typer
 from solvers.console import OptionError, counting_bar, one_message, progress_bar
 from solvers.door import enter, say
 from solvers.integrate.tolerances import check
+from solvers.machine.backends import DEFAULT
 
 # Everything else is imported where it is used: --help should not wait for numpy, xarray and scipy.
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def solve(
     """Integrate the closed equations from every start of a problem."""
     with one_message():
         tolerances(rtol, atol)
-        problem = prepare(problem_path, out, backend, also=("numba",))
+        problem = prepare(problem_path, out, backend)
         from solvers import ask, results
 
         announce(out, quiet)
@@ -77,7 +78,7 @@ def solve(
 def simulate(
     problem_path: ProblemPath,
     out: Annotated[str, typer.Option(metavar="SIM.nc", help="The result, in NetCDF-4.", show_default=False)],
-    backend: Backend = "numba",
+    backend: Backend = DEFAULT,
     particles: Annotated[
         int | None, typer.Option(help="Particles drawn from each component at each step: 256, or flow.batch.size.")
     ] = None,
@@ -87,7 +88,7 @@ def simulate(
 ) -> None:
     """Simulate the gradient flow of a problem in all its dimensions, without the closed equations."""
     with one_message():
-        problem = prepare(problem_path, out, backend, also=("numba",))
+        problem = prepare(problem_path, out, backend)
         batch = problem.flow.batch
         for option, given in (("--particles", particles), ("--step", step)):
             if batch and given is not None:
@@ -107,7 +108,7 @@ def simulate(
 def compare(
     problem_path: ProblemPath,
     out: Annotated[str | None, typer.Option(metavar="REPORT.json", help="Where to write the report as JSON.")] = None,
-    backend: Backend = "numba",
+    backend: Backend = DEFAULT,
     rtol: Rtol = 1e-8,
     atol: Atol = 1e-10,
     particles: Particles = 256,
@@ -121,7 +122,7 @@ def compare(
     """Compare theory and simulation. Exit status 0: they agree; 1: they disagree; 2: bad input."""
     with one_message():
         tolerances(rtol, atol)
-        problem = prepare(problem_path, out, backend, also=("numba",))
+        problem = prepare(problem_path, out, backend)
         from rich import print as show
 
         from solvers import ask, results
@@ -168,10 +169,9 @@ def sweep(
             raise OptionError(f"--workers: is {workers}; must be a number >= 1")
         if workers is not None and scheduler is not None:
             raise OptionError("--scheduler: given with --workers; must be one of them")
-        if backend not in ("auto", "numba"):
-            from solvers.machine.arrays import backend_module
+        from solvers.machine.arrays import check_backend
 
-            backend_module(backend, ("auto", "numba"))
+        check_backend(backend, ("auto",))
         from solvers.results.output import shown
         from solvers.sweeps.executors import check_address
         from solvers.sweeps.plan import Sweep
@@ -204,9 +204,9 @@ def sweep(
             say(f"{shown(out)}: {done.failed} starts failed and are left out")
 
 
-def prepare(problem_path: str, out: str | None, backend: str | None, also: tuple[str, ...] = ()) -> Problem:
+def prepare(problem_path: str, out: str | None, backend: str | None) -> Problem:
     """The problem, once everything that can be refused before computing has been accepted."""
-    from solvers.machine.arrays import backend_module
+    from solvers.machine.arrays import check_backend
     from solvers.problem import Problem
     from solvers.results.output import check_output, in_the_way, shown
 
@@ -215,9 +215,8 @@ def prepare(problem_path: str, out: str | None, backend: str | None, also: tuple
         check_output(out)
         if in_the_way(out) and Path(out).samefile(problem_path):
             raise OptionError(f"--out: {shown(out)} is the problem file itself; must be another file")
-    # The others say themselves what they cannot do, before anything is computed.
-    if backend is not None and backend not in also:
-        backend_module(backend, also)
+    if backend is not None:
+        check_backend(backend)
     return problem
 
 

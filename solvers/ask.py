@@ -9,6 +9,7 @@ from __future__ import annotations
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from solvers.machine.backends import DEFAULT
 from solvers.machine.progress import Progress
 from solvers.problem import Problem
 
@@ -56,7 +57,7 @@ def solve(
             problem, rtol=rtol, atol=atol, backend=backend, progress=progress, drop=drop,
             stop_at_equilibrium=stop_at_equilibrium, system=system, samples=samples, threads=threads,
         )  # fmt: skip
-    from solvers.machine.arrays import BackendError
+    from solvers.machine.backends import BackendError
     from solvers.sampler.solve import solve as solve_sampler
 
     if stop_at_equilibrium:
@@ -74,7 +75,7 @@ def simulate(
     particles: int | None = None,
     replicas: int = REPLICAS,
     step: float | None = None,
-    backend: str = "numba",
+    backend: str = DEFAULT,
     progress: Progress | None = None,
 ) -> xr.Dataset:
     """The problem in all its dimensions, by particles or paths, without the closed equations; means over replicas.
@@ -108,7 +109,7 @@ def compare(
     step: float = STEP,
     rtol: float = 1e-8,
     atol: float = 1e-10,
-    backend: str = "numba",
+    backend: str = DEFAULT,
     drop: str | None = None,
     system: ModuleType | None = None,
     progress: Progress | None = None,
@@ -126,7 +127,7 @@ def compare(
             problem, particles=particles, replicas=replicas, step=step, rtol=rtol, atol=atol, backend=backend,
             drop=drop, system=system, progress=progress,
         )  # fmt: skip
-    from solvers.machine.arrays import BackendError
+    from solvers.machine.backends import BackendError
     from solvers.verdict.sampler import compare_sampler
 
     if system is not None:

@@ -30,7 +30,7 @@ def one_message() -> Iterator[None]:
         say(f"not enough memory: {error}".rstrip(": "))
         raise typer.Exit(2) from None
     except Exception as error:
-        from solvers.machine.arrays import BackendError
+        from solvers.machine.backends import BackendError
         from solvers.problem import ProblemError
         from solvers.results.errors import ResultError
         from solvers.results.output import OutputError

@@ -21,8 +21,8 @@ from solvers.closed import systems
 from solvers.problem import Problem, ProblemError
 from solvers.problem.keys import replaced
 from solvers.results import datasets, files, versions
-from solvers.results.attributes import check_attributes, short
 from solvers.results.errors import ResultError, ResultWarning
+from solvers.results.forms import check_attributes, short
 from solvers.results.output import shown
 from solvers.sweeps.plan import Axis
 

@@ -13,12 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from solvers.closed import systems
+from solvers.closed.equations import Solved, Task
 from solvers.closed.span import Span
 from solvers.integrate.tolerances import of_expectations
 from solvers.machine.progress import Progress
-from solvers.problem import Problem
+from solvers.problem import Problem, ProblemError, demands
 
-__all__ = ["SMALLEST_RTOL", "TOGETHER", "Integrator", "Point", "velocity", "width_unit"]
+__all__ = ["SMALLEST_RTOL", "TOGETHER", "Integrator", "Point", "refused", "solve", "velocity", "width_unit"]
 
 Array = NDArray[np.float64]
 Point = tuple[Array, Array, Array, Array]
@@ -32,6 +33,52 @@ MAX_STEPS = 200_000
 FIRST_STEPS, FIRST_SHARE = 5_000, 1e-15
 #: Relative tolerances below this LSODA takes for more than rounding allows; SciPy would silently use this one.
 SMALLEST_RTOL = float(100 * np.finfo(float).eps)
+
+
+def refused(task: Task) -> str | None:
+    """What LSODA cannot do, and what can."""
+    if task.stop_at_equilibrium:
+        return "does not stop at equilibria; allowed with --stop-at-equilibrium: numba"
+    if task.rtol < SMALLEST_RTOL and task.problem.flow.batch is None:
+        return f"rtol {task.rtol:g} is less than LSODA can keep; allowed: from 2.3e-14, or numba"
+    return None
+
+
+def solve(task: Task) -> Solved:
+    """Trajectories in blocks of TOGETHER. A block that fails is split until the failing trajectory is alone.
+
+    Raises  ProblemError for an rtol that log-variances in this dimension cannot hold, or if memory is not there.
+    """
+    problem, batch = task.problem, task.problem.flow.batch
+    if problem.time.end > 0 and batch is None:
+        demands.check_workspace(problem, TOGETHER)
+    if "variances" in problem.family.learn and task.rtol * width_unit(problem.dimension) < SMALLEST_RTOL:
+        most = int(2 * ((task.rtol / SMALLEST_RTOL) ** 2 - 1))
+        raise ProblemError(
+            f"{problem.name}: dimension: is {problem.dimension}; must be at most {most} for variances learned with "
+            f"--rtol {task.rtol:g}: it is to hold in units of √(2/d) of log v, and LSODA keeps 2.3e-14"
+        )
+    s, m, theta = task.starts()
+    first_states = s, m, theta, np.broadcast_to(np.log(problem.family.variances), theta.shape)
+    # A theory without one of its terms need not keep overlaps of vectors: it shall be seen as it is. And the noise of
+    # finite batches adds directions.
+    space = Span.of(problem, s, m) if task.closed.own and batch is None else None
+    times, count = problem.time.times, len(s)
+    out = tuple(np.full((count, len(times), *a.shape[1:]), np.nan) for a in first_states)
+    status = np.zeros(count, dtype=np.int8)
+    for first in range(0, count, TOGETHER):
+        block = slice(first, min(first + TOGETHER, count))
+
+        def report(fraction: float, block: slice = block) -> None:
+            if task.progress:
+                task.progress((block.start + fraction * (block.stop - block.start)) / count)
+
+        integrator = Integrator(problem, task.closed.module, task.rtol, task.atol, report, space)
+        paths, status[block] = integrator.run(tuple(a[block] for a in first_states))  # type: ignore[arg-type]
+        for whole, part in zip(out, paths, strict=True):
+            whole[block] = part
+    s, m, theta, log_v = out
+    return Solved(s, m, theta, log_v, status, {})
 
 
 def width_unit(d: int) -> float:

@@ -1,9 +1,8 @@
-"""Problems as compiled ensembles, on the CPU (backend "numba") or a GPU ("cupy"): coordinates, parameters, paths."""
+"""Closed equations as compiled ensembles, on the CPU (numba) or a GPU (cupy): coordinates, parameters, paths."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 
 import numpy as np
 import xarray as xr
@@ -11,19 +10,32 @@ from numpy.typing import NDArray
 
 from solvers import cuda
 from solvers.closed import compiled, mobility, systems
+from solvers.closed.equations import Closed, Solved, Task
 from solvers.closed.span import Span
 from solvers.expectations.lanes.nodes import LARGEST
 from solvers.integrate.tolerances import of_expectations
-from solvers.machine.arrays import BackendError, backend_module
+from solvers.machine.arrays import backend_module
+from solvers.machine.backends import BackendError
 from solvers.machine.ranks import DERIVATIVES
 from solvers.problem import Problem, Schedule
-from solvers.problem.starts import Starts
 
-__all__ = ["build", "by_default", "driven", "parameters", "paths", "possible", "rest", "to_rest"]
+__all__ = [
+    "BACKEND",
+    "build",
+    "driven",
+    "on_cpu",
+    "on_gpu",
+    "parameters",
+    "refused_on_cpu",
+    "refused_on_gpu",
+    "rest",
+    "unasked",
+]
 
 Array = NDArray[np.float64]
-Overlaps = tuple[Array, Array, Array, NDArray[np.int8]]
 
+#: Who has compiled systems with Jacobians, which equilibria are found by.
+BACKEND = "numba"
 #: A state is at an equilibrium if that is closer than so many tolerances of the integrator in every coordinate.
 NEAR = 100.0
 #: A schedule that has ended so many times before anything is saved is one that has ended: what it did before, at most
@@ -31,54 +43,49 @@ NEAR = 100.0
 LONG_OVER = 1e20
 
 
-def possible(problem: Problem) -> bool:
-    """Whether `paths` can do the problem."""
-    return _obstacle(problem) is None
+def unasked(closed: Closed) -> bool:
+    """Whether to do so by default: compiling the forward KL takes longer than NumPy takes for a few starts."""
+    return closed.problem.flow.objective != "forward-kl"
 
 
-def by_default(problem: Problem) -> bool:
-    """Whether to do so unasked: compiling the forward KL takes longer than NumPy takes for a few starts."""
-    return problem.flow.objective != "forward-kl" and possible(problem)
-
-
-def build(problem: Problem, space: Span) -> compiled.CompiledSystem:
+def build(closed: Closed, space: Span) -> compiled.CompiledSystem:
     """The compiled system of a problem in a span.
 
-    Raises  BackendError, naming what is not compiled, where `possible` says no; ProblemError if no equations are
-    derived for the problem.
+    Raises  BackendError, naming what is not compiled.
     """
-    refuse(problem, "numba")
-    return compiled.build(systems.read_compiled(problem), *_sizes(problem, space))
+    if reason := refused_on_cpu(Task(closed)):
+        raise BackendError(f"{BACKEND}: {reason}")
+    return compiled.build(closed.lanes, *_sizes(closed, space))
 
 
-def refuse(problem: Problem, backend: str) -> None:
-    """Raise BackendError for what is not compiled; on a GPU, that is the forward KL too, and roots of weights."""
-    obstacle = _obstacle(problem)
-    if obstacle is None and backend == "cupy" and problem.flow.objective == "forward-kl":
-        obstacle = 'flow.objective = "forward-kl" is not among the kernels; allowed: numpy, numba'
-    if obstacle is None and backend == "cupy" and any(power % 1 for power in _powers(problem).values()):
-        obstacle = (
-            f"rates of {problem.flow.metric}, {problem.flow.weights} are no whole powers of w; allowed: numpy, numba"
-        )
-    if obstacle:
-        raise BackendError(f"{backend}: {obstacle}")
+def refused_on_gpu(task: Task) -> str | None:
+    """What the kernels cannot do, and what can: what compiled systems cannot, the forward KL, roots of weights."""
+    flow = task.problem.flow
+    if task.stop_at_equilibrium:
+        return "does not stop at equilibria; allowed with --stop-at-equilibrium: numba"
+    if reason := refused_on_cpu(task):
+        return reason
+    if flow.objective == "forward-kl":
+        return 'flow.objective = "forward-kl" is not among the kernels; allowed: numpy, numba'
+    if any(power % 1 for power in task.closed.powers.values()):
+        return f"rates of {flow.metric}, {flow.weights} are no whole powers of w; allowed: numpy, numba"
+    return None
 
 
-def _powers(problem: Problem) -> dict[str, float]:
-    """The power of w_k in the rate of each group of states."""
-    return mobility.exponents(problem.flow, systems.powers(systems.read(systems.name(problem))))
-
-
-def _obstacle(problem: Problem) -> str | None:
-    """What a compiled system cannot do in a problem, and what can."""
-    flow, K, L = problem.flow, problem.family.components, len(problem.target.weights)
+def refused_on_cpu(task: Task) -> str | None:
+    """What a compiled system cannot do, and what can: other equations than the problem's own, more than LARGEST
+    components or modes, variances that differ or are learned, finite batches, and the forward KL of more than four
+    components, which needs K² logits."""
+    closed, flow, K, L = task.closed, task.problem.flow, task.closed.components, task.closed.modes
+    if not closed.own:
+        return "cannot drop a term; allowed with --drop: numpy"
     if max(K, L) > LARGEST:
         return f"{K} components and {L} modes; allowed: at most {LARGEST} of each, or numpy"
-    if systems.own_variances(problem):
+    if systems.own_variances(task.problem):
         return "variances that differ or are learned; allowed: numpy"
     if flow.batch is not None:
         return "flow.batch is descent by steps, which is not compiled; allowed: numpy"
-    most = max(compiled.logits(systems.read_compiled(problem), K, L))
+    most = max(compiled.logits(closed.lanes, K, L))
     if most > LARGEST:
         what = f'flow.objective = "{flow.objective}" with {K} components and {L} modes'
         return f"{what} needs expectations of {most} logits; allowed: at most {LARGEST}, or numpy"
@@ -96,84 +103,64 @@ def driven(problem: Problem) -> list[float]:
     return [problem.flow.at(0.0)] if temperature != 1 else []
 
 
-def paths(
-    problem: Problem,
-    starts: Starts,
-    *,
-    rtol: float,
-    atol: float,
-    backend: str = "numba",
-    threads: int | None = None,
-    progress: Callable[[float], None] | None = None,
-) -> Overlaps:
-    """Trajectories from n starts at the T save times: s (n, T, K, K), m (n, T, K, L), theta (n, T, K), status (n,).
+def on_cpu(task: Task) -> Solved:
+    """Trajectories by compiled code, in threads.
 
     What is integrated are coordinates of the mean vectors in their span with the modes, R ≤ K + rank(c) of them, θ and,
-    where the target is tempered, T; the overlaps are those of these vectors. Rows that failed hold nan. threads: of
-    backend "numba".
-    Raises  BackendError for more than LARGEST components or modes, variances that differ or are learned, finite
-    batches, and the forward KL of more than four components, which needs K² logits, or on a GPU.
+    where the target is tempered, T; the overlaps are those of these vectors. With stop_at_equilibrium, `rest` of the
+    last states.
     """
-    space, y0, p = _begin(problem, starts, backend)
-    times = problem.time.times
-    if backend == "cupy":
-        text = systems.read_compiled(problem, backend)
-        gpu = cuda.build(backend_module(backend), text, *_sizes(problem, space))
-        found = cuda.ensemble(gpu, y0, p, times, rtol=rtol, atol=atol, progress=progress)
-    else:
-        cpu = compiled.build(systems.read_compiled(problem), *_sizes(problem, space))
-        found = compiled.ensemble(cpu, y0, p, times, rtol=rtol, atol=atol, threads=threads, progress=progress)
-    return _overlaps(problem, space, found)
-
-
-def to_rest(
-    problem: Problem,
-    starts: Starts,
-    *,
-    rtol: float,
-    atol: float,
-    threads: int | None = None,
-    progress: Callable[[float], None] | None = None,
-) -> tuple[Overlaps, dict[str, xr.Variable]]:
-    """The same by numba, but trajectories are left once at rest at a stable equilibrium; `rest` of the last states."""
-    space, y0, p = _begin(problem, starts, "numba")
-    system = compiled.build(systems.read_compiled(problem), *_sizes(problem, space))
+    closed, (space, y0, p) = task.closed, _begin(task)
+    system = compiled.build(closed.lanes, *_sizes(closed, space))
     found = compiled.ensemble(
         system,
         y0,
         p,
-        problem.time.times,
-        rtol=rtol,
-        atol=atol,
-        threads=threads,
-        stop_at_equilibrium=True,
-        progress=progress,
+        task.problem.time.times,
+        rtol=task.rtol,
+        atol=task.atol,
+        threads=task.threads,
+        stop_at_equilibrium=task.stop_at_equilibrium,
+        progress=task.progress,
     )
-    overlaps = _overlaps(problem, space, found)
-    return overlaps, rest(problem, found.y[:, -1], system, p, rtol=rtol, atol=atol)
+    solved = _solved(closed, space, found)
+    if not task.stop_at_equilibrium:
+        return solved
+    at_end = rest(task.problem, found.y[:, -1], system, p, rtol=task.rtol, atol=task.atol)
+    return solved._replace(variables=at_end)
 
 
-def _begin(problem: Problem, starts: Starts, backend: str) -> tuple[Span, Array, Array]:
+def on_gpu(task: Task) -> Solved:
+    """The same trajectories on a GPU. Raises  BackendError if there is none, or too little of its memory."""
+    closed, (space, y0, p) = task.closed, _begin(task)
+    system = cuda.build(backend_module("cupy"), closed.text("cu"), *_sizes(closed, space))
+    times = task.problem.time.times
+    found = cuda.ensemble(system, y0, p, times, rtol=task.rtol, atol=task.atol, progress=task.progress)
+    return _solved(closed, space, found)
+
+
+def _begin(task: Task) -> tuple[Span, Array, Array]:
     """The span of the starts with the modes, states (n, N) in its coordinates, parameters."""
-    refuse(problem, backend)
-    s, m, theta = starts
-    space = Span.of(problem, s, m)
-    at_start = np.tile(driven(problem), (len(s), 1))
+    s, m, theta = task.starts()
+    space = Span.of(task.problem, s, m)
+    at_start = np.tile(driven(task.problem), (len(s), 1))
     y0 = np.concatenate([space.coordinates(s, m).reshape(len(s), -1), theta, at_start], axis=1)
-    return space, y0, parameters(problem, space)
+    return space, y0, parameters(task.closed, space)
 
 
-def _sizes(problem: Problem, space: Span) -> tuple[int, int, int, int]:
+def _sizes(closed: Closed, space: Span) -> tuple[int, int, int, int]:
     """K, L, R and DRIVEN, constants of the compilers."""
-    return problem.family.components, len(problem.target.weights), space.directions, len(driven(problem))
+    return closed.components, closed.modes, space.directions, len(driven(closed.problem))
 
 
-def _overlaps(problem: Problem, space: Span, found: compiled.Paths) -> Overlaps:
-    """The states of `paths`; those that failed become nan in `found` too."""
-    K, y = problem.family.components, found.y
+def _solved(closed: Closed, space: Span, found: compiled.Paths) -> Solved:
+    """What came of the states; those that failed become nan in `found` too."""
+    K, y = closed.components, found.y
     y[found.status != 0] = np.nan
     x = y[..., : K * space.directions].reshape(*y.shape[:2], K, space.directions)
-    return (*space.overlaps(x), y[..., K * space.directions : K * space.directions + K], found.status)
+    theta = y[..., K * space.directions : K * space.directions + K]
+    log_v = np.broadcast_to(np.log(closed.problem.family.variances), theta.shape)
+    return Solved(*space.overlaps(x), theta, log_v, found.status, {})
 
 
 def rest(
@@ -213,11 +200,10 @@ def rest(
     }
 
 
-def parameters(problem: Problem, space: Span) -> Array:
+def parameters(closed: Closed, space: Span) -> Array:
     """The parameter array of the compiled system, in the order of its text."""
-    p, learn, temperature = systems.parameters(problem), problem.family.learn, problem.flow.temperature
-    text = systems.read_compiled(problem)
-    ways, power = mobility.of(problem.flow), _powers(problem)
+    problem, p, power = closed.problem, closed.parameters(), closed.powers
+    learn, temperature, ways = problem.family.learn, problem.flow.temperature, mobility.of(problem.flow)
     # A factor of a rate, which is a number here, is one of the velocity.
     speeds = {group: (group in learn) * ways[group].factor(p["v"], p["d"]) for group in power}
     values = {
@@ -237,5 +223,5 @@ def parameters(problem: Problem, space: Span) -> Array:
         "beta": p["beta"],
         "rate": temperature.rate if isinstance(temperature, Schedule) else 0.0,
     }
-    names = re.findall(r"^P_(\w+) = ", text, re.MULTILINE)
+    names = re.findall(r"^P_(\w+) = ", closed.lanes, re.MULTILINE)
     return np.concatenate([np.ravel(np.asarray(values[name.lower()], dtype=float)) for name in names])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -11,23 +10,21 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from solvers import results
-from solvers.closed import batches, ensembles, systems
-from solvers.closed.blocks import SMALLEST_RTOL, TOGETHER, Integrator, Point, velocity, width_unit
-from solvers.closed.span import Span
+from solvers.closed import systems
+from solvers.closed.backends import SOLVERS
+from solvers.closed.blocks import velocity
+from solvers.closed.equations import Closed, Solved, Task
 from solvers.integrate import tolerances
 from solvers.integrate.tolerances import of_expectations
-from solvers.machine.arrays import BackendError, backend_module
+from solvers.machine import backends
 from solvers.machine.code import usable
 from solvers.machine.progress import Progress
-from solvers.problem import Problem, ProblemError, demands
-from solvers.problem.starts import Starts, starts
+from solvers.problem import Problem, demands
+from solvers.problem.starts import Starts
 
 __all__ = ["solve", "velocity"]
 
 Array = NDArray[np.float64]
-
-#: Backends that integrate coordinates in the span by compiled code.
-COMPILED = ("numba", "cupy")
 
 #: By how many of its estimates an error of expectations may exceed them.
 ALLOWANCE = 10.0
@@ -75,86 +72,25 @@ def solve(
     tolerances.check(rtol, atol, smallest=False)
     problem.only_flow()
     demands.check_solve(problem, problem.init.samples if samples is None else len(samples))
-    module, own = system or systems.for_problem(problem, drop=drop), drop is None and system is None
+    closed = Closed.of(problem, drop=drop, system=system)
+    task = Task(closed, rtol, atol, stop_at_equilibrium, samples, begin, threads, progress)
     if backend is None:
-        backend = "numba" if own and ensembles.by_default(problem) else "numpy"
+        names = [name for name in backends.BY_DEFAULT if SOLVERS[name].unasked(closed)]
+        backend = backends.first_of(SOLVERS, task, names)
     backend = usable(backend)
-    if stop_at_equilibrium and backend != "numba":
-        raise BackendError(f"{backend}: does not stop at equilibria; allowed with --stop-at-equilibrium: numba")
-    if backend in COMPILED:
-        if not own:
-            raise BackendError(f"{backend}: cannot drop a term; allowed with --drop: numpy")
-        begin = begin or starts(problem, samples)
-        options: dict[str, Any] = {"rtol": rtol, "atol": atol, "threads": threads, "progress": progress}
-        if stop_at_equilibrium:
-            (s, m, theta, status), at_end = ensembles.to_rest(problem, begin, **options)
-        else:
-            (s, m, theta, status), at_end = ensembles.paths(problem, begin, backend=backend, **options), {}
-        found = s, m, theta, _log_variances(problem, theta)
-        ds = _dataset(problem, module, found, status, backend, rtol, atol, own, batches.gaussian_softmax)
-        if at_end:
-            at_end["equilibrium"].values[ds.status.values != 0] = -1
-            at_end["spectrum"].values[ds.status.values != 0] = np.nan
-        return ds.assign(at_end)
-    backend_module(backend)  # refuses names that it does not know
-    if rtol < SMALLEST_RTOL and problem.flow.batch is None:
-        raise BackendError(f"numpy: rtol {rtol:g} is less than LSODA can keep; allowed: from 2.3e-14, or numba")
-    if problem.time.end > 0 and problem.flow.batch is None:
-        demands.check_workspace(problem, TOGETHER)
-    if "variances" in problem.family.learn and rtol * width_unit(problem.dimension) < SMALLEST_RTOL:
-        most = int(2 * ((rtol / SMALLEST_RTOL) ** 2 - 1))
-        raise ProblemError(
-            f"{problem.name}: dimension: is {problem.dimension}; must be at most {most} for variances learned with "
-            f"--rtol {rtol:g}: it is to hold in units of √(2/d) of log v, and LSODA keeps 2.3e-14"
-        )
-    s, m, theta = begin or starts(problem, samples)
-    first_states = s, m, theta, _log_variances(problem, theta)
-    # A theory without one of its terms need not keep overlaps of vectors: it shall be seen as it is. And the noise of
-    # finite batches adds directions.
-    space = Span.of(problem, s, m) if own and problem.flow.batch is None else None
-    times, count = problem.time.times, len(s)
-    out = tuple(np.full((count, len(times), *a.shape[1:]), np.nan) for a in first_states)
-    status = np.zeros(count, dtype=np.int8)
-    for first in range(0, count, TOGETHER):
-        block = slice(first, min(first + TOGETHER, count))
-
-        def report(fraction: float, block: slice = block) -> None:
-            if progress:
-                progress((block.start + fraction * (block.stop - block.start)) / count)
-
-        integrator = Integrator(problem, module, rtol, atol, report, space)
-        paths, status[block] = integrator.run(tuple(a[block] for a in first_states))  # type: ignore[arg-type]
-        for whole, part in zip(out, paths, strict=True):
-            whole[block] = part
-    return _dataset(problem, module, out, status, backend, rtol, atol, own)  # type: ignore[arg-type]
+    backends.check(SOLVERS, backend, task)
+    return _dataset(task, SOLVERS[backend].solve(task), backend)
 
 
-def _log_variances(problem: Problem, theta: Array) -> Array:
-    """Those of the start, (..., K) as theta."""
-    return np.broadcast_to(np.log(problem.family.variances), theta.shape)
-
-
-def _dataset(
-    problem: Problem,
-    module: ModuleType,
-    paths: Point,
-    status: NDArray[np.int8],
-    backend: str,
-    rtol: float,
-    atol: float,
-    own: bool,
-    softmax_of: Callable[..., tuple[Any, ...]] | None = None,
-) -> xr.Dataset:
-    """Everything that follows from the states: weights, objective, mode masses, the error of the expectations.
-
-    own: the equations are the problem's own. softmax_of: instead of the expectations that the system asks for.
-    """
+def _dataset(task: Task, solved: Solved, backend: str) -> xr.Dataset:
+    """Everything that follows from the states: weights, objective, mode masses, the error of the expectations."""
+    closed, problem, module = task.closed, task.problem, task.closed.module
+    softmax = SOLVERS[backend].softmax or systems.expectations(module)
+    s, m, theta, log_v, status, at_end = solved
     errors: list[Array] = []
-    s, m, theta, log_v = paths
 
     def expect(*law: Any) -> tuple[Any, ...]:
-        softmax = softmax_of or systems.expectations(module)
-        *values, error = softmax(*law, error=True, tolerance=of_expectations(rtol))
+        *values, error = softmax(*law, error=True, tolerance=of_expectations(task.rtol))
         errors.append(np.max(error, axis=-1))
         return tuple(values)
 
@@ -170,7 +106,7 @@ def _dataset(
         here = np.ix_(good, at)
         time = float(times[at[-1]])
         states = (s[here], m[here], theta[here], log_v[here])
-        values = systems.evaluate(problem, module, *states, time=time, expect=expect)
+        values = closed.evaluate(*states, time=time, expect=expect)
         objective[here] = systems.call(module.objective, values)
         mode_mass[here] = systems.call(module.mode_mass, values)
         quadrature_error[here] = np.max(np.broadcast_arrays(*errors), axis=0)
@@ -178,11 +114,11 @@ def _dataset(
             1.0, np.abs(objective[here])
         )
         B[good] = values["B"][:, -1]
-    if own and problem.flow.temperature == 1:
+    if closed.own and problem.flow.temperature == 1:
         # A divergence is not negative. What is, beyond the errors of its parts, has come of overlaps that are none.
         terms = results.rounding(problem, m, s, np.exp(log_v)) / (2 * np.finfo(float).eps)
         status[good & (objective < -ALLOWANCE * quadrature_error * (1 + terms)).any(axis=1)] = 2
-    return results.run_dataset(
+    ds = results.run_dataset(
         problem,
         m=m,
         s=s,
@@ -195,6 +131,10 @@ def _dataset(
         quadrature_error=quadrature_error,
         system=module.SYSTEM,
         backend=backend,
-        rtol=rtol,
-        atol=atol,
+        rtol=task.rtol,
+        atol=task.atol,
     )
+    if at_end:  # the dataset may have found a sample to be none
+        at_end["equilibrium"].values[ds.status.values != 0] = -1
+        at_end["spectrum"].values[ds.status.values != 0] = np.nan
+    return ds.assign(at_end)

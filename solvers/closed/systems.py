@@ -65,10 +65,9 @@ def read_text(file: str) -> str:
     return (GENERATED / file).read_text(encoding="utf-8")
 
 
-def read_compiled(problem: Problem, backend: str = "numba") -> str:
-    """Text for numba, or CUDA source for cupy, of the generated system behind a problem."""
-    suffix = {"numba": "numba", "cupy": "cu"}[backend]
-    return read_text(f"{name(problem)}.{suffix}")
+def read_compiled(problem: Problem, view: str = "numba") -> str:
+    """Text for numba, or CUDA source (view "cu"), of the generated system behind a problem."""
+    return read_text(f"{name(problem)}.{view}")
 
 
 @dataclass(frozen=True)

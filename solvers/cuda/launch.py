@@ -21,7 +21,8 @@ from solvers.expectations.logistic_normal import coefficients
 from solvers.expectations.quadrature import HALVINGS, REPLICATES, digits, lattice, sobol
 from solvers.integrate.ensemble import Paths, check
 from solvers.integrate.tolerances import of_expectations
-from solvers.machine.arrays import BackendError, address, compile_cuda, gpu_errors, gpu_memory, to_numpy
+from solvers.machine.arrays import address, compile_cuda, gpu_errors, gpu_memory, to_numpy
+from solvers.machine.backends import BackendError
 
 __all__ = ["CudaSystem", "build", "ensemble"]
 

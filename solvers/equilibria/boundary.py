@@ -9,7 +9,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from solvers import results
-from solvers.closed import compiled, systems
+from solvers.closed import compiled, ensembles
 from solvers.equilibria.field import Field, NoEquilibrium
 from solvers.equilibria.point import Equilibrium
 from solvers.problem import Problem, ProblemError
@@ -115,8 +115,8 @@ def basin_boundary(
         "edge_eigenvalue": (("direction",), edge.eigenvalues),
         "edge_stability": ((), np.int8(edge.stability)),
     }
-    about = {"system": systems.for_problem(problem).SYSTEM, "outcome": outcome, "resolution": resolution}
-    attributes = results.attributes(problem, "numba", "solvers.equilibria.basin_boundary") | about
+    about = {"system": field.closed.module.SYSTEM, "outcome": outcome, "resolution": resolution}
+    attributes = results.attributes(problem, ensembles.BACKEND, "solvers.equilibria.basin_boundary") | about
     return xr.Dataset(data, coords={"time": ("time", times)}, attrs=attributes)
 
 

@@ -15,7 +15,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from solvers import results
-from solvers.closed import systems
+from solvers.closed import ensembles
 from solvers.equilibria.point import STABILITY, Equilibrium, equilibrium
 from solvers.equilibria.steps import Curve, Point
 from solvers.problem import Problem, ProblemError
@@ -128,6 +128,6 @@ def _dataset(curve: Curve, found: list[tuple[list[Point], int]], asked: dict[str
         variables[name] = (("branch", "point"), marks[name], {"units": "1", "long_name": meaning})
     for name, numbers in (("points", [len(b) for b, _ in found]), ("parent", [parent for _, parent in found])):
         variables[name] = (("branch",), np.array(numbers, dtype=np.int32), {"units": "1", "long_name": name})
-    system = systems.for_problem(problem).SYSTEM
-    attributes = results.attributes(problem, "numba", COMMAND) | {"system": system} | asked
+    system = curve.reference.closed.module.SYSTEM
+    attributes = results.attributes(problem, ensembles.BACKEND, COMMAND) | {"system": system} | asked
     return xr.Dataset(variables, attrs=attributes)

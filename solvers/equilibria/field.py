@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import orthogonal_procrustes
 
-from solvers.closed import ensembles, systems
+from solvers.closed import ensembles
 from solvers.closed.compiled import CompiledSystem
+from solvers.closed.equations import Closed
 from solvers.closed.span import Span
 from solvers.machine.ranks import DERIVATIVES
 from solvers.problem import Problem, ProblemError, Schedule
@@ -36,7 +37,7 @@ class NoEquilibrium(ValueError):
 class Field:
     """The field of one problem. `origin`: that of the same problem at another parameter, whose frame is kept."""
 
-    problem: Problem
+    closed: Closed
     space: Span
     system: CompiledSystem
 
@@ -61,7 +62,8 @@ class Field:
             space = Span(empty.modes, empty.inverse, min(K, room))
         else:
             space = Span.of(problem, s, m)
-        return cls(problem, space, ensembles.build(problem, space))
+        closed = Closed.of(problem)
+        return cls(closed, space, ensembles.build(closed, space))
 
     def at(self, problem: Problem) -> Field:
         """The field of a problem that differs in a parameter, in the frame that moves the modes least.
@@ -74,9 +76,14 @@ class Field:
         turn = orthogonal_procrustes(new.modes, self.space.modes)[0] if new.modes.size else np.eye(0)
         space = Span(new.modes @ turn, new.inverse @ turn, self.space.outside)
         # At temperature 1, β is no state: a branch along it passes from one compiled system to another there.
-        same = systems.name(problem) == systems.name(self.problem)
+        closed = Closed.of(problem)
+        same = closed.module is self.closed.module
         same = same and len(ensembles.driven(problem)) == len(ensembles.driven(self.problem))
-        return Field(problem, space, self.system if same else ensembles.build(problem, space))
+        return Field(closed, space, self.system if same else ensembles.build(closed, space))
+
+    @property
+    def problem(self) -> Problem:
+        return self.closed.problem
 
     @property
     def K(self) -> int:
@@ -84,7 +91,7 @@ class Field:
 
     @cached_property
     def parameters(self) -> Array:
-        return ensembles.parameters(self.problem, self.space)
+        return ensembles.parameters(self.closed, self.space)
 
     @cached_property
     def moving(self) -> NDArray[np.intp]:

@@ -12,11 +12,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-BACKENDS = ("numpy", "cupy")
+from solvers.machine.backends import BACKENDS, BackendError
 
-
-class BackendError(RuntimeError):
-    """A backend that cannot be used here; str() is the one-line message `backend: what is wrong; allowed: ...`."""
+__all__ = [
+    "ARRAYS",
+    "BackendError",
+    "address",
+    "array_module",
+    "backend_module",
+    "check_backend",
+    "compile_cuda",
+    "gpu_errors",
+    "gpu_memory",
+    "to_numpy",
+]
 
 
 def array_module(*arrays: object) -> Any:
@@ -35,12 +44,27 @@ def backend_module(name: str, also: tuple[str, ...] = ()) -> Any:
     Raises
         BackendError if the name is unknown, the package is not installed, or it finds no GPU.
     """
-    if name == "numpy":
-        return np
-    if name == "numba":
-        raise BackendError("numba: holds no arrays of its own; allowed here: numpy, cupy")
-    if name != "cupy":
-        raise BackendError(f"{name}: unknown backend; allowed: {', '.join([*BACKENDS, *also])}")
+    if name in ARRAYS:
+        return ARRAYS[name](also)
+    if name in BACKENDS:
+        raise BackendError(f"{name}: holds no arrays of its own; allowed here: {', '.join(ARRAYS)}")
+    raise BackendError(f"{name}: unknown backend; allowed: {', '.join([*ARRAYS, *also])}")
+
+
+def check_backend(name: str, also: tuple[str, ...] = ()) -> None:
+    """Raise BackendError for an option that is no backend, or one that cannot be used here. also: what else it may be.
+
+    What a backend cannot do of a problem, the tables of the rooms say."""
+    others = tuple(name for name in BACKENDS if name not in ARRAYS)
+    if name not in (*also, *others):
+        backend_module(name, (*also, *others))
+
+
+def _numpy(also: tuple[str, ...]) -> Any:
+    return np
+
+
+def _cupy(also: tuple[str, ...]) -> Any:
     here = ", ".join(["numpy", *also])
     if "cupy" not in sys.modules and importlib.util.find_spec("cupy") is not None:
         from solvers.machine.code.kernels import choose_place_of_kernels
@@ -60,6 +84,10 @@ def backend_module(name: str, also: tuple[str, ...] = ()) -> Any:
     if devices < 1:
         raise BackendError(f"cupy: no GPU found; allowed here: {here}")
     return module
+
+
+#: Libraries of arrays, made ready by a function of what else may be used instead.
+ARRAYS = {"numpy": _numpy, "cupy": _cupy}
 
 
 def to_numpy(x: Any) -> NDArray[Any]:

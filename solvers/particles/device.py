@@ -14,10 +14,29 @@ import numpy as np
 from solvers.machine.arrays import array_module
 from solvers.particles.estimate import Averages, Draws, Mixtures, Report, sources
 from solvers.particles.streams import TILE
+from solvers.problem import Problem
 
 THREADS, WARP = 256, 32
 HELD_NUMBERS = 48  # float64 that a thread may hold in registers: x of its pairs of coordinates, and their sums
+MOST = 256  # components and modes, or means of a sampler
 LISTENING = 16  # steps between two waits for the GPU: launches return at once, and progress shall be true
+
+
+def refused(problem: Problem) -> str | None:
+    """What the kernels cannot do of a problem, and what can."""
+    options, K, L = problem.sampler, problem.family.components, len(problem.target.weights)
+    if options is None:
+        if K + L <= MOST:
+            return None
+        return (
+            f"{K} components and {L} modes; a GPU takes at most {MOST} together, as its blocks share the inner "
+            "products with all of them; allowed: numba"
+        )
+    controls = (options.control == "mixture") * (1 + (options.method == "dbs"))
+    means = (options.refine.until if options.refine else K) + L + controls * K
+    if means <= MOST:
+        return None
+    return f"{means} means of prior, target and control; a GPU takes at most {MOST} together; allowed: numba, numpy"
 
 
 def source(*names: str) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from solvers.machine.backends import DEFAULT
 from solvers.machine.code import usable
 from solvers.machine.progress import Progress, part
 from solvers.particles.plan import SimulationError, plan
@@ -30,7 +31,7 @@ def simulate(
     particles: int,
     replicas: int,
     step: float,
-    backend: str = "numba",
+    backend: str = DEFAULT,
     progress: Progress | None = None,
 ) -> xr.Dataset:
     """The flow from every start of the problem, in R^d, averaged over replicas.

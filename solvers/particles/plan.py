@@ -8,21 +8,19 @@ from typing import Any
 
 import numpy as np
 
+from solvers.machine.backends import BACKENDS
 from solvers.machine.cores import available_memory, cores
-from solvers.particles.engines import Engine, engine
+from solvers.particles.engines import Engine, arrays, engine
 from solvers.particles.motion import is_forward
 from solvers.particles.streams import LARGEST_COUNT, TILE
 from solvers.problem import Problem, ProblemError
 
-# What particles of one block may take: a part of the cache of a core. A GPU keeps them in registers.
-BLOCK_BYTES = {"numpy": 2**19, "numba": 2**18}
 FEWEST_PARTICLES = 8  # of one block, so that sums over particles are not read from memory for each particle
 MOST_PARTICLES = 256  # of one block, beyond which nothing is gained
 REPLICAS_TOGETHER = 8  # at most, on a CPU: enough to hide the cost of Python at d = 2, few enough to share out
 TOGETHER_BYTES = 2**22  # of particles a step: where there are more, Python costs nothing and memory is saved
 PARTIAL_BYTES = 2**28  # of sums that blocks of a GPU make side by side
 GPU_BLOCKS = 2048  # of threads, at least, to occupy any GPU; a constant, so that all GPUs add in one order
-MOST_ON_GPU = 256  # components and modes
 PLAIN_ROWS = 9  # arrays as long as the normals that array code makes on the way to them
 
 # The part of the free memory a simulation may take.
@@ -38,12 +36,13 @@ class SimulationError(ProblemError):
 class Plan:
     """How a simulation is cut.
 
-    engine: who draws and averages. groups: the replicas carried together. block: particles of each of them held at a
-    time; on a GPU, particles for which one block of threads adds. workers: threads, each with a group. within: threads
-    that a worker may have for its particles. size: bytes of all its large arrays, at most.
+    engine: who draws and averages, on arrays of the module xp. groups: the replicas carried together. block: particles
+    of each of them held at a time; on a GPU, particles for which one block of threads adds. workers: threads, each with
+    a group. within: threads that a worker may have for its particles. size: bytes of all its large arrays, at most.
     """
 
     engine: Engine
+    xp: Any
     groups: tuple[range, ...]
     block: int
     workers: int
@@ -64,7 +63,7 @@ def plan(problem: Problem, *, particles: int, replicas: int, backend: str, step:
         Euler unstable (a mean relaxes at a rate of up to w_k/v or w_k β/u, and w_k may grow to 1), or the arrays do not
         fit: then with the size needed, the size there is and the dimension that would fit. BackendError.
     """
-    chosen = engine(backend)
+    chosen, xp = engine(backend), arrays(backend)
     if not 1 <= particles < LARGEST_COUNT:
         raise SimulationError(f"particles: is {particles}; must be at least 1 and at most {LARGEST_COUNT - 1}")
     if replicas < 2:
@@ -82,28 +81,24 @@ def plan(problem: Problem, *, particles: int, replicas: int, backend: str, step:
         )
     K, L, times = problem.family.components, len(problem.target.weights), len(problem.time.times)
 
-    if backend == "cupy" and K + L > MOST_ON_GPU:
-        raise SimulationError(
-            f"{problem.name}: cupy: {K} components and {L} modes; a GPU takes at most {MOST_ON_GPU} together, as its "
-            "blocks share the inner products with all of them; allowed: numba"
-        )
+    refuse(problem, backend)
     drawn_from, coefficients = (L, K) if is_forward(problem) else (K, 1)
 
     def cut(d: int) -> tuple[int, int, int, int]:
         row = d * FLOAT
         sums = drawn_from * coefficients * row
-        if backend == "cupy":
+        if BACKENDS[backend].device:
             together = max(1, min(replicas, PARTIAL_BYTES // (4 * sums), 65_535))  # as many as a grid may be deep
             pieces = max(1, min(GPU_BLOCKS // (together * drawn_from), PARTIAL_BYTES // (together * sums), particles))
             block = -(-particles // pieces)
             held = -(-particles // block) * together * sums
         else:
-            padded = -(-d // TILE) * TILE * FLOAT * (1 if backend == "numba" else 1 + PLAIN_ROWS)
+            padded = -(-d // TILE) * TILE * FLOAT * (1 + PLAIN_ROWS * chosen.whole)
             particle = padded + 4 * (K + L) * FLOAT  # x, and log-densities and responsibilities on the way
             together = max(1, min(TOGETHER_BYTES // (particles * particle), REPLICAS_TOGETHER, replicas // 4))
-            at_once = together if backend == "numpy" else 1
-            most = min(particles, MOST_PARTICLES if backend == "numba" else particles)
-            block = min(most, max(BLOCK_BYTES[backend] // (at_once * particle), FEWEST_PARTICLES))
+            at_once = together if chosen.whole else 1
+            most = particles if chosen.whole else min(particles, MOST_PARTICLES)
+            block = min(most, max(chosen.block_bytes // (at_once * particle), FEWEST_PARTICLES))
             held = at_once * block * particle
         # A worker holds means, velocity and gradients on their way (6 K d), the stacked means twice, sums and averages,
         # beside its block. Shared: start, target and, twice to gather it, what is kept of each replica.
@@ -112,7 +107,7 @@ def plan(problem: Problem, *, particles: int, replicas: int, backend: str, step:
         return together, block, worker, 2 * kept + row * 4 * (K + L)
 
     together, block, worker, shared = cut(problem.dimension)
-    allowed = SHARE * _available(chosen.xp)
+    allowed = SHARE * _available(xp)
     if worker + shared > allowed:
         fits = bisect.bisect_right(range(1, problem.dimension), allowed, key=lambda d: sum(cut(d)[2:]))
         needed, available = (f"{size / 2**30:.3g} GiB" for size in (worker + shared, allowed))
@@ -129,11 +124,11 @@ def plan(problem: Problem, *, particles: int, replicas: int, backend: str, step:
         )
     groups = tuple(range(first, min(first + together, replicas)) for first in range(0, replicas, together))
     workers = within = 1
-    if backend != "cupy":
+    if not BACKENDS[backend].device:
         most = min(cores(), int((allowed - shared) // worker))
         workers = min(most, len(groups))
-        within = most // workers if backend == "numba" else 1
-    return Plan(chosen, groups, block, workers, within, shared + workers * within * worker)
+        within = 1 if chosen.whole else most // workers
+    return Plan(chosen, xp, groups, block, workers, within, shared + workers * within * worker)
 
 
 def threads(problem: Problem, held: int, groups: int) -> tuple[int, int]:
@@ -152,17 +147,10 @@ def threads(problem: Problem, held: int, groups: int) -> tuple[int, int]:
     return workers, most // workers
 
 
-def sampler_on_gpu(problem: Problem, components: int) -> None:
-    """Raise SimulationError for more means than the CUDA kernels take, with so many components of the prior."""
-    options = problem.sampler
-    assert options is not None
-    controls = (options.control == "mixture") * (1 + (options.method == "dbs"))
-    means = components + len(problem.target.weights) + controls * problem.family.components
-    if means > MOST_ON_GPU:
-        raise SimulationError(
-            f"{problem.name}: cupy: {means} means of prior, target and control; a GPU takes at most {MOST_ON_GPU} "
-            "together; allowed: numba, numpy"
-        )
+def refuse(problem: Problem, backend: str) -> None:
+    """Raise SimulationError for what a backend cannot simulate, naming what can."""
+    if reason := engine(backend).refuse(problem):
+        raise SimulationError(f"{problem.name}: {backend}: {reason}")
 
 
 def _available(xp: Any) -> float:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from solvers.machine.arrays import to_numpy
+from solvers.machine.backends import DEFAULT
 from solvers.machine.chance import Purpose
 from solvers.machine.progress import Progress
 from solvers.particles.estimate import Averages, Draws, Mixtures, Report
@@ -82,7 +83,7 @@ def replicas_path(
     step: float,
     refine: int = 1,
     key: tuple[int, ...] = (),
-    backend: str = "numba",
+    backend: str = DEFAULT,
     progress: Progress | None = None,
 ) -> Path:
     """The flow of every replica from one start.
@@ -111,7 +112,7 @@ def replicas_path(
             if n < len(sizes):
                 together.mu += sizes[n] * moved.dmu
                 together.theta += sizes[n] * moved.dtheta
-                together.v = together.v * cut.engine.xp.exp(sizes[n] * moved.dlog_v)  # as it was, if not learned
+                together.v = together.v * cut.xp.exp(sizes[n] * moved.dlog_v)  # as it was, if not learned
         return Path(*(np.stack(values, axis=1) for values in zip(*saved, strict=True)))
 
     work = len(times) * particles * _sources(problem)
@@ -128,7 +129,7 @@ def velocities(
     key: tuple[int, ...] = (),
     time: float = 0.0,
     variances: Array | None = None,
-    backend: str = "numba",
+    backend: str = DEFAULT,
 ) -> Velocities:
     """Estimates of the flow's velocity at one point.
 
@@ -150,7 +151,7 @@ def velocities(
         found = together.averages(at, is_forward(problem), 0)
         moved = motion(at, found, problem)
         K = at.components
-        mass = (cut.engine.xp.exp(at.log_weights[:, :K, None]) * together.mode_mass(at, found, 0)).sum(1)
+        mass = (cut.xp.exp(at.log_weights[:, :K, None]) * together.mode_mass(at, found, 0)).sum(1)
         dv = at.variances[:, :K] * moved.dlog_v
         return Velocities(*map(to_numpy, (moved.dmu, moved.dtheta, dv, moved.objective, mass)))
 
@@ -193,7 +194,7 @@ class _Replicas:
         variances: Array | None = None,
     ) -> None:
         self.problem, self.particles, self.cut, self.report = problem, particles, cut, report
-        xp, count = cut.engine.xp, len(group)
+        xp, count = cut.xp, len(group)
         v = problem.family.variances if variances is None else variances
         self.mu = xp.tile(xp.asarray(mu), (count, 1, 1))
         self.theta, self.v = (xp.tile(xp.asarray(start), (count, 1)) for start in (theta, v))
@@ -204,7 +205,7 @@ class _Replicas:
         self.u, self.log_pi = xp.asarray(target.variances), xp.asarray(np.log(target.weights))
 
     def mixtures(self, time: float) -> Mixtures:
-        xp, count = self.cut.engine.xp, len(self.mu)
+        xp, count = self.cut.xp, len(self.mu)
 
         def beside(q: Any, p: Any) -> Any:
             return xp.concatenate([q, xp.broadcast_to(p, (count, *p.shape))], axis=1)
@@ -235,7 +236,7 @@ class _Replicas:
         return found.table[..., at.components :]
 
     def state(self, at: Mixtures, objective: Any, mode_mass: Any) -> tuple[Array, ...]:
-        K, xp = at.components, self.cut.engine.xp
+        K, xp = at.components, self.cut.xp
         overlaps = self.mu @ self.mu.swapaxes(-1, -2), self.mu @ self.nu.T
         weights = xp.exp(at.log_weights[:, :K])
         # Copies: what is updated in place later must not change what was saved.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, NoReturn
 
 import numpy as np
@@ -15,7 +15,6 @@ from solvers.problem.gram import span
 from solvers.problem.values import Section, choice, integer, number, refuse, rows, show
 
 __all__ = [
-    "Laid",
     "RefineSection",
     "Refinement",
     "SamplerOptions",
@@ -66,32 +65,15 @@ class SamplerSection(Section):
 
 
 @dataclass(frozen=True, eq=False)
-class Laid:
-    """Additions laid down beforehand, so that runs can be compared which would add different points themselves.
-
-    order: rows of the given points, one an addition; the run's own choice where it ends. Written by the run: scores,
-    log p − log φ at all candidates (n,) just before each addition, whose largest would be its own choice; and by the
-    theory added, coordinates x_∥ (R,) and ϱ of what was added.
-    """
-
-    order: tuple[int, ...] = ()
-    scores: list[NDArray[np.float64]] = field(default_factory=list)
-    added: list[tuple[NDArray[np.float64], float]] = field(default_factory=list)
-
-    def next(self, score: NDArray[np.float64], own: int) -> int:
-        """The row to add now, where the run itself would choose `own`."""
-        self.scores.append(score)
-        return self.order[len(self.scores) - 1] if len(self.scores) <= len(self.order) else own
-
-
-@dataclass(frozen=True, eq=False)
 class Refinement:
     """When and how a component is added to the prior.
 
     rule: "interval" (at every multiple of `every`), "stalled" (there, if |dD/dt| < threshold), "gain" (there, if the
     predicted gain, in nats per unit weight, is above the threshold). candidates: how many points, from source "prior"
     or "mala"; a source (n, d') are given points, all of them candidates each time. until: most components. weight,
-    variance: of a new component; variance None is the prior's mean one. laid: in no file, see there.
+    variance: of a new component; variance None is the prior's mean one. laid: in no file; rows of the given points,
+    one an addition, laid down beforehand so that runs can be compared which would add others themselves: the run's own
+    choice where it ends, and None for a run of which nobody asks what it added.
     """
 
     rule: str
@@ -102,7 +84,12 @@ class Refinement:
     threshold: float
     weight: float
     variance: float | None
-    laid: Laid | None = None
+    laid: tuple[int, ...] | None = None
+
+    def chosen(self, addition: int, own: int) -> int:
+        """The row of the candidates that is added, of the additions from 0, where the run itself would choose `own`."""
+        laid = self.laid or ()
+        return laid[addition] if addition < len(laid) else own
 
 
 @dataclass(frozen=True, eq=False)

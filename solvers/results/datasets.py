@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ __all__ = [
     "REQUIRED",
     "SAMPLER_QUANTITIES",
     "attributes",
+    "objective_of",
     "rounding",
     "run_dataset",
     "sampler_variables",
@@ -34,7 +36,7 @@ _VARIABLES: dict[str, tuple[tuple[str, ...], str, str]] = {
     "s": ((*_TIMED, "component", "component_other"), "length²", "overlap μ_k·μ_j of components k and j"),
     "w": ((*_TIMED, "component"), "1", "weight of component k"),
     "v": ((*_TIMED, "component"), "length²", "variance of component k"),
-    "objective": (_TIMED, "nat", "objective, KL(q‖p)"),
+    "objective": (_TIMED, "nat", "objective"),
     "mode_mass": ((*_TIMED, "mode"), "1", "mass of q on mode l"),
 }
 # What a sampler adds: name -> (units, meaning), with dimensions sample and time.
@@ -142,6 +144,18 @@ def simulation_dataset(
     return _dataset(problem, fields, B, status, attrs | {"particles": particles, "replicas": replicas, "step": step})
 
 
+def objective_of(problem: Problem) -> str:
+    """The objective that a problem descends, as a formula."""
+    if problem.sampler is not None:
+        return "KL of the sampler's paths from the target's, −elbo"
+    tempered = problem.flow.temperature != 1
+    known = {
+        "reverse-kl": "E_q[log q − log p / T], T the temperature at the time" if tempered else "KL(q‖p)",
+        "forward-kl": "KL(p‖q)",
+    }
+    return re.sub("|".join(known), lambda name: known[name[0]], problem.flow.objective)
+
+
 def rounding(problem: Problem, m: Array, s: Array, v: Array) -> Array:
     """What rounding may change an objective by, in nats: half a unit in the last place of each overlap in its logits.
 
@@ -173,7 +187,8 @@ def _fields(
 ) -> dict[str, _Field]:
     v = np.broadcast_to(problem.family.variances, w.shape) if v is None else v
     values = {"m": m, "s": s, "w": w, "v": v, "objective": objective, "mode_mass": mode_mass}
-    return {name: (dims, values[name], units, meaning) for name, (dims, units, meaning) in _VARIABLES.items()}
+    told = _VARIABLES | {"objective": (_TIMED, "nat", f"objective, {objective_of(problem)}")}
+    return {name: (dims, values[name], units, meaning) for name, (dims, units, meaning) in told.items()}
 
 
 def _dataset(

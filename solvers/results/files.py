@@ -8,8 +8,8 @@ from pathlib import Path
 import xarray as xr
 
 from solvers.results import checksums
-from solvers.results.attributes import check_attributes
 from solvers.results.errors import ResultError
+from solvers.results.forms import check_attributes
 from solvers.results.output import shown, write_bytes
 
 __all__ = ["read", "write"]

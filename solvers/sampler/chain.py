@@ -1,18 +1,17 @@
 """Paths of the reduced chain, forward from the prior and backward from the target, and the gradient along them.
 
-Everything about one step (drifts, noise, weight, adjoint) is emitted by the theory; here is what strings them together.
+Everything about one step (drifts, noise, weight, adjoint) is emitted by the theory; here is what strings them together,
+in array code. solvers.sampler.backends has who else does.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from solvers.sampler import compiled, device
 from solvers.sampler.model import Mixture, Sampler
 from solvers.sampler.paths import Noise, Paths, component
 
@@ -22,11 +21,6 @@ Array = NDArray[np.float64]
 
 #: Paths to run together: large enough to vectorise, small enough for the cache.
 TOGETHER = 4096
-
-
-def _machine_code(sampler: Sampler) -> ModuleType | None:
-    """Who runs the paths of this sampler instead."""
-    return {"numpy": None, "numba": compiled, "cupy": device}[sampler.backend]
 
 
 @dataclass
@@ -44,9 +38,6 @@ class _Point:
 
 def forward(sampler: Sampler, noise: Noise, chosen: NDArray[np.intp] | None = None) -> Paths:
     """Paths from the prior with their log-weights. chosen (n,): prior components, default by weight."""
-    if fast := _machine_code(sampler):
-        ahead: Paths = fast.forward(sampler, noise, chosen)
-        return ahead
     points, log_weight, *_ = _forward(sampler, noise, chosen, keep=False)
     return _paths(sampler, points[-1], log_weight)
 
@@ -56,9 +47,6 @@ def backward(sampler: Sampler, noise: Noise) -> Paths:
 
     Their mean of log W is the EUBO, an upper bound of log Z, and E[1/W] = 1/Z.
     """
-    if fast := _machine_code(sampler):
-        behind: Paths = fast.backward(sampler, noise)
-        return behind
     module, target, eta, base = sampler.module, sampler.mixtures["target"], sampler.eta, sampler.log_base
     x, rho = _start(sampler, target, component(target, noise.uniform), noise)
     point = end = _point(sampler, sampler.steps, x, rho)
@@ -83,9 +71,6 @@ def gradient(
     weights (n,): of the paths, α_k/n_k for stratified ones. The derivative of α_k itself is not in it. log_w is taken
     as K independent numbers.
     """
-    if fast := _machine_code(sampler):
-        found: tuple[Paths, dict[str, Mixture]] = fast.gradient(sampler, noise, chosen, weights)
-        return found
     module, eta, base = sampler.module, sampler.eta, sampler.log_base
     points, log_weight, moves, increments = _forward(sampler, noise, chosen, keep=True)
     total = {name: _Total.like(mixture) for name, mixture in sampler.mixtures.items()}

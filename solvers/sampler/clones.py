@@ -16,7 +16,8 @@ from scipy.optimize import brentq
 
 from solvers.closed import systems
 from solvers.expectations import gaussian_softmax
-from solvers.sampler.chain import Noise, component, forward
+from solvers.sampler.backends import PLAIN, Walker
+from solvers.sampler.chain import Noise, component
 from solvers.sampler.model import Sampler
 
 __all__ = ["closed_form", "same_mode", "slopes", "times"]
@@ -30,18 +31,19 @@ def same_mode(
     paths: int,
     rng: np.random.Generator,
     report: Callable[[], None] = lambda: None,
+    walker: Walker = PLAIN,
 ) -> tuple[Array, Array]:
     """Probability that clones that part after n steps end in the same mode, and its standard error, for n in `splits`.
 
     paths: pairs behind each of them. The noise is the same for all of them, so that they make a smooth curve.
-    report: called after each.
+    report: called after each. walker: who runs them.
     """
     one, other = (Noise.draw(sampler, paths, rng) for _ in range(2))
     chosen = component(sampler.mixtures["prior"], one.uniform)
-    ends = forward(sampler, one, chosen).modes
+    ends = walker.forward(sampler, one, chosen).modes
     together = []
     for n in splits:
-        together.append((ends * forward(sampler, one.then(other, n), chosen).modes).sum(-1))
+        together.append((ends * walker.forward(sampler, one.then(other, n), chosen).modes).sum(-1))
         report()
     found = np.array(together)
     return found.mean(-1), found.std(-1, ddof=1) / np.sqrt(paths)

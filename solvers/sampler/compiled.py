@@ -46,21 +46,23 @@ K, R = {components}, {directions}
 '''
 
 
-def forward(sampler: Sampler, noise: Noise, chosen: NDArray[np.intp] | None = None) -> Paths:
-    """As chain.forward."""
+def forward(
+    sampler: Sampler, noise: Noise, chosen: NDArray[np.intp] | None = None, *, threads: int | None = None
+) -> Paths:
+    """As chain.forward, in so many threads, default all cores."""
     tables = _tables(sampler)
     if chosen is None:
         chosen = component(sampler.mixtures["prior"], noise.uniform)
-    return tables.run("forward", noise, chosen)
+    return tables.run("forward", noise, chosen, threads)
 
 
-def backward(sampler: Sampler, noise: Noise) -> Paths:
+def backward(sampler: Sampler, noise: Noise, *, threads: int | None = None) -> Paths:
     """As chain.backward."""
-    return _tables(sampler).run("backward", noise, component(sampler.mixtures["target"], noise.uniform))
+    return _tables(sampler).run("backward", noise, component(sampler.mixtures["target"], noise.uniform), threads)
 
 
 def gradient(
-    sampler: Sampler, noise: Noise, chosen: NDArray[np.intp], weights: Array
+    sampler: Sampler, noise: Noise, chosen: NDArray[np.intp], weights: Array, *, threads: int | None = None
 ) -> tuple[Paths, dict[str, Mixture]]:
     """As chain.gradient."""
     tables = _tables(sampler)
@@ -68,7 +70,7 @@ def gradient(
     totals = np.zeros((len(blocks), sampler.steps + 1, len(tables.names), tables.K * (tables.R + 2)))
     of_start = np.zeros((len(blocks), tables.K, tables.R + 1))
     weights = np.ascontiguousarray(weights, dtype=float)
-    paths = tables.run("gradient", noise, chosen, lambda n: (weights, tables.ends, totals[n], of_start[n]))
+    paths = tables.run("gradient", noise, chosen, threads, lambda n: (weights, tables.ends, totals[n], of_start[n]))
     return paths, tables.pulled_back(totals.sum(0), of_start.sum(0))
 
 
@@ -87,7 +89,9 @@ def _module(components: int, directions: int) -> ModuleType:
 class _Tables(Tables):
     """A sampler as kernel.py takes it, see there."""
 
-    def run(self, kernel: str, noise: Noise, chosen: NDArray[np.intp], more: Any = lambda n: ()) -> Paths:
+    def run(
+        self, kernel: str, noise: Noise, chosen: NDArray[np.intp], threads: int | None, more: Any = lambda n: ()
+    ) -> Paths:
         """All paths by a kernel; more(block): what it takes beyond the others."""
         self.check(noise, chosen, "target" if kernel == "backward" else "prior")
         s, count = self.sampler, len(chosen)
@@ -114,7 +118,7 @@ class _Tables(Tables):
                 )
 
         blocks = list(enumerate(_blocks(count)))
-        workers = min(s.threads or cores(), len(blocks))
+        workers = min(threads or cores(), len(blocks))
         if workers < 2:
             work(blocks)
         else:

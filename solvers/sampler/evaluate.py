@@ -10,7 +10,8 @@ from scipy.special import rel_entr
 
 from solvers.results.datasets import SAMPLER_QUANTITIES as QUANTITIES
 from solvers.results.outcomes import STATUS
-from solvers.sampler.chain import TOGETHER, Noise, Paths, backward, forward
+from solvers.sampler.backends import PLAIN, Walker
+from solvers.sampler.chain import TOGETHER, Noise, Paths
 from solvers.sampler.limits import rounding, status_of
 from solvers.sampler.model import Sampler
 from solvers.sampler.orthogonal import share
@@ -33,8 +34,10 @@ class Invalid(ArithmeticError):
         self.status = status
 
 
-def evaluate(sampler: Sampler, paths: int, rng: np.random.Generator, *, drawn: bool = False) -> dict[str, Estimate]:
-    """Estimates (value, standard error) of QUANTITIES and of mode_mass (L,), from `paths` paths each way.
+def evaluate(
+    sampler: Sampler, paths: int, rng: np.random.Generator, *, drawn: bool = False, walker: Walker = PLAIN
+) -> dict[str, Estimate]:
+    """Estimates (value, standard error) of QUANTITIES and of mode_mass (L,), from `paths` paths each way by `walker`.
 
     Standard errors are those of the influence function (delta method). Where a(x) depends on the step only, the
     directions orthogonal to the means enter in closed form and their noise is not there at all; `drawn`: except in
@@ -49,7 +52,8 @@ def evaluate(sampler: Sampler, paths: int, rng: np.random.Generator, *, drawn: b
     blocks = _blocks(paths, sampler.steps)
     with np.errstate(over="ignore", invalid="ignore"):
         ahead, behind = (
-            _joined([run(chain, Noise.draw(chain, n, rng)) for n in blocks]) for run in (forward, backward)
+            _joined([run(chain, Noise.draw(chain, n, rng)) for n in blocks])
+            for run in (walker.forward, walker.backward)
         )
         error = np.std(ahead.log_weight, ddof=1) / np.sqrt(paths)
         lost = rounding(sampler, ahead)
@@ -71,7 +75,8 @@ def evaluate(sampler: Sampler, paths: int, rng: np.random.Generator, *, drawn: b
     }
     if drawn and closed is not None:
         ahead, behind = (
-            _joined([run(sampler, Noise.draw(sampler, n, rng)) for n in blocks]) for run in (forward, backward)
+            _joined([run(sampler, Noise.draw(sampler, n, rng)) for n in blocks])
+            for run in (walker.forward, walker.backward)
         )
         out["log_z"], out["ess"] = _log_z(ahead.log_weight), _ess(ahead.log_weight)
         out["ess_forward"] = _ess_forward(behind.log_weight)

@@ -15,7 +15,8 @@ from scipy.special import log_softmax
 
 from solvers.closed import mobility
 from solvers.results.outcomes import TOO_LONG
-from solvers.sampler.chain import TOGETHER, Noise, gradient
+from solvers.sampler.backends import PLAIN, Walker
+from solvers.sampler.chain import TOGETHER, Noise
 from solvers.sampler.limits import overshoot
 from solvers.sampler.model import Mixture, Sampler
 
@@ -34,7 +35,7 @@ class Slope:
     theta: Array
 
 
-def path_gradient(sampler: Sampler, noise: Noise) -> tuple[float, dict[str, Slope]]:
+def path_gradient(sampler: Sampler, noise: Noise, walker: Walker = PLAIN) -> tuple[float, dict[str, Slope]]:
     """D = Σ_k α_k E_k[−log W], the reverse KL on paths up to log Z in nats, and its gradient in every mixture.
 
     Path i starts in component i mod K, so every component has as many paths whatever its weight.
@@ -45,11 +46,11 @@ def path_gradient(sampler: Sampler, noise: Noise) -> tuple[float, dict[str, Slop
     counts = np.bincount(chosen, minlength=K)
     losses = np.zeros(K)
     total: dict[str, tuple[Array, ...]] = {}
-    together = TOGETHER if sampler.backend == "numpy" else n  # machine code makes blocks of its own
+    together = n if walker.whole else TOGETHER
     for first in range(0, n, together):
         block = slice(first, min(first + together, n))
         some = chosen[block]
-        paths, bars = gradient(sampler, noise.block(block), some, (prior.weights / counts)[some])
+        paths, bars = walker.gradient(sampler, noise.block(block), some, (prior.weights / counts)[some])
         losses += np.bincount(some, weights=-paths.log_weight, minlength=K)
         for name, bar in bars.items():
             found = (bar.mean, bar.log_var, bar.log_w)
@@ -71,6 +72,7 @@ class Learning:
     """Which parameters of which mixture move, and by which metric.
 
     learn: names of mixtures, with any of means, weights, variances. weights, metric: those of solvers.closed.mobility.
+    walker: who runs the paths.
     """
 
     sampler: Sampler
@@ -78,11 +80,12 @@ class Learning:
     learn: dict[str, tuple[str, ...]]
     weights: str = "softmax"
     metric: str = "euclidean"
+    walker: Walker = PLAIN
 
     def velocity(self, sampler: Sampler) -> dict[str, Slope]:
         """dμ/dt, d log v/dt and dθ/dt of every learned mixture; zero for what does not move."""
         out = {}
-        _, slopes = path_gradient(sampler, self.noise)
+        _, slopes = path_gradient(sampler, self.noise, self.walker)
         for name, learned in self.learn.items():
             slope, w = slopes[name], sampler.mixtures[name].weights
             # The adjoint gives whole slopes: nothing is known of a w_k in them.
@@ -94,7 +97,7 @@ class Learning:
 
     def decrease(self, sampler: Sampler) -> float:
         """−dD/dt ≥ 0 along the flow, in nats per unit of time."""
-        _, slopes = path_gradient(sampler, self.noise)
+        _, slopes = path_gradient(sampler, self.noise, self.walker)
         total = 0.0
         for name, v in self.velocity(sampler).items():
             slope = slopes[name]

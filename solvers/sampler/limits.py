@@ -21,6 +21,7 @@ from solvers.sampler.paths import Paths
 __all__ = [
     "NEGLIGIBLE",
     "check",
+    "finest",
     "overshoot",
     "pull",
     "rounding",
@@ -35,6 +36,13 @@ EPSILON = float(np.finfo(np.float64).eps)
 NEGLIGIBLE = 1e-6  # nats: less than any digit that is shown, where log-weights have no spread to compare with
 #: By Markov's inequality at most e^{−50} of correct runs have one log-weight of n beyond log n + 50.
 UNLIKELY = 50.0
+#: The gradient is a sum over some thousand paths; tolerances beyond these would resolve its noise, at great cost.
+FINEST_RTOL, FINEST_ATOL = 1e-5, 1e-7
+
+
+def finest(rtol: float, atol: float) -> tuple[float, float]:
+    """The tolerances that learning has, of those asked for."""
+    return max(rtol, FINEST_RTOL), max(atol, FINEST_ATOL)
 
 
 def sampler_of_variances(

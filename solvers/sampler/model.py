@@ -50,9 +50,8 @@ class Mixture:
 @dataclass(frozen=True, eq=False)
 class Sampler:
     """steps: N ≥ 0. horizon: N η. dimension: d ≥ R. mixtures: prior and target, and control and control_back where
-    the drifts have them. module: the generated chain, with a term dropped for a wrong theory. backend: who runs the
-    paths, "numpy", or machine code, which is that of the whole chain: "numba" (solvers.sampler.compiled), on so many
-    threads, default all cores, or "cupy" (solvers.sampler.device)."""
+    the drifts have them. module: the generated chain, with a term dropped for a wrong theory; machine code is that of
+    the whole chain."""
 
     method: str
     reference: str
@@ -62,8 +61,6 @@ class Sampler:
     dimension: int
     mixtures: dict[str, Mixture]
     module: ModuleType = field(default_factory=chain_module)
-    backend: str = "numpy"
-    threads: int | None = None
 
     @property
     def eta(self) -> float:

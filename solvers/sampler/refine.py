@@ -7,6 +7,7 @@ one more, √ϱ, in a direction of its own: its Gram row is (x·v_a, |x|²), and
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,11 +16,12 @@ from solvers.machine.ranks import VECTORS
 from solvers.problem import Problem
 from solvers.problem.gram import span
 from solvers.problem.sampler_section import Refinement
-from solvers.sampler.chain import Noise, component, forward
+from solvers.sampler.backends import PLAIN, Walker
+from solvers.sampler.chain import Noise, component
 from solvers.sampler.learn import Learning, path_gradient
 from solvers.sampler.model import Mixture, Sampler
 
-__all__ = ["add_component", "candidate", "due", "placed", "points", "predicted_gain", "refined"]
+__all__ = ["Addition", "add_component", "candidate", "due", "placed", "points", "predicted_gain", "refined"]
 
 Array = NDArray[np.float64]
 
@@ -35,17 +37,23 @@ def _log_density(sampler: Sampler, name: str, x: Array, rho: Array) -> dict[str,
     return found
 
 
-def candidate(sampler: Sampler, refine: Refinement, rng: np.random.Generator) -> tuple[Array, float]:
-    """The best of the candidates by log p − log φ: x_∥ (R,) and ϱ; nan if none has a finite one."""
+class Addition(NamedTuple):
+    """A point to be added: x_∥ (R,) and ϱ. scores (n,): log p − log φ at all candidates, whose largest is the run's own
+    choice."""
+
+    x: Array
+    rho: float
+    scores: Array
+
+
+def candidate(sampler: Sampler, refine: Refinement, rng: np.random.Generator, addition: int = 0) -> Addition:
+    """The best of the candidates, or what is laid down for this addition, from 0; nan if none has a finite score."""
     x, rho = points(sampler, refine, rng)
     score = _log_density(sampler, "target", x, rho)["lse"] - _log_density(sampler, "prior", x, rho)["lse"]
     if not np.any(np.isfinite(score)):
-        return np.full(x.shape[1], np.nan), np.nan
-    best = int(np.argmax(np.where(np.isfinite(score), score, -np.inf)))
-    if refine.laid is not None:
-        best = refine.laid.next(score, best)
-        refine.laid.added.append((x[best], float(rho[best])))
-    return x[best], float(rho[best])
+        return Addition(np.full(x.shape[1], np.nan), np.nan, score)
+    best = refine.chosen(addition, int(np.argmax(np.where(np.isfinite(score), score, -np.inf))))
+    return Addition(x[best], float(rho[best]), score)
 
 
 def points(sampler: Sampler, refine: Refinement, rng: np.random.Generator) -> tuple[Array, Array]:
@@ -122,15 +130,16 @@ def add_component(sampler: Sampler, x: Array, rho: float, weight: float, varianc
 
 
 def predicted_gain(
-    sampler: Sampler, x: Array, rho: float, variance: float, paths: int, rng: np.random.Generator
-) -> float:
+    sampler: Sampler, x: Array, rho: float, variance: float, paths: int, rng: np.random.Generator,
+    walker: Walker = PLAIN,
+) -> float:  # fmt: skip
     """−dD/dε at ε = 0, ε the weight of a new component at the candidate: D − E_new[−log W], nats per unit weight."""
     tiny = 1e-12  # the prior itself must stay what it is
     wider = add_component(sampler, x, rho, tiny, variance)
     K = len(wider.mixtures["prior"].log_w) - 1
     noise = Noise.draw(wider, paths, rng)
-    value, _ = path_gradient(wider, noise)
-    new = forward(wider, noise, np.full(paths, K))
+    value, _ = path_gradient(wider, noise, walker)
+    new = walker.forward(wider, noise, np.full(paths, K))
     return value + float(np.mean(new.log_weight))
 
 
@@ -144,14 +153,16 @@ def due(
     if refine.rule == "stalled":
         return learning.decrease(learning.sampler) < refine.threshold
     paths = learning.noise.xi.shape[1]
-    return predicted_gain(learning.sampler, x, rho, variance, paths, rng) > refine.threshold
+    return predicted_gain(learning.sampler, x, rho, variance, paths, rng, learning.walker) > refine.threshold
 
 
 def refined(
     learning: Learning, refine: Refinement, times: Array, rtol: float, atol: float, rng: np.random.Generator
-) -> tuple[list[Sampler], int]:
-    """The samplers at the given times, with events at the multiples of refine.every; status as of Learning.run."""
+) -> tuple[list[Sampler], int, list[Addition]]:
+    """The samplers at the given times, with events at the multiples of refine.every; status as of Learning.run; and,
+    where additions are laid down, what was there to be added."""
     found: list[Sampler] = []
+    added: list[Addition] = []
     paths, now, event = learning.noise.xi.shape[1], 0.0, 0
     while len(found) < len(times):
         event += 1
@@ -160,17 +171,19 @@ def refined(
         # A save point at an event holds the system before it.
         passed, status = learning.run(np.append(inside, stop) - now, rtol, atol)
         if status:
-            return found, status
+            return found, status, added
         found += passed[: len(inside)]
         learning, now = replace(learning, sampler=passed[-1]), stop
         sampler = learning.sampler
         if len(sampler.mixtures["prior"].log_w) < refine.until and len(found) < len(times):
             prior = sampler.mixtures["prior"]
             variance = refine.variance or float(prior.weights @ np.exp(prior.log_var))
-            x, rho = candidate(sampler, refine, rng)
+            x, rho, scores = candidate(sampler, refine, rng, len(added))
             if not (np.all(np.isfinite(x)) and np.isfinite(rho)):
-                return found, 2
+                return found, 2, added
+            if refine.laid is not None:  # else nobody asks, and scores may be many
+                added.append(Addition(x, rho, scores))
             if due(learning, refine, x, rho, variance, rng):
                 sampler = add_component(sampler, x, rho, refine.weight, variance)
                 learning = replace(learning, sampler=sampler, noise=Noise.draw(sampler, paths, rng))
-    return found, 0
+    return found, 0, added

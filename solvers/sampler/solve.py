@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -12,28 +12,23 @@ from numpy.typing import NDArray
 from solvers import results
 from solvers.closed import flow
 from solvers.closed.span import Span
-from solvers.machine.arrays import BackendError, backend_module
+from solvers.machine import backends
+from solvers.machine.arrays import check_backend
 from solvers.machine.chance import Stream, generator
 from solvers.machine.code import usable
 from solvers.problem import Init, Overlaps, Problem, demands
 from solvers.problem.starts import starts
-from solvers.sampler import compiled, device
-from solvers.sampler.chain import Noise, forward
+from solvers.sampler.backends import WALKERS, Task, Walker
+from solvers.sampler.chain import Noise
 from solvers.sampler.evaluate import QUANTITIES, Invalid, evaluate
 from solvers.sampler.learn import Learning
-from solvers.sampler.limits import check
+from solvers.sampler.limits import check, finest
 from solvers.sampler.model import Mixture, Sampler, chain_module
-from solvers.sampler.refine import placed, refined
-from solvers.sampler.tables import possible
+from solvers.sampler.refine import Addition, placed, refined
 
-__all__ = ["sampler_of", "solve"]
+__all__ = ["sampler_of", "solve", "traced"]
 
 Array = NDArray[np.float64]
-
-#: The gradient is a sum over some thousand paths; tolerances beyond these would resolve its noise, at great cost.
-FINEST_RTOL, FINEST_ATOL = 1e-5, 1e-7
-#: Most numbers in the means of a mixture that each machine code takes.
-_MACHINE_CODE = {"numba": compiled.LARGEST, "cupy": device.LARGEST}
 
 
 def sampler_of(problem: Problem, s: Array, m: Array, log_w: Array, v: Array, drop: str | None = None) -> Sampler:
@@ -69,10 +64,10 @@ def solve(
 ) -> xr.Dataset:
     """Learn the prior of a problem by its sampler, from every start, and evaluate the sampler at the save times.
 
-    backend: "numba", compiled paths on so many threads (default: all cores), "cupy", a CUDA kernel, or "numpy"; all use
-    the same random numbers and agree to rounding. By default numba where it can do the problem, else numpy; the dataset
-    says which.
-    samples: which starts, default all of them; a start has the same paths whichever others are there. drawn: of
+    rtol, atol: of learning; no finer than solvers.sampler.limits.finest, and the dataset says which they were. backend:
+    "numba", compiled paths on so many threads (default: all cores), "cupy", a CUDA kernel, or "numpy"; all use the same
+    random numbers and agree to rounding. By default numba where it can do the problem, else numpy; the dataset says
+    which. samples: which starts, default all of them; a start has the same paths whichever others are there. drawn: of
     solvers.sampler.evaluate.
 
     Returns
@@ -84,9 +79,34 @@ def solve(
         (solvers.sampler.limits), or memory for it is not there (solvers.problem.demands);
         TermError for an unknown `drop`.
     """
+    return traced(
+        problem, rtol=rtol, atol=atol, backend=backend, threads=threads, progress=progress, drop=drop, samples=samples,
+        drawn=drawn,
+    )[0]  # fmt: skip
+
+
+def traced(
+    problem: Problem,
+    *,
+    rtol: float = 1e-8,
+    atol: float = 1e-10,
+    backend: str | None = None,
+    threads: int | None = None,
+    progress: Callable[[float], None] | None = None,
+    drop: str | None = None,
+    samples: range | None = None,
+    drawn: bool = False,
+) -> tuple[xr.Dataset, tuple[tuple[Addition, ...], ...]]:
+    """As `solve`; and of every sample the additions, where a refinement has them laid down."""
     check(problem)
     demands.check_sampler(problem, problem.init.samples if samples is None else len(samples))
-    backend = _backend(problem, backend, drop)
+    task = Task(problem, drop)
+    backend = backends.first_of(WALKERS, task) if backend is None else backend
+    backends.check(WALKERS, backend, task)
+    check_backend(backend)
+    backend = usable(backend)
+    walker = WALKERS[backend].within(threads)
+    rtol, atol = finest(rtol, atol)
     options, times = problem.sampler, problem.time.times
     assert options is not None
     s0, m0, theta0 = starts(problem, samples)
@@ -98,11 +118,12 @@ def solve(
     out = {"m": (K, L), "s": (K, K), "w": (K,), "v": (K,), "mode_mass": (L,)} | dict.fromkeys(QUANTITIES, ())
     values = {name: np.full((*shape, *rest), np.nan) for name, rest in out.items()}
     errors = {name: np.full((*shape, *out[name]), np.nan) for name in ("mode_mass", *QUANTITIES)}
+    added: list[tuple[Addition, ...]] = []
     B, status = np.full((count, K, L), np.nan), np.zeros(count, dtype=np.int8)
     for n, sample in enumerate(samples or range(count)):
         sampler = sampler_of(problem, s0[n], m0[n], theta0[n], problem.family.variances, drop)
-        sampler = replace(sampler, backend=backend, threads=threads)
-        found, status[n] = _learned(problem, sampler, sample, max(rtol, FINEST_RTOL), max(atol, FINEST_ATOL))
+        found, status[n], more = _learned(problem, sampler, walker, sample, rtol, atol)
+        added.append(tuple(more))
         for t, learned in enumerate(found if status[n] == 0 else []):
             prior, target = learned.mixtures["prior"], learned.mixtures["target"]
             there = slice(len(prior.log_w))
@@ -115,7 +136,7 @@ def solve(
             # The same paths at every time, so that curves are smooth in it.
             try:
                 rng = generator(problem.init.seed, sample, Stream.EVALUATION)
-                estimates = evaluate(learned, options.paths, rng, drawn=drawn)
+                estimates = evaluate(learned, options.paths, rng, drawn=drawn, walker=walker)
             except Invalid as error:
                 status[n] = error.status
                 break
@@ -124,7 +145,8 @@ def solve(
             if progress:
                 progress((n + (t + 1) / len(found)) / count)
         if status[n] == 0:
-            table = _by_component(found[-1], generator(problem.init.seed, sample, Stream.EVALUATION), options.paths)
+            rng = generator(problem.init.seed, sample, Stream.EVALUATION)
+            table = _by_component(found[-1], rng, options.paths, walker)
             B[n] = np.pad(table, ((0, K - len(table)), (0, 0)))
     ds = results.run_dataset(
         problem, m=values["m"], s=values["s"], w=values["w"], v=values["v"], mode_mass=values["mode_mass"],
@@ -139,29 +161,7 @@ def solve(
         extra |= results.sampler_variables({name: values[name], f"{name}_se": errors[name]})
     extra["objective_se"] = _error(ds.objective, errors["elbo"])
     extra["mode_mass_se"] = _error(ds.mode_mass, errors["mode_mass"])
-    return ds.assign(extra)
-
-
-def _backend(problem: Problem, asked: str | None, drop: str | None) -> str:
-    """The backend: the one asked for, or the faster of those that can do the problem."""
-    if asked not in (None, "numpy", *_MACHINE_CODE):
-        raise BackendError(f"{asked}: unknown backend; allowed: numpy, {', '.join(_MACHINE_CODE)}")
-    if drop is not None:
-        if asked in _MACHINE_CODE:
-            raise BackendError(f"{asked}: cannot drop a term; allowed with --drop: numpy")
-        return "numpy"
-    assert problem.sampler is not None
-    K, L = problem.family.components, len(problem.target.c)
-    most = problem.sampler.refine.until if problem.sampler.refine else K
-    directions, largest = min(problem.dimension, most + L), _MACHINE_CODE.get(asked or "numba", 0)
-    fits = possible(max(most, L), directions, largest)
-    if asked in _MACHINE_CODE and not fits:
-        others = "numba, numpy" if asked == "cupy" else "numpy"
-        raise BackendError(f"{asked}: {most} components in up to {directions} directions; allowed: at most {largest} "
-                           f"numbers, or {others}")  # fmt: skip
-    if asked == "cupy":
-        backend_module(asked, also=("numba",))
-    return usable(asked or ("numba" if fits else "numpy"))
+    return ds.assign(extra), tuple(added)
 
 
 def _error(of: xr.DataArray | xr.Variable, values: Array) -> xr.Variable:
@@ -170,24 +170,26 @@ def _error(of: xr.DataArray | xr.Variable, values: Array) -> xr.Variable:
     return xr.Variable(of.dims, values, attributes)
 
 
-def _learned(problem: Problem, sampler: Sampler, n: int, rtol: float, atol: float) -> tuple[list[Sampler], int]:
-    """The samplers at the save times, and the status."""
+def _learned(
+    problem: Problem, sampler: Sampler, walker: Walker, n: int, rtol: float, atol: float
+) -> tuple[list[Sampler], int, Sequence[Addition]]:
+    """The samplers at the save times, the status, and the additions that were laid down."""
     options, times = problem.sampler, problem.time.times
     assert options is not None
     learn = {"prior": problem.family.learn} | {c: options.learn for c in sampler.mixtures if c.startswith("control")}
     if not any(learn.values()) or times[-1] == 0:
-        return [sampler] * len(times), 0
+        return [sampler] * len(times), 0, ()
     if options.steps == 0 and options.refine is None and _quadrature_knows(problem):
-        return _by_quadrature(problem, sampler, rtol, atol)
+        return *_by_quadrature(problem, sampler, rtol, atol), ()
     refine = options.refine
     if refine is not None and not isinstance(refine.source, str):
         sampler, coordinates = placed(problem, sampler, refine.source)
         refine = replace(refine, source=coordinates)
     noise = Noise.draw(sampler, options.paths, generator(problem.init.seed, n, Stream.GRADIENT))
-    learning = Learning(sampler, noise, learn, problem.flow.weights, problem.flow.metric)
+    learning = Learning(sampler, noise, learn, problem.flow.weights, problem.flow.metric, walker)
     if refine is not None:
         return refined(learning, refine, times, rtol, atol, generator(problem.init.seed, n, Stream.REFINEMENT))
-    return learning.run(times, rtol, atol)
+    return *learning.run(times, rtol, atol), ()
 
 
 def _quadrature_knows(problem: Problem) -> bool:
@@ -206,14 +208,13 @@ def _by_quadrature(problem: Problem, sampler: Sampler, rtol: float, atol: float)
     found = []
     for t in range(len(problem.time.times)):
         at = run.isel(time=t)
-        learned = sampler_of(problem, at.s.values, at.m.values, np.log(at.w.values), at.v.values)
-        found.append(replace(learned, backend=sampler.backend, threads=sampler.threads))
+        found.append(sampler_of(problem, at.s.values, at.m.values, np.log(at.w.values), at.v.values))
     return found, 0
 
 
-def _by_component(sampler: Sampler, rng: np.random.Generator, paths: int) -> Array:
+def _by_component(sampler: Sampler, rng: np.random.Generator, paths: int, walker: Walker) -> Array:
     """B (K, L): mass that samples started in component k put on mode l."""
     K = len(sampler.mixtures["prior"].log_w)
     chosen = np.repeat(np.arange(K), -(-paths // K))
-    modes = forward(sampler, Noise.draw(sampler, len(chosen), rng), chosen).modes
+    modes = walker.forward(sampler, Noise.draw(sampler, len(chosen), rng), chosen).modes
     return np.asarray(modes.reshape(K, -1, modes.shape[1]).mean(axis=1))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import t as student
 
+from solvers.machine.backends import BACKENDS
 from solvers.machine.cores import cores, peak_memory
 from solvers.problem import Problem
 from solvers.sweeps.dataset import VIEW, summaries
@@ -115,7 +116,8 @@ def estimate(sweep: Sweep, *, workers: int | None = None, options: Options | Non
 
 
 def _seconds_a_start(problem: Problem, options: Options) -> float:
-    clock = time.perf_counter if options.backend == "cupy" else time.process_time
+    elsewhere = options.backend in BACKENDS and BACKENDS[options.backend].device
+    clock = time.perf_counter if elsewhere else time.process_time
     count = 1
     while True:
         begun = clock()

@@ -11,12 +11,12 @@ import numpy as np
 
 from solvers.machine.cores import available_memory
 from solvers.problem import ProblemError
-from solvers.sampler.limits import check
+from solvers.sampler.limits import check, finest
 from solvers.sweeps.dataset import Layout
 from solvers.sweeps.plan import Index, Sweep
 from solvers.sweeps.work import PART, End, Options, code, end_state, kind, numerical, versions
 
-__all__ = ["attributes_of", "check_size", "identity", "layout", "prepare", "refined"]
+__all__ = ["attributes_of", "check_size", "identity", "layout", "prepare", "refined", "tolerances"]
 
 UNIT = 16384  # starts of a unit of several points ...
 FEWEST = 64  # ... unless that made fewer units than this
@@ -108,13 +108,18 @@ def attributes_of(sweep: Sweep, systems: dict[str, Index], plan: dict[str, Any])
         "systems": json.dumps(systems),
         "plan": json.dumps(plan),
         "backend": ", ".join(plan["backend"]),
-        "rtol": plan["rtol"],
-        "atol": plan["atol"],
+        **tolerances(sweep, plan["rtol"], plan["atol"]),
         "seed": sweep.problem((0,) * len(sweep.shape)).init.seed,
         "versions": versions(),
         "code": code(),
         "command": "python -m solvers sweep",
     }
+
+
+def tolerances(sweep: Sweep, rtol: float, atol: float) -> dict[str, float]:
+    """Those that the starts of a sweep are solved with, of those asked for."""
+    used = finest(rtol, atol) if "sampler" in sweep.base else (rtol, atol)
+    return dict(zip(("rtol", "atol"), used, strict=True))
 
 
 def layout(sweep: Sweep) -> Layout:

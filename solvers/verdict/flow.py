@@ -23,6 +23,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from solvers.closed import flow, systems
+from solvers.machine.backends import DEFAULT
 from solvers.machine.code import usable
 from solvers.machine.progress import Progress, part, within
 from solvers.particles.plan import SimulationError, plan
@@ -61,7 +62,7 @@ def compare(
     step: float = 0.05,
     rtol: float = 1e-8,
     atol: float = 1e-10,
-    backend: str = "numba",
+    backend: str = DEFAULT,
     drop: str | None = None,
     system: ModuleType | None = None,
     progress: Progress | None = None,

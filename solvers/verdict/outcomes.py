@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 
 from solvers.closed import flow
+from solvers.machine.backends import DEFAULT
 from solvers.machine.chance import PERTURBATION
 from solvers.machine.code import usable
 from solvers.machine.progress import Progress
@@ -52,7 +53,7 @@ def compare_outcomes(
     particles: int = 128,
     step: float = 0.05,
     rtol: float = 1e-8,
-    backend: str = "numba",
+    backend: str = DEFAULT,
     system: ModuleType | None = None,
     progress: Progress | None = None,
 ) -> xr.Dataset:

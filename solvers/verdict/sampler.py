@@ -22,6 +22,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from solvers.machine.backends import DEFAULT
 from solvers.machine.chance import Domain
 from solvers.machine.code import usable
 from solvers.machine.cores import cores
@@ -29,12 +30,13 @@ from solvers.machine.progress import Progress, within
 from solvers.particles.pieces import in_order
 from solvers.particles.sampler.simulation import Curves, plan, replica_curves
 from solvers.problem import Init, Overlaps, Problem, ProblemError
-from solvers.problem.sampler_section import Laid
 from solvers.problem.starts import Starts, starts, vectors
 from solvers.results.outcomes import STATUS
 from solvers.sampler.evaluate import QUOTIENTS
+from solvers.sampler.limits import finest
 from solvers.sampler.model import chain_module
-from solvers.sampler.solve import FINEST_RTOL, sampler_of, solve
+from solvers.sampler.refine import Addition
+from solvers.sampler.solve import sampler_of, traced
 from solvers.verdict.additions import Choices, addition_times, choice_part, comparable, in_space, margins
 from solvers.verdict.agreement import Family
 from solvers.verdict.entries import (
@@ -72,7 +74,7 @@ def compare_sampler(
     step: float = 0.05,
     rtol: float = 1e-8,
     atol: float = 1e-10,
-    backend: str = "numba",
+    backend: str = DEFAULT,
     drop: str | None = None,
     progress: Progress | None = None,
 ) -> Report:
@@ -94,7 +96,7 @@ def compare_sampler(
             f"{problem.name}: sampler.steps: is 0, so that the prior learns by the gradient flow of the family: leave "
             "[sampler] out to compare that"
         )
-    backend = usable(backend)
+    backend, (rtol, atol) = usable(backend), finest(rtol, atol)
     plan(problem, particles=particles, replicas=replicas, step=4 * step if learns else step, backend=backend)
     problem, notes = first_starts(problem, STARTS)
     count = problem.init.samples
@@ -159,16 +161,17 @@ class _Start:
         """Which points are added: those of a pilot run of the theory, whose status this returns."""
         if not len(self.additions):
             return 0
-        run, laid = self.solved(PATHS_PILOT * self.particles, 0, 3)
+        run, added = self.solved(PATHS_PILOT * self.particles, 0, 3)
         options = self.problem.sampler
         assert options is not None
         assert options.refine is not None
         if self.given:
-            self.order = tuple(int(np.nanargmax(score)) for score in laid.scores)
+            self.order = tuple(int(np.nanargmax(addition.scores)) for addition in added)
         else:
             s, m, theta = (of[self.i] for of in self.begin)
             mu, nu = vectors(s, m, self.problem)
-            points = in_space(sampler_of(self.problem, s, m, theta, self.problem.family.variances), mu, nu, laid.added)
+            places = [(addition.x, addition.rho) for addition in added]
+            points = in_space(sampler_of(self.problem, s, m, theta, self.problem.family.variances), mu, nu, places)
             self.order = tuple(range(len(points)))
             init = Init(None, mu, None, 1, self.problem.init.seed)
             refine = replace(options.refine, source=points)
@@ -217,8 +220,9 @@ class _Start:
                 if status := int(run["status"][0]):
                     return {}, status
             full, half, *more = [
-                {name: run[name].values[0] for name in (*_EVALUATED, *_LEARNED)} | self.margins(np.array(laid.scores))
-                for run, laid in runs
+                {name: run[name].values[0] for name in (*_EVALUATED, *_LEARNED)}
+                | self.margins(np.array([addition.scores for addition in added]))
+                for run, added in runs
             ]
             values = {}
             for name, a in full.items():
@@ -232,8 +236,8 @@ class _Start:
                 progress((r + 1) / self.replicas)
         return {name: np.stack([values[name] for values in found]) for name in found[0]}, 0
 
-    def solved(self, paths: int, replica: int, kind: int) -> tuple[xr.Dataset, Laid]:
-        """The theory from so many paths, and its record of additions."""
+    def solved(self, paths: int, replica: int, kind: int) -> tuple[xr.Dataset, tuple[Addition, ...]]:
+        """The theory from so many paths, and what was there to be added."""
         problem = self.laid(self.problem)
         words = np.random.SeedSequence(
             problem.init.seed, spawn_key=(Domain.THEORY, self.i, replica, kind)
@@ -243,15 +247,14 @@ class _Start:
             init = Init(None, None, Overlaps(self.begin.s[self.i], self.begin.m[self.i]), 1, init.seed)
         assert problem.sampler is not None
         once = replace(problem, init=init, sampler=replace(problem.sampler, paths=paths))
-        run = solve(once, rtol=self.rtol, atol=self.atol, drop=self.drop, threads=1, drawn=True)
-        refine = problem.sampler.refine
-        return run, (refine.laid if refine and refine.laid else Laid())
+        run, added = traced(once, rtol=self.rtol, atol=self.atol, drop=self.drop, threads=1, drawn=True)
+        return run, added[0]
 
     def laid(self, problem: Problem) -> Problem:
-        """The problem with the additions laid down, as far as they are known, and a new record of scores."""
+        """The problem with the additions laid down, as far as they are known."""
         if problem.sampler is None or problem.sampler.refine is None:
             return problem
-        refine = replace(problem.sampler.refine, laid=Laid(self.order))
+        refine = replace(problem.sampler.refine, laid=self.order)
         return replace(problem, sampler=replace(problem.sampler, refine=refine))
 
     def margins(self, scores: Array) -> dict[str, Array]:
@@ -289,7 +292,7 @@ class _Start:
                 where = (slice(None), row, *index)
                 expected = theory[name][where]
                 known = second[name][(row, *index)] if moved else 0.0
-                tolerance = AMPLIFICATION * max(self.rtol, FINEST_RTOL) * scale if moved else 1e-9
+                tolerance = AMPLIFICATION * self.rtol * scale if moved else 1e-9
                 # The point that the one added is better than, by its row from 0.
                 shown = (index[0] + (index[0] >= self.order[row]),) if name == "margin" else index
                 # A pair of replicas, one from either side: its difference has the variances of both.

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from solvers import results
 from solvers.closed import flow
+from solvers.machine.backends import DEFAULT
 from solvers.machine.code import usable
 from solvers.machine.progress import Progress
 from solvers.particles.replicas import replicas_path
@@ -43,7 +44,7 @@ def scaling(
     at_particles: int = 64,
     at_step: float = 0.1,
     many: int = 16384,
-    backend: str = "numba",
+    backend: str = DEFAULT,
     progress: Progress | None = None,
 ) -> xr.Dataset:
     """Mean and spread of the simulation's end, beside the theory's, along up to three lines; of the first start.

@@ -6,13 +6,13 @@ Source: derivations/documents/speciation.md; Biroli, Bonnaire, de Bortoli and MÃ
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from solvers import results
+from solvers.machine.backends import DEFAULT, looked_up
 from solvers.machine.chance import Stream, generator
 from solvers.machine.code import usable
 from solvers.machine.progress import Progress
@@ -20,6 +20,7 @@ from solvers.particles.sampler import clones as sampler_clones
 from solvers.problem import Problem, ProblemError
 from solvers.problem.starts import starts
 from solvers.sampler import clones
+from solvers.sampler.backends import WALKERS
 from solvers.sampler.solve import sampler_of
 
 __all__ = ["COMMAND", "speciation"]
@@ -48,7 +49,7 @@ def speciation(
     *,
     splits: Sequence[int],
     paths: int = 4096,
-    backend: str = "numba",
+    backend: str = DEFAULT,
     progress: Progress | None = None,
 ) -> xr.Dataset:
     """Whether clones of a path that part on the way end in the same mode, and the predicted time when they begin to.
@@ -81,11 +82,10 @@ def speciation(
 
     sampler = sampler_of(problem, begin.s[0], begin.m[0], begin.theta[0], problem.family.variances)
     backend = usable(backend)
-    sampler = replace(sampler, backend=backend)
     tau = options.horizon - np.asarray(splits) * sampler.eta
     rng = generator(problem.init.seed, 0, Stream.CLONES)
     simulated, simulated_se = sampler_clones.same_mode(problem, splits, paths, backend=backend, report=report)
-    reduced, reduced_se = clones.same_mode(sampler, splits, paths, rng, report)
+    reduced, reduced_se = clones.same_mode(sampler, splits, paths, rng, report, looked_up(WALKERS, backend))
     values: dict[str, Any] = {
         "tau": tau,
         "closed": [clones.closed_form(sampler, t) for t in tau],

@@ -82,12 +82,12 @@ def _normals(mu: Any, nu: Any, particles: int, cores: int) -> Run:
     """The numbers that the simulation draws, in blocks of the same size, from a compiled loop in as many threads."""
     from numba import njit
 
+    from solvers.particles.engines import ENGINES
     from solvers.particles.loops.numbers import draw
-    from solvers.particles.plan import BLOCK_BYTES as OURS
     from solvers.particles.streams import TILE, stream_keys
 
     tiles = -(-mu.shape[1] // TILE)
-    block = max(8, OURS["numba"] // (tiles * TILE * 8))
+    block = max(8, ENGINES["numba"].block_bytes // (tiles * TILE * 8))
 
     @njit(nogil=True)
     def fill(x, particles, k0, k1):  # type: ignore[no-untyped-def]

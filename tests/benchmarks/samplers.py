@@ -122,12 +122,17 @@ def _this_gradient(d: int, paths: int, device: str) -> Callable[[int], dict[str,
     return one
 
 
-def _sampler(d: int, device: str) -> Any:
+def _sampler(d: int) -> Any:
     from solvers.sampler.model import Mixture, Sampler
 
     mixtures = {"prior": Mixture.of(*PRIOR), "target": Mixture.of(*TARGET)}
-    backend = "cupy" if device == "gpu" else "numba"
-    return Sampler("cmcd", "annealed", "none", STEPS, HORIZON, d, mixtures, backend=backend, threads=1)
+    return Sampler("cmcd", "annealed", "none", STEPS, HORIZON, d, mixtures)
+
+
+def _walker(device: str) -> Any:
+    from solvers.sampler.backends import WALKERS
+
+    return WALKERS["cupy" if device == "gpu" else "numba"].within(1)
 
 
 def _noise(sampler: Any, paths: int, kept: bool) -> Callable[[int], Any]:
@@ -142,21 +147,19 @@ def _noise(sampler: Any, paths: int, kept: bool) -> Callable[[int], Any]:
 
 
 def _reduced(d: int, paths: int, device: str, *, kept: bool = False) -> Callable[[int], dict[str, Any]]:
-    from solvers.sampler import forward
-
-    sampler = _sampler(d, device)
+    sampler, walker = _sampler(d), _walker(device)
     noise = _noise(sampler, paths, kept)
-    return lambda call: {"elbo": forward(sampler, noise(call)).log_weight.mean()}
+    return lambda call: {"elbo": walker.forward(sampler, noise(call)).log_weight.mean()}
 
 
 def _reduced_gradient(d: int, paths: int, device: str, *, kept: bool = False) -> Callable[[int], dict[str, Any]]:
     from solvers.sampler.learn import path_gradient
 
-    sampler = _sampler(d, device)
+    sampler, walker = _sampler(d), _walker(device)
     noise = _noise(sampler, paths, kept)
 
     def one(call: int) -> dict[str, Any]:
-        loss, slopes = path_gradient(sampler, noise(call))
+        loss, slopes = path_gradient(sampler, noise(call), walker)
         return {"elbo": -loss, "slope": slopes["prior"].log_var[0]}
 
     return one

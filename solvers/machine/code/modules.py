@@ -18,7 +18,7 @@ from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
 
-from solvers.machine.arrays import BackendError
+from solvers.machine.backends import BackendError
 from solvers.machine.code.switch import switched_off
 
 __all__ = ["PREFIX", "package"]

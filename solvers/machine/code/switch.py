@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from solvers.machine.backends import BACKENDS
 from solvers.machine.code.notes import say
 
 __all__ = ["switched_off", "usable"]
@@ -18,8 +19,9 @@ def switched_off() -> bool:
 
 
 def usable(backend: str) -> str:
-    """The backend itself, or "numpy" for "numba" where that is switched off; said once."""
-    if backend != "numba" or not switched_off():
+    """The backend itself, or the one instead of it if it needs numba and that is switched off; said once."""
+    instead = BACKENDS[backend].instead if backend in BACKENDS else ""
+    if not instead or not switched_off():
         return backend
-    say("switch", "NUMBA_DISABLE_JIT", "NUMBA_DISABLE_JIT is set: numba compiles nothing, the backend is numpy")
-    return "numpy"
+    say("switch", "NUMBA_DISABLE_JIT", f"NUMBA_DISABLE_JIT is set: numba compiles nothing, the backend is {instead}")
+    return instead

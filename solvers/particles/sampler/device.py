@@ -6,7 +6,7 @@ Written for cupy arrays, which it never imports: solvers/machine/arrays.py does.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Any
 
@@ -86,8 +86,10 @@ def walk(
     *,
     backward: bool = False,
     ends: bool = False,
+    threads: int = 1,
 ) -> Walk:
-    """sampler_chain.walk, with the numbers of `source` for these particles; end points only if `ends`.
+    """sampler_chain.walk, with the numbers of `source` for these particles; end points only if `ends`. Threads of this
+    machine do nothing here.
 
     Raises  BackendError if the device fails, or has too little memory.
     """
@@ -121,9 +123,11 @@ def gradient(
     weights: Array,
     *,
     of: Iterable[str],
+    threads: int = 1,
+    stop: Callable[[], None] | None = None,
 ) -> tuple[Array, dict[str, Bars]]:
     """sampler_chain.gradient for the mixtures `of`, with the numbers of `source` and the steps from `step` on: log W
-    (path,) and the derivatives. Raises as `walk`."""
+    (path,) and the derivatives. stop: called between launches, may raise. Raises as `walk`."""
     wanted, own, places = set(of), {}, list[int]()
     for name, mixture in model.mixtures.items():
         K, learned = len(mixture.variances), max([-1, *places]) + 1
@@ -143,6 +147,8 @@ def gradient(
     most = max(1, KEPT_BYTES // (8 * teams * (room + M * width)))
     log_weight, of_means, of_rest = np.empty(paths), np.zeros((M, width)), np.zeros((2, A))
     for s, count in at.launches(paths):
+        if stop:
+            stop()
         with gpu_errors(at.xp, count, 8 * (room + M * width), "paths"):
             blocks = min(-(-count // teams), most)
             sums = at.xp.zeros((blocks * teams, M, width)), at.xp.empty((blocks * teams, 2, A))

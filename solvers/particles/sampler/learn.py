@@ -124,8 +124,9 @@ def learn(
     refine: Any,
     gradients: Callable[[int], Gradient],
     rng: np.random.Generator,
-) -> list[Model]:
+) -> tuple[list[Model], list[Array]]:
     """The models at increasing times ≥ 0; with `refine` (of the problem file), components are added on the way.
+    And, where additions are laid down, log p − log φ at all candidates (n,) just before each of them.
 
     Takes
         gradients: step -> the gradient from paths whose numbers have the steps from this one on; Euler step t has the
@@ -136,7 +137,8 @@ def learn(
     end = float(times[-1])
     found = [model] * int((times <= 0).sum())
     if end == 0 or not learner.moving:
-        return [model] * len(times)
+        return [model] * len(times), []
+    scores: list[Array] = []
     events = np.arange(1, end / refine.every) * refine.every if refine else np.empty(0)
     now, count = 0.0, 0
 
@@ -152,9 +154,11 @@ def learn(
         now = float(stop)
         found += [model] * int((times == stop).sum())  # at the time of an addition: before it
         if stop in events and len(model.mixtures["prior"].variances) < refine.until:
-            larger = addition(model, learner, refine, gradients(count * (model.steps + 1)), rng)
+            differentiate = gradients(count * (model.steps + 1))
+            larger, score = addition(model, learner, refine, differentiate, rng, len(scores))
+            scores += [score] if refine.laid is not None else []  # else nobody asks, and they may be many
             model, count = larger or model, count + 1
-    return found
+    return found, scores
 
 
 def euler(model: Model, moved: dict[str, Bars], step: float) -> Model:
@@ -175,24 +179,23 @@ def euler(model: Model, moved: dict[str, Bars], step: float) -> Model:
 
 
 def addition(
-    model: Model, learner: Learner, refine: Any, differentiate: Gradient, rng: np.random.Generator
-) -> Model | None:
-    """The model with one more prior component, at the candidate where log p − log φ is largest; None if not due."""
+    model: Model, learner: Learner, refine: Any, differentiate: Gradient, rng: np.random.Generator, number: int
+) -> tuple[Model | None, Array]:
+    """The model with one more prior component, at the candidate where log p − log φ is largest or which is laid down
+    for the addition of this number, None if not due; and log p − log φ at all of them."""
     prior, target = model.mixtures["prior"], model.mixtures["target"]
     x = candidates(model, refine, rng)
     score = target.at(x).log_density - prior.at(x).log_density
     if not np.any(np.isfinite(score)):
         raise NotFinite
-    best = int(np.argmax(np.where(np.isfinite(score), score, -np.inf)))
-    if refine.laid is not None:
-        best = refine.laid.next(score, best)
+    best = refine.chosen(number, int(np.argmax(np.where(np.isfinite(score), score, -np.inf))))
     variance = refine.variance or float(np.exp(prior.log_weights) @ prior.variances)
     if refine.rule == "stalled":
         slopes = path_gradient(model, learner.paths, differentiate)[1]
         moved = velocity(model, learner, slopes)
         change = sum(float(np.sum(s * m)) for name in moved for s, m in zip(slopes[name], moved[name], strict=True))
         if abs(change) >= refine.threshold:
-            return None
+            return None, score
     if refine.rule == "gain":
         # dD/dε at weight ε = 0 of the new component is E_new[−log W] − D.
         new, K = widened(model, x[best], 1e-12, variance), len(prior.variances)
@@ -200,8 +203,8 @@ def addition(
         value, _ = path_gradient(new, learner.paths, plainly(lambda step, r: fresh[step, r.start : r.stop]))
         log_weight = walk(new, lambda step: fresh[step], np.full(learner.paths, K)).log_weight
         if value + float(np.mean(log_weight)) <= refine.threshold:
-            return None
-    return widened(model, x[best], refine.weight, variance)
+            return None, score
+    return widened(model, x[best], refine.weight, variance), score
 
 
 def widened(model: Model, mean: Array, weight: float, variance: float) -> Model:

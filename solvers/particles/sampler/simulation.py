@@ -13,12 +13,13 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy.special import rel_entr
 
+from solvers.machine.backends import BACKENDS, DEFAULT
 from solvers.machine.chance import Purpose
 from solvers.machine.code import usable
 from solvers.machine.progress import Progress, part
-from solvers.particles.engines import engine
+from solvers.particles.engines import arrays, engine
 from solvers.particles.estimate import Report
-from solvers.particles.plan import Plan, SimulationError, sampler_on_gpu, threads
+from solvers.particles.plan import Plan, SimulationError, refuse, threads
 from solvers.particles.replicas import over_groups
 from solvers.particles.sampler.chain import Mixture, Model
 from solvers.particles.sampler.engine import Walker, gradients
@@ -60,7 +61,7 @@ def simulate(
     particles: int,
     replicas: int,
     step: float,
-    backend: str = "numba",
+    backend: str = DEFAULT,
     progress: Progress | None = None,
 ) -> xr.Dataset:
     """The sampler of a problem along learning, from every start, in R^d, averaged over replicas.
@@ -120,7 +121,7 @@ def replica_curves(
     replicas: int,
     step: float,
     cuts: int = 1,
-    backend: str = "numba",
+    backend: str = DEFAULT,
     progress: Progress | None = None,
 ) -> Curves:
     """All replicas of one start. Takes and raises as `simulate`; begin, i: the starts, and which; cuts: each step is
@@ -145,15 +146,15 @@ def replica_curves(
             name: options.learn for name in start.mixtures if name.startswith("control")
         }
         learner = Learner(moves, problem.flow.weights, problem.flow.metric, particles, step, cuts, lambda: report(0))
-        differentiate = gradients(key(Purpose.GRADIENT, cuts), learner, problem.dimension, cut.within, backend)
-        refine = _own(options.refine, problem.dimension)
+        differentiate = gradients(key(Purpose.GRADIENT, cuts), learner, cut.within, cut.engine)
+        refine = _in_space(options.refine, problem.dimension)
         try:
-            models = learn(start, learner, times, refine, differentiate, generator(Purpose.CANDIDATES))
+            models, scores = learn(start, learner, times, refine, differentiate, generator(Purpose.CANDIDATES))
         except NotFinite as error:
             report(len(times))
             return error.status
         curves: dict[str, list[Array]] = {}
-        walker = Walker(key(Purpose.FORWARD), key(Purpose.BACKWARD), particles, backend, cut.within)
+        walker = Walker(key(Purpose.FORWARD), key(Purpose.BACKWARD), particles, cut.engine, cut.within)
         for model in models:
             found = evaluated(model, walker, generator(Purpose.CHOICES))
             if isinstance(found, int):
@@ -162,7 +163,6 @@ def replica_curves(
             for name, value in (described(model, K) | found).items():
                 curves.setdefault(name, []).append(np.asarray(value))
             report(1)
-        scores = refine.laid.scores if refine and refine.laid else []
         stacked = {name: np.stack(values) for name, values in curves.items()}
         return stacked, walker.by_component(models[-1], K), np.array(scores)
 
@@ -189,10 +189,9 @@ def replica_curves(
 def plan(problem: Problem, *, particles: int, replicas: int, step: float, backend: str) -> Plan:
     """One replica at a time in each worker, and its paths in as many threads as there are cores for it. Raises as
     `simulate`."""
-    chosen, options, K = engine(backend), problem.sampler, components(problem)
+    chosen, xp, options, K = engine(backend), arrays(backend), problem.sampler, components(problem)
     assert options is not None
-    if backend == "cupy":
-        sampler_on_gpu(problem, K)
+    refuse(problem, backend)
     if not 2 * K <= particles < LARGEST_COUNT:
         raise SimulationError(
             f"particles: is {particles}; must be at least twice the {K} components and at most {LARGEST_COUNT - 1}"
@@ -210,10 +209,10 @@ def plan(problem: Problem, *, particles: int, replicas: int, step: float, backen
     row = 8 * problem.dimension
     # Points, residuals and cotangents of the paths differentiated together; mixtures, and their derivatives and stages.
     held = max(GRADIENT_BYTES, 2 * (options.steps + 1) * row) * 2 + 16 * row
-    held += 40 * row * (K + len(problem.target.weights)) + (10 * particles * row if backend == "numpy" else 0)
-    workers, within = threads(problem, held, replicas) if backend != "cupy" else (1, 1)
+    held += 40 * row * (K + len(problem.target.weights)) + 10 * particles * row * chosen.whole
+    workers, within = (1, 1) if BACKENDS[backend].device else threads(problem, held, replicas)
     groups = tuple(range(r, r + 1) for r in range(replicas))
-    return Plan(chosen, groups, particles, workers, within, workers * within * held)
+    return Plan(chosen, xp, groups, particles, workers, within, workers * within * held)
 
 
 def placed(problem: Problem, begin: Starts, i: int) -> tuple[Array, Array]:
@@ -303,8 +302,8 @@ def _wide(points: Array, d: int) -> Array:
     return np.pad(points, ((0, 0), (0, d - points.shape[1])))
 
 
-def _own(refine: Refinement | None, d: int) -> Refinement | None:
-    """The refinement of one replica: given points in R^d, and a record of its own."""
+def _in_space(refine: Refinement | None, d: int) -> Refinement | None:
+    """The refinement with given points in R^d."""
     if refine is None or isinstance(refine.source, str):
         return refine
-    return replace(refine, source=_wide(refine.source, d), laid=refine.laid and replace(refine.laid, scores=[]))
+    return replace(refine, source=_wide(refine.source, d))

@@ -10,6 +10,7 @@ import pytest
 from scipy.stats import norm
 
 from solvers.closed import ensembles, systems
+from solvers.closed.equations import Closed, Task
 from solvers.problem.starts import Starts
 from tests.solvers.closed.flow_cases import problem, velocity_at
 
@@ -43,7 +44,7 @@ def test_growth_rates_leave_the_exponent(temperature):
 def collapse_probabilities(temperature, rng):
     """P(collapse) at each of SCALES, and standard errors, d = 1."""
     given = tempered(temperature, end=80.0 * temperature)
-    module, a = systems.for_problem(given), EXPONENTS[temperature]
+    closed, a = Closed.of(given), EXPONENTS[temperature]
     found = []
     for scale in SCALES:
         total = np.sqrt(2) * scale * rng.standard_normal(STARTS)
@@ -52,10 +53,10 @@ def collapse_probabilities(temperature, rng):
         x = np.stack([total + apart, total - apart], axis=1) / 2
         m = x[:, :, None] * np.array([R, -R])
         begin = Starts(x[:, :, None] * x[:, None], m, np.full((STARTS, 2), np.log(0.5)))
-        s, m, theta, status = ensembles.paths(given, begin, rtol=1e-7, atol=1e-14)
+        s, m, theta, _, status, _ = ensembles.on_cpu(Task(closed, rtol=1e-7, atol=1e-14, begin=begin))
         assert (status == 0).all()
-        values = systems.evaluate(given, module, s[:, -1], m[:, -1], theta[:, -1])
-        collapsed = systems.call(module.mode_mass, values).min(axis=1) < 0.25
+        values = closed.evaluate(s[:, -1], m[:, -1], theta[:, -1])
+        collapsed = systems.call(closed.module.mode_mass, values).min(axis=1) < 0.25
         assert 0.5 < collapsed.mean() < 0.95  # the band holds all that collapses, and some that does not
         assert not collapsed[np.abs(apart) > 0.99 * band].any()
         counted = 2 * band * norm.pdf(apart, scale=np.sqrt(2) * scale) * collapsed

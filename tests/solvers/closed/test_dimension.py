@@ -14,6 +14,7 @@ import pytest
 from numpy.typing import NDArray
 
 from solvers.closed import ensembles, flow, systems
+from solvers.closed.equations import Closed
 from solvers.closed.span import Span
 from solvers.expectations.divergence import divergence
 from solvers.expectations.radial_grids import log_density
@@ -257,7 +258,7 @@ def test_compiled_observables_at_large_dimension() -> None:
     case = problem(LARGE, "temperature = 1.7", v=0.7, u=1.3)
     begin = starts(case)
     space = Span.of(case, begin.s, begin.m)
-    system = ensembles.build(case, space)
+    system = ensembles.build(Closed.of(case), space)
     y = np.concatenate([space.coordinates(begin.s, begin.m).ravel(), begin.theta[0], ensembles.driven(case)])
-    out = system.observables(y[None], ensembles.parameters(case, space))
+    out = system.observables(y[None], ensembles.parameters(Closed.of(case), space))
     np.testing.assert_allclose(out[0, 0], objective(case), rtol=2e-15)

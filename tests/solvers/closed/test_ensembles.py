@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from solvers.closed import compiled, ensembles, systems
+from solvers.closed.equations import Closed
 from solvers.closed.flow import solve, velocity
 from solvers.closed.span import Span
 from solvers.machine.arrays import BackendError
@@ -124,7 +125,7 @@ def test_compiled_velocity_and_jacobian_at_random_points(K: int, weights: str) -
     s, m, _ = starts(case)
     space = Span.of(case, s, m)
     system = compiled.build(systems.read_compiled(case), K, 2, space.directions)
-    p = ensembles.parameters(case, space)
+    p = ensembles.parameters(Closed.of(case), space)
     rng = np.random.default_rng(3)
     x = rng.normal(size=(30, K, space.directions))
     y = np.concatenate([x.reshape(30, -1), rng.normal(size=(30, K))], axis=1)

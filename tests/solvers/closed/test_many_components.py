@@ -9,6 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from solvers.closed import compiled, ensembles, systems
+from solvers.closed.equations import Closed, Task
 from solvers.closed.flow import solve, velocity
 from solvers.closed.span import Span
 from solvers.problem import Problem
@@ -57,7 +58,7 @@ def test_velocity_and_jacobian_at_random_points() -> None:
     s, m, _ = starts(case)
     space = Span.of(case, s, m)
     system = compiled.build(systems.read_compiled(case), 4, 3, space.directions)
-    p, rng = ensembles.parameters(case, space), np.random.default_rng(3)
+    p, rng = ensembles.parameters(Closed.of(case), space), np.random.default_rng(3)
     x, theta = rng.normal(size=(9, 4, space.directions)), rng.normal(size=(9, 4))
     y = np.concatenate([x.reshape(9, -1), theta], axis=1)
     velocities, jacobian = system.derivatives(y, p)
@@ -123,7 +124,7 @@ def test_the_order_of_components_and_the_method_do_not_matter() -> None:
     moved = type(starts(case))(s[:, order][:, :, order], m[:, order], theta[:, order])
     space = Span.of(case, s, m)
     system = compiled.build(systems.read_compiled(case), 3, 3, space.directions)
-    p = ensembles.parameters(case, space)
+    p = ensembles.parameters(Closed.of(case), space)
 
     def end(given: tuple[Array, Array, Array], method: str) -> tuple[Array, Array]:
         y = np.concatenate([space.coordinates(*given[:2]).reshape(1, -1), given[2]], axis=1)
@@ -142,5 +143,5 @@ def test_the_default_is_compiled_where_it_can_be() -> None:
     case = problem(3, TWO, samples=1, end=0.1)
     assert solve(case).attrs["backend"] == "numba"
     assert solve(case, drop="ds.Bm/u").attrs["backend"] == "numpy"
-    assert ensembles.possible(problem(16, TWO))
-    assert not ensembles.possible(problem(17, TWO))
+    assert ensembles.refused_on_cpu(Task(Closed.of(problem(16, TWO)))) is None
+    assert ensembles.refused_on_cpu(Task(Closed.of(problem(17, TWO)))) is not None

@@ -8,9 +8,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from solvers.closed import ensembles, flow, mobility, systems
+from solvers.closed import flow, mobility, systems
+from solvers.closed.backends import SOLVERS
+from solvers.closed.equations import Closed, Task
 from solvers.closed.mobility import Rate
-from solvers.machine.arrays import BackendError
+from solvers.machine.backends import BackendError, check
 from solvers.problem import Problem
 from solvers.problem.starts import starts
 
@@ -83,8 +85,8 @@ def test_a_gpu_takes_whole_powers_only() -> None:
     with pytest.raises(
         BackendError, match="cupy: rates of roots, softmax are no whole powers of w; allowed: numpy, numba"
     ):
-        ensembles.refuse(moving("roots"), "cupy")
-    ensembles.refuse(moving("wasserstein", "squares"), "cupy")
+        check(SOLVERS, "cupy", Task(Closed.of(moving("roots"))))
+    check(SOLVERS, "cupy", Task(Closed.of(moving("wasserstein", "squares"))))
 
 
 @pytest.mark.parametrize("name", SYSTEMS)

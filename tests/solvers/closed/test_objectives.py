@@ -12,6 +12,7 @@ from scipy.special import log_softmax, logsumexp
 from scipy.stats import t as student
 
 from solvers.closed import ensembles, flow, systems
+from solvers.closed.equations import Closed
 from solvers.closed.span import Span
 from solvers.problem import Problem, ProblemError
 from solvers.problem.starts import starts
@@ -272,7 +273,7 @@ def test_compiled_forward_kl_is_that_of_numpy():
     given = two_modes('objective = "forward-kl"')
     s, m, theta = starts(given)
     space = Span.of(given, s, m)
-    system, p = ensembles.build(given, space), ensembles.parameters(given, space)
+    system, p = ensembles.build(Closed.of(given), space), ensembles.parameters(Closed.of(given), space)
     y = np.concatenate([space.coordinates(s, m).reshape(1, -1), theta + np.array([[0.3, -0.2]])], axis=1)
     velocity, slope = system.derivatives(y, p)
     ds, dm, _dtheta = flow.velocity(given, systems.for_problem(given), s, m, y[:, -2:])

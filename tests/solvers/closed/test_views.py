@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from solvers.closed import ensembles, systems
-from solvers.machine.arrays import BackendError
+from solvers.closed import backends, systems
+from solvers.closed.equations import Closed, Task
 from solvers.problem import Problem, ProblemError
 
 SOLVERS = Path(systems.__file__).parents[1]
@@ -45,14 +45,8 @@ def files_of(problem: Problem) -> set[str]:
         name = systems.name(problem)
     except ProblemError:
         return set()
-    taken = {f"{name}.py"}
-    for backend, suffix in (("numba", "numba"), ("cupy", "cu")):
-        try:
-            ensembles.refuse(problem, backend)
-        except BackendError:
-            continue
-        taken.add(f"{name}.{suffix}")
-    return taken
+    task = Task(Closed.of(problem))
+    return {f"{name}.{solver.view}" for solver in backends.SOLVERS.values() if solver.refuse(task) is None}
 
 
 def test_what_is_generated_is_what_backends_take() -> None:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from solvers.closed import ensembles
+from solvers.closed.equations import Closed
 from solvers.closed.span import Span
 from solvers.problem import Problem
 from solvers.problem.starts import starts
@@ -58,4 +59,4 @@ def compiled_start(case: Problem) -> tuple[NDArray[np.float64], NDArray[np.float
     s, m, theta = starts(case)
     space = Span.of(case, s, m)
     y0 = np.concatenate([space.coordinates(s, m).reshape(len(s), -1), theta], axis=1)
-    return y0, ensembles.parameters(case, space), space
+    return y0, ensembles.parameters(Closed.of(case), space), space

@@ -34,7 +34,7 @@ def both(case: Problem, xp: Any) -> tuple[cuda.CudaSystem, Any, Any, Any]:
     """The system for CUDA and for numba, with starts and parameters."""
     y0, p, space = compiled_start(case)
     sizes = (case.family.components, len(case.target.weights), space.directions)
-    gpu = cuda.build(xp, systems.read_compiled(case, "cupy"), *sizes)
+    gpu = cuda.build(xp, systems.read_compiled(case, "cu"), *sizes)
     return gpu, compiled.build(systems.read_compiled(case), *sizes), y0, p
 
 
@@ -103,7 +103,7 @@ def test_more_modes_are_those_of_numpy() -> None:
 def test_the_stiff_method_for_more_components(cupy: Any) -> None:
     case = problem(3, 2, samples=2, end=3.0, save=4)
     y0, p, space = compiled_start(case)
-    gpu = cuda.build(cupy, systems.read_compiled(case, "cupy"), 3, 2, space.directions)
+    gpu = cuda.build(cupy, systems.read_compiled(case, "cu"), 3, 2, space.directions)
     stiff, explicit = (
         cuda.ensemble(gpu, y0, p, case.time.times, rtol=1e-8, method=method) for method in ("rosenbrock", "explicit")
     )
@@ -115,7 +115,7 @@ def test_expectations_follow_the_tolerance(cupy: Any, monkeypatch: pytest.Monkey
     """Steps of the same tolerance with tight expectations end elsewhere, by less than the tolerance."""
     case = problem(3, 2, samples=2, end=3.0, save=4)
     y0, p, space = compiled_start(case)
-    gpu = cuda.build(cupy, systems.read_compiled(case, "cupy"), 3, 2, space.directions)
+    gpu = cuda.build(cupy, systems.read_compiled(case, "cu"), 3, 2, space.directions)
     loose = cuda.ensemble(gpu, y0, p, case.time.times, rtol=1e-3, atol=1e-5)
     monkeypatch.setattr("solvers.cuda.launch.of_expectations", lambda rtol: 1e-11)
     tight = cuda.ensemble(gpu, y0, p, case.time.times, rtol=1e-3, atol=1e-5)
@@ -178,7 +178,7 @@ def test_what_the_compiler_says_reaches_the_user(cupy: Any) -> None:
 
 
 def test_refusals(cupy: Any) -> None:
-    text = systems.read_compiled(problem(), "cupy").replace("expect_tangent.", "expect_tangent, expect_pair.")
+    text = systems.read_compiled(problem(), "cu").replace("expect_tangent.", "expect_tangent, expect_pair.")
     with pytest.raises(BackendError, match=r"^cupy: this system needs expect_pair, not among .*; allowed: numpy$"):
         cuda.build(cupy, text, 2, 2, 3)
     with pytest.raises(BackendError, match="17 components and 2 modes; allowed: at most 16 of each, or numpy"):
@@ -206,7 +206,7 @@ def test_a_warp_takes_the_steps_of_one_thread(method: str) -> None:
     y0[1, 0] = np.nan
 
     def paths(kernels: type[HostKernels]) -> tuple[int, Paths]:
-        gpu = cuda.build(HostCuda(kernels), systems.read_compiled(case, "cupy"), 3, 2, space.directions)
+        gpu = cuda.build(HostCuda(kernels), systems.read_compiled(case, "cu"), 3, 2, space.directions)
         return gpu.width, cuda.ensemble(gpu, y0, p, case.time.times, rtol=1e-4, atol=1e-5, method=method)
 
     (one, alone), (four, together) = paths(HostKernels), paths(BlockKernels)

@@ -39,7 +39,7 @@ class Functions:
         K, L = case.family.components, len(case.target.weights)
         self.outputs = 1 + L + K * L
         monkeypatch.setattr("solvers.cuda.launch.assemble", lambda *args: assemble(*args) + POINTWISE)
-        self.system = cuda.build(HostCuda(kernels), systems.read_compiled(case, "cupy"), K, L, self.space.directions)
+        self.system = cuda.build(HostCuda(kernels), systems.read_compiled(case, "cu"), K, L, self.space.directions)
 
     tolerance = TIGHTEST
 

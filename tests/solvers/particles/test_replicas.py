@@ -10,6 +10,7 @@ from scipy.stats import t as student
 
 from solvers.particles import compiled
 from solvers.particles import plan as planning
+from solvers.particles.engines import ENGINES
 from solvers.particles.replicas import replicas_path, time_steps, velocities
 from solvers.problem import Batch, Problem, Schedule
 from solvers.problem.starts import starts, vectors
@@ -126,7 +127,7 @@ def test_blocks_change_no_byte(monkeypatch):
     case = problem()
     whole = run(case, particles=60, replicas=7)
     for size in (100, 3000):
-        monkeypatch.setitem(planning.BLOCK_BYTES, "numba", size)
+        monkeypatch.setitem(ENGINES, "numba", ENGINES["numba"]._replace(block_bytes=size))
         assert same(run(case, particles=60, replicas=7), whole)
 
 

@@ -168,7 +168,7 @@ def test_comparison_with_candidates_that_are_drawn(wrong, monkeypatch):
 
     monkeypatch.setattr(refine, "add_component", added)
     # Systems of three sizes, not worth compiling.
-    monkeypatch.setattr(compare_sampler, "solve", partial(compare_sampler.solve, backend="numpy"))
+    monkeypatch.setattr(compare_sampler, "traced", partial(compare_sampler.traced, backend="numpy"))
     given = problem("scale = 0.5", '"mala"', **LEARNING | {"d": 6, "end": 1.0})
     report = compare(given, **OPTIONS | {"particles": 128})
     assert report.agrees == (not wrong), [part.entries[0] for part in report.parts]

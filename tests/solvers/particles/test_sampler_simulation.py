@@ -125,12 +125,12 @@ def test_effective_sample_sizes_are_compared(monkeypatch):
     report = compare(problem(d=8, steps=8, varied=False), particles=400)
     assert report.agrees, report.parts[0].entries[0]
     assert {"ess", "ess_forward", "log_z"} <= {entry.quantity for entry in report.parts[0].entries}
-    solve = compare_sampler.solve
+    solve = compare_sampler.traced
 
     def fewer_steps(of, **options):
         return solve(replace(of, sampler=replace(of.sampler, steps=1)), **options)
 
-    monkeypatch.setattr(compare_sampler, "solve", fewer_steps)
+    monkeypatch.setattr(compare_sampler, "traced", fewer_steps)
     part = compare(problem(d=8, steps=8, varied=False), particles=400).parts[0]
     assert {entry.quantity: entry for entry in part.entries}["ess"].deviation > part.limit
 
@@ -161,7 +161,7 @@ def test_comparison_rejects_wrong_reductions(wrong, monkeypatch):
         module = without_cross_term()
         monkeypatch.setattr("solvers.sampler.solve.chain_module", lambda drop=None: module)
         # The wrong module is array code: the compiled chain would not know of it.
-        monkeypatch.setattr("solvers.verdict.sampler.solve", partial(compare_sampler.solve, backend="numpy"))
+        monkeypatch.setattr("solvers.verdict.sampler.traced", partial(compare_sampler.traced, backend="numpy"))
     else:
         draw = Noise.draw
 
@@ -185,8 +185,8 @@ def test_learned_prior_agrees_and_a_wrong_gradient_does_not(monkeypatch):
 
     whole = learn.path_gradient
 
-    def halved(sampler, noise):
-        value, slopes = whole(sampler, noise)
+    def halved(*given):
+        value, slopes = whole(*given)
         prior = slopes["prior"]
         return value, slopes | {"prior": learn.Slope(prior.mean / 2, prior.log_var, prior.theta)}
 

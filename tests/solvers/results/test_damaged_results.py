@@ -18,9 +18,9 @@ import xarray as xr
 from solvers import reopen, results
 from solvers.ask import simulate, solve
 from solvers.problem import Problem
-from solvers.results.attributes import check_attributes
 from solvers.results.checksums import MARK
 from solvers.results.errors import ResultError, ResultWarning
+from solvers.results.forms import check_attributes
 
 COUNT = int(os.environ.get("MODECOLLAPSE_DAMAGES", "100"))
 FLOW = """

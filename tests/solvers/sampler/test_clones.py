@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from scipy.special import expit
@@ -15,6 +13,7 @@ from solvers.particles.sampler import clones as sampler_clones
 from solvers.problem import Problem, ProblemError
 from solvers.results.files import write
 from solvers.sampler import Mixture, Sampler, clones
+from solvers.sampler.backends import WALKERS
 from solvers.verdict.speciation import speciation
 
 #: Bounded numbers of thousands of independent pairs: a mean of them is normal; 1e-6 a comparison.
@@ -85,8 +84,8 @@ def test_many_steps_are_the_closed_form() -> None:
     weights, u, horizon = [0.4, 0.3, 0.2, 0.1], 0.6, 1.0
     target = Mixture.of(means, u, weights)
     noised = Mixture.of(means * np.exp(-horizon), 1 + (u - 1) * np.exp(-2 * horizon), weights)
-    s = replace(sampler(target, noised, steps=200, horizon=horizon), backend="numba")
-    value, error = clones.same_mode(s, [0, 100], 20_000, np.random.default_rng(1))
+    s = sampler(target, noised, steps=200, horizon=horizon)
+    value, error = clones.same_mode(s, [0, 100], 20_000, np.random.default_rng(1), walker=WALKERS["numba"])
     expected = np.array([clones.closed_form(s, tau) for tau in (1.0, 0.5)])
     assert np.all(np.abs(value - expected) < 0.01 + BOUND * error)
     assert np.all(np.abs(value - expected[::-1]) > 0.01 + BOUND * error)

@@ -8,7 +8,8 @@ import pytest
 from solvers import ask
 from solvers.machine.arrays import BackendError
 from solvers.problem import Problem
-from solvers.sampler import Mixture, Noise, Sampler, backward, forward, gradient
+from solvers.sampler import Mixture, Noise, Sampler
+from solvers.sampler.backends import PLAIN, WALKERS
 from solvers.sampler.model import chain_module
 from tests.solvers.sampler.plain_chain import case
 
@@ -19,11 +20,11 @@ CLOSE = {"rtol": 1e-11, "atol": 1e-11}
 
 def agree(sampler, rng, paths=600, threads=2):
     """Forward, backward and gradient by both backends; more than two blocks of paths."""
-    compiled, noise = replace(sampler, backend="numba", threads=threads), Noise.draw(sampler, paths, rng)
+    walkers, noise = (PLAIN, WALKERS["numba"].within(threads)), Noise.draw(sampler, paths, rng)
     chosen = rng.integers(0, len(sampler.mixtures["prior"].log_w), paths)
     weights = rng.random(paths)
-    (one, slopes), (two, others) = (gradient(s, noise, chosen, weights) for s in (sampler, compiled))
-    runs = [(forward(s, noise), backward(s, noise)) for s in (sampler, compiled)]
+    (one, slopes), (two, others) = (by.gradient(sampler, noise, chosen, weights) for by in walkers)
+    runs = [(by.forward(sampler, noise), by.backward(sampler, noise)) for by in walkers]
     for expected, found in (*zip(*runs, strict=True), (one, two)):
         for name in ("log_weight", "end", "rho", "modes"):
             np.testing.assert_allclose(getattr(found, name), getattr(expected, name), **CLOSE, err_msg=name)
@@ -58,7 +59,7 @@ def test_threads_change_nothing():
     rng = np.random.default_rng(4)
     sampler, *_ = case("dis", "ou", "exact", rng=rng)
     noise, chosen = Noise.draw(sampler, 1100, rng), np.arange(1100) % 2
-    one, two = (gradient(replace(sampler, backend="numba", threads=n), noise, chosen, np.ones(1100)) for n in (1, 3))
+    one, two = (WALKERS["numba"].within(n).gradient(sampler, noise, chosen, np.ones(1100)) for n in (1, 3))
     np.testing.assert_array_equal(one[0].log_weight, two[0].log_weight)
     np.testing.assert_array_equal(one[1]["prior"].mean, two[1]["prior"].mean)
 
@@ -66,11 +67,11 @@ def test_threads_change_nothing():
 def test_what_would_read_elsewhere_is_refused():
     rng = np.random.default_rng(5)
     sampler, *_ = case("dis", "ou", "exact", rng=rng)
-    compiled, noise = replace(sampler, backend="numba"), Noise.draw(sampler, 10, rng)
+    forward, noise = WALKERS["numba"].forward, Noise.draw(sampler, 10, rng)
     with pytest.raises(ValueError, match="components 0 to 2, there are 2"):
-        forward(compiled, noise, np.arange(10) % 3)
+        forward(sampler, noise, np.arange(10) % 3)
     with pytest.raises(ValueError, match=r"noise of shape \(7, 10\), must be \(9, 10\)"):
-        forward(replace(compiled, steps=8), noise)
+        forward(replace(sampler, steps=8), noise)
 
 
 PROBLEM = """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from dataclasses import replace
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,13 +14,15 @@ import pytest
 from solvers import ask
 from solvers.machine.arrays import BackendError
 from solvers.problem import Problem
-from solvers.sampler import Mixture, Noise, Sampler, backward, device, forward, gradient
+from solvers.sampler import Mixture, Noise, Sampler, device
+from solvers.sampler.backends import PLAIN, WALKERS, Walker
 from solvers.sampler.learn import path_gradient
 from solvers.sampler.model import chain_module
 from tests.solvers.cuda.cuda_compiler import CompileError, compile_cuda
 from tests.solvers.cuda.cuda_host import BlockKernels, CUDADriverError, HalfWarps, HostCuda, OneThread, OutOfMemoryError
 from tests.solvers.sampler.plain_chain import case
 
+DEVICE = WALKERS["cupy"]
 KEYS = sorted(chain_module().DRIFTS)
 VERBOSE = (*device.OPTIONS, "--ptxas-options=-v")
 
@@ -44,17 +47,17 @@ def difference(sampler: Sampler, paths: int = 50, seed: int = 1) -> float:
     """The largest difference between CUDA and NumPy, relative to the largest number of its kind: all that is left of
     paths both ways, and of the gradient."""
     rng, worst = np.random.default_rng(seed), 0.0
-    on_device, noise = replace(sampler, backend="cupy"), Noise.draw(sampler, paths, rng)
+    noise = Noise.draw(sampler, paths, rng)
     chosen = rng.integers(0, len(sampler.mixtures["prior"].log_w), paths)
     weights = rng.random(paths)
 
-    def numbers(s: Sampler) -> list[np.ndarray]:
-        found, slopes = gradient(s, noise, chosen, weights)
-        runs = (forward(s, noise), backward(s, noise), found)
+    def numbers(by: Walker) -> list[np.ndarray]:
+        found, slopes = by.gradient(sampler, noise, chosen, weights)
+        runs = (by.forward(sampler, noise), by.backward(sampler, noise), found)
         sums = [getattr(slopes[name], part) for name in sorted(slopes) for part in ("mean", "log_var", "log_w")]
         return [getattr(run, part) for run in runs for part in ("log_weight", "end", "rho", "modes")] + sums
 
-    for one, other in zip(numbers(sampler), numbers(on_device), strict=True):
+    for one, other in zip(numbers(PLAIN), numbers(DEVICE), strict=True):
         assert one.shape == other.shape
         worst = max(worst, float(np.max(np.abs(one - other) / max(1.0, np.max(np.abs(one), initial=0.0)), initial=0.0)))
     return worst
@@ -143,12 +146,12 @@ def test_warps_add_up_what_threads_find(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_noise_is_sent_once(host: HostCuda, monkeypatch: pytest.MonkeyPatch) -> None:
     """Along learning every gradient is of the same paths."""
-    sampler = replace(general(2, 2, 2, 9, 3, ("cmcd", "annealed", "mixture")), backend="cupy")
+    sampler = general(2, 2, 2, 9, 3, ("cmcd", "annealed", "mixture"))
     noise = Noise.draw(sampler, 20, np.random.default_rng(0))
-    first, _ = path_gradient(sampler, noise)
+    first, _ = path_gradient(sampler, noise, DEVICE)
     sent = device._sent[noise]
     moved = replace(sampler.mixtures["prior"], mean=sampler.mixtures["prior"].mean + 0.1)
-    second, _ = path_gradient(replace(sampler, mixtures=sampler.mixtures | {"prior": moved}), noise)
+    second, _ = path_gradient(replace(sampler, mixtures=sampler.mixtures | {"prior": moved}), noise, DEVICE)
     assert device._sent[noise] is sent
     assert abs(second - first) > 1e-3
 
@@ -219,9 +222,9 @@ def test_errors_of_the_device_become_one_message(
         raise error
 
     monkeypatch.setattr(OneThread, "run", fail)
-    sampler = replace(general(2, 2, 2, 9, 3, ("cmcd", "annealed", "mixture")), backend="cupy")
+    sampler = general(2, 2, 2, 9, 3, ("cmcd", "annealed", "mixture"))
     noise = Noise.draw(sampler, 20, np.random.default_rng(0))
-    for run in (forward, path_gradient):
+    for run in (DEVICE.forward, partial(path_gradient, walker=DEVICE)):
         with pytest.raises(BackendError, match=message):
             run(sampler, noise)  # type: ignore[operator]
 

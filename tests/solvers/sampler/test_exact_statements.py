@@ -11,7 +11,8 @@ from solvers import ask
 from solvers.problem import Problem, ProblemError
 from solvers.problem.sampler_section import Refinement
 from solvers.problem.starts import starts
-from solvers.sampler import Mixture, Noise, Sampler, evaluate, forward
+from solvers.sampler import Mixture, Noise, Sampler, evaluate
+from solvers.sampler.backends import WALKERS
 from solvers.sampler.ideal import continuous_time, learned
 from solvers.sampler.orthogonal import share
 from solvers.sampler.refine import add_component, candidate, placed
@@ -91,9 +92,9 @@ def test_gap_of_the_exact_control_falls_as_one_over_n():
     target, e = sampler.mixtures["target"], np.exp(-1.5)
     noised = Mixture.of(e * target.mean, 1 + (np.exp(target.log_var) - 1) * e**2, target.weights)
     mixtures = sampler.mixtures | {"prior": noised}
-    chains = [replace(sampler, mixtures=mixtures, backend="numba", steps=int(N)) for N in steps]
+    chains = [replace(sampler, mixtures=mixtures, steps=int(N)) for N in steps]
     for i in range(replicas):
-        log_w = [forward(chain, Noise.draw(chain, 80, rng)).log_weight for chain in chains]
+        log_w = [WALKERS["numba"].forward(chain, Noise.draw(chain, 80, rng)).log_weight for chain in chains]
         slopes[i] = np.polyfit(np.log(steps), np.log([x.var(ddof=1) for x in log_w]), 1)[0]
         gaps[i] = [-x.mean() for x in log_w]
     limit = student.isf(0.5e-6, replicas - 1) * slopes.std(ddof=1) / np.sqrt(replicas)
@@ -173,7 +174,7 @@ def overlaps_of_new(problem):
     s, m, theta = starts(problem)
     start, refine = sampler_of(problem, s[0], m[0], theta[0], np.ones(1)), problem.sampler.refine
     sampler, points = placed(problem, start, refine.source)
-    x, rho = candidate(sampler, replace(refine, source=points), np.random.default_rng(0))
+    x, rho, _ = candidate(sampler, replace(refine, source=points), np.random.default_rng(0))
     wide = add_component(sampler, x, rho, 0.1, 1.0)
     mean = wide.mixtures["prior"].mean
     return mean @ mean.T, mean @ wide.mixtures["target"].mean.T, wide
@@ -207,7 +208,7 @@ def test_candidates_that_are_not_finite_end_the_start():
     sampler, *_ = case("dis", "ou", "exact", rng=rng)
     refine = Refinement("interval", 5.0, 400, 4, np.full((2, 2), 1e200), 0.01, 0.05, None)
     with np.errstate(all="ignore"):
-        x, rho = candidate(sampler, refine, rng)
+        x, rho, _ = candidate(sampler, refine, rng)
     assert np.isnan(x).all()
     with pytest.raises(ValueError, match="not finite"):
         add_component(sampler, x, rho, 0.05, 1.0)

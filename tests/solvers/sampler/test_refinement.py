@@ -43,7 +43,7 @@ paths = 400
 def test_a_new_component_has_the_gram_row_of_the_candidate():
     rng = np.random.default_rng(1)
     sampler, *_ = case("dis", "ou", "mixture", d=7, rng=rng)
-    x, rho = candidate(sampler, REFINE, rng)
+    x, rho, _ = candidate(sampler, REFINE, rng)
     wider = add_component(sampler, x, rho, 0.05, 0.8)
     prior, old = wider.mixtures["prior"], sampler.mixtures["prior"]
     new = prior.mean[-1]
@@ -60,7 +60,7 @@ def test_a_new_component_has_the_gram_row_of_the_candidate():
 def test_no_direction_is_added_where_there_is_none():
     rng = np.random.default_rng(1)
     sampler, *_ = case("dis", "ou", "exact", d=2, rng=rng)
-    x, rho = candidate(sampler, REFINE, rng)
+    x, rho, _ = candidate(sampler, REFINE, rng)
     assert rho == 0
     assert add_component(sampler, x, rho, 0.05, 0.8).directions == 2
 
@@ -113,7 +113,7 @@ def test_rules():
     rng = np.random.default_rng(5)
     sampler, *_ = case("dis", "ou", "exact", d=6, steps=3, rng=rng)
     learning = Learning(sampler, Noise.draw(sampler, 400, rng), {"prior": ("means",)})
-    x, rho = candidate(sampler, REFINE, rng)
+    x, rho, _ = candidate(sampler, REFINE, rng)
 
     def ask(rule, threshold):
         return due(learning, replace(REFINE, rule=rule, threshold=threshold), x, rho, 1.0, rng)

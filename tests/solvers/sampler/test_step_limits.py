@@ -19,7 +19,7 @@ from solvers.results.outcomes import LOST, STATUS, TOO_LONG
 from solvers.sampler.learn import Slope
 from solvers.sampler.limits import check, overshoot, pull, sampler_of_variances
 from solvers.sampler.model import Mixture, chain_module
-from solvers.sampler.solve import solve
+from solvers.sampler.solve import solve, traced
 
 KEYS = sorted(chain_module().DRIFTS)
 
@@ -194,7 +194,7 @@ def test_steps_that_float64_does_not_see():
 def test_compare_gives_no_verdict_on_what_has_no_result(monkeypatch):
     """A status of either side is a disagreement that is named; a sampler beyond the limit does not come that far."""
     small = problem(u=[1.0, 1.0], v=[1.0], steps=1, horizon=0.2)
-    monkeypatch.setattr("solvers.verdict.sampler.solve", partial(solve, backend="numpy"))
+    monkeypatch.setattr("solvers.verdict.sampler.traced", partial(traced, backend="numpy"))
     options = {"particles": 32, "replicas": 32, "step": 0.05, "backend": "numpy"}
     with monkeypatch.context() as patch:
         patch.setattr(sys.modules["solvers.sampler.evaluate"], "status_of", lambda *_: LOST)

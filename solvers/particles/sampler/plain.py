@@ -1,0 +1,67 @@
+"""Paths of a sampler in R^d and their gradient in array code, with random numbers by what they are for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from solvers.particles.sampler import chain
+from solvers.particles.sampler.chain import Bars, Model, Walk
+from solvers.particles.sampler.learn import plainly
+from solvers.particles.streams import normals
+
+__all__ = ["gradient", "walk"]
+
+Array = NDArray[np.float64]
+
+
+def walk(
+    model: Model,
+    key: NDArray[np.uint64],
+    source: int,
+    particles: range,
+    chosen: NDArray[np.intp],
+    *,
+    backward: bool = False,
+    ends: bool = False,
+    split: int | None = None,
+    threads: int = 1,
+) -> Walk:
+    """chain.walk, with the numbers of `source` for these particles.
+
+    ends: whether end points are asked for. split: after so many steps the numbers are those of source + 1: clones of
+    the paths without it. threads: at most so many.
+    """
+
+    def noise(step: int) -> Array:
+        own = split is not None and step > split
+        return np.asarray(normals(np, key[None], step, source + own, particles, model.dimension)[0])
+
+    return chain.walk(model, noise, chosen, backward=backward)
+
+
+def gradient(
+    model: Model,
+    key: NDArray[np.uint64],
+    source: int,
+    step: int,
+    particles: range,
+    chosen: NDArray[np.intp],
+    weights: Array,
+    *,
+    of: Iterable[str],
+    threads: int = 1,
+    stop: Callable[[], None] | None = None,
+) -> tuple[Array, dict[str, Bars]]:
+    """chain.gradient, with the numbers of `source` and the steps from `step` on: log W (path,) and the derivatives.
+
+    of: the mixtures that they are asked for. stop: called now and then by those who take long, may raise.
+    """
+
+    def noise(n: int, paths: range) -> Array:
+        some = particles[paths.start : paths.stop]
+        return np.asarray(normals(np, key[None], step + n, source, some, model.dimension)[0])
+
+    return plainly(noise)(model, chosen, weights)
