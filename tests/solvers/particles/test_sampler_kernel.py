@@ -15,7 +15,7 @@ from solvers.particles.streams import normals
 from solvers.problem import Problem
 from tests.solvers.cuda.cuda_compiler import CompileError, compile_cuda
 from tests.solvers.cuda.cuda_host import CUDADriverError, HalfWarps, HostCuda, OneThread, OutOfMemoryError
-from tests.solvers.particles.test_sampler_chain import KEYS, STREAM, mixture, model
+from tests.solvers.particles.path_cases import KEYS, STREAM, mixture, model
 
 
 def cuda(monkeypatch, kernels=OneThread, held=4, **options):

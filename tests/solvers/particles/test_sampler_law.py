@@ -6,12 +6,12 @@ from scipy.spatial.distance import cdist
 from scipy.stats import pearson3
 from scipy.stats import t as student
 
-from solvers.closed import systems
 from solvers.particles.sampler import compiled as sampler_compiled
 from solvers.particles.sampler.chain import Mixture, Model
 from solvers.particles.streams import stream_keys
 from solvers.sampler import Mixture as Reduced
 from solvers.sampler import Noise, Sampler, forward
+from tests.solvers.particles.path_cases import without_cross_term
 
 GROUPS, PATHS = 32, 1500
 PLANE = {
@@ -21,12 +21,6 @@ PLANE = {
     "control_back": ([[0.4, -0.2], [-0.7, 0.3]], [1.2, 1.0], [0.3, 0.7]),
 }
 CASES = [("cmcd", "annealed", "none"), ("dis", "ou", "exact"), ("dbs", "ou", "mixture"), ("mcd", "prior", "mixture")]
-
-
-def without_cross_term():
-    source, square = systems.read("sampler_chain"), "+ along**2"
-    assert source.count(square) == 1
-    return systems.load(source.replace(square, "+ grow**2 * rho + 2 * eta * xi1**2"))
 
 
 def reduced(key, d, steps, rng, paths, wrong=None):
