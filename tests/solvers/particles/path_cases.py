@@ -22,7 +22,7 @@ def mixture(rng, K, d, wide):
     return Mixture(wide * rng.standard_normal((K, d)), 0.8 + 0.6 * rng.random(K), np.log(w / w.sum()))
 
 
-def model(key, *, d, steps=5, horizon=0.6, wide=1.0, seed=0):
+def model(key: tuple[str, str, str], *, d, steps=5, horizon=0.6, wide=1.0, seed=0):
     rng = np.random.default_rng(seed)
     sizes = {"prior": 2, "target": 2, "control": 3, "control_back": 2}
     return Model(*key, steps, horizon, {name: mixture(rng, K, d, wide) for name, K in sizes.items()})

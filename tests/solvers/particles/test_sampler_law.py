@@ -23,7 +23,7 @@ PLANE = {
 CASES = [("cmcd", "annealed", "none"), ("dis", "ou", "exact"), ("dbs", "ou", "mixture"), ("mcd", "prior", "mixture")]
 
 
-def reduced(key, d, steps, rng, paths, wrong=None):
+def reduced(key: tuple[str, str, str], d, steps, rng, paths, wrong=None):
     """log W (paths,), ρ of the first mode, and x_∥; `wrong`: no cross term, or d − R for d − R − 1."""
     mixtures = {name: Reduced.of(*numbers) for name, numbers in PLANE.items()}
     extra = {"module": without_cross_term()} if wrong == "cross" else {}
@@ -35,7 +35,7 @@ def reduced(key, d, steps, rng, paths, wrong=None):
     return found.log_weight, found.modes, found.end
 
 
-def full(key, d, steps, rng, paths, stream):
+def full(key: tuple[str, str, str], d, steps, rng, paths, stream):
     """The same in R^d, the plane laid at random."""
     frame = np.linalg.qr(rng.standard_normal((d, 2)))[0]
     mixtures = {name: Mixture(np.array(mean) @ frame.T, np.array(v), np.log(w)) for name, (mean, v, w) in PLANE.items()}
@@ -63,6 +63,7 @@ def deviation(one, two):
     return t.max(), student.isf(0.5e-6 / 5, GROUPS - 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("d", [3, 20, 200])
 @pytest.mark.parametrize("key", CASES, ids="-".join)
 def test_estimates(key, d):
@@ -113,6 +114,6 @@ def test_joint_law_of_projection_and_log_weight(d):
 def test_energy_distance_has_a_uniform_p_value_under_the_null():
     """Of 40 pairs of equal laws none is below 1e-6, and about half are below ½ (binomial at 1e-6: 5 to 35)."""
     rng = np.random.default_rng(7)
-    p = [energy_p_value(*rng.standard_normal((2, 100, 2)), rng, 200) for _ in range(40)]
+    p = [energy_p_value(rng.standard_normal((100, 2)), rng.standard_normal((100, 2)), rng, 200) for _ in range(40)]
     assert min(p) > 1e-6
     assert 5 <= sum(x < 0.5 for x in p) <= 35

@@ -124,7 +124,7 @@ def test_a_failure_on_the_way_leaves_nothing_and_spares_what_was_there(
     path = tmp_path / "run.nc"
     if before is not None:
         path.write_bytes(before)
-    monkeypatch.setattr(results.output.os, call, failure)
+    monkeypatch.setattr(os, call, failure)
     with pytest.raises(error):
         results.write(run(), path)
     assert [file.name for file in tmp_path.iterdir()] == ([] if before is None else ["run.nc"])
@@ -165,7 +165,7 @@ def test_outputs_that_cannot_be_are_refused_before_the_work(tmp_path):
 
 
 def test_an_unwritable_folder_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(results.output.os, "access", lambda *_: False)
+    monkeypatch.setattr(os, "access", lambda *_: False)
     with pytest.raises(OutputError, match="cannot be written to; must be a writable folder"):
         results.check_output(tmp_path / "run.nc")
 

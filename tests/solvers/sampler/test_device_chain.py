@@ -223,7 +223,7 @@ def test_errors_of_the_device_become_one_message(
     noise = Noise.draw(sampler, 20, np.random.default_rng(0))
     for run in (forward, path_gradient):
         with pytest.raises(BackendError, match=message):
-            run(sampler, noise)  # type: ignore[operator]
+            run(sampler, noise)
 
 
 # --- as NVIDIA's compiler sees it --------------------------------------------------------------------------------
