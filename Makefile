@@ -1,8 +1,9 @@
 # make demo   the whole loop on figures/problems/two_modes.toml: derive, solve, simulate, compare, draw
 # make test   lint, types, tests, and the check that generated files are what the derivations generate
-# Both create .venv and install what they need; only Python >= 3.11 and make are assumed.
+# make quick  the tests that take no longer than a second each, some of every part
+# All create .venv and install what they need; only Python >= 3.11 and make are assumed.
 # make portable   the numerical tests as other processors and surroundings compute them; ONLY=Nehalem+C for one run
-.PHONY: demo test lint portable bench clean
+.PHONY: demo test quick lint portable bench clean
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -24,9 +25,12 @@ lint: $(STAMP)
 
 test: $(STAMP) lint
 	$(BIN)/python -m derivations --check
-	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile
+	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
-# Long: a run of the numerical tests each. TESTS="tests/solvers/test_starts.py" for some of them.
+quick: $(STAMP)
+	$(BIN)/python -m pytest -m "not slow" -n auto --maxprocesses 8 --dist loadfile
+
+# Long: a run of the numerical tests each. TESTS="tests/solvers/problem/test_starts.py" for some of them.
 portable: $(STAMP)
 	$(BIN)/python -m tests.portable $(ONLY) $(if $(TESTS),--tests $(TESTS))
 

@@ -71,7 +71,7 @@ def kernels() -> str:
 
 def narrow() -> Variant:
     """NumPy without the vector instructions that it finds beyond those it was built for: AVX2, AVX-512, FMA."""
-    from numpy._core import _multiarray_umath as core
+    from numpy._core import _multiarray_umath as core  # type: ignore[attr-defined]
 
     found = [name for name in core.__cpu_dispatch__ if core.__cpu_features__.get(name)]
     environment = {"NPY_DISABLE_CPU_FEATURES": " ".join(found)}
@@ -85,6 +85,7 @@ def narrow() -> Variant:
 
 def variants() -> list[Variant]:
     one = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
+    two = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "2")
     homeless = dict.fromkeys(("HOME", "XDG_CACHE_HOME", "MODECOLLAPSE_CACHE"))
     alone: Callable[[], object] | None = None
     if hasattr(os, "sched_setaffinity"):
@@ -98,6 +99,7 @@ def variants() -> list[Variant]:
         narrow(),
         Variant("generic", "machine code for any processor", {"NUMBA_CPU_NAME": "generic"}, own_cache=True),
         Variant("one-thread", "one thread each for OpenMP, OpenBLAS and numba", one),
+        Variant("two-threads", "two threads each for OpenMP and OpenBLAS", two),
         Variant("one-core", "one core", before=alone, missing="" if alone else "no affinity here"),
         Variant("C", "LC_ALL=C", {"LC_ALL": "C"}),
         Variant("Chatham", "TZ=Pacific/Chatham", {"TZ": "Pacific/Chatham"}),
@@ -106,7 +108,13 @@ def variants() -> list[Variant]:
     ]
 
 
-RUNS = ("Haswell+C+Chatham", "Zen", "SkylakeX+umask+homeless", "Nehalem+narrow+one-thread", "generic+one-core")
+RUNS = (
+    "Haswell+C+Chatham",
+    "Zen+two-threads",
+    "SkylakeX+umask+homeless",
+    "Nehalem+narrow+one-thread",
+    "generic+one-core",
+)
 
 
 def together(variants: list[Variant]) -> Variant:

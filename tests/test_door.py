@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,18 +31,18 @@ enter(app, sys.argv[1:], name="door")
 C_LOCALE = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 
 
-def process(*arguments: str, env: dict[str, str] | None = None, **options):  # type: ignore[no-untyped-def]
+def process(*arguments: str, env: dict[str, str] | None = None, **options: Any):
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHONIO", "LC_", "LANG"))}
     environment |= {"PYTHONPATH": str(ROOT), "PYTHONUTF8": "1"} | (env or {})
-    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "cwd": ROOT, "timeout": 600} | options
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "cwd": ROOT, "timeout": 600, **options}
     return subprocess.run([sys.executable, *arguments], env=environment, **options)
 
 
-def door(*arguments: str, **options):  # type: ignore[no-untyped-def]
+def door(*arguments: str, **options):
     return process("-c", STAND_IN, *arguments, **options)
 
 
-def line(done) -> str:  # type: ignore[no-untyped-def]
+def line(done) -> str:
     """The one line on standard error."""
     text = done.stderr.decode()
     assert text.endswith("\n")

@@ -67,7 +67,7 @@ def test_flows_and_samplers_by_the_same_words() -> None:
 def test_what_is_of_flows_is_refused_for_samplers(option: dict[str, object]) -> None:
     sampler = mc.Problem.parse(PROBLEM + "sampler = {paths = 64, steps = 4}\n")
     with pytest.raises(RuntimeError, match="for flows"):
-        mc.solve(sampler, **option)  # type: ignore[arg-type]
+        mc.solve(sampler, **option)
 
 
 def script(*arguments: str) -> subprocess.CompletedProcess[str]:

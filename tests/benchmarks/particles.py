@@ -41,7 +41,7 @@ def measure(cores: int, *, quick: bool, say: Callable[[str], None]) -> list[Row]
             SOLVERS, {"numpy-threads": 1}, cores, rounds, _prepare, (d, particles, cores, seconds), say
         )
         for key in speeds:
-            row = {"d": d, "particles": particles, "cores": cores, "solver": key, "name": SOLVERS[key]}
+            row: dict[str, Any] = {"d": d, "particles": particles, "cores": cores, "solver": key, "name": SOLVERS[key]}
             row |= compared(speeds, key)
             rows.append(row)
             say(
@@ -90,7 +90,7 @@ def _normals(mu: Any, nu: Any, particles: int, cores: int) -> Run:
     block = max(8, ENGINES["numba"].block_bytes // (tiles * TILE * 8))
 
     @njit(nogil=True)
-    def fill(x, particles, k0, k1):  # type: ignore[no-untyped-def]
+    def fill(x, particles, k0, k1):
         for source in range(K):
             for p in range(particles):
                 draw(x, p % len(x), 1, 0, x.shape[1], np.uint64(p), np.uint64(0), np.uint64(source), k0, k1)

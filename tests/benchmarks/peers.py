@@ -111,7 +111,7 @@ def _scipy_task(task: tuple[Array, int, Setting]) -> tuple[Array, float]:
     velocity, out = right_hand_side(RULES[setting["rule"]]), np.full((len(y0), len(TIMES), len(STATES)), np.nan)
     for i in range(0, len(y0), block):
         shape = y0[i : i + block].T.shape
-        solution = solve_ivp(
+        solution = solve_ivp(  # type: ignore[call-overload]
             lambda _, y, shape=shape: velocity(y.reshape(shape)).ravel(),
             (TIMES[0], TIMES[-1]),
             y0[i : i + block].T.ravel(),

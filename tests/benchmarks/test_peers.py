@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -11,7 +13,7 @@ from tests.benchmarks.this_solver import coordinates, overlaps
 from tests.rated import rated
 
 #: Some of the states here are further apart than the rules for errors of 1e-9 were made for.
-CLOSE = {"rtol": 0, "atol": 1e-8}
+CLOSE: dict[str, Any] = {"rtol": 0, "atol": 1e-8}
 
 
 @pytest.fixture(scope="module")

@@ -95,7 +95,7 @@ def _precision(worker: Worker, setting: Setting, first: Starts, exact: Array, se
     paths, timing = worker.run(first(len(exact)))
     if timing.wall < seconds:
         timing = worker.time(first(_enough(timing, seconds)))
-    row = {
+    row: dict[str, Any] = {
         "solver": worker.key,
         "name": SOLVERS[worker.key].name,
         "setting": setting,

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -46,6 +47,7 @@ def entries() -> dict[str, Entry]:
     return catalogue()
 
 
+@pytest.mark.slow
 def test_committed_files_are_current(entries: dict[str, Entry]) -> None:
     """What --check says of this checkout; the command itself is run on all derivations by the test of the demo."""
     written = documents()
@@ -74,12 +76,14 @@ def test_one_character_is_enough_and_missing_and_stray_files_are_differences(che
     assert sorted(found) == sorted(edits)  # each of them, and no other
 
 
+@pytest.mark.slow
 def test_regenerating_repairs(checkout: Path) -> None:
     (checkout / "solvers/generated/reverse_kl.py").write_text("broken\n")
     assert door("--quiet", "reverse_kl", cwd=checkout).returncode == 0
     assert (checkout / "solvers/generated/reverse_kl.py").read_text() == systems.read("reverse_kl")
 
 
+@pytest.mark.slow
 def test_show_prints_each_view_and_refuses_others() -> None:
     assert r"\dot s_{ki}" in door("show", "reverse_kl", "--as", "latex").stdout
     assert "ds[k,i]/dt" in door("show", "reverse_kl", "--as", "text").stdout
@@ -131,7 +135,16 @@ def test_emitted_code_is_stable_at_large_logits_and_batches() -> None:
     big = 100.0  # mean vectors of norm 100: logits of ±10⁴
     s = np.array([[1.0, -1.0], [-1.0, 1.0]]) * big**2
     theta = np.array([0.0, -1e4])
-    values = {"s": s, "m": s, "theta": theta, "c": s, "log_pi": np.log([0.5, 0.5]), "v": 1.0, "u": 1.0, "d": 64}
+    values: dict[str, Any] = {
+        "s": s,
+        "m": s,
+        "theta": theta,
+        "c": s,
+        "log_pi": np.log([0.5, 0.5]),
+        "v": 1.0,
+        "u": 1.0,
+        "d": 64,
+    }
     # The weight of the second component is zero in double precision: no metric divides by it here.
     for metric, weights in (("euclidean", "softmax"), ("wasserstein", "fisher-rao")):
         known = rated(module, values, metric, weights)

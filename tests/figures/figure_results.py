@@ -1,6 +1,7 @@
 """Results made up for the tests of figures: the shapes and attributes of solved ones, at no cost."""
 
 import json
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -76,19 +77,19 @@ def stand_in(kind, *, share=0.3):
         sweep = kind._sweep(True)
         coordinates = {axis.key: axis.coordinate for axis in sweep.axes}
         along = np.linspace(0.0, 2 * share, sweep.points).reshape(sweep.shape)
-        variables = {"samples": np.full(sweep.shape, 10)}
+        swept = {"samples": np.full(sweep.shape, 10)}
         for name in sweep.quantities:
-            variables |= {
+            swept |= {
                 name: along,
                 f"{name}_low": along * 0.8,
                 f"{name}_high": along * 1.1,
                 f"{name}_se": along * 0.1,
             }
         attrs = {"problem": sweep.base_text, "grid": json.dumps({axis.key: list(axis.values) for axis in sweep.axes})}
-        return xr.Dataset({name: (tuple(coordinates), v) for name, v in variables.items()}, coordinates, attrs)
+        return xr.Dataset({name: (tuple(coordinates), v) for name, v in swept.items()}, coordinates, attrs)
     coordinates = {key: Axis(key, tuple(values)).coordinate for key, values in kind.quick.items()}
     shape = tuple(map(len, coordinates.values()))
-    variables = {}
+    variables: dict[str, Any] = {}
     for name in kind.keep:
         if name in ("collapsed", "aligned", "vanished", "status"):
             samples = 1 if {"elbo", "coverage"} & set(kind.keep) else 10

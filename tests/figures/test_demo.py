@@ -32,6 +32,7 @@ def first(folder):
         return demo(folder / "tiny.toml", folder / "out", simulate=SMALL, compare=SMALL), shown.getvalue()
 
 
+@pytest.mark.slow
 def test_every_step_agrees(first, folder):
     agree, shown = first
     assert agree
@@ -47,6 +48,7 @@ def test_every_step_agrees(first, folder):
     assert {path.name for path in (folder / "out").iterdir()} == {"run.nc", "sim.nc", "report.json"} | figures
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("step", "status", "last"),
     [
@@ -63,7 +65,7 @@ def test_one_failure_is_the_verdict(step, status, last, first, folder, monkeypat
         """All files are there already."""
         return subprocess.CompletedProcess(command, status if step in command else 0, f"said by {command[-1]}\n")
 
-    monkeypatch.setattr(module.subprocess, "run", run)
+    monkeypatch.setattr(subprocess, "run", run)
     assert not demo(folder / "tiny.toml", folder / "out")
     shown = capsys.readouterr().out
     assert shown.endswith(f"{last}\n")

@@ -10,7 +10,7 @@ import pytest
 import xarray as xr
 
 from figures import equilibria as figure
-from figures.stored import PROBLEMS
+from figures.stored import PROBLEMS, Continuation
 from solvers.equilibria import continuation
 from solvers.problem import Problem
 from solvers.results.errors import ResultError
@@ -20,12 +20,14 @@ REFERENCE = Path(__file__).parent / "reference" / "equilibria.json"
 
 @pytest.fixture(scope="module")
 def solved() -> dict[str, xr.Dataset]:
-    return {
-        label: continuation(Problem.load(PROBLEMS / stored.problem), **stored.options)
-        for label, stored in figure.RESULTS.items()
-    }
+    found = {}
+    for label, stored in figure.RESULTS.items():
+        assert isinstance(stored, Continuation)
+        found[label] = continuation(Problem.load(PROBLEMS / stored.problem), **stored.options)
+    return found
 
 
+@pytest.mark.slow
 def test_reference_numbers(solved) -> None:
     """To renew them after a change that is meant to move them: python -m figures, then copy outputs/equilibria.json.
 

@@ -46,6 +46,7 @@ def test_list(folder):
     assert list(folder.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_draws_stores_and_reuses(folder, monkeypatch):
     done = call(NAME)
     assert (done.exit_code, done.stderr) == (0, "")
@@ -59,6 +60,7 @@ def test_draws_stores_and_reuses(folder, monkeypatch):
     assert {name: (folder / "outputs" / name).read_bytes() for name in made} == pictures
 
 
+@pytest.mark.slow
 def test_quick_and_another_folder(folder):
     done = call(NAME, "--quick", "--out", "a/b", "--quiet")
     assert (done.exit_code, done.output) == (0, "")

@@ -8,6 +8,7 @@ import matplotlib
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
 
 from figures import overlap_trajectories
 from figures.catalogue import catalogue
@@ -31,6 +32,7 @@ def written(results, tmp_path_factory):
     return {path.suffix: path for path in paths}
 
 
+@pytest.mark.slow
 def test_four_files(written):
     assert sorted(path.name for path in written[".pdf"].parent.iterdir()) == [
         f"overlap_trajectories.{form}" for form in ("json", "pdf", "png", "txt")
@@ -49,6 +51,7 @@ def test_every_file_says_where_it_comes_from(written, results):
     assert json.loads(theory["versions"])["numpy"] == np.__version__
     assert about["provenance"]["versions"]["matplotlib"] == matplotlib.__version__
     with Image.open(written[".png"]) as picture:
+        assert isinstance(picture, PngImageFile)
         assert json.loads(picture.text["Provenance"]) == about["provenance"]
         assert picture.text["Description"] + "\n" == written[".txt"].read_text()
         assert picture.text["Software"] == f"modecollapse {metadata.version('modecollapse')}"
@@ -57,6 +60,7 @@ def test_every_file_says_where_it_comes_from(written, results):
     assert json.loads(ast.literal_eval(f"'''{keywords}'''")) == about["provenance"]
 
 
+@pytest.mark.slow
 def test_same_results_same_bytes(written, results, tmp_path):
     for path in write(overlap_trajectories, results, tmp_path):
         assert path.read_bytes() == written[path.suffix].read_bytes(), path

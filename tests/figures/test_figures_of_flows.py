@@ -16,7 +16,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from scipy.stats import t as student
 
 from figures import annealing, finite_batch, forward_vs_reverse
-from figures.stored import Simulate
+from figures.stored import Along, Simulate
 from solvers import ask
 from solvers.ask import simulate
 from solvers.results.errors import ResultError
@@ -46,6 +46,7 @@ def every():
     return {module: results_of(module) for module in MODULES}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
 def test_nothing_is_clipped_and_captions_are_whole(module, every) -> None:
     drawing = module.main(every[module])
@@ -161,7 +162,7 @@ def test_annealing_of_the_reference() -> None:
 def test_a_point_of_the_annealing_reference() -> None:
     """Some starts of a thousand may change sides where another processor rounds differently: three are allowed."""
     known, kind = reference(annealing)["wide"], annealing.RESULTS["wide"]
-    assert isinstance(kind, annealing.Along)
+    assert isinstance(kind, Along)
     changes = {**kind.of.changes, annealing.START: 64.0, annealing.RATE: 0.1}
     run = ask.solve(type(kind.of)(kind.of.problem, changes=changes).load_problem())
     expected = known["collapsed"][known["start"].index(64.0)][known["rate"].index(0.1)]

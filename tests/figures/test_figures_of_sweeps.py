@@ -84,7 +84,7 @@ def made_up(module) -> dict[str, xr.Dataset]:
         else:
             assert isinstance(kind, Run)
             few = {"paths": 400} if isinstance(kind, Clones) else {}
-            found[role] = type(kind).compute(kind.load_problem(), **kind.chosen(True) | few)
+            found[role] = type(kind).compute(kind.load_problem(), **{**kind.chosen(True), **few})
     return found
 
 
@@ -93,6 +93,7 @@ def case(request):
     return request.param, made_up(request.param)
 
 
+@pytest.mark.slow
 def test_nothing_is_clipped_and_no_names_overlap(case) -> None:
     module, results = case
     drawing = module.main(results)

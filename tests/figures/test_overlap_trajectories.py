@@ -78,7 +78,7 @@ def test_lines_points_and_bands_are_the_stored_numbers():
             np.testing.assert_array_equal(line.get_xydata(), np.stack([times, theory], 1))
             points, _, (bars,) = panel.containers[0]
             np.testing.assert_array_equal(points.get_xydata(), np.stack([times, mean], 1))
-            np.testing.assert_allclose(bars.get_segments()[0][:, 1], mean[0] + [-1, 1] * error[:1] * quantile)
+            np.testing.assert_allclose(bars.get_segments()[0][:, 1], mean[0] + np.array([-1, 1]) * error[:1] * quantile)
             band = panel.collections[0].get_paths()[0].get_extents()
             spread = error * quantile * np.sqrt(8)
             np.testing.assert_allclose([band.y0, band.y1], [np.min(mean - spread), np.max(mean + spread)])
@@ -124,6 +124,7 @@ ODD = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", [*PLAIN.values(), *ODD.values()], ids=[*PLAIN, *ODD])
 def test_nothing_is_clipped_and_no_names_overlap(text):
     drawing = figure.main(made_up(Problem.parse(text)))

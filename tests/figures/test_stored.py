@@ -10,6 +10,7 @@ from figures import stores
 from figures.stored import Along, Simulate, Solve
 from figures.stores import Benchmark, Swept
 from solvers import reopen, results
+from solvers.sweeps.run import run as run_sweep
 from tests.figures.figure_results import TINY
 
 SOLVE = Solve("tiny.toml", {"rtol": 1e-6, "atol": 1e-8})
@@ -111,7 +112,7 @@ def test_a_sweep_is_made_resumed_and_makes_way(tmp_path, monkeypatch):
     (tmp_path / "sweeps").mkdir()
     (tmp_path / "sweeps" / "tiny.toml").write_text(SWEEP)
     monkeypatch.setattr(stores, "SWEEPS", tmp_path / "sweeps")
-    monkeypatch.setattr(stores, "run_sweep", partial(stores.run_sweep, workers=1))  # processes are for other tests
+    monkeypatch.setattr(stores, "run_sweep", partial(run_sweep, workers=1))  # processes are for other tests
     kind = Swept("tiny.toml", quick={"grid": {"target.separation": [3.0]}})
     full, quick = (kind.path(tmp_path, "a", quick=q) for q in (False, True))
     assert (full.name, quick.name) == ("a.zarr", "a.quick.zarr")

@@ -7,6 +7,7 @@ import threading
 
 import pytest
 
+from solvers import ask
 from solvers.problem import Problem
 from tests.fuzz.cases import _told, outcome, run
 
@@ -37,16 +38,15 @@ def test_faults_are_found(tmp_path, monkeypatch) -> None:
     for message in ("two\nlines", "x" * 301, "\x1b[31m", ""):
         with pytest.raises(AssertionError):
             _told(ValueError(message), "refused")
-    from tests.fuzz import cases
 
-    whole = cases.ask.solve
+    whole = ask.solve
 
-    def spoilt(problem, **options):  # type: ignore[no-untyped-def]
+    def spoilt(problem, **options):
         ds = whole(problem, **options)
         ds["objective"][0, -1] = float("nan")
         return ds
 
-    monkeypatch.setattr(cases.ask, "solve", spoilt)
+    monkeypatch.setattr(ask, "solve", spoilt)
     with pytest.raises(AssertionError, match=r"not finite at status 0: \['objective'\]"):
         outcome(example, text, tmp_path)
     monkeypatch.setattr(Problem, "load", lambda path: 1 / 0)

@@ -87,11 +87,11 @@ def work(monkeypatch):
         return call
 
     flow = types.ModuleType("solvers.closed.flow")
-    flow.solve = stand_in(lambda problem: answer(problem, state.status))
+    vars(flow)["solve"] = stand_in(lambda problem: answer(problem, state.status))
     particles = types.ModuleType("solvers.particles.flow")
-    particles.simulate = stand_in(lambda problem: answer(problem, state.status))
+    vars(particles)["simulate"] = stand_in(lambda problem: answer(problem, state.status))
     compare = types.ModuleType("solvers.verdict.flow")
-    compare.compare = stand_in(lambda problem: Report(state.agrees))
+    vars(compare)["compare"] = stand_in(lambda problem: Report(state.agrees))
     for module, package in [(flow, solvers.closed), (particles, solvers.particles), (compare, solvers.verdict)]:
         monkeypatch.setitem(sys.modules, module.__name__, module)
         monkeypatch.setattr(package, module.__name__.rpartition(".")[2], module, raising=False)
@@ -309,6 +309,7 @@ def test_progress_is_shown_on_a_terminal_only(monkeypatch, capsys):
     assert terminal.text == ""
     monkeypatch.setenv("TERM", "xterm")
     with progress_bar("solving", quiet=False) as progress:
+        assert progress is not None
         progress(0.42)
         progress(1.0)
     assert "solving" in terminal.text
@@ -322,6 +323,7 @@ def test_a_sweep_shows_rate_and_time_left_on_a_terminal_only(monkeypatch, capsys
     monkeypatch.setattr(sys, "stderr", terminal := Terminal())
     monkeypatch.setenv("TERM", "xterm")
     with counting_bar("sweeping", "starts", quiet=False) as progress:
+        assert progress is not None
         for done in (0, 500, 2000, 4000):
             progress(done, 4000)
     assert "sweeping" in terminal.text

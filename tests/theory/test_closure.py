@@ -27,7 +27,7 @@ v, u = Symbol("v", positive=True), Symbol("u", positive=True)
 def same(system: ClosedSystem, derived: object, typed: object, sizes: tuple[int, int], free: dict[object, int]) -> bool:
     """Equality by algebra at concrete K, L, with tables as free symbols."""
     concrete = _Plain(system, *sizes)
-    return bool(expand(concrete.write_out(derived, free) - concrete.write_out(typed, free)) == 0)  # type: ignore[arg-type]
+    return bool(expand(concrete.write_out(derived, free) - concrete.write_out(typed, free)) == 0)
 
 
 class _Plain(ConcreteSystem):
@@ -103,6 +103,7 @@ VALUES = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("system", [SOFTMAX, FISHER_RAO], ids=["softmax", "fisher-rao"])
 def test_jacobian_by_price_equals_finite_differences(system: ClosedSystem) -> None:
     concrete = system.at(2, 2)
@@ -122,6 +123,7 @@ def test_jacobian_by_price_equals_finite_differences(system: ClosedSystem) -> No
     assert np.max(np.abs(jacobian)) > 0.1
 
 
+@pytest.mark.slow
 def test_jacobian_of_a_third_component_contains_products_of_responsibilities() -> None:
     concrete = FIXED.at(3, 2)
     assert concrete.jacobian.shape == (12, 12)

@@ -24,6 +24,7 @@ def test_every_step_holds_numerically(name):
 
 def test_the_numerical_check_sees_a_wrong_identity():
     step = FOUND["ideal"].steps[-1]
+    assert isinstance(step, PathIdentity)
     wrong = PathIdentity(step.of, step.rule, step.before, NOISED(0) + PRIOR(0), step.kernel)
     assert wrong.residual > 1e-2
 

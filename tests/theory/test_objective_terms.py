@@ -105,6 +105,7 @@ def test_finite_batches_of_section_3() -> None:
         gradient_flow(ForwardKL(Q, P), batch=True)
 
 
+@pytest.mark.slow
 def test_a_weighted_sum_of_two_objectives_closes() -> None:
     """What a user types: from here ..."""
     mixed = ReverseKL(mixture(), target()) + Rational(1, 3) * ForwardKL(mixture(), target())
@@ -132,6 +133,7 @@ def test_a_weighted_sum_of_two_objectives_closes() -> None:
         system.emit("cuda")
 
 
+@pytest.mark.slow
 def test_other_divergences_are_refused_with_what_they_need() -> None:
     for alpha, ratio in ((Rational(1, 2), "exp(log p/2 - log q/2)"), (S(2), "exp(-log p + log q)")):
         flow = gradient_flow(AlphaDivergence(Q, P, alpha))
@@ -158,6 +160,7 @@ VALUES = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "metric"), [("reverse_kl", {"weights": 1}), ("forward_kl", {"means": 1})])
 def test_written_out_jacobian_equals_finite_differences(name: str, metric: dict[str, float]) -> None:
     system = entry(name).system.under(**metric)
@@ -176,6 +179,7 @@ def test_written_out_jacobian_equals_finite_differences(name: str, metric: dict[
     assert np.abs(derived).max() > 0.01
 
 
+@pytest.mark.slow
 def test_written_out_batches_equal_the_emitted_code() -> None:
     system = entry("finite_batch").system
     concrete, module = system.at(2, 2), systems.load(systems.read("finite_batch"))
@@ -191,6 +195,7 @@ def test_written_out_batches_equal_the_emitted_code() -> None:
     np.testing.assert_allclose(ds, emitted[[0, 0, 1], [0, 1, 1]], atol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["forward_kl", "reverse_kl", "finite_batch"])
 def test_every_step_holds_numerically(name: str) -> None:
     """Steps that the plain flow has as well are left to its own test."""

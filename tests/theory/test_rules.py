@@ -103,6 +103,7 @@ def test_a_wrong_rule_fails_where_it_is_applied() -> None:
         Derivation(check=True).run("E_k|x|^2", e(X2), (wrong,))
 
 
+@pytest.mark.slow
 def test_every_step_of_the_derivation_holds_numerically() -> None:
     system = close(gradient_flow(ReverseKL(Q, P)))
     worst = {(step.of, step.rule.name): step.residual for step in system.steps}
@@ -117,6 +118,7 @@ def test_the_numerical_check_is_a_value_and_not_zero() -> None:
     assert residual(e(POINT), Q.mean(j)) > 0.1
 
 
+@pytest.mark.slow
 def test_anisotropic_steps_are_checked_too() -> None:
     anisotropic = target(precision="S")
     flow = gradient_flow(ReverseKL(Q, anisotropic), check=True)

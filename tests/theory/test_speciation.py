@@ -7,8 +7,9 @@ import pytest
 from sympy import Integer, Rational, Symbol, log, simplify, sqrt
 
 from derivations import speciation
-from derivations.speciation import DECAY, LAMBDA, R, U
+from derivations.speciation import LAMBDA, R, U
 from theory.configuration import Configuration
+from theory.correspondence import DECAY
 from theory.derivation import Step
 from theory.tanh import TanhMean, numbers
 
@@ -74,6 +75,7 @@ def test_clones_by_drawing_points() -> None:
     assert abs(square.mean() - value(1.1 * r, u)[0]) > 5 * error
 
 
+@pytest.mark.slow
 def test_document_has_all_its_parts() -> None:
     text = speciation.document()
     assert "@" not in text

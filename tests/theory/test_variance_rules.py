@@ -52,6 +52,7 @@ def flow() -> ClosedSystem:
     return close_variances(variance_flow(ReverseKL(Q, P)))
 
 
+@pytest.mark.slow
 def test_every_step_holds_numerically() -> None:
     for step in flow().steps:
         assert step.residual < Configuration.TOLERANCE, (step.of, step.rule.name)

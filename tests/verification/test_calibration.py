@@ -40,6 +40,7 @@ def alarms():
     return false_alarms(comparison(case(4, save=3), **CHEAP), range(1, REPETITIONS + 1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", PARTS)
 @pytest.mark.parametrize("level", LEVELS)
 def test_the_truth_is_not_rejected_more_often_than_stated(part, level, alarms):
@@ -61,6 +62,7 @@ def test_single_entries_are_rejected_at_their_level(part, level, alarms):
     assert outside(alarms[part], level) == []
 
 
+@pytest.mark.slow
 def test_a_wrong_theory_is_not(alarms):
     """The negative control: the same intervals notice a theory with one term 10 % off."""
     wrong = systems.load(SOURCE, scale={"dm.Bc/u": 1.1})
@@ -68,6 +70,7 @@ def test_a_wrong_theory_is_not(alarms):
     assert all(outside(found[part], 0.05) for part in PARTS)
 
 
+@pytest.mark.slow
 def test_power_grows_with_the_error_of_the_theory():
     seeds, simulated, options = range(1, 11), {}, {"particles": 256, "step": 0.1}
 

@@ -16,6 +16,7 @@ def test_the_theory_agrees():
     assert verdict(case(3, save=3), None, **OPTIONS)["agrees"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.kind)
 def test_every_mutation_is_rejected(mutation):
     found = verdict(case(3, save=3), mutation.system(), **OPTIONS)

@@ -16,6 +16,7 @@ def found():
     return compare_outcomes(case(10, "softmax", 30), particles=128, step=0.1)
 
 
+@pytest.mark.slow
 def test_decided_rows_agree_and_proportions_too(found):
     counts = tally(found)
     # Of what is decided, nothing differs: an outcome whose noise is two standard deviations away is decided wrongly by

@@ -13,6 +13,7 @@ SMALL = {"particles": 48, "step": 0.3}
 STARTS = 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("setting", "grows"), [(GIVEN, True), (GIVEN, False), ("mala, wasserstein, R = 5", True)])
 def test_simulations_recover_modes_if_the_prior_grows(setting, grows):
     """Measured (docs/verification.md): growing recovers 0.98 or more of the starts, fixed less than 0.1 with given

@@ -31,15 +31,17 @@ def misses(values, errors, expected):
     return bool(np.any(np.abs(np.subtract(values, expected)) > limit * np.array(errors)))
 
 
-def spread_exponents(found, line):
+def spread_exponents(found, line: str) -> tuple[np.ndarray, np.ndarray]:
     entries = found["entry"].values
     # Standard error of a standard deviation of normal numbers; entries are near normal, being sums of many.
     fits = [
         exponent(x, y, y / np.sqrt(2 * (REPLICAS - 1))) for x, y, _, _ in (line_of(found, line, e) for e in entries)
     ]
-    return np.array(fits).T
+    found_exponents, errors = np.array(fits).T
+    return found_exponents, errors
 
 
+@pytest.mark.slow
 def test_standard_errors_fall_as_the_square_root_of_particles(found):
     assert not misses(*spread_exponents(found, "particles"), -0.5)
     assert misses(*spread_exponents(found, "particles"), -0.25)

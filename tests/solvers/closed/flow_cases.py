@@ -34,7 +34,8 @@ def velocity_at(given, mu, nu, theta=None, drop=None):
     """ds/dt, dm/dt, dtheta/dt of the generated system behind a problem, at vectors mu (..., K, n) and nu (L, n)."""
     theta = np.log(given.family.weights) if theta is None else theta
     theta = np.broadcast_to(theta, mu.shape[:-1])
-    return velocity(given, systems.for_problem(given, drop=drop), *overlaps(mu, nu), theta)
+    s, m = overlaps(mu, nu)
+    return velocity(given, systems.for_problem(given, drop=drop), s, m, theta)
 
 
 def closed(given, mu, nu, theta):

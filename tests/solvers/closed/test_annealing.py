@@ -72,6 +72,7 @@ def exponent(p, se):
     return variance * np.sum(weight * x * np.log(p)), np.sqrt(variance)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("temperature", EXPONENTS)
 def test_collapse_probability_follows_the_law(temperature):
     slope, error = exponent(*collapse_probabilities(temperature, np.random.default_rng(3)))

@@ -79,6 +79,7 @@ def check(given):
     return ds
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", ["softmax", "fisher-rao"])
 @pytest.mark.parametrize("name", ON_A_LINE)
 def test_against_the_definition_in_one_dimension(name, metric):
@@ -86,6 +87,7 @@ def test_against_the_definition_in_one_dimension(name, metric):
     check(problem(1, target, of, init, until(12.0), {"weights": metric}))
 
 
+@pytest.mark.slow
 def test_components_that_repel_each_other_stay_in_their_space():
     """q narrower than p: three components on a line, or four in a plane, would spread out further if they could.
 
@@ -133,6 +135,7 @@ def test_components_far_apart_relax_each_to_its_mode(R):
     np.testing.assert_allclose(ds.mode_mass, np.tile(w, (len(mu), 1)), rtol=0, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_far_modes_from_the_middle():
     given = problem(64, {"separation": 20.0}, {"components": 2}, {"scale": 0.125, "samples": 24}, until(150.0))
     ds = solved(given)
@@ -185,8 +188,8 @@ def test_coincident_components_are_one_that_moves_more_slowly(K, v):
 
 def test_coincident_modes_are_one_of_their_mass():
     of, init = family(2, learn=BOTH), {"means": [[0.5, 0.2], [-1.0, 0.4, 0.3]]}
-    three = {"means": [[2.0, 1.0], [-2.0], [2.0, 1.0]], "weights": [0.3, 0.5, 0.2]}
-    two = {"means": three["means"][:2], "weights": [0.5, 0.5]}
+    means = [[2.0, 1.0], [-2.0], [2.0, 1.0]]
+    three, two = {"means": means, "weights": [0.3, 0.5, 0.2]}, {"means": means[:2], "weights": [0.5, 0.5]}
     a, b = (solved(problem(3, target, of, init, until(10.0))) for target in (three, two))
     assert a.m.values[..., 2] == pytest.approx(a.m.values[..., 0], abs=1e-6)
     assert a.mode_mass.values[..., 2] == pytest.approx(0.4 * b.mode_mass.values[..., 0], abs=1e-6)
@@ -218,6 +221,7 @@ def test_what_is_not_learned_and_has_no_time_stays(learn, time):
         assert np.allclose(ds[name], start[name], rtol=ROUNDING, atol=ROUNDING) == stays
 
 
+@pytest.mark.slow
 def test_only_weights_move_when_only_weights_are_learned():
     of = {"components": 3, "learn": ["weights"]}
     ds = solved(problem(4, LOPSIDED, of, {"scale": 1.0, "samples": 4}, until(400.0), FISHER_RAO))
@@ -227,10 +231,16 @@ def test_only_weights_move_when_only_weights_are_learned():
     assert (np.diff(ds.objective.values, axis=1) < 1e-9).all()
 
 
+@pytest.mark.slow
 def test_metastable_states_are_waited_out(monkeypatch):
     """R = 6: a collapsed pair lives for ever as far as t = 1e4 is concerned, and its last stages are slow and stiff."""
-    calls = []
-    monkeypatch.setattr(blocks, "velocity", lambda *a, f=blocks.velocity, **k: calls.append(1) or f(*a, **k))
+    calls, velocity = [], blocks.velocity
+
+    def counted(*arguments, **options):
+        calls.append(1)
+        return velocity(*arguments, **options)
+
+    monkeypatch.setattr(blocks, "velocity", counted)
     given = problem(64, {"separation": 6.0}, {"components": 2}, {"scale": 0.125, "samples": 24}, until(1e4))
     ds = solved(given)
     assert 100 < len(calls) < 3000  # half of that, give or take a sixth with the BLAS

@@ -64,6 +64,7 @@ def problem(
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_compiled_and_numpy_trajectories_agree(name: str) -> None:
     """At tolerances a hundredfold below the one tested: saddles magnify the errors of either integrator."""
@@ -117,6 +118,7 @@ def test_what_is_not_compiled_is_refused() -> None:
         solve(problem(), backend="numba", drop="ds.Bm/u")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weights", ["softmax", "fisher-rao"])
 @pytest.mark.parametrize("K", [1, 2])
 def test_compiled_velocity_and_jacobian_at_random_points(K: int, weights: str) -> None:

@@ -19,6 +19,7 @@ def problem(u: str = "1.0", v: str = "1.0", flow: str = "", target: str = "separ
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("u", "v"),
     [("[1e-60, 1.0]", "[1e-60, 1.0]"), ("[1e-20, 1.0]", "[1e-20, 1.0]"), ("1.0", "[1e160, 1.0]"),
@@ -42,6 +43,7 @@ def test_nodes_that_all_fall_outside_are_nan() -> None:
     assert not np.isfinite(values[-1]) or values[0].sum() == pytest.approx(1.0)
 
 
+@pytest.mark.slow
 def test_a_trajectory_that_gets_nowhere_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """At T = 1e-100 steps are 1e-100 long: 200,000 of them took minutes."""
     monkeypatch.setattr(blocks, "FIRST_STEPS", 300)
@@ -53,7 +55,7 @@ def test_a_trajectory_that_gets_nowhere_is_given_up(monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize(("name", "value"), [("rtol", 0.5), ("atol", 1.0), ("rtol", float("nan"))])
 def test_python_refuses_tolerances_as_the_command_does(name: str, value: float, backend: str) -> None:
     with pytest.raises(ValueError, match=f"^{name}: is .*; must be a number "):
-        ask.solve(problem(), backend=backend, **{name: value})  # type: ignore[arg-type]
+        ask.solve(problem(), backend=backend, **{name: value})
 
 
 def test_an_equilibrium_whose_objective_is_rounding_is_none() -> None:

@@ -27,6 +27,7 @@ def largest_difference(a, b):
     return max(float(np.abs(a[name] - b[name]).max()) for name in NAMES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variances", [1.0, 0.02])
 def test_errors_fall_with_the_tolerance(variances):
     given = two_modes(samples=4, end=4.0, variances=variances)
@@ -37,6 +38,7 @@ def test_errors_fall_with_the_tolerance(variances):
     assert errors[2] < 1e-8 * 9.0 * 200  # overlaps are about 9, and starts near a saddle multiply errors
 
 
+@pytest.mark.slow
 def test_trajectories_of_a_block_do_not_meet(monkeypatch):
     given = two_modes(samples=8)
     together = solve(given)
@@ -81,6 +83,7 @@ def test_a_small_step_follows_the_velocity():
         assert min(np.abs(velocities[0]).max(), np.abs(velocities[1]).max()) > 100 * step
 
 
+@pytest.mark.slow
 def test_drop_solves_a_wrong_theory_and_says_so():
     right = solve(two_modes())
     for term in systems.terms(systems.read("reverse_kl")):
@@ -92,6 +95,7 @@ def test_drop_solves_a_wrong_theory_and_says_so():
         solve(two_modes(), drop="dm.X")
 
 
+@pytest.mark.slow
 def test_progress_rises_to_the_end():
     seen = []
     solve(two_modes(samples=70, end=50.0), progress=seen.append)
@@ -126,10 +130,12 @@ def check_rows(monkeypatch, spoil, status):
     assert largest_difference(ds.isel(sample=~doomed), right.isel(sample=~doomed)) < 1e-5
 
 
+@pytest.mark.slow
 def test_rows_that_are_not_finite_leave_the_others_alone(monkeypatch):
     check_rows(monkeypatch, lambda dm, m: np.nan * dm, 2)
 
 
+@pytest.mark.slow
 def test_rows_that_need_too_many_steps_leave_the_others_alone(monkeypatch):
     monkeypatch.setattr(blocks, "MAX_STEPS", 200)
     check_rows(monkeypatch, lambda dm, m: dm * (2 + np.sin(1e7 * m)), 1)

@@ -52,6 +52,7 @@ def close(a, b):
         np.testing.assert_allclose(left, right, rtol=0, atol=1e-9 * max(1.0, np.abs(right).max()))
 
 
+@pytest.mark.slow
 @POINTS
 @given(cases())
 def test_velocity_is_turned_and_permuted_with_the_vectors(case):
@@ -69,6 +70,7 @@ def test_velocity_is_turned_and_permuted_with_the_vectors(case):
     close(turned, (objective, mode_mass[..., l]))
 
 
+@pytest.mark.slow
 @POINTS
 @given(cases())
 def test_objective_is_a_divergence_and_masses_are_probabilities(case):
@@ -97,6 +99,7 @@ def test_more_dimensions_only_add_a_constant(case, more):
     close(a[1:], b[1:])
 
 
+@pytest.mark.slow
 @PATHS
 @given(cases(largest=2))
 def test_paths_do_not_depend_on_names_and_axes(case):
@@ -109,6 +112,7 @@ def test_paths_do_not_depend_on_names_and_axes(case):
         np.testing.assert_allclose(there[name], here[name], rtol=0, atol=2e-6 * size, err_msg=name)
 
 
+@pytest.mark.slow
 @PATHS
 @given(cases())
 def test_along_a_path_the_objective_falls_and_overlaps_are_those_of_vectors(case):

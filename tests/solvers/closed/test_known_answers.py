@@ -64,23 +64,27 @@ def test_small_starts_grow_at_these_rates():
 @pytest.mark.parametrize(("R", "split", "estimate"), [(3.0, 0.411985, 0.3934), (3.5, 0.190748, 0.1885)])
 def test_collapsed_pair_settles_at_a_residual_split(R, split, estimate):
     """The split is the distance of the two means along the axis of the modes."""
-    (alone,) = fsolve(lambda x: speeds(R, x), [R])
+    (alone,) = fsolve(partial(speeds, R), [R])
     # Exactly aligned is unstable: a split grows at ½κR², which puts it at about 2R√κ.
     assert 2 * np.sqrt(2 * growth(R, [1.0, -1.0], at=alone)) == pytest.approx(estimate, abs=6e-5)
     given = two_modes(R, init={"means": [[R + 0.05, 0.02], [R - 0.05, -0.03]]}, end=2000.0, save=2)
     end = solve(given).isel(sample=0, time=-1)
     assert abs(end.m.values[0, 0] - end.m.values[1, 0]) / R == pytest.approx(split, abs=5e-7)
     assert end.collapsed == end.aligned == 1
-    roots = fsolve(lambda x: speeds(R, x), R + split * np.array([0.6, -0.4]), xtol=1e-12)
+    roots = fsolve(partial(speeds, R), R + split * np.array([0.6, -0.4]), xtol=1e-12)
     assert roots[0] - roots[1] == pytest.approx(split, abs=5e-7)
 
 
+@pytest.mark.slow
 def test_both_means_near_one_mode_is_an_attractor_beyond_a_fold():
     """The branch of collapsed pairs, followed by the position of its inner mean, turns back at the smallest R."""
     guess = np.array([2.7, 2.26])
 
+    def at_rest(y, inner):
+        return speeds(y[1], [y[0], inner])
+
     def separation(inner):
-        guess[:] = fsolve(lambda y: speeds(y[1], [y[0], inner]), guess, xtol=1e-12)
+        guess[:] = fsolve(at_rest, guess, (inner,), xtol=1e-12)
         return guess[1]
 
     fold = minimize_scalar(separation, bounds=(0.9, 1.4), method="bounded", options={"xatol": 1e-4})
@@ -103,6 +107,7 @@ def test_missing_one_of_two_equal_modes_costs_log_two(start, separation):
     assert end.collapsed == 1
 
 
+@pytest.mark.slow
 def test_a_mode_set_covered_exactly_costs_minus_the_log_of_its_mass():
     nu, pi = [[12.0], [-6.0, 10.0], [-6.0, -10.0]], np.array([0.2, 0.5, 0.3])
     family = {"components": 2, "learn": ["means", "weights"]}
@@ -113,6 +118,7 @@ def test_a_mode_set_covered_exactly_costs_minus_the_log_of_its_mass():
     assert end.mode_mass.values == pytest.approx([*pi[:2] / 0.7, 0], abs=1e-6)
 
 
+@pytest.mark.slow
 def test_small_starts_collapse_with_the_exponent_of_the_rates(monkeypatch):
     """P(collapse) ∝ σ₀^0.77310: the difference of the means must be below Δ(Σ) ∝ Σ^1.77310 where their sum is Σ."""
 
@@ -121,7 +127,8 @@ def test_small_starts_collapse_with_the_exponent_of_the_rates(monkeypatch):
         for _ in range(2):
             differences = np.geomspace(low, high, 24)
             x = np.stack([total + differences, total - differences], axis=-1)[..., None] / 2
-            drawn = Starts(*overlaps(x, np.array([[3.0], [-3.0]])), np.log(np.full((24, 2), 0.5)))
+            s, m = overlaps(x, np.array([[3.0], [-3.0]]))
+            drawn = Starts(s, m, np.log(np.full((24, 2), 0.5)))
             monkeypatch.setattr(flow, "starts", lambda *_, drawn=drawn: drawn)
             given = two_modes(3.0, d=1, init={"scale": total, "samples": 24}, end=25.0, save=[25.0])
             collapsed = solve(given, atol=1e-18).collapsed.values == 1
@@ -134,6 +141,7 @@ def test_small_starts_collapse_with_the_exponent_of_the_rates(monkeypatch):
     assert exponent - 1 == pytest.approx(0.77310, abs=0.01)
 
 
+@pytest.mark.slow
 def test_half_of_the_large_starts_collapse():
     def plausible(scale, d):
         given = two_modes(3.0, d=d, init={"scale": scale, "samples": 200}, end=60.0, save=[60.0])

@@ -68,6 +68,7 @@ def test_a_new_metric_is_a_row(objective: str, p: int) -> None:
     assert np.abs(new[1] - old[1]).max() > 0.01
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("roots")
 @pytest.mark.parametrize("temperature", [1.0, 1.7])
 def test_a_new_metric_is_compiled_without_another_text(temperature: float) -> None:

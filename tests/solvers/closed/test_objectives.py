@@ -139,6 +139,7 @@ def agree(estimates, exact):
     return bool(np.all(np.abs(estimates.mean(0) - exact) <= limit * error + 1e-12))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flow_", FLOWS, ids=name)
 def test_agrees_with_monte_carlo_and_no_term_is_idle(flow_):
     given, mu, nu = point(flow_, *SIZES)

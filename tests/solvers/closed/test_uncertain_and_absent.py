@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -36,10 +37,11 @@ PLAIN = {"d": 3, "target": "separation = 2.0", "v": 1.0, "learn": '["means", "we
 MU = np.array([[0.3, 0.2], [-0.1, 0.4]])
 
 
-def flow(**changes: object) -> Problem:
+def flow(**changes: Any) -> Problem:
     return Problem.parse(FLOW.format(**PLAIN | changes), "p.toml")
 
 
+@pytest.mark.slow
 def test_components_of_no_width_are_points_that_climb_log_p() -> None:
     """v = 1e-9, learned: dμ/dt = ∇log p(μ)/2, d log v/dt = 3/4, and the divergence is that of points of such entropy.
 
@@ -117,7 +119,7 @@ def test_a_component_not_yet_added_has_not_vanished(run: Callable[[Problem], xr.
     assert found == [0, 1, 0, 0, 4]
 
 
-def dataset(text: str = FLOW.format(**PLAIN), **changes: object) -> xr.Dataset:
+def dataset(text: str = FLOW.format(**PLAIN), **changes: Any) -> xr.Dataset:
     """A result of two samples with these arrays, as run_dataset checks it."""
     problem = Problem.parse(text.replace("components = 1", "components = 2").replace("[[3.5, 0.2]]", "[[3.5], [0.2]]"))
     n, t = 2, len(problem.time.times)

@@ -84,6 +84,7 @@ def test_every_dropped_term_is_rejected() -> None:
         assert t > limit, term
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("d", "K", "L"), [(1, 2, 2), (2, 2, 2), (5, 3, 2), (50, 2, 2), (10**4, 2, 2)])
 def test_velocities_are_slopes_of_the_objective(d: int, K: int, L: int) -> None:
     """dD along any direction of means, log-weights and log-variances, by central differences of the objective."""
@@ -107,7 +108,7 @@ def test_velocities_are_slopes_of_the_objective(d: int, K: int, L: int) -> None:
         return float((ends[0] - 8 * ends[1] + 8 * ends[2] - ends[3]) / (12 * h))
 
     # The quadrature's 1e-11 of values of order 1 to d, over h; rounding of logits of order d beside it.
-    tolerance = {"rtol": 1e-6, "atol": 2e-6 * max(1, d / 50)}
+    tolerance: dict[str, Any] = {"rtol": 1e-6, "atol": 2e-6 * max(1, d / 50)}
     for k in range(K):
         np.testing.assert_allclose(dtheta[k], -slope("w", (k,)), **tolerance)
         np.testing.assert_allclose(dlog_v[k], -slope("v", (k,)), **tolerance)
@@ -164,6 +165,7 @@ def test_one_component_and_one_mode_is_learned_exactly(metric: str) -> None:
     np.testing.assert_allclose(run["objective"].values[0, 0], first, rtol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("d", [3, 40])
 def test_fixed_point_of_one_component(d: int) -> None:
     """1/v = E[ΔV]/d, V = −log p, where dV is at rest: ΔV by Monte Carlo in R^d, from log p as it stands."""
@@ -199,6 +201,7 @@ def test_fixed_point_of_one_component(d: int) -> None:
     assert abs(estimates.mean() - 1.02 / v[0]) > limit * error  # two per cent off would be seen
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("d", "metric", "weights", "end"),
     [
@@ -251,6 +254,7 @@ def test_other_backends_refuse(backend: str) -> None:
         flow.solve(given, backend=backend)
 
 
+@pytest.mark.slow
 def test_comparison_with_the_particle_simulation() -> None:
     """Right-hand side and trajectory, variances included; without one term of d log v/dt the verdict turns."""
     at = point(4, seed=8)

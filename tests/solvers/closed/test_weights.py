@@ -33,6 +33,7 @@ def dying(weights: str, end: float, save: str) -> tuple[np.ndarray, np.ndarray]:
     return run["time"].values, run["w"].values[0, :, 1]
 
 
+@pytest.mark.slow
 def test_a_dying_weight_decays_as_derived() -> None:
     """derivations/documents/stability.md: w = 1/(2Δt) under softmax (K = 2), w ∝ e^{−Δt} under Fisher–Rao.
 

@@ -9,8 +9,8 @@ import pytest
 
 from solvers.closed import systems
 from tests.solvers.cuda.cuda_cases import problem
+from tests.solvers.cuda.cuda_functions import Functions
 from tests.solvers.cuda.cuda_host import HostKernels
-from tests.solvers.cuda.test_cuda_functions import Functions
 
 LARGE = 10**12
 

@@ -57,6 +57,7 @@ def special(ds, kind):
     return np.sort(ds["parameter"].values[ds["kind"].values == kind])
 
 
+@pytest.mark.slow
 def test_one_component_leaves_the_centre_in_a_pitchfork() -> None:
     """R_c = 1.46083 of section 6, against κ₀R² = 1 by quadrature, to more than 8 digits; what crosses is stable."""
     ds = continuation(problem("[[0.0]]", R=1.2, K=1), "target.separation", 1.0, 2.0)

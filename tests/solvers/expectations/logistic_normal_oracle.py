@@ -1,6 +1,7 @@
 """J(a, v) and its derivatives by integrals in 30 digits, and points at which a table is most likely wrong."""
 
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from mpmath import mp, mpf
@@ -44,10 +45,10 @@ def _logistic_nodes() -> list[tuple[mpf, mpf]]:
     return [(i * step, step * _logistic(i * step)[2]) for i in range(-230, 231)]
 
 
-def errors(jet: object, a: object, variance: object) -> Array:
+def errors(jet: Any, a: Any, variance: Any) -> Array:
     """(derivatives, points): |jet − exact| in units of max(1, |exact|)."""
     wanted = [exact(*point) for point in zip(np.ravel(a), np.ravel(variance), strict=True)]
-    got = [np.ravel(part).tolist() for part in jet]  # type: ignore[attr-defined]
+    got = [np.ravel(part).tolist() for part in jet]
     return np.array(
         [
             [float(abs(mpf(x) - row[m]) / max(1, abs(row[m]))) for x, row in zip(part, wanted, strict=True)]

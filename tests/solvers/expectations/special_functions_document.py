@@ -8,6 +8,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -68,38 +69,38 @@ def nanoseconds(call: Callable[[], object], points: int = POINTS) -> float:
 
 
 @njit(error_model="numpy")
-def pair_loop(a, v, out, table):  # type: ignore[no-untyped-def]
+def pair_loop(a, v, out, table):
     for i in range(len(a)):
         jet = scalar_jet(a[i], v[i], table)
         out[0, i], out[1, i] = jet[0], jet[1]
 
 
 @njit(error_model="numpy")
-def jet_loop(a, v, out, table):  # type: ignore[no-untyped-def]
+def jet_loop(a, v, out, table):
     for i in range(len(a)):
         out[0, i], out[1, i], out[2, i], out[3, i] = scalar_jet(a[i], v[i], table)
 
 
 @njit(error_model="numpy")
-def pair_rows(work, table):  # type: ignore[no-untyped-def]
+def pair_rows(work, table):
     for i in range(len(work)):
         softplus_rows(work[i], 0, 1, 2, 3, table)
 
 
 @njit(error_model="numpy")
-def jet_rows(work, table):  # type: ignore[no-untyped-def]
+def jet_rows(work, table):
     for i in range(len(work)):
         softplus_jet_rows(work[i], 0, 1, 2, 3, 4, 5, table)
 
 
 @njit(error_model="numpy")
-def line_rows(work, line):  # type: ignore[no-untyped-def]
+def line_rows(work, line):
     for i in range(len(work)):
         softplus_line_rows(work[i], 0, 2, 3, line, 0)
 
 
 @njit(error_model="numpy")
-def exp_loop(x, out):  # type: ignore[no-untyped-def]
+def exp_loop(x, out):
     for i in range(len(x)):
         out[i] = math.exp(x[i])
 
@@ -186,12 +187,14 @@ def processor() -> str:
     return (names[0] if names else platform.processor()) + flags
 
 
+def _filled(table: str, found: re.Match[str]) -> str:
+    return f"{found[1]}{table}\n{found[2]}"
+
+
 def main() -> None:
     text = DOCUMENT.read_text(encoding="utf-8")
     for name, table in (("errors", error_map()), ("cost", cost())):
-        text = re.sub(
-            rf"(<!-- {name} -->\n).*?(<!-- end -->)", lambda m, t=table: f"{m[1]}{t}\n{m[2]}", text, flags=re.S
-        )
+        text = re.sub(rf"(<!-- {name} -->\n).*?(<!-- end -->)", partial(_filled, table), text, flags=re.S)
     DOCUMENT.write_text(text, encoding="utf-8")
     print(text[text.index("## Errors") :])
 

@@ -61,9 +61,9 @@ def test_against_quadrature(seed: int, y: float, log_b: float) -> None:
 
 
 def test_small_tails_keep_their_digits() -> None:
-    for a, b in ((-45.0, 0.0), (-300.0, 1.0), (-50.0, 1.49)):  # here σ(u) = e^u to 20 digits
-        assert logistic_normal(a, b)[0] / np.exp(a + b * b / 2) == pytest.approx(1, abs=1e-12)
-        assert logistic_normal(a, b)[1] / np.exp(a + b * b / 2) == pytest.approx(1, abs=1e-12)
+    for a, sd in ((-45.0, 0.0), (-300.0, 1.0), (-50.0, 1.49)):  # here σ(u) = e^u to 20 digits
+        assert logistic_normal(a, sd)[0] / np.exp(a + sd * sd / 2) == pytest.approx(1, abs=1e-12)
+        assert logistic_normal(a, sd)[1] / np.exp(a + sd * sd / 2) == pytest.approx(1, abs=1e-12)
     alpha, b = (x.ravel() for x in np.meshgrid(np.linspace(0, 60, 601), np.linspace(0, 1.49, 40)))
     ramp, small = softplus_tail(alpha, b**2, order=2)
     small_exact, ramp_exact = quadrature(alpha, b)
@@ -97,7 +97,7 @@ def test_heat_equation_and_derivatives() -> None:
     step = 2e-3 * np.maximum(1, np.sqrt(v))
     jet = softplus_jet(a, v)
 
-    def slope(moved, step):  # type: ignore[no-untyped-def]
+    def slope(moved, step):
         near, far = (np.array(moved(n * step)) - np.array(moved(-n * step)) for n in (1, 2))
         return (8 * near - far) / (12 * step)
 

@@ -58,14 +58,14 @@ def agree(jet: Array, a: Array, v: Array) -> None:
 
 
 @njit
-def rows(work, table):  # type: ignore[no-untyped-def]
+def rows(work, table):
     for i in range(len(work)):
         softplus_jet_rows(work[i], 5, 2, 0, 7, 3, 4, table)
         softplus_rows(work[i], 5, 2, 1, 2, table)  # the slope in place of the variance
 
 
 @njit
-def line_rows(work, line, start):  # type: ignore[no-untyped-def]
+def line_rows(work, line, start):
     for i in range(len(work)):
         softplus_line_rows(work[i], 3, 0, 1, line, start)
 
@@ -100,7 +100,7 @@ def test_rows_of_one_variance(variance: float) -> None:
 
 def test_scalars(points: tuple[Array, Array]) -> None:
     @njit
-    def loop(a, v, out, table):  # type: ignore[no-untyped-def]
+    def loop(a, v, out, table):
         for i in range(len(a)):
             out[0, i], out[1, i], out[2, i], out[3, i] = scalar_jet(a[i], v[i], table)
 

@@ -1,5 +1,7 @@
 """Ensembles of a toy system: orders, tolerances, save points, and that no trajectory knows of another."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from scipy.integrate import solve_ivp
@@ -41,9 +43,9 @@ def test_one_step_and_its_dense_output_have_the_declared_orders(toy, method):
 def test_errors_are_proportional_to_the_tolerance(toy, method):
     starts = np.random.default_rng(0).normal(size=(24, 2))
     times = np.linspace(0.5, 12, 9)
-    options = {"method": "DOP853", "t_eval": times, "rtol": 1e-13, "atol": 1e-14}
-    exact = [solve_ivp(lambda _, y: [y[1], (1 - y[0] ** 2) * y[1] - y[0]], (0, 12), y, **options) for y in starts]
-    exact = np.array([result.y.T for result in exact])
+    options: dict[str, Any] = {"method": "DOP853", "t_eval": times, "rtol": 1e-13, "atol": 1e-14}
+    solutions = [solve_ivp(lambda _, y: [y[1], (1 - y[0] ** 2) * y[1] - y[0]], (0, 12), y, **options) for y in starts]
+    exact = np.array([result.y.T for result in solutions])
     tolerances = np.logspace(-4, -10, 7)
     errors = []
     for rtol in tolerances:

@@ -35,7 +35,7 @@ def test_lanes_are_solved_and_exchange_rows_on_their_own():
 
 @njit(**FLAGS)
 def operate(a, out):
-    x, y = load(a, 0), load(a, 1)
+    x, y = load(a, 0), load(a, 1)  # type: ignore[call-arg]  # numba hands over the first argument itself
     store(out, 0, x + 2 * y - 1)
     store(out, 1, -x * y / 3.0)
     z = 0.5 * x

@@ -23,7 +23,7 @@ def fake_cupy(monkeypatch):
     module = types.ModuleType("cupy")
     error = type("CUDARuntimeError", (RuntimeError,), {})
     runtime = types.SimpleNamespace(getDeviceCount=lambda: 1, CUDARuntimeError=error)
-    module.cuda = types.SimpleNamespace(runtime=runtime)
+    monkeypatch.setattr(module, "cuda", types.SimpleNamespace(runtime=runtime), raising=False)
     monkeypatch.setitem(sys.modules, "cupy", module)
     return module
 

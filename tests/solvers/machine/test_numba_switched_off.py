@@ -37,7 +37,7 @@ FEW = ("--particles", "8", "--step", "0.1", "--replicas", "32")
 
 @pytest.fixture(autouse=True)
 def switched_off(monkeypatch, tmp_path):
-    assert not numba.config.DISABLE_JIT
+    assert not numba.config.DISABLE_JIT  # type: ignore[attr-defined]
     begin(monkeypatch, tmp_path / "cache")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("NUMBA_DISABLE_JIT", "1")

@@ -75,7 +75,8 @@ def samples(
 ):
     point = {"mu": MU, "log_w": LOG_W, "v": V, "nu": NU, "log_pi": LOG_PI, "u": U, "beta": BETA} | point
     rows = [np.concatenate([point[q], point[p]]) for q, p in (("mu", "nu"), ("v", "u"), ("log_w", "log_pi"))]
-    at = Mixtures(*(np.tile(row, (replicas, *[1] * row.ndim)) for row in rows), len(point["mu"]), point["beta"])
+    means, variances, log_weights = (np.tile(row, (replicas, *[1] * row.ndim)) for row in rows)
+    at = Mixtures(means, variances, log_weights, len(point["mu"]), point["beta"])
     draws = Draws(stream_keys(seed, (), range(replicas)), 3)
     block = block or min(particles, 100)
     options = {"threads": threads} if threads > 1 else {}
@@ -105,6 +106,7 @@ def slope(forward, which, step=1e-4):
     return out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("forward", [False, True], ids=["reverse", "forward"])
 def test_velocities_descend_the_kl_in_the_plane(forward):
     at, found = samples(particles=100_000, replicas=32, forward=forward, beta=1.0 if forward else BETA)

@@ -39,6 +39,7 @@ def host(monkeypatch):
     return module
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("K", "L", "d", "forward", "beta", "held"),
     [
@@ -73,6 +74,7 @@ CASE = Problem.parse(
 )
 
 
+@pytest.mark.slow
 def test_a_whole_simulation_on_the_device(host, monkeypatch):
     """Same seed, same numbers as compiled for CPUs, to rounding; one launch a step and nothing else."""
     options = {"particles": 6, "replicas": 2, "step": 0.5}
@@ -107,6 +109,7 @@ def test_constants_hold_x_in_registers_as_long_as_it_fits():
     assert device.constants(2, 2, False, 10**5)["HELD"] == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("K", "L", "d", "forward"), [(2, 2, 64, False), (2, 2, 10**5, False), (3, 2, 1000, True)])
 def test_the_kernel_compiles_for_gpus(K, L, d, forward):
     _, log = compile_cuda(device.source("kernel.cu"), "sm_90", device.options(K, L, forward, d))

@@ -80,6 +80,7 @@ def test_fewer_threads_where_memory_is_short(monkeypatch):
     assert (few.groups, few.block) == (many.groups, many.block)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("d", "particles", "backend"),
     [(2, 30_000, "numba"), (3000, 500, "numba"), (30_000, 100, "numba"), (2, 30_000, "numpy"), (3000, 300, "numpy")],

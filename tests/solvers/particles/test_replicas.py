@@ -80,6 +80,7 @@ def test_euler_steps_are_equal_and_end_on_the_save_times(save, steps, refine):
     np.testing.assert_allclose(distance, np.broadcast_to(expected, distance.shape), rtol=1e-11)
 
 
+@pytest.mark.slow
 def test_bias_is_of_first_order_in_the_step():
     case = problem(d=1, components=1, target="separation = 3.0", end=1.2, save=2)
     runs = [run(case, particles=16000, replicas=40, step=0.2, refine=refine).m[:, -1, 0, 0] for refine in (1, 2, 4)]

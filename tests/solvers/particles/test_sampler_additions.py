@@ -13,7 +13,7 @@ from solvers.particles.sampler.simulation import placed, replica_curves
 from solvers.problem import Problem
 from solvers.problem.starts import starts, vectors
 from solvers.sampler import refine
-from solvers.sampler.solve import sampler_of
+from solvers.sampler.solve import sampler_of, traced
 from solvers.verdict import sampler as compare_sampler
 from solvers.verdict.additions import Choices, choice_part, comparable, in_space
 
@@ -99,6 +99,7 @@ START = "means = [[0.6, 0.3, 0.1]]"
 OPTIONS = {"particles": 64, "step": 0.125, "rtol": 1e-3}
 
 
+@pytest.mark.slow
 def test_comparison_goes_past_additions():
     """Components correspond, and what replicas would have added is counted and tested."""
     report = compare(problem(START, OUTSIDE, **LEARNING), **OPTIONS)
@@ -114,6 +115,7 @@ def test_comparison_goes_past_additions():
     assert any("would have added them: theory 32, 32; simulation 32, 32" in note for note in report.notes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("wrong", "seen"), [({"weight": 0.35}, "w["), ({"variance": 1.3}, "v[")])
 def test_comparison_rejects_other_additions(wrong, seen, monkeypatch):
     add = refine.add_component
@@ -129,6 +131,7 @@ def test_comparison_rejects_other_additions(wrong, seen, monkeypatch):
     assert worst.time > 0.5  # not before the first addition
 
 
+@pytest.mark.slow
 def test_comparison_rejects_other_choices(monkeypatch):
     """A theory that adds where log p is largest, whatever the prior has already."""
     density = refine._log_density
@@ -158,6 +161,7 @@ def test_shares():
     assert "a matter of chance, and not tested, at time 1" in open_.note()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wrong", [{}, {"weight": 0.5}])
 def test_comparison_with_candidates_that_are_drawn(wrong, monkeypatch):
     """The points that one run of the theory found, off the span of all before, are added in R^d too."""
@@ -168,7 +172,7 @@ def test_comparison_with_candidates_that_are_drawn(wrong, monkeypatch):
 
     monkeypatch.setattr(refine, "add_component", added)
     # Systems of three sizes, not worth compiling.
-    monkeypatch.setattr(compare_sampler, "traced", partial(compare_sampler.traced, backend="numpy"))
+    monkeypatch.setattr(compare_sampler, "traced", partial(traced, backend="numpy"))
     given = problem("scale = 0.5", '"mala"', **LEARNING | {"d": 6, "end": 1.0})
     report = compare(given, **OPTIONS | {"particles": 128})
     assert report.agrees == (not wrong), [part.entries[0] for part in report.parts]

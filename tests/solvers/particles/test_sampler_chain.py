@@ -9,36 +9,17 @@ from scipy.stats import t as student
 
 from solvers.particles.sampler import chain as sampler_chain
 from solvers.particles.sampler import compiled as sampler_compiled
-from solvers.particles.sampler.chain import Mixture, Model, gradient, walk
-from solvers.particles.streams import normals, stream_keys
+from solvers.particles.sampler.chain import Mixture, gradient, walk
+from solvers.particles.streams import normals
+from tests.solvers.particles.path_cases import KEYS, STREAM, model
 
-KEYS = [
-    (method, reference, control)
-    for method in ("dis", "mcd", "cmcd", "dbs")
-    for reference in ("ou", "prior", "annealed")
-    for control in ("none", "exact", "mixture")
-    if not (method == "dis" and reference == "annealed")
-    and not (control == "exact" and (method, reference) != ("dis", "ou"))
-]
 EACH = pytest.mark.parametrize("key", KEYS, ids="-".join)
-STREAM = stream_keys(0, (99,), range(1))[0]
 #: Groups of paths behind a t statistic, and its two-sided limit at 1e-6 for each test.
 GROUPS = 32
 
 
 def limit(numbers):
     return student.isf(0.5e-6 / numbers, GROUPS - 1)
-
-
-def mixture(rng, K, d, wide):
-    w = 0.5 + rng.random(K)
-    return Mixture(wide * rng.standard_normal((K, d)), 0.8 + 0.6 * rng.random(K), np.log(w / w.sum()))
-
-
-def model(key, *, d, steps=5, horizon=0.6, wide=1.0, seed=0):
-    rng = np.random.default_rng(seed)
-    sizes = {"prior": 2, "target": 2, "control": 3, "control_back": 2}
-    return Model(*key, steps, horizon, {name: mixture(rng, K, d, wide) for name, K in sizes.items()})
 
 
 def plain(z):

@@ -15,7 +15,7 @@ from solvers.particles.streams import normals
 from solvers.problem import Problem
 from tests.solvers.cuda.cuda_compiler import CompileError, compile_cuda
 from tests.solvers.cuda.cuda_host import CUDADriverError, HalfWarps, HostCuda, OneThread, OutOfMemoryError
-from tests.solvers.particles.test_sampler_chain import KEYS, STREAM, mixture, model
+from tests.solvers.particles.path_cases import KEYS, STREAM, mixture, model
 
 
 def cuda(monkeypatch, kernels=OneThread, held=4, **options):
@@ -45,6 +45,7 @@ def difference(at, paths=20, first=7, backward=False):
     return max(float(np.max(np.abs(a - b))) / size for (a, b), size in zip(pairs, sizes, strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", KEYS, ids="-".join)
 def test_same_numbers_same_paths(key, monkeypatch):
     """d = 19 is no whole number of tiles."""
@@ -53,7 +54,7 @@ def test_same_numbers_same_paths(key, monkeypatch):
         assert difference(model(key, d=19, steps=5), backward=backward) < 1e-12
 
 
-def general(K, L, d, steps, key):
+def general(K, L, d, steps, key: tuple[str, str, str]):
     rng = np.random.default_rng(K + 10 * L)
     sizes = {"prior": K, "target": L, "control": K + 1, "control_back": 1}
     return Model(*key, steps, 0.6, {name: mixture(rng, n, d, 1.0 / np.sqrt(d)) for name, n in sizes.items()})
@@ -117,6 +118,7 @@ class Warps(HalfWarps):
     """Two warps of two threads."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("fewest", "held"), [(2, 16), (4, 8), (4, 1)], ids=["warp", "block", "memory"])
 def test_a_team_walks_the_path_of_one_thread(fewest, held, monkeypatch):
     """Teams of a warp, two of them in a block, and of a block; eleven paths are no whole number of blocks."""
@@ -226,6 +228,7 @@ def problem(K=2, learn="[]", control="exact", more=""):
     return Problem.parse(PROBLEM.format(K=K, learn=learn, control=control, more=more), "p.toml")
 
 
+@pytest.mark.slow
 def test_simulate_evaluates_on_the_device(monkeypatch):
     """One launch for each direction, replica and save time, and one for each component's share."""
     cuda(monkeypatch, held=8)
@@ -242,6 +245,7 @@ def test_simulate_evaluates_on_the_device(monkeypatch):
 STALLED = 'refine = {every = 0.3, until = 3, candidates = 20, rule = "stalled", threshold = 9.0}'
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("refine", ["", STALLED])
 def test_simulate_learns_on_the_device(refine, monkeypatch):
     """Means, weights and, of the control, variances too; with components added on the way."""
@@ -268,6 +272,7 @@ def test_what_the_kernel_cannot_do_is_refused(monkeypatch):
 # --- as NVIDIA's compiler sees it -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("architecture", "d", "K"), [("sm_80", 50, 2), ("sm_90", 1000, 2), ("sm_80", 10**5, 2), ("sm_90", 50, 20)]
 )

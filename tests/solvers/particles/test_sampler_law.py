@@ -6,12 +6,12 @@ from scipy.spatial.distance import cdist
 from scipy.stats import pearson3
 from scipy.stats import t as student
 
-from solvers.closed import systems
 from solvers.particles.sampler import compiled as sampler_compiled
 from solvers.particles.sampler.chain import Mixture, Model
 from solvers.particles.streams import stream_keys
 from solvers.sampler import Mixture as Reduced
 from solvers.sampler import Noise, Sampler, forward
+from tests.solvers.particles.path_cases import without_cross_term
 
 GROUPS, PATHS = 32, 1500
 PLANE = {
@@ -23,13 +23,7 @@ PLANE = {
 CASES = [("cmcd", "annealed", "none"), ("dis", "ou", "exact"), ("dbs", "ou", "mixture"), ("mcd", "prior", "mixture")]
 
 
-def without_cross_term():
-    source, square = systems.read("sampler_chain"), "+ along**2"
-    assert source.count(square) == 1
-    return systems.load(source.replace(square, "+ grow**2 * rho + 2 * eta * xi1**2"))
-
-
-def reduced(key, d, steps, rng, paths, wrong=None):
+def reduced(key: tuple[str, str, str], d, steps, rng, paths, wrong=None):
     """log W (paths,), ρ of the first mode, and x_∥; `wrong`: no cross term, or d − R for d − R − 1."""
     mixtures = {name: Reduced.of(*numbers) for name, numbers in PLANE.items()}
     extra = {"module": without_cross_term()} if wrong == "cross" else {}
@@ -41,7 +35,7 @@ def reduced(key, d, steps, rng, paths, wrong=None):
     return found.log_weight, found.modes, found.end
 
 
-def full(key, d, steps, rng, paths, stream):
+def full(key: tuple[str, str, str], d, steps, rng, paths, stream):
     """The same in R^d, the plane laid at random."""
     frame = np.linalg.qr(rng.standard_normal((d, 2)))[0]
     mixtures = {name: Mixture(np.array(mean) @ frame.T, np.array(v), np.log(w)) for name, (mean, v, w) in PLANE.items()}
@@ -69,6 +63,7 @@ def deviation(one, two):
     return t.max(), student.isf(0.5e-6 / 5, GROUPS - 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("d", [3, 20, 200])
 @pytest.mark.parametrize("key", CASES, ids="-".join)
 def test_estimates(key, d):
@@ -119,6 +114,6 @@ def test_joint_law_of_projection_and_log_weight(d):
 def test_energy_distance_has_a_uniform_p_value_under_the_null():
     """Of 40 pairs of equal laws none is below 1e-6, and about half are below ½ (binomial at 1e-6: 5 to 35)."""
     rng = np.random.default_rng(7)
-    p = [energy_p_value(*rng.standard_normal((2, 100, 2)), rng, 200) for _ in range(40)]
+    p = [energy_p_value(rng.standard_normal((100, 2)), rng.standard_normal((100, 2)), rng, 200) for _ in range(40)]
     assert min(p) > 1e-6
     assert 5 <= sum(x < 0.5 for x in p) <= 35

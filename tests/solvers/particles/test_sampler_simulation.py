@@ -22,9 +22,10 @@ from solvers.reopen import open as open_result
 from solvers.results.datasets import SAMPLER_QUANTITIES
 from solvers.sampler import Noise
 from solvers.sampler.evaluate import _ess, _ess_forward, _log_z
+from solvers.sampler.solve import traced
 from solvers.verdict import sampler as compare_sampler
 from tests.limits import ROUNDING
-from tests.solvers.particles.test_sampler_law import without_cross_term
+from tests.solvers.particles.path_cases import without_cross_term
 
 WIDTHS = np.array([1.4, 1.1])
 TEXT = """
@@ -81,6 +82,7 @@ def _simulated_once():
         yield
 
 
+@pytest.mark.slow
 def test_doors(tmp_path):
     path, out, report = tmp_path / "p.toml", tmp_path / "sim.nc", tmp_path / "report.json"
     path.write_text(problem(varied=False).text)
@@ -113,6 +115,7 @@ def test_the_same_numbers_from_either_backend_and_from_more_cores(monkeypatch):
     assert (fast.v_se.values[0, 0] < ROUNDING).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps", [0, 4])
 @pytest.mark.parametrize("d", [3, 200])
 def test_evaluation_agrees(d, steps):
@@ -120,12 +123,13 @@ def test_evaluation_agrees(d, steps):
     assert report.agrees, report.parts[0].entries[0]
 
 
+@pytest.mark.slow
 def test_effective_sample_sizes_are_compared(monkeypatch):
     """Negative control: a theory with one step, whose ESS is another one."""
     report = compare(problem(d=8, steps=8, varied=False), particles=400)
     assert report.agrees, report.parts[0].entries[0]
     assert {"ess", "ess_forward", "log_z"} <= {entry.quantity for entry in report.parts[0].entries}
-    solve = compare_sampler.traced
+    solve = traced
 
     def fewer_steps(of, **options):
         return solve(replace(of, sampler=replace(of.sampler, steps=1)), **options)
@@ -135,6 +139,7 @@ def test_effective_sample_sizes_are_compared(monkeypatch):
     assert {entry.quantity: entry for entry in part.entries}["ess"].deviation > part.limit
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["log_z", "ess", "ess_forward"])
 def test_estimates_of_equally_many_paths_have_one_mean(name):
     """What is compared: by halves on one side, 2 f_n − f_{n/2} on the other; log-weights of standard deviation 2.5."""
@@ -154,6 +159,7 @@ def test_estimates_of_equally_many_paths_have_one_mean(name):
     assert abs(np.mean(simulated - plain)) > 6 * np.std(simulated - plain) / np.sqrt(replicas)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wrong", ["cross", "freedom"])
 def test_comparison_rejects_wrong_reductions(wrong, monkeypatch):
     """Negative controls: the cross term of ϱ dropped; χ² with d − R instead of d − R − 1 degrees of freedom."""
@@ -161,7 +167,7 @@ def test_comparison_rejects_wrong_reductions(wrong, monkeypatch):
         module = without_cross_term()
         monkeypatch.setattr("solvers.sampler.solve.chain_module", lambda drop=None: module)
         # The wrong module is array code: the compiled chain would not know of it.
-        monkeypatch.setattr("solvers.verdict.sampler.traced", partial(compare_sampler.traced, backend="numpy"))
+        monkeypatch.setattr("solvers.verdict.sampler.traced", partial(traced, backend="numpy"))
     else:
         draw = Noise.draw
 
@@ -173,6 +179,7 @@ def test_comparison_rejects_wrong_reductions(wrong, monkeypatch):
     assert not compare(problem(), particles=1000).agrees
 
 
+@pytest.mark.slow
 def test_learned_prior_agrees_and_a_wrong_gradient_does_not(monkeypatch):
     """Means, weights and variances of the prior, along learning."""
     learning = problem(d=6, learn=("means", "weights"), end=1.5, save=(0.0, 1.5), steps=2)
@@ -218,6 +225,7 @@ paths = 512
 GROW = 'refine = {every = 6.0, until = 10, candidates = 256, source = "mala", variance = 1.0}'
 
 
+@pytest.mark.slow
 def test_refinement_finds_modes_that_a_fixed_prior_loses():
     """One broad component and additions up to ten find all six modes; ten components from the start do not."""
 
@@ -263,6 +271,7 @@ def test_comparison_refused():
         compare(problem(learn=("means",), end=1.0, save=(1.0,), steps=0))
 
 
+@pytest.mark.slow
 def test_theory_and_simulation_have_the_same_variables_along_refinement():
     text = SIX.format(K=1, v=2.0, seed=1, end=1.2, steps=1, refine=GROW.replace("6.0", "0.5").replace("10", "2"))
     given = Problem.parse(text)

@@ -117,7 +117,11 @@ def test_imports_nothing_from_the_theory():
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             if isinstance(node, ast.ImportFrom):
                 assert node.level == 0
-                names = [node.module] if node.module != "solvers" else [f"solvers.{alias.name}" for alias in node.names]
+                names = (
+                    [str(node.module)]
+                    if node.module != "solvers"
+                    else [f"solvers.{alias.name}" for alias in node.names]
+                )
             for name in names:
                 parts = name.split(".")
                 assert parts[0] not in ("theory", "derivations", "sympy", "figures"), f"{file.name} imports {name}"

@@ -87,9 +87,11 @@ def rejecting(x, alpha=1e-6):
 def test_normals_are_normal_and_independent():
     # Rows: replicas, then steps, sources and particles, neighbours in each word of key and counter.
     keys = stream_keys(11, (), range(8))
-    x = [normals(np, keys, 0, 0, range(100), 400).reshape(8, -1)]
-    x += [normals(np, keys[:1], step, source, range(100), 400).reshape(1, -1) for step in (1, 2) for source in (0, 1)]
-    x = np.concatenate(x)
+    rows = [normals(np, keys, 0, 0, range(100), 400).reshape(8, -1)]
+    rows += [
+        normals(np, keys[:1], step, source, range(100), 400).reshape(1, -1) for step in (1, 2) for source in (0, 1)
+    ]
+    x = np.concatenate(rows)
     assert rejecting(x) == set()
     pairs = x.reshape(len(x), -1, 2, 8)  # cosines and sines of the same angles
     assert rejecting(np.concatenate([pairs[:, :, 0].reshape(len(x), -1), pairs[:, :, 1].reshape(len(x), -1)])) == set()

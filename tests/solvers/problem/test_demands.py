@@ -117,6 +117,7 @@ MEASURED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", MEASURED)
 def test_bounds_are_below_the_measured_peak_and_near_it(case, tmp_path, monkeypatch) -> None:
     problem, kind, factor = MEASURED[case]

@@ -71,7 +71,7 @@ def writable(value: Any) -> list[str]:
     """Where something can be written to."""
     found = []
     for path, part in parts(value):
-        open_class = dataclasses.is_dataclass(part) and not part.__dataclass_params__.frozen  # type: ignore[union-attr]
+        open_class = dataclasses.is_dataclass(part) and not part.__dataclass_params__.frozen
         open_array = isinstance(part, np.ndarray) and part.flags.writeable
         if open_class or open_array or isinstance(part, list | dict | set | bytearray):
             found.append(path)

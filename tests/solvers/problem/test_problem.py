@@ -3,6 +3,7 @@
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -93,7 +94,7 @@ def test_saving_once_at_the_start():
 def test_problems_are_frozen():
     problem = Problem.parse(BASE)
     with pytest.raises(AttributeError):
-        problem.dimension = 3
+        problem.dimension = 3  # type: ignore[misc]
     for array in (problem.target.c, problem.target.vectors, problem.family.weights, problem.time.times):
         with pytest.raises(ValueError, match="read-only"):
             array[0] = 1
@@ -141,7 +142,7 @@ KEYS = {
 
 @given(key=st.sampled_from([(section, key) for section, keys in KEYS.items() for key in keys]), value=VALUES)
 def test_any_value_gives_a_problem_or_one_message(key, value):
-    sections = {
+    sections: dict[str, dict[str, Any]] = {
         "target": {"separation": 3.0},
         "family": {"components": 2},
         "flow": {},

@@ -6,6 +6,7 @@ import errno
 import io
 import os
 import stat
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -13,7 +14,6 @@ from typer.testing import CliRunner
 from figures.__main__ import app as figures
 from solvers.__main__ import app
 from solvers.particles import flow as particles
-from solvers.results import output
 from solvers.results.output import OutputError, check_folder, check_output, shown, write_bytes
 
 PROBLEM = """
@@ -196,7 +196,7 @@ def test_an_error_at_any_call_leaves_nothing_and_is_one_line(at, number, before,
 
 def test_a_rest_that_cannot_be_removed_is_told(folder, monkeypatch) -> None:
     failing(monkeypatch, "fsync", errno.EIO)
-    monkeypatch.setattr(output.Path, "unlink", lambda *_, **__: fail(errno.EIO))
+    monkeypatch.setattr(Path, "unlink", lambda *_, **__: fail(errno.EIO))
     with pytest.raises(OutputError, match=r"cannot be written \(Input/output error\); .*there/\..*\.tmp was left"):
         write_bytes(b"new", folder / "there" / "run.nc")
 
@@ -229,7 +229,7 @@ def failing(monkeypatch, at: str, number: int) -> None:
     if at in ("fsync", "replace"):
         monkeypatch.setattr(os, at, lambda *_: fail(number))
     else:
-        monkeypatch.setattr(output.Path, "open", opened)
+        monkeypatch.setattr(Path, "open", opened)
 
 
 def test_a_folder_that_takes_no_files_is_refused_before_the_work(folder, monkeypatch) -> None:

@@ -13,68 +13,9 @@ import xarray as xr
 
 from solvers import reopen, results
 from solvers.closed import systems
-from solvers.problem import Problem
 from solvers.results.errors import ResultError
 from solvers.results.output import OutputError
-
-K, L, TIMES = 3, 2, 4
-
-PROBLEM = Problem.parse(f"""
-dimension = 5
-[target]
-separation = 3.0
-[family]
-components = {K}
-variances = 1.5
-[init]
-scale = 0.1 # μ
-samples = 2
-seed = {2**63 - 1}
-[time]
-end = 3.0
-save = {TIMES}
-""")
-
-
-def fields(seed=0, n=2):
-    rng = np.random.default_rng(seed)
-    return {
-        "m": rng.standard_normal((n, TIMES, K, L)),
-        "s": rng.standard_normal((n, TIMES, K, K)),
-        "w": rng.dirichlet(np.ones(K), size=(n, TIMES)),
-        "objective": rng.standard_normal((n, TIMES)),
-        "mode_mass": rng.dirichlet(np.ones(L), size=(n, TIMES)),
-    }
-
-
-def run(status=(0, 0), **changes):
-    n = len(status)
-    given = fields(n=n) | {
-        "B": np.tile([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]], (n, 1, 1)),
-        "status": np.array(status),
-        "quadrature_error": np.full((n, TIMES), 1e-13),
-        "system": systems.for_problem(PROBLEM).SYSTEM,
-        "backend": "numpy",
-        "rtol": 1e-8,
-        "atol": 1e-10,
-    }
-    return results.run_dataset(PROBLEM, **(given | changes))
-
-
-def simulation():
-    errors = {f"{name}_se": np.abs(values) for name, values in fields(seed=1).items()}
-    return results.simulation_dataset(
-        PROBLEM,
-        **fields(),
-        **errors,
-        B=np.tile([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]], (2, 1, 1)),
-        status=np.zeros(2),
-        backend="numpy",
-        particles=256,
-        replicas=32,
-        step=0.05,
-    )
-
+from tests.solvers.results.result_cases import PROBLEM, TIMES, K, L, fields, run, simulation
 
 DIMENSIONS = {
     "m": ("sample", "time", "component", "mode"),
@@ -183,7 +124,7 @@ def test_a_failure_on_the_way_leaves_nothing_and_spares_what_was_there(
     path = tmp_path / "run.nc"
     if before is not None:
         path.write_bytes(before)
-    monkeypatch.setattr(results.output.os, call, failure)
+    monkeypatch.setattr(os, call, failure)
     with pytest.raises(error):
         results.write(run(), path)
     assert [file.name for file in tmp_path.iterdir()] == ([] if before is None else ["run.nc"])
@@ -198,7 +139,7 @@ def test_a_full_disk(tmp_path):
     script = """
 import resource, sys
 sys.path.insert(0, sys.argv[2])
-from tests.solvers.results.test_results import run
+from tests.solvers.results.result_cases import run
 from solvers import results
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 try:
@@ -224,7 +165,7 @@ def test_outputs_that_cannot_be_are_refused_before_the_work(tmp_path):
 
 
 def test_an_unwritable_folder_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(results.output.os, "access", lambda *_: False)
+    monkeypatch.setattr(os, "access", lambda *_: False)
     with pytest.raises(OutputError, match="cannot be written to; must be a writable folder"):
         results.check_output(tmp_path / "run.nc")
 

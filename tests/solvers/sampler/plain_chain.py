@@ -74,7 +74,8 @@ def plain(sampler, mixtures, paths, rng, frame):
         log_w += (xi**2).sum(1) / 2 - (back**2).sum(1) / (4 * eta)
         x = new
     log_w += log_density(x, *mixtures["target"])
-    noise = Noise(*(np.stack(parts) for parts in zip(*noises, strict=True)), rng.random(paths))
+    xi, xi1, chi2 = (np.stack(parts) for parts in zip(*noises, strict=True))
+    noise = Noise(xi, xi1, chi2, rng.random(paths))
     return log_w, x, noise, chosen
 
 

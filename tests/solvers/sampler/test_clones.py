@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from scipy.special import expit
@@ -151,7 +153,7 @@ def test_result_is_read_back(found, tmp_path) -> None:
 
 def test_refusals() -> None:
     other = TEXT.replace('control = "exact"', 'control = "none"')
-    cases = [
+    cases: list[tuple[Problem, dict[str, Any], str]] = [
         (problem(other), {}, 'sampler.control: must be "exact"'),
         (problem(variances="[1.0, 0.5]"), {}, "target.variances: differ"),
         (problem(), {"splits": [41]}, "splits: one is 41; must be 0 to sampler.steps = 40"),

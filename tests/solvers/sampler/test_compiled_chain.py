@@ -1,6 +1,7 @@
 """The reduced chain in machine code against NumPy on the same noise, and what threads and padding may not change."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from tests.solvers.sampler.plain_chain import case
 
 KEYS = sorted(chain_module().DRIFTS)
 #: Rounding of sums of some hundred terms of size up to 10².
-CLOSE = {"rtol": 1e-11, "atol": 1e-11}
+CLOSE: dict[str, Any] = {"rtol": 1e-11, "atol": 1e-11}
 
 
 def agree(sampler, rng, paths=600, threads=2):

@@ -226,7 +226,7 @@ def test_errors_of_the_device_become_one_message(
     noise = Noise.draw(sampler, 20, np.random.default_rng(0))
     for run in (DEVICE.forward, partial(path_gradient, walker=DEVICE)):
         with pytest.raises(BackendError, match=message):
-            run(sampler, noise)  # type: ignore[operator]
+            run(sampler, noise)
 
 
 # --- as NVIDIA's compiler sees it --------------------------------------------------------------------------------

@@ -116,7 +116,7 @@ TYPED = {
 }
 
 
-def drawn(rng, key, *, d=None):
+def drawn(rng, key: tuple[str, str, str], *, d=None):
     """A sampler of random dimension up to 10^12, step and variances, some of which are the same to 13 digits."""
     d = d or int(10 ** rng.uniform(1, 12))
     apart = 10 ** rng.uniform(-13, -1) / np.sqrt(d)

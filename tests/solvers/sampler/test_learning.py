@@ -67,12 +67,12 @@ def closed_velocity(s, m, theta, c, u=1.0, v=1.0, d=5):
 def sampled_velocity(sampler, groups, paths, rng):
     """ds/dt, dm/dt, dθ/dt from the adjoint, one row a group of paths."""
     prior, target = sampler.mixtures["prior"], sampler.mixtures["target"]
-    rows = []
+    groups = []
     for _ in range(groups):
         slope = path_gradient(sampler, Noise.draw(sampler, paths, rng))[1]["prior"]
         gamma = -slope.mean @ prior.mean.T
-        rows.append(np.concatenate([(gamma + gamma.T).ravel(), (-slope.mean @ target.mean.T).ravel(), -slope.theta]))
-    return np.array(rows)
+        groups.append(np.concatenate([(gamma + gamma.T).ravel(), (-slope.mean @ target.mean.T).ravel(), -slope.theta]))
+    return np.array(groups)
 
 
 def worst_t(rows, expected):
@@ -101,15 +101,15 @@ def test_ideal_control_is_the_flow_on_the_noised_target():
     rng = np.random.default_rng(3)
     coarse, *_ = case("dis", "ou", "exact", steps=24, horizon=0.7, varied=False, rng=rng)
     prior, target, e = coarse.mixtures["prior"], coarse.mixtures["target"], np.exp(-0.7)
-    rows = []
+    groups = []
     # The bias is first order in 1/N: Richardson on the same prior noise, group by group.
     for _ in range(32):
         slopes = []
         for steps in (24, 48):
             sampler = replace(coarse, steps=steps)
             slopes.append(sampled_velocity(sampler, 1, 1000, rng)[0])
-        rows.append(2 * slopes[1] - slopes[0])
-    rows = np.array(rows)
+        groups.append(2 * slopes[1] - slopes[0])
+    rows = np.array(groups)
     limit = student.isf(0.5e-6 / rows.shape[1], len(rows) - 1)
 
     def expected(decay):
@@ -127,7 +127,7 @@ def test_tied_control_is_the_flow_on_the_target():
     base, *_ = case("dis", "ou", "mixture", steps=24, horizon=0.7, varied=False, rng=rng)
     q, target, e = base.mixtures["control"], base.mixtures["target"], np.exp(-0.7)
     tied = replace(base, mixtures=base.mixtures | {"prior": Mixture(e * q.mean, q.log_var, q.log_w)})
-    rows = []
+    groups = []
     for _ in range(32):
         total = []
         for steps in (24, 48):
@@ -136,8 +136,8 @@ def test_tied_control_is_the_flow_on_the_target():
             mean = -(slopes["control"].mean + e * slopes["prior"].mean)
             theta = -(slopes["control"].theta + slopes["prior"].theta)
             total.append(np.concatenate([(mean @ target.mean.T).ravel(), theta]))
-        rows.append(2 * total[1] - total[0])
-    rows = np.array(rows)
+        groups.append(2 * total[1] - total[0])
+    rows = np.array(groups)
     s, m, c = q.mean @ q.mean.T, q.mean @ target.mean.T, target.mean @ target.mean.T
     _, dm, dtheta = closed_velocity(s, m, q.log_w, c)
     limit = student.isf(0.5e-6 / rows.shape[1], len(rows) - 1)

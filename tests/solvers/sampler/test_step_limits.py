@@ -96,6 +96,7 @@ def typed(v, u, q):
 @pytest.mark.parametrize("seed", range(5))
 def test_pulls_are_those_of_section_7(seed):
     v, u, q = 10 ** np.random.default_rng(seed).uniform(-1.5, 0.7, 3)
+    key: tuple[str, str, str]
     for key, expected in typed(v, u, q).items():
         s = sampler_of_variances(*key, 4, 1.0, 5, np.array([v]), np.array([u]))
         moved = {name: Mixture.of([[0.0]], [q], [1.0]) for name in s.mixtures if name.startswith("control")}
@@ -104,7 +105,7 @@ def test_pulls_are_those_of_section_7(seed):
 
 
 @pytest.mark.parametrize("key", KEYS, ids="-".join)
-def test_narrowest_and_widest_variances_decide_and_both_sides_say_so(key):
+def test_narrowest_and_widest_variances_decide_and_both_sides_say_so(key: tuple[str, str, str]):
     """Unequal variances, the whole table: the derived limit, that of the simulation, and slopes of drifts at points."""
     rng = np.random.default_rng(KEYS.index(key))
     for _ in range(4):
@@ -121,7 +122,7 @@ def test_narrowest_and_widest_variances_decide_and_both_sides_say_so(key):
                 values = sum(
                     c * (x if name[0] == "x" else model.score_of(name, at).at(x).score) for name, c in drift.items()
                 )
-                assert np.all(-values[:, 0] / x[:, 0] <= pull(s)[side][n] * (1 + 1e-12))
+                assert np.all(-np.asarray(values)[:, 0] / x[:, 0] <= pull(s)[side][n] * (1 + 1e-12))
 
 
 def test_a_chain_beyond_the_limit_has_no_stationary_law():
@@ -201,8 +202,8 @@ def test_compare_gives_no_verdict_on_what_has_no_result(monkeypatch):
         report = compare(small, **options)
     assert report.broken == (f"start 0: the theory has no solution up to the last time ({STATUS[LOST]})",)
     with monkeypatch.context() as patch:
-        patch.setattr("solvers.particles.sampler.simulation.rounding", lambda model: 1.0 if next(turns) else 0.0)
         turns = iter([True] + [False] * 99)
+        patch.setattr("solvers.particles.sampler.simulation.rounding", lambda model: 1.0 if next(turns) else 0.0)
         report = compare(small, **options)
     assert report.broken == (f"start 0: the simulation has no result up to the last time ({STATUS[LOST]})",)
     assert not report.agrees

@@ -9,12 +9,13 @@ import signal
 import subprocess
 import sys
 import warnings
+from typing import Any
 
 import numpy as np
 import pytest
 import xarray as xr
 
-from solvers import reopen, results
+from solvers import ask, reopen, results
 from solvers.closed.flow import solve
 from solvers.problem import ProblemError
 from solvers.results.errors import ResultError
@@ -50,10 +51,11 @@ def test_points_are_means_over_the_samples_of_solve(whole) -> None:
     np.testing.assert_array_equal(ds["target.separation"], [1.0, 2.0, 3.0, 4.0])
     assert (ds.samples == 40).all()
     assert (ds.failed == 0).all()
-    for point in (
+    points: tuple[dict[str, Any], ...] = (
         {"target.separation": 3.0, "family.learn": '["means", "weights"]'},
         {"target.separation": 1.0, "family.learn": '["means"]'},
-    ):
+    )
+    for point in points:
         here = ds.sel(point)
         problem = reopen.problem_of(here)
         one = solve(problem, backend="numba")
@@ -71,6 +73,7 @@ def test_points_are_means_over_the_samples_of_solve(whole) -> None:
     assert ds.objective.attrs["units"] == "nat"
 
 
+@pytest.mark.slow
 def test_other_workers_give_the_same_bits(whole, tmp_path) -> None:
     run(sweep(), tmp_path / "two.zarr", workers=2)
     assert same_bits(reopen.open(whole), reopen.open(tmp_path / "two.zarr"))
@@ -78,6 +81,7 @@ def test_other_workers_give_the_same_bits(whole, tmp_path) -> None:
     assert not same_bits(reopen.open(whole), swept(tmp_path, SMALL, ("samples = 40", "samples = 40\nseed = 1")))
 
 
+@pytest.mark.slow
 def test_starts_in_parts_and_pieces(whole, tmp_path, monkeypatch) -> None:
     """Many starts are summed in parts, computed in pieces; the pieces do not change a bit."""
     monkeypatch.setattr(work, "PIECE", 7)
@@ -102,6 +106,7 @@ def test_units_that_reach_into_several_windows(whole, tmp_path, monkeypatch, kep
     assert same_bits(reopen.open(whole), swept(tmp_path))
 
 
+@pytest.mark.slow
 def test_systems_and_sample_counts_may_change_along_the_grid(tmp_path) -> None:
     grid = '"flow.objective" = ["reverse-kl", "forward-kl"]\n"init.samples" = [3, 30]\n'
     ds = swept(tmp_path, SMALL, ('"target.separation" = {start = 1.0, stop = 4.0, count = 4}\n', grid))
@@ -112,7 +117,7 @@ def test_systems_and_sample_counts_may_change_along_the_grid(tmp_path) -> None:
 
 
 def test_failed_starts_are_counted_and_left_out(tmp_path, monkeypatch) -> None:
-    honest = work.ask.solve
+    honest = ask.solve
 
     def failing(problem, **options):
         ds = honest(problem, **options)
@@ -122,7 +127,7 @@ def test_failed_starts_are_counted_and_left_out(tmp_path, monkeypatch) -> None:
         ds["objective"][:3] = np.nan
         return ds
 
-    monkeypatch.setattr(work.ask, "solve", failing)
+    monkeypatch.setattr(ask, "solve", failing)
     done = run(sweep(), tmp_path / "out.zarr", workers=1)
     assert (done.failed, done.starts) == (24, 320)
     ds = reopen.open(tmp_path / "out.zarr")
@@ -180,6 +185,7 @@ def units_in(out):
     return len(list((out / JOURNAL).glob("*/*/*/0/0")))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="sends POSIX signals")
 def test_killed_while_it_writes_and_resumed(whole, tmp_path) -> None:
     """SIGKILL in the middle of a file: of the store as it is made, and of the journal; workers end with their parent.
@@ -205,6 +211,7 @@ def test_killed_while_it_writes_and_resumed(whole, tmp_path) -> None:
     assert same_bits(reopen.open(whole), reopen.open(out))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="sends POSIX signals")
 def test_ctrl_c_exits_130_and_says_how_to_go_on(tmp_path) -> None:
     """Pressed as soon as the store is there, in a sweep of minutes."""
@@ -241,6 +248,7 @@ app(sys.argv[1:])
     assert stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_two_writers_on_one_store_are_refused(copied) -> None:
     from solvers.sweeps.dataset import Layout
     from solvers.sweeps.store import Store
@@ -330,6 +338,7 @@ def test_resuming_with_other_versions_warns(copied) -> None:
         run(sweep(), copied, workers=1, resumed=True)
 
 
+@pytest.mark.slow
 def test_what_a_sweep_cannot_average_is_refused_before_anything_is_written(tmp_path) -> None:
     with pytest.raises(ProblemError, match=r"output.quantities: entropy: not known; allowed: objective, .*collapsed"):
         run(sweep(SMALL, ("[grid]", '[output]\nquantities = ["entropy"]\n[grid]')), tmp_path / "out.zarr")

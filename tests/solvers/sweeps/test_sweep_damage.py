@@ -12,10 +12,9 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from solvers import reopen
+from solvers import ask, reopen
 from solvers.results.errors import ResultError
 from solvers.results.output import OutputError
-from solvers.sweeps import work
 from solvers.sweeps.run import Interrupted, run
 from tests.solvers.sweeps.sweep_cases import remembered, same_bits
 from tests.solvers.sweeps.sweep_cases import tiny as sweep
@@ -28,7 +27,7 @@ DAMAGES = int(os.environ.get("SWEEP_DAMAGES", "100"))
 def solved():
     """Every start is solved once for all: here the files are looked at."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(work.ask, "solve", remembered(work.ask.solve))
+        patch.setattr(ask, "solve", remembered(ask.solve))
         yield
 
 

@@ -12,10 +12,9 @@ from functools import partial
 
 import pytest
 
-from solvers import reopen
+from solvers import ask, reopen
 from solvers.results.errors import ResultWarning
 from solvers.results.output import OutputError
-from solvers.sweeps import work
 from solvers.sweeps.run import Interrupted, run
 from tests.solvers.sweeps.sweep_cases import remembered, same_bits
 from tests.solvers.sweeps.sweep_cases import tiny as sweep
@@ -86,7 +85,7 @@ class Failing:
 @pytest.fixture(autouse=True)
 def solved_once(monkeypatch):
     """Every start is solved once for all: here the disk is looked at."""
-    monkeypatch.setattr(work.ask, "solve", remembered(work.ask.solve))
+    monkeypatch.setattr(ask, "solve", remembered(ask.solve))
 
 
 def begin(out):

@@ -6,11 +6,13 @@ import os
 import threading
 import tracemalloc
 import warnings
+from typing import Any
 
 import numpy as np
 import pytest
 
-from solvers import reopen
+import solvers
+from solvers import ask, reopen
 from solvers.problem import ProblemError
 from solvers.results.errors import ResultError, ResultWarning
 from solvers.results.output import OutputError
@@ -30,7 +32,7 @@ def nothing_computed(monkeypatch):
     def refuse(*arguments, **options):
         raise AssertionError(FORBIDDEN)
 
-    monkeypatch.setattr(work.ask, "solve", refuse)
+    monkeypatch.setattr(ask, "solve", refuse)
 
 
 # names of stores -----------------------------------------------------------------------------------------------------
@@ -82,7 +84,7 @@ def test_no_store_is_said_before_anything_is_computed(tmp_path, nothing_computed
 
 def test_a_unit_in_the_place_of_another_is_refused(tmp_path, monkeypatch) -> None:
     """Whole, with its checksum, and wrong."""
-    monkeypatch.setattr(work.ask, "solve", remembered(work.ask.solve))
+    monkeypatch.setattr(ask, "solve", remembered(ask.solve))
     run(tiny(), tmp_path / "a.zarr", workers=1, options=tiny_options())
     run(sweep(TINY, ("end = 1.0", "end = 2.0")), tmp_path / "b.zarr", workers=1, options=tiny_options())
     units = [tmp_path / "a.zarr" / "journal/moments/c" / str(i) / "0/0/0" for i in range(2)]
@@ -118,7 +120,7 @@ def test_the_hash_of_the_code_is_of_what_is_in_the_files(tmp_path, monkeypatch) 
     (package / "sub").mkdir(parents=True)
     for name in ("flow.py", "sub/a.py"):
         (package / name).write_text("x = 1\n")
-    monkeypatch.setattr(work.solvers, "__file__", str(package / "__init__.py"))
+    monkeypatch.setattr(solvers, "__file__", str(package / "__init__.py"))
     of_files = work.code.__wrapped__
     first = of_files()
     os.utime(package / "flow.py", (1, 1))
@@ -131,7 +133,7 @@ def test_the_hash_of_the_code_is_of_what_is_in_the_files(tmp_path, monkeypatch) 
 
 
 def test_the_first_key_that_differs_is_named() -> None:
-    plan = {"problem": {"flow": {"weights": "softmax"}}, "grid": {"a.b": [1, 2, 3]}, "rtol": 1e-8}
+    plan: dict[str, Any] = {"problem": {"flow": {"weights": "softmax"}}, "grid": {"a.b": [1, 2, 3]}, "rtol": 1e-8}
     assert difference(plan, plan) is None
     for change, message in {
         ("problem", "flow", "weights"): 'problem.flow.weights = "softmax", here it is 0',
@@ -222,14 +224,14 @@ def test_a_scheduler_without_workers_says_so_and_waits_a_stated_time(monkeypatch
 def test_a_point_whose_solve_gives_up_is_counted(tmp_path, monkeypatch, broken) -> None:
     """The first start of three at the first point; the other two, and the other point, have the bits of ever."""
     run(tiny(), tmp_path / "whole.zarr", workers=1, options=tiny_options())
-    whole, honest = reopen.open(tmp_path / "whole.zarr"), work.ask.solve
+    whole, honest = reopen.open(tmp_path / "whole.zarr"), ask.solve
 
     def solve(problem, **options):
         if problem.target.c[0, 0] == 1.0 and 0 in options["samples"]:
             raise broken
         return honest(problem, **options)
 
-    monkeypatch.setattr(work.ask, "solve", solve)
+    monkeypatch.setattr(ask, "solve", solve)
     done = run(tiny(), tmp_path / "out.zarr", workers=1, options=tiny_options())
     ds = reopen.open(tmp_path / "out.zarr")
     assert (done.failed, done.starts) == (1, 6)
@@ -237,7 +239,7 @@ def test_a_point_whose_solve_gives_up_is_counted(tmp_path, monkeypatch, broken) 
     assert ds.samples.values.tolist() == [3, 3]
     assert np.isfinite(ds.objective).all()
     assert ds.objective[1] == whole.objective[1]
-    monkeypatch.setattr(work.ask, "solve", lambda problem, **options: (_ for _ in ()).throw(broken))
+    monkeypatch.setattr(ask, "solve", lambda problem, **options: (_ for _ in ()).throw(broken))
     with pytest.raises(ProblemError, match=r"cannot be solved, nor at other points \(.*\); must have points"):
         run(tiny(), tmp_path / "none.zarr", workers=1, options=tiny_options())
 

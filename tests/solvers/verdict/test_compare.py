@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from solvers.closed import systems
+from solvers.closed import flow, systems
 from solvers.particles.flow import SimulationError
 from solvers.particles.replicas import replicas_path
 from solvers.problem import Problem
@@ -68,6 +68,7 @@ def _simulated_once():
         yield
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weights", ["softmax", "fisher-rao"])
 @pytest.mark.parametrize("d", PARTICLES)
 def test_the_theory_agrees(d, weights):
@@ -78,6 +79,7 @@ def test_the_theory_agrees(d, weights):
     assert all(entry.resolved < 0.25 for part in report.parts for entry in part.entries)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("term", TERMS)
 @pytest.mark.parametrize("d", PARTICLES)
 def test_a_theory_without_one_term_is_rejected(d, term):
@@ -149,9 +151,9 @@ def test_loose_tolerances_are_no_disagreement(d, components):
 
 
 def test_a_theory_without_a_solution_is_rejected(monkeypatch):
-    solve = comparing.flow.solve
+    solve = flow.solve
     failed = {"status": ("sample", np.array([2], dtype=np.int8))}
-    monkeypatch.setattr(comparing.flow, "solve", lambda *args, **options: solve(*args, **options).assign(failed))
+    monkeypatch.setattr(flow, "solve", lambda *args, **options: solve(*args, **options).assign(failed))
     report = compare(problem(), particles=10, step=0.25)
     assert not report.agrees
     assert report.broken == ("start 0: the theory has no solution up to the last time (not finite)",)
@@ -199,11 +201,12 @@ def test_numbers_that_are_not_finite_become_null():
 
 
 def test_the_table_is_one_screen_of_80_columns():
-    screen = Console(file=io.StringIO(), width=80)
+    text = io.StringIO()
+    screen = Console(file=text, width=80)
     screen.print(compare(problem(), particles=PARTICLES[2], step=0.1, drop=TERMS[0]).table())
-    lines = screen.file.getvalue().splitlines()
+    lines = text.getvalue().splitlines()
     assert len(lines) < 30
-    assert "…" not in screen.file.getvalue()
+    assert "…" not in text.getvalue()
     assert "DISAGREE" in lines[-1]
 
 

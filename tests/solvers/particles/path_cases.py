@@ -1,0 +1,34 @@
+"""Paths in R^d: every method with its references and controls, models of them, and a wrong reduction."""
+
+import numpy as np
+
+from solvers.closed import systems
+from solvers.particles.sampler.chain import Mixture, Model
+from solvers.particles.streams import stream_keys
+
+KEYS = [
+    (method, reference, control)
+    for method in ("dis", "mcd", "cmcd", "dbs")
+    for reference in ("ou", "prior", "annealed")
+    for control in ("none", "exact", "mixture")
+    if not (method == "dis" and reference == "annealed")
+    and not (control == "exact" and (method, reference) != ("dis", "ou"))
+]
+STREAM = stream_keys(0, (99,), range(1))[0]
+
+
+def mixture(rng, K, d, wide):
+    w = 0.5 + rng.random(K)
+    return Mixture(wide * rng.standard_normal((K, d)), 0.8 + 0.6 * rng.random(K), np.log(w / w.sum()))
+
+
+def model(key: tuple[str, str, str], *, d, steps=5, horizon=0.6, wide=1.0, seed=0):
+    rng = np.random.default_rng(seed)
+    sizes = {"prior": 2, "target": 2, "control": 3, "control_back": 2}
+    return Model(*key, steps, horizon, {name: mixture(rng, K, d, wide) for name, K in sizes.items()})
+
+
+def without_cross_term():
+    source, square = systems.read("sampler_chain"), "+ along**2"
+    assert source.count(square) == 1
+    return systems.load(source.replace(square, "+ grow**2 * rho + 2 * eta * xi1**2"))
