@@ -27,8 +27,7 @@ show_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 def generate(
     names: Annotated[list[str] | None, typer.Argument(help="Derivations to regenerate; default: all.")] = None,
     objective: Annotated[
-        str,
-        typer.Option("--objective", help="Derive a system for this objective instead, and write it --into a folder."),
+        str, typer.Option("--objective", help="Derive the system of this objective, and write it --into a folder.")
     ] = "",
     into: Annotated[Path | None, typer.Option("--into", help="Folder for the files of --objective.")] = None,
     verify: Annotated[

@@ -56,10 +56,8 @@ def derive(text: str, *, verify: bool = False) -> Files:
     entry = _entry(name, system, wanted.name, latex(wanted.value()))
     texts = {f"{name}.md": render(entry)}
     texts |= {f"{name}{suffix}": entry.emit(view) for view, suffix in entry.sources.items()}
-    beside = {
-        file: content.replace(f"derivations/documents/{name}.md", f"{name}.md") for file, content in texts.items()
-    }
-    return Files(name, wanted.name, system.hash, beside)
+    where = f"derivations/documents/{name}.md", f"{name}.md"
+    return Files(name, wanted.name, system.hash, {file: content.replace(*where) for file, content in texts.items()})
 
 
 def _entry(name: str, system: ClosedSystem, text: str, value: str) -> Entry:

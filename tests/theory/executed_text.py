@@ -34,12 +34,8 @@ class Executed:
             "mobility": lambda w, _, power: w**power,
             "SLOPES": lambda n: n,
             "weights": lambda work: self._weights(work),
-            "expect": lambda work, count, n, *rows: self._expect(
-                work, count, n, rows[0], work[rows[1] :][: n * n], *rows[2:4]
-            ),
-            "expect_fixed": lambda work, p, law, count, n, *rows: self._expect(
-                work, count, n, rows[0], work[rows[1] :][: n * n], *rows[2:4]
-            ),
+            "expect": lambda work, *rows: self._expect(work, *rows[:6]),
+            "expect_fixed": lambda work, p, law, *rows: self._expect(work, *rows[:6]),
             "expect_tangent": self._tangent,
         }
         exec(compile(text, "<emitted for numba>", "exec"), scope)
