@@ -12,8 +12,6 @@ import typer
 from derivations import files, objectives
 from derivations.catalogue import catalogue, documents, entry, unknown
 from solvers.door import enter, say  # words and exit statuses, the same at all doors; nothing of the numbers
-from theory import NotClosed
-from theory.grammar import ObjectiveError
 
 View = StrEnum("View", ["latex", "text", "numpy", "numba", "cuda"])
 
@@ -30,6 +28,9 @@ def generate(
         str, typer.Option("--objective", help="Derive the system of this objective, and write it --into a folder.")
     ] = "",
     into: Annotated[Path | None, typer.Option("--into", help="Folder for the files of --objective.")] = None,
+    own_variances: Annotated[
+        bool, typer.Option("--own-variances", help="With --objective: a variance for each component, a state.")
+    ] = False,
     verify: Annotated[
         bool, typer.Option("--verify", help="Check every step behind --objective by numbers; takes some 15 s.")
     ] = False,
@@ -39,8 +40,8 @@ def generate(
     quiet: Annotated[bool, typer.Option("--quiet", help="Print only differences and errors.")] = False,
 ) -> None:
     """Regenerate the derivations (documents, solver source, notation table), or verify them."""
-    if objective or into is not None or verify:
-        own(objective, into, verify, bool(names) or check, quiet)
+    if objective or into is not None or verify or own_variances:
+        own(objective, into, own_variances, verify, bool(names) or check, quiet)
         return
     entries, others = catalogue(), documents()
     for name in names or []:
@@ -78,16 +79,16 @@ def generate(
                 print(f"wrote {path.relative_to(files.ROOT)}")
 
 
-def own(text: str, into: Path | None, verify: bool, more: bool, quiet: bool) -> None:
+def own(text: str, into: Path | None, own_variances: bool, verify: bool, more: bool, quiet: bool) -> None:
     """Derive the system of an objective, write its files, and print their paths."""
     if more:
         fail("--objective: stands beside names or --check; must be alone")
     if not text or into is None:
         fail(f"--{'into: is missing; must be a folder' if text else 'objective: is missing; must be an objective'}")
     try:
-        found = objectives.derive(text, verify=verify)
+        found = objectives.derive(text, own_variances=own_variances, verify=verify)
         paths = objectives.write(found, into)
-    except (ObjectiveError, NotClosed) as error:
+    except ValueError as error:  # no objective, not closed, not derived
         fail(f"--objective: {str(error).removeprefix('objective: ')}")
     except OSError as error:
         fail(f"--into: {into}: cannot be written ({error.strerror})")

@@ -8,23 +8,33 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
+from sympy import S
+
 from derivations.catalogue import Entry
 from derivations.document import render
-from theory import ClosedSystem, close, gradient_flow
+from theory import (
+    ClosedSystem,
+    close,
+    close_variances,
+    gradient_flow,
+    mixture,
+    objective,
+    target,
+    variance_flow,
+)
 from theory.emit.latex import latex
-from theory.objective_text import objective
 
 __all__ = ["Files", "derive", "write"]
 
 STATEMENT = r"""
-The means of $q=\sum_{{k=1}}^Kw_kN(\mu_k,vI)$ and the logits of its weights descend the objective `{text}`,
+The means of $q=\sum_{{k=1}}^Kw_kN(\mu_k,{v}I)${variances} and the logits of its weights descend the objective `{text}`,
 
 $$D={value},$$
 
-towards the target $p=\sum_{{l=1}}^L\pi_lN(\nu_l,uI)$. {parameters}
+towards the target $p=\sum_{{l=1}}^L\pi_lN(\nu_l,{u}I)$. {parameters}
 """
 LIMITS = r"""
-- Exact at every $d$, $K$, $L$; one variance $v$ for $q$, one variance $u$ for $p$, which may differ.
+- Exact at every $d$, $K$, $L$; {widths}.
 - Continuous time and exact expectations.
 """
 
@@ -44,14 +54,20 @@ class Files:
     texts: dict[str, str]
 
 
-def derive(text: str, *, verify: bool = False) -> Files:
+def derive(text: str, *, own_variances: bool = False, verify: bool = False) -> Files:
     """The closed system of an objective that theory.grammar reads, for example "reverse-kl + 0.3 forward-kl".
 
-    Texts that are read alike give the same files. verify: check every step of the derivation by numbers, in R^3.
-    Raises ObjectiveError for a text that is no objective, NotClosed, and WrongRule if a step does not hold.
+    Texts that are read alike give the same files. own_variances: a variance for each component and mode, those of q
+    among the states; only multiples of the reverse KL, at temperature 1, with regularisers. verify: check every step of the derivation by numbers, in R^3.
+    Raises ObjectiveError for a text that is no objective, NotClosed or ValueError for one whose flow is not derived,
+    and WrongRule if a step does not hold.
     """
-    wanted = objective(text)
-    system = close(gradient_flow(wanted, check=verify))
+    if own_variances:
+        wanted = objective(text, mixture(own_variances=True), target(own_variances=True), beta=S.One)
+        system = close_variances(variance_flow(wanted, check=verify))
+    else:
+        wanted = objective(text)
+        system = close(gradient_flow(wanted, check=verify))
     name = f"objective_{system.hash[:16]}"
     entry = _entry(name, system, wanted.name, latex(wanted.value()))
     texts = {f"{name}.md": render(entry)}
@@ -61,13 +77,23 @@ def derive(text: str, *, verify: bool = False) -> Files:
 
 
 def _entry(name: str, system: ClosedSystem, text: str, value: str) -> Entry:
+    own = system.own_variances
     named = {"beta": r"$\beta=1/T$ tempers the target in the reverse KL."}
     named |= {factor: f"`{factor}` is a constant parameter." for factor in system.factors}
     parameters = " ".join(named[parameter] for parameter in system.parameters)
     module = SimpleNamespace(
         TITLE=f"gradient flow of {text}",
-        STATEMENT=STATEMENT.format(text=text, value=value, parameters=parameters),
-        LIMITS=LIMITS,
+        STATEMENT=STATEMENT.format(
+            text=text,
+            value=value,
+            parameters=parameters,
+            v="v_k" if own else "v",
+            u="u_l" if own else "u",
+            variances=r", its log-variances $\log v_k$" if own else "",
+        ),
+        LIMITS=LIMITS.format(
+            widths="every variance may differ" if own else "one variance $v$ and one $u$, which may differ"
+        ),
         SOURCE=f"{name}.py",
         CHECKED="`python -m derivations --objective ... --verify` requires",
         system=lambda: system,

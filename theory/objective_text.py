@@ -19,10 +19,10 @@ __all__ = ["objective"]
 FUNCTIONS = {"log": log, "exp": exp, "sqrt": sqrt}
 
 
-def objective(text: str, q: Mixture | None = None, p: Mixture | None = None) -> Objective:
+def objective(text: str, q: Mixture | None = None, p: Mixture | None = None, *, beta: Expr = BETA) -> Objective:
     """The objective that a text says, for example "reverse-kl + 0.3 forward-kl"; see theory.grammar.
 
-    `reverse-kl` has the inverse temperature BETA. q, p: default mixture() and target().
+    q, p: default mixture() and target(). beta: the inverse temperature of `reverse-kl`, 1 to have none.
     Raises ObjectiveError for a text that is none.
     """
     family, other = q or mixture(), p or target()
@@ -38,7 +38,7 @@ def objective(text: str, q: Mixture | None = None, p: Mixture | None = None) -> 
             part: Objective = Regulariser(family, other, function, written(((inside, Fraction(1)),)))
         elif divergence.name == "reverse-kl":
             inner = divergence.inner
-            part = ReverseKL(family, other, BETA if inner is None else _expression(inner, family, other))
+            part = ReverseKL(family, other, beta if inner is None else _expression(inner, family, other))
         else:
             part = ForwardKL(family, other)
         parts.append((scale, part))

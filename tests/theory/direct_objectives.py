@@ -16,31 +16,37 @@ Array = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Problem:
-    """Means (K, d), modes (L, d), θ (K,), π (L,), the variances v and u, and numbers of the objective."""
+    """Means (K, d), modes (L, d), θ (K,), π (L,), log v and u: one number, or one a component (K,), a mode (L,)."""
 
     mu: Array
     nu: Array
     theta: Array
     pi: Array
-    v: float
-    u: float
+    log_v: Array
+    u: Array
 
     @classmethod
-    def random(cls, d: int, seed: int = 3, K: int = 3, L: int = 2) -> Problem:
-        """Components that overlap, v ≠ u, unequal weights."""
+    def random(cls, d: int, seed: int = 3, K: int = 3, L: int = 2, *, own: bool = False) -> Problem:
+        """Components that overlap, v ≠ u, unequal weights. own: a variance for each component and mode."""
         rng = np.random.default_rng(seed)
         pi = rng.dirichlet(5 * np.ones(L))
-        return cls(0.8 * rng.normal(size=(K, d)), 1.2 * rng.normal(size=(L, d)), 0.4 * rng.normal(size=K), pi, 0.8, 1.3)
+        v, u = (np.linspace(0.7, 1.1, K), np.linspace(1.4, 1.0, L)) if own else (np.array(0.8), np.array(1.3))
+        mu, nu = 0.8 * rng.normal(size=(K, d)), 1.2 * rng.normal(size=(L, d))
+        return cls(mu, nu, 0.4 * rng.normal(size=K), pi, np.log(v), u)
+
+    @property
+    def v(self) -> Array:
+        return np.exp(self.log_v)
 
     @property
     def w(self) -> Array:
         return np.exp(log_softmax(self.theta))
 
     def grid(self) -> tuple[Array, float]:
-        """Points (n, d) and the volume of each: spacing 0.16 sd of the narrower law, to 8.5 sd outside of all means."""
+        """Points (n, d) and the volume of each: 0.32 sd of the narrowest law apart, to 8.5 sd beyond all means."""
         d = self.mu.shape[1]
-        means, wide = np.concatenate([self.mu, self.nu]), 8.5 * np.sqrt(max(self.v, self.u))
-        h = 0.32 * np.sqrt(min(self.v, self.u)) if d > 1 else 0.1
+        means, widths = np.concatenate([self.mu, self.nu]), np.sqrt(np.append(self.v, self.u))
+        wide, h = 8.5 * widths.max(), 0.32 * widths.min()
         axes = [np.arange(means[:, a].min() - wide, means[:, a].max() + wide, h) for a in range(d)]
         return np.stack([g.ravel() for g in np.meshgrid(*axes, indexing="ij")], axis=-1), h**d
 
@@ -85,8 +91,11 @@ def entropy_of_weights(at: Problem) -> float:
     return float(at.w @ np.log(at.w))
 
 
-def slopes(objective: Objective, at: Problem) -> tuple[Array, Array]:
-    """∂D/∂μ_k (K, d) and ∂D/∂θ_k (K,) by central differences of fourth order."""
+def slopes(objective: Objective, at: Problem) -> tuple[Array, Array, Array]:
+    """∂D/∂μ_k (K, d), ∂D/∂θ_k (K,) and ∂D/∂log v_k (K,) by central differences of fourth order.
+
+    The last is empty where all components have one variance.
+    """
 
     def slope(name: str, index: tuple[int, ...], h: float = 4e-3) -> float:
         values = []
@@ -97,4 +106,5 @@ def slopes(objective: Objective, at: Problem) -> tuple[Array, Array]:
         return float(np.dot([1, -8, 8, -1], values) / (12 * h))
 
     mu = np.array([[slope("mu", (k, a)) for a in range(at.mu.shape[1])] for k in range(len(at.mu))])
-    return mu, np.array([slope("theta", (k,)) for k in range(len(at.theta))])
+    theta = np.array([slope("theta", (k,)) for k in range(len(at.theta))])
+    return mu, theta, np.array([slope("log_v", (k,)) for k in range(at.log_v.size if at.log_v.ndim else 0)])

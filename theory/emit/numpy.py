@@ -239,7 +239,7 @@ class Writer:
         states = {"s": ("s",), "m": ("m",), "c": ("c", "L"), "theta": ("w", "log_w", "K"), "log_pi": ("pi",)}
         arguments = [*tables, *(a for a, arrays in states.items() if any(_uses(body, array) for array in arrays))]
         last, scalars = arguments[-1], ("v", "u", "d", *self.system.parameters)
-        arguments += [name for name in scalars if _uses(body, name)]
+        arguments += [name for name in scalars if _uses(body, name) or _uses(body, f"log_{name}")]
         return "\n".join([f"def {name}({', '.join(arguments)}):", f'    """{doc}"""', *prelude(body, last), *body])
 
 
@@ -257,6 +257,9 @@ def prelude(body: list[str], like: str = "s") -> list[str]:
     for name, value in (("w", "log_weights(theta)"), ("pi", "log_pi")):
         if re.search(rf"(?<!\.)\b{name}\b", code):
             lines.append(f"    {name} = xp.exp({value})")
+    for array in ("v", "u"):  # variances of their own
+        if re.search(rf"\blog_{array}\b", code):
+            lines.append(f"    log_{array} = xp.log({array})")
     for size, array in (("K", "theta"), ("L", "c")):
         if re.search(rf"(?<!\.)\b{size}\b", code):
             lines.append(f"    {size} = {array}.shape[-1]")
