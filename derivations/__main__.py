@@ -49,6 +49,8 @@ def generate(
             fail(unknown(name, {**entries, **others}))
     chosen = {name: e for name, e in entries.items() if not names or name in names}
     written = {name: document for name, document in others.items() if not names or name in names}
+    for line in files.ambiguous(chosen):
+        fail(line)
     try:
         texts = files.expected(chosen, written)
     except files.NoCheckout as error:

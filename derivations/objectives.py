@@ -58,7 +58,8 @@ def derive(text: str, *, own_variances: bool = False, verify: bool = False) -> F
     """The closed system of an objective that theory.grammar reads, for example "reverse-kl + 0.3 forward-kl".
 
     Texts that are read alike give the same files. own_variances: a variance for each component and mode, those of q
-    among the states; only multiples of the reverse KL, at temperature 1, with regularisers. verify: check every step of the derivation by numbers, in R^3.
+    among the states; only multiples of the reverse KL, at temperature 1, with regularisers. verify: check every step of
+    the derivation by numbers, in R^3.
     Raises ObjectiveError for a text that is no objective, NotClosed or ValueError for one whose flow is not derived,
     and WrongRule if a step does not hold.
     """
