@@ -55,10 +55,10 @@ def coefficient(value: Any, of: tuple[Mixture, ...] = ()) -> Expr:
         check_parameter(symbol.name)
         names[symbol] = Symbol(symbol.name, real=True)
     value = value.xreplace(names).xreplace({number: exact(number) for number in value.atoms(Float)})
-    if not of and not value.is_rational_function(*value.free_symbols):
-        raise ValueError(f"{value}: must be a number or a rational expression of parameters")
     if value.has(S.NaN, S.Infinity, S.NegativeInfinity, S.ComplexInfinity, S.ImaginaryUnit):
         raise ValueError(f"{value}: must be a finite real number")
+    if not of and not value.is_rational_function(*value.free_symbols):
+        raise ValueError(f"{value}: must be a number or a rational expression of parameters")
     return value
 
 
