@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from sympy import Float, Rational, Symbol, exp
 
-from solvers import systems
+from solvers.closed import systems
 from solvers.expectations import gaussian_softmax
 from solvers.expectations.quadratic import centred_softmax
 from tests.rated import rated
@@ -165,7 +165,7 @@ def test_a_variance_for_each_component_beside_a_regulariser(d: int) -> None:
 
 
 def test_metrics_divide_the_same_slopes() -> None:
-    at = Problem.random(2)
+    at = Problem.random(1)
     text, typed = "reverse-kl + 0.3 forward-kl + lam sum(mu.mu)", lambda at: (
         reverse(at, 0.6) + 0.3 * forward(at) + 0.37 * float(np.sum(at.mu**2))
     )  # fmt: skip
