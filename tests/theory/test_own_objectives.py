@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
 from sympy import Float, Rational, Symbol, exp
 
+import theory
 from solvers.closed import systems
 from solvers.expectations import gaussian_softmax
 from solvers.expectations.quadratic import centred_softmax
@@ -39,6 +42,7 @@ from theory import (
     target,
     variance_flow,
 )
+from theory.objectives import average
 from theory.quadrature import residual
 from theory.vectors import POINT, Dot, Mean
 
@@ -276,3 +280,18 @@ def test_regularisers_that_are_none_are_refused() -> None:
     strange = Regulariser(Q, P, Q.sum(Q.weight(k) * Dot(Q.mean(k), Mean("eta", 1)), k))
     with pytest.raises(NotClosed, match="also need"):
         close(gradient_flow(ReverseKL(Q, P) + strange))
+
+
+def test_what_the_documentation_types_closes() -> None:
+    """The Python of docs/theory.md on objectives of one's own, as it stands there."""
+    text = (Path(__file__).resolve().parents[2] / "docs" / "theory.md").read_text(encoding="utf-8")
+    section = text.split("## An objective of your own")[1].split("## What does not close")[0]
+    blocks = re.findall(r"^```python\n(.*?)^```$", section, re.DOTALL | re.MULTILINE)
+    assert len(blocks) == 3
+    scope = vars(theory) | {"Symbol": Symbol, "Dot": Dot, "POINT": POINT, "average": average, "q": Q, "p": P}
+    for block in blocks:
+        exec(compile(block, "theory.md", "exec"), scope)
+    read, squares = scope["objective"]("reverse-kl + lam sum(w mu.mu)"), scope["squares"]
+    assert close(gradient_flow(read)).hash == close(gradient_flow(ReverseKL(Q, P, BETA) + scope["lam"] * squares)).hash
+    e_x2 = Regulariser(Q, P, average(Q, Dot(POINT, POINT)))
+    assert close(gradient_flow(e_x2)).hash == close(gradient_flow(objective("E(x.x)"))).hash
