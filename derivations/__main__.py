@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
 
-from derivations import files
+from derivations import files, objectives
 from derivations.catalogue import catalogue, documents, entry, unknown
 from solvers.door import enter, say  # words and exit statuses, the same at all doors; nothing of the numbers
 
@@ -23,18 +24,33 @@ show_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 )
 def generate(
     names: Annotated[list[str] | None, typer.Argument(help="Derivations to regenerate; default: all.")] = None,
+    objective: Annotated[
+        str, typer.Option("--objective", help="Derive the system of this objective, and write it --into a folder.")
+    ] = "",
+    into: Annotated[Path | None, typer.Option("--into", help="Folder for the files of --objective.")] = None,
+    own_variances: Annotated[
+        bool, typer.Option("--own-variances", help="With --objective: a variance for each component, a state.")
+    ] = False,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Check every step behind --objective by numbers; takes some 15 s.")
+    ] = False,
     check: Annotated[
         bool, typer.Option("--check", help="Write nothing; exit 1 if any generated file differs.")
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print only differences and errors.")] = False,
 ) -> None:
     """Regenerate the derivations (documents, solver source, notation table), or verify them."""
+    if objective or into is not None or verify or own_variances:
+        own(objective, into, own_variances, verify, bool(names) or check, quiet)
+        return
     entries, others = catalogue(), documents()
     for name in names or []:
         if name not in {**entries, **others}:
             fail(unknown(name, {**entries, **others}))
     chosen = {name: e for name, e in entries.items() if not names or name in names}
     written = {name: document for name, document in others.items() if not names or name in names}
+    for line in files.ambiguous(chosen):
+        fail(line)
     try:
         texts = files.expected(chosen, written)
     except files.NoCheckout as error:
@@ -63,6 +79,24 @@ def generate(
         else:
             if not quiet:
                 print(f"wrote {path.relative_to(files.ROOT)}")
+
+
+def own(text: str, into: Path | None, own_variances: bool, verify: bool, more: bool, quiet: bool) -> None:
+    """Derive the system of an objective, write its files, and print their paths."""
+    if more:
+        fail("--objective: stands beside names or --check; must be alone")
+    if not text or into is None:
+        fail(f"--{'into: is missing; must be a folder' if text else 'objective: is missing; must be an objective'}")
+    try:
+        found = objectives.derive(text, own_variances=own_variances, verify=verify)
+        paths = objectives.write(found, into)
+    except ValueError as error:  # no objective, not closed, not derived
+        fail(f"--objective: {str(error).removeprefix('objective: ')}")
+    except OSError as error:
+        fail(f"--into: {into}: cannot be written ({error.strerror})")
+    if not quiet:
+        for path in paths:
+            print(f"wrote {path}")
 
 
 @show_app.command(epilog="Example: python -m derivations show reverse_kl --as numpy")

@@ -7,11 +7,12 @@ from pathlib import Path
 
 from derivations import chain_document, document
 from derivations.catalogue import Entry
+from theory import ClosedSystem
 from theory.correspondence import Correspondence
 from theory.notation import markdown_table
 from theory.samplers import ReducedChain
 
-__all__ = ["DOCUMENTS", "GENERATED", "README", "NoCheckout", "differences", "expected", "stray"]
+__all__ = ["DOCUMENTS", "GENERATED", "README", "NoCheckout", "ambiguous", "differences", "expected", "stray"]
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = ROOT / "derivations" / "documents"
@@ -59,6 +60,19 @@ def stray(entries: dict[str, Entry], documents: Iterable[str], root: Path = ROOT
     found = [p for p in there if not (p.suffix == ".md" and p.stem in names)]
     made = {f"{name}{suffix}" for name, entry in entries.items() for suffix in entry.sources.values()}
     return found + [p for p in sources if p.name not in made and p.name != "__init__.py"]
+
+
+def ambiguous(entries: dict[str, Entry]) -> Iterator[str]:
+    """One line for every two systems that say the same of themselves and are not the same."""
+    seen: dict[tuple[object, ...], tuple[str, str]] = {}
+    for name, entry in entries.items():
+        system = entry.system
+        if not isinstance(system, ClosedSystem):
+            continue
+        says = system.objective, system.parameters, system.own_variances
+        other, identity = seen.setdefault(says, (name, system.hash))
+        if identity != system.hash:
+            yield f"{name}: is headed {system.objective!r} like {other}, and is another system; must say another name"
 
 
 def differences(files: dict[Path, str], root: Path = ROOT) -> Iterator[str]:

@@ -7,7 +7,8 @@ system = close(gradient_flow(ReverseKL(mixture(), target())))
 from theory.closure import NotClosed, close
 from theory.flows import gradient_flow
 from theory.mixtures import Mixture, mixture, target
-from theory.objectives import AlphaDivergence, ForwardKL, Objective, ReverseKL
+from theory.objective_text import objective
+from theory.objectives import AlphaDivergence, ForwardKL, Objective, Regulariser, ReverseKL
 from theory.parameters import BETA
 from theory.system import ClosedSystem
 from theory.variances import close_variances, variance_flow
@@ -20,11 +21,13 @@ __all__ = [
     "Mixture",
     "NotClosed",
     "Objective",
+    "Regulariser",
     "ReverseKL",
     "close",
     "close_variances",
     "gradient_flow",
     "mixture",
+    "objective",
     "target",
     "variance_flow",
 ]

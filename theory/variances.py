@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from sympy import Expr, Mul, expand, factor_terms
 
 from theory import rules
-from theory.closure import GRAM, refuse_open
+from theory.closure import GRAM, gram, refuse_open
 from theory.derivation import Derivation
 from theory.expectations import Expectation, Gradient
 from theory.flows import slope_of_weights
 from theory.mixtures import LogDensity, Responsibility
-from theory.objectives import ReverseKL
+from theory.objectives import Objective
 from theory.parameters import descend
 from theory.radial import Raised, Slope, SquaredDistance
 from theory.rules import bottom_up
@@ -50,7 +50,7 @@ TO_TABLES = (
 class WidthVelocities:
     """dμ_k/dt (a vector expression), dθ_k/dt, d log v_k/dt, and the steps that led there; powers as in Velocities."""
 
-    objective: ReverseKL
+    objective: Objective
     mean: Expr
     theta: Expr
     log_v: Expr
@@ -58,18 +58,24 @@ class WidthVelocities:
     derivation: Derivation
 
 
-def variance_flow(objective: ReverseKL, *, check: bool = False) -> WidthVelocities:
+def variance_flow(objective: Objective, *, check: bool = False) -> WidthVelocities:
     """Gradient flow in the means, the weights and the log-variances, in any diagonal metric.
 
     The coordinate of a variance is log v, so that v stays positive. check: verify every step by numbers as it is
     taken.
-    Raises ValueError for mixtures with one variance (use gradient_flow), or another objective than the reverse KL.
+    Raises ValueError for mixtures with one variance (use gradient_flow), and for other objectives than multiples of the
+    reverse KL at β = 1 with functions of overlaps, weights and variances beside it.
     """
     q, value = objective.q, objective.value()
     if not (q.own_variances and objective.p.own_variances):
         raise ValueError("mixtures with one variance: use gradient_flow, or mixture(own_variances=True) for both")
-    if objective != ReverseKL(q, objective.p):
-        raise ValueError(f"{objective.name} with a variance for each component: only reverse-kl at β = 1 is derived")
+    integrand = objective.integrand(q)
+    c = integrand.coeff(LogDensity(q))
+    if objective.integrand(objective.p) != 0 or expand(integrand - c * (LogDensity(q) - LogDensity(objective.p))) != 0:
+        raise ValueError(
+            f"{objective.name} with a variance for each component: only reverse-kl at β = 1 is derived, its multiples, "
+            "and functions of overlaps, weights and variances beside it"
+        )
     derivation = Derivation(check=check)
     (k,), run = q.indices(1), derivation.run
     v, w = q.variance(k), q.weight(k)
@@ -98,10 +104,10 @@ def close_variances(velocities: WidthVelocities) -> ClosedSystem:
     tables = _tables(velocities)
     equations = {"gamma": run(r"\dot\mu_k\cdot\mu_i", Dot(velocities.mean, q.mean(i)), (GRAM, rules.COLLECT))}
     equations["m"] = run(r"\dot m_{kl}", Dot(velocities.mean, p.mean(l)), (GRAM, rules.COLLECT))
-    equations["theta"] = velocities.theta
+    equations["theta"] = run(r"\dot\theta_k", velocities.theta, (GRAM,))
     equations["log_v"] = run(r"\dot{\log v_k}", velocities.log_v, (GRAM, rules.COLLECT))
     observables = {
-        "objective": run("D", velocities.objective.value(), (rules.LINEARITY,)),
+        "objective": run("D", velocities.objective.value(), (rules.LINEARITY, rules.STEIN, GRAM)),
         "mode_mass": run(r"\hat\pi_l", velocities.objective.mode_mass(), (rules.LINEARITY,)),
     }
     named = {name: use_tables(expr, tables) for name, expr in equations.items()}
@@ -116,7 +122,7 @@ def close_variances(velocities: WidthVelocities) -> ClosedSystem:
         objective=velocities.objective.name,
         powers=velocities.powers,
         tables=tuple(tables),
-        velocity=factor_terms(use_tables(velocities.mean, tables)),
+        velocity=factor_terms(use_tables(gram(velocities.mean), tables)),
         gamma=gamma,
         equations={name: factor_terms(named[name]) for name in equations if name != "gamma"},
         noise={},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sympy import Expr, Indexed
+from sympy import Expr, Indexed, Symbol
 
 from theory.emit.arrays import ArrayPrinter, Axes
 from theory.emit.numpy import LOG_WEIGHTS, RATES, Writer, assignment, powers, prelude, strings
@@ -33,7 +33,7 @@ NAME = "{name}"
 SYSTEM = "{hash}"
 OBJECTIVE = "{objective}"
 POWERS = {powers}
-PARAMETERS = ("c", "log_pi", "v", "u", "d",)
+PARAMETERS = {parameters}
 VARIANCES = "own"
 TABLES = {tables}
 '''
@@ -63,8 +63,10 @@ class _Writer(Writer):
                     names[node.kind] = table.name
 
     def label(self, term: Expr) -> str:
-        """A short name of a term: its arrays."""
-        return "".join(sorted({str(a.base) for a in term.atoms(Indexed)}))
+        """A short name of a term: parameters of the objective and arrays."""
+        own = sorted({s.name for s in term.free_symbols if isinstance(s, Symbol)} & {*self.system.factors})
+        arrays = "".join(sorted({str(a.base) for a in term.atoms(Indexed)}))
+        return "*".join([*own, *([arrays] if arrays else [])])
 
     def name_of(self, node: RadialExpectation) -> str:
         return self.sides[node.size][node.kind]
@@ -110,6 +112,7 @@ def source(system: Equations, name: str = "system", title: str = "gradient flow"
         objective=system.objective,
         powers=powers(system),
         rates=RATES,
+        parameters=strings(("c", "log_pi", "v", "u", "d", *system.parameters)),
         tables=strings(sorted(t.name for t in system.tables)),
     )
     parts = [header, LOG_WEIGHTS, writer.tables(), writer.velocity(), writer.objective(), writer.mode_mass()]
