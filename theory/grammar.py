@@ -110,7 +110,9 @@ class _Reader:
                     shown = written(((monomial, Fraction(1)),))
                     raise self._error(f"{shown}: a divergence is multiplied by numbers and parameters only")
             elif all(atom.kind in ("parameter", "constant") for atom, _ in monomial):
-                raise self._error(f"{written(((monomial, Fraction(1)),))} is a constant, which nothing descends")
+                shown = written(((monomial, Fraction(1)),))
+                known = " and ".join(DIVERGENCES)
+                raise self._error(f"{shown} is a constant, which nothing descends; divergences are {known}")
         return found
 
     def _sum(self, where: str) -> Polynomial:

@@ -1,4 +1,4 @@
-"""The text emitted for numba, executed as plain Python on floats: expectations by quadrature, tangents by differences."""
+"""The text emitted for numba, executed as plain Python on floats; tangents of expectations by central differences."""
 
 from __future__ import annotations
 
@@ -34,7 +34,9 @@ class Executed:
             "mobility": lambda w, _, power: w**power,
             "SLOPES": lambda n: n,
             "weights": lambda work: self._weights(work),
-            "expect": lambda work, count, n, *rows: self._expect(work, count, n, rows[0], work[rows[1] :][: n * n], *rows[2:4]),
+            "expect": lambda work, count, n, *rows: self._expect(
+                work, count, n, rows[0], work[rows[1] :][: n * n], *rows[2:4]
+            ),
             "expect_fixed": lambda work, p, law, count, n, *rows: self._expect(
                 work, count, n, rows[0], work[rows[1] :][: n * n], *rows[2:4]
             ),
@@ -57,7 +59,7 @@ class Executed:
         return out
 
     def jacobian(self, y: Array) -> Array:
-        """∂(right-hand side)/∂y; integrators evaluate the right-hand side at y before, which leaves the rates in work."""
+        """∂(right-hand side)/∂y; as in integrators after the right-hand side at y, which leaves the rates in work."""
         n = self.scope["N"]
         out, work = np.zeros(n * n), self._work()
         self.scope["fixed"](self.p, work)
@@ -79,8 +81,8 @@ class Executed:
         log_w = work[theta : theta + K] - np.logaddexp.reduce(work[theta : theta + K])
         work[self.scope["R_LOG_W"] :][:K], work[self.scope["R_W"] :][:K] = log_w, np.exp(log_w)
 
-    def _expect(self, work: Array, count: int, n: int, mean: int, cov: Array, softmax: int, lse: int) -> None:
-        means, covariance = work[mean:][: count * n].reshape(count, n), cov.reshape(n, n).copy()
+    def _expect(self, work: Array, count: int, n: int, mean: int, cov: int, softmax: int, lse: int) -> None:
+        means, covariance = work[mean:][: count * n].reshape(count, n), work[cov:][: n * n].reshape(n, n).copy()
         self.laws[softmax] = (count, n, means.copy(), covariance)
         r, values = gaussian_softmax(means, covariance[None])
         work[softmax:][: count * n], work[lse:][:count] = r.ravel(), values
