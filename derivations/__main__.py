@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import sys
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
 
-from derivations import files
+from derivations import files, objectives
 from derivations.catalogue import catalogue, documents, entry, unknown
 from solvers.door import enter, say  # words and exit statuses, the same at all doors; nothing of the numbers
+from theory import NotClosed
+from theory.grammar import ObjectiveError
 
 View = StrEnum("View", ["latex", "text", "numpy", "numba", "cuda"])
 
@@ -23,12 +26,23 @@ show_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 )
 def generate(
     names: Annotated[list[str] | None, typer.Argument(help="Derivations to regenerate; default: all.")] = None,
+    objective: Annotated[
+        str,
+        typer.Option("--objective", help="Derive a system for this objective instead, and write it --into a folder."),
+    ] = "",
+    into: Annotated[Path | None, typer.Option("--into", help="Folder for the files of --objective.")] = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Check every step behind --objective by numbers; takes some 15 s.")
+    ] = False,
     check: Annotated[
         bool, typer.Option("--check", help="Write nothing; exit 1 if any generated file differs.")
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print only differences and errors.")] = False,
 ) -> None:
     """Regenerate the derivations (documents, solver source, notation table), or verify them."""
+    if objective or into is not None or verify:
+        own(objective, into, verify, bool(names) or check, quiet)
+        return
     entries, others = catalogue(), documents()
     for name in names or []:
         if name not in {**entries, **others}:
@@ -63,6 +77,24 @@ def generate(
         else:
             if not quiet:
                 print(f"wrote {path.relative_to(files.ROOT)}")
+
+
+def own(text: str, into: Path | None, verify: bool, more: bool, quiet: bool) -> None:
+    """Derive the system of an objective, write its files, and print their paths."""
+    if more:
+        fail("--objective: stands beside names or --check; must be alone")
+    if not text or into is None:
+        fail(f"--{'into: is missing; must be a folder' if text else 'objective: is missing; must be an objective'}")
+    try:
+        found = objectives.derive(text, verify=verify)
+        paths = objectives.write(found, into)
+    except (ObjectiveError, NotClosed) as error:
+        fail(f"--objective: {str(error).removeprefix('objective: ')}")
+    except OSError as error:
+        fail(f"--into: {into}: cannot be written ({error.strerror})")
+    if not quiet:
+        for path in paths:
+            print(f"wrote {path}")
 
 
 @show_app.command(epilog="Example: python -m derivations show reverse_kl --as numpy")

@@ -11,7 +11,7 @@ import pkgutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import derivations
 from theory import ClosedSystem
@@ -23,13 +23,18 @@ __all__ = ["SOURCES", "Entry", "catalogue", "documents", "entry", "unknown"]
 #: Views that are solver source, and the suffix of their files under solvers/generated/.
 SOURCES = {"numpy": ".py", "numba": ".numba", "cuda": ".cu"}
 
+#: Modules of this package that derive nothing themselves.
+NO_DERIVATIONS = (
+    "__main__", "catalogue", "chain_document", "document", "files", "metrics", "objectives", "widths",
+)  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Entry:
     """One derivation: its module states TITLE, STATEMENT, LIMITS (Markdown) and system()."""
 
     name: str
-    module: ModuleType
+    module: ModuleType | SimpleNamespace
 
     @property
     def title(self) -> str:
@@ -59,7 +64,7 @@ class Entry:
 
 def _modules() -> Iterator[tuple[str, ModuleType]]:
     for info in pkgutil.iter_modules(derivations.__path__):
-        if info.name not in ("__main__", "catalogue", "chain_document", "document", "files", "metrics", "widths"):
+        if info.name not in NO_DERIVATIONS:
             yield info.name, importlib.import_module(f"derivations.{info.name}")
 
 

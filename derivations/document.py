@@ -47,7 +47,7 @@ def render(entry: Entry) -> str:
         rules(system.steps),
         "## Derivation",
         "Each step is checked by numbers: both sides evaluated in $d=3$ with $K=3$, $L=2$ at a random point "
-        "(tensor quadrature in $\\mathbb R^3$, derivatives by central differences), which the tests require to "
+        f"(tensor quadrature in $\\mathbb R^3$, derivatives by central differences), which {getattr(entry.module, 'CHECKED', 'the tests require')} to "
         f"agree to {_power(Configuration.TOLERANCE)}. $U^{{(K)}}$ and $U^{{(L)}}$ are "
         f"{'' if system.own_variances else 'Gaussian '}logits, of the laws below.",
         *steps(system.steps),
@@ -65,6 +65,8 @@ def render(entry: Entry) -> str:
 
 def code(entry: Entry) -> str:
     """Where the equations stand as NumPy source."""
+    if source := getattr(entry.module, "SOURCE", ""):
+        return f"The same in code: [`{source}`]({source})."
     return f"The same in code: [`solvers/generated/{entry.name}.py`](../../solvers/generated/{entry.name}.py)."
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 
-from sympy import Add, Basic, Expr, Indexed, Lambda, Mul, Rational, Symbol, expand
+from sympy import Add, Basic, Expr, Float, Indexed, Lambda, Mul, Rational, Symbol, expand
 from sympy.core.symbol import Str
 
 from theory.mixtures import Mixture
@@ -34,6 +34,8 @@ def _tree(node: Basic, bound: Mapping[Symbol, str]) -> str:
         return bound[node] if node in bound else str(node)
     if isinstance(node, Rational):
         return f"{node.p}/{node.q}" if node.q != 1 else str(node.p)
+    if isinstance(node, Float):
+        return _tree(Rational(str(node)), bound)
     if isinstance(node, Indexed):
         return _call(str(node.base), [_tree(index, bound) for index in node.indices])
     if isinstance(node, Mixture):

@@ -4,7 +4,22 @@ from __future__ import annotations
 
 import re
 
-from sympy import Expr, IndexedBase, Integer, Mul, Pow, Symbol, exp, expand, factor_terms, powsimp
+from sympy import (
+    Expr,
+    IndexedBase,
+    Integer,
+    Mul,
+    Pow,
+    S,
+    Symbol,
+    cancel,
+    exp,
+    expand,
+    factor_terms,
+    fraction,
+    powsimp,
+    together,
+)
 
 from theory import rules
 from theory.derivation import Derivation
@@ -28,8 +43,6 @@ OVERLAPS = {("mu", "mu"): "s", ("mu", "nu"): "m", ("nu", "nu"): "c", ("dmu", "mu
 
 #: Tables of E_a[r], by the mixtures of a and r. That of a product of two responsibilities has both letters.
 LETTERS = {("q", "q"): "A", ("q", "p"): "B", ("p", "q"): "P", ("p", "p"): "O"}
-#: Tables of E_a[integrand of the objective].
-FREE_ENERGIES = {"q": "F", "p": "G"}
 
 #: From an expectation over R^d to one over its fewest Gaussian directions.
 REDUCTION = (
@@ -89,15 +102,15 @@ def close(velocities: Velocities) -> ClosedSystem:
     tables = _tables(objective, used, derivation)
     gamma = run(r"\dot\mu_k\cdot\mu_i", Dot(velocities.mean, q.mean(i)), (GRAM,))
     dm = run(r"\dot m_{kl}", Dot(velocities.mean, p.mean(l)), (GRAM,))
-    equations = {"gamma": gamma, "m": dm, "theta": velocities.theta}
+    equations = {"gamma": gamma, "m": dm, "theta": run(r"\dot\theta_k", velocities.theta, (GRAM,))}
     noise = {} if velocities.square is None else _noise(velocities, derivation)
     observables = {
-        "objective": run("D", objective.value(), (rules.LINEARITY,)),
+        "objective": run("D", objective.value(), (rules.LINEARITY, rules.STEIN, GRAM)),
         "mode_mass": run(r"\hat\pi_l", objective.mode_mass(), (rules.LINEARITY,)),
     }
-    named = {}
+    named: dict[str, Expr] = {}
     for group in (equations, noise, observables):
-        named.update({name: _use_tables(expr, tables, objective) for name, expr in group.items()})
+        named.update({name: _use_tables(expr, tables) for name, expr in group.items()})
     refuse_open([*named.values(), *(t.value for t in tables)])
     driven = {"beta": annealing()} if any(e.has(BETA) for e in named.values()) else {}
     return ClosedSystem(
@@ -106,7 +119,7 @@ def close(velocities: Velocities) -> ClosedSystem:
         objective=objective.name,
         powers=velocities.powers,
         tables=tuple(tables),
-        velocity=factor_terms(_use_tables(velocities.mean, tables, objective)),
+        velocity=factor_terms(_use_tables(gram(velocities.mean), tables)),
         gamma=factor_terms(named["gamma"]),
         equations={name: factor_terms(named[name]) for name in equations if name != "gamma"},
         noise={name: factor_terms(named[name]) if name == "V" else named[name] for name in noise},
@@ -150,12 +163,11 @@ def _name(pattern: Pattern) -> str:
 
 def _tables(objective: Objective, used: list[Expr], derivation: Derivation) -> list[Table]:
     """A_kj = E_k[r_j], B_kl = E_k[ρ_l], …, F_k = E_k[integrand]: all that is used, reduced to Gaussian logits."""
-    q, p = objective.q, objective.p
     nodes = {node for expr in used for node in expr.atoms(Expectation)}
     found = {known[0] for node in nodes if (known := _pattern(node)) and len(known[0][1]) <= 2}
-    energies = {m: objective.integrand(m) for m in (q, p) if objective.integrand(m) != 0}
+    energies = _energies(objective)
     # The log-sum-exp has the logits of a softmax, whose table lends it a name.
-    found |= {(m, (f.args[0],)) for m, e in energies.items() for f in e.atoms(LogDensity)}
+    found |= {(m, (f.args[0],)) for (m, _), e in energies.items() for f in e.atoms(LogDensity)}
     sources: dict[tuple[str, tuple[Symbol, ...]], Expectation] = {}
     for under, fields in sorted(
         found, key=lambda known: (len(known[1]), list(LETTERS.values()).index(_name(known)[0]), _name(known))
@@ -167,16 +179,36 @@ def _tables(objective: Objective, used: list[Expr], derivation: Derivation) -> l
             indices.append(letters[0])
         field = Mul(*(Responsibility(of, index) for of, index in zip(fields, indices, strict=True)))
         sources[_name((under, fields)), (component, *indices)] = Expectation(under, component, field)
-    for mixture, energy in energies.items():
+    for (mixture, name), energy in energies.items():
         (component,) = mixture.indices(1)
         common = _common(Expectation(mixture, component, energy))
-        sources[FREE_ENERGIES[mixture.name], (component,)] = Expectation(mixture, component, energy - common)
+        sources[name, (component,)] = Expectation(mixture, component, energy - common)
     tables = []
     for (name, indices_), source in sources.items():
         symbol = name if len(name) == 1 else rf"\mathit{{{name}}}"
         label = f"{symbol}_{{{''.join(map(str, indices_))}}}"
         tables.append(Table(name, indices_, source, derivation.run(label, source, (*REDUCTION, GRAM, rules.WIDTHS))))
     return tables
+
+
+def _energies(objective: Objective) -> dict[tuple[Mixture, str], Expr]:
+    """The log-densities averaged under each mixture, as one table: log q − β log p, whatever they are multiplied by.
+
+    Where no polynomial of parameters says how much of one goes with the other, a table for each.
+    """
+    out: dict[tuple[Mixture, str], Expr] = {}
+    for mixture, letter in ((objective.q, "F"), (objective.p, "G")):
+        integrand = objective.integrand(mixture)
+        densities = sorted(integrand.atoms(LogDensity), key=lambda f: (f.args[0] != mixture, str(f)))
+        shares = [integrand.coeff(f) for f in densities]
+        energy = sum((cancel(c / shares[0]) * f for c, f in zip(shares, densities, strict=True)), S.Zero)
+        if integrand.atoms(exp) or not densities:
+            continue  # close() names what is missing
+        if fraction(together(energy))[1].free_symbols:
+            out |= {(mixture, f"{letter}{f.args[0].name}"): f for f in densities}
+        else:
+            out[mixture, letter] = energy
+    return out
 
 
 def _common(energy: Expectation) -> Expr:
@@ -188,8 +220,8 @@ def _common(energy: Expectation) -> Expr:
     return DIMENSION * gathered(c)
 
 
-def _use_tables(expr: Expr, tables: list[Table], objective: Objective) -> Expr:
-    """Name every expectation: E_k[r_j] = A_kj and so on; E_k[log q] = F_k + E_k[log p] + the terms of order d.
+def _use_tables(expr: Expr, tables: list[Table]) -> Expr:
+    """Name every expectation: E_k[r_j] = A_kj and so on; E_k[log q] = F_k + β E_k[log p] + the terms of order d.
 
     The last two cancel, but for the objective itself.
     """
@@ -200,15 +232,11 @@ def _use_tables(expr: Expr, tables: list[Table], objective: Objective) -> Expr:
         if known and all((known[0][0].name, of.name) in LETTERS for of in known[0][1]):
             table = by_name.get(_name(known[0]))
             return node if table is None else table.symbol[known[1]]
-        table = by_name.get(FREE_ENERGIES[node.mixture.name])
-        if table is None:
-            return node
-        energy = expand(table.source.integrand)
-        densities = sorted(energy.atoms(LogDensity), key=lambda f: (f.args[0] != node.mixture, str(f)))
-        share = energy.coeff(densities[0]) if densities else 0
-        if share != 0 and node.integrand == densities[0]:
-            rest = rules.linearity(Expectation(node.mixture, node.component, energy - share * densities[0]))
-            return (table.symbol[node.component] - rest) / share
+        for table in tables:
+            energy = expand(table.source.integrand)
+            if table.source.mixture == node.mixture and energy.coeff(node.integrand) == 1:
+                others = energy - node.integrand
+                return table.symbol[node.component] - rules.linearity(Expectation(node.mixture, node.component, others))
         return node
 
     named = rules.linearity(bottom_up(rules.linearity(expr), rewrite, Expectation))

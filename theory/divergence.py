@@ -8,9 +8,25 @@ from __future__ import annotations
 
 from typing import Any
 
-from sympy import Add, Expr, Function, Rational, S, expand, expand_log, factor, factor_terms, fraction, log
+from sympy import (
+    Add,
+    Expr,
+    Function,
+    Indexed,
+    Mul,
+    Rational,
+    S,
+    Symbol,
+    expand,
+    expand_log,
+    factor,
+    factor_terms,
+    fraction,
+    log,
+)
 
 from theory.mixtures import DIMENSION
+from theory.parameters import BETA
 
 __all__ = ["WidthDivergence", "gathered", "per_direction", "quotient"]
 
@@ -59,13 +75,24 @@ def gathered(c: Expr) -> Expr:
         return factor(c)
     divergences, rest = S.Zero, S.Zero
     for term in Add.make_args(c):
-        a, x = term.as_coeff_Mul()
-        if x == 1 or term.atoms(Function) or not x.is_positive:
+        a, x = _ratio(term)
+        if x == 1 or term.atoms(Function):
             rest += term
         else:
             divergences += 2 * a * WidthDivergence(x)
             rest += a * (1 + expand_log(log(x), force=True))
     return divergences + _by_logarithms(expand(rest))
+
+
+def _ratio(term: Expr) -> tuple[Expr, Expr]:
+    """Split a product into numbers and parameters, and a ratio of variances, times a power of β; 1 if there is none."""
+    widths = {b: n for b, n in term.as_powers_dict().items() if isinstance(b, Symbol | Indexed) and b.is_positive}
+    powers = {b: n for b, n in widths.items() if not isinstance(b, Indexed) or str(b.base) in ("v", "u")}
+    variances = [n for b, n in powers.items() if b != BETA]
+    if not variances or sum(variances) != 0 or not all(n.is_Integer for n in powers.values()):
+        return term, S.One
+    x = Mul(*(b**n for b, n in powers.items()))
+    return term / x, x
 
 
 def _by_logarithms(rest: Expr) -> Expr:

@@ -9,6 +9,7 @@ from typing import Self
 from sympy import Expr, Indexed, IndexedBase, KroneckerDelta, Symbol, sympify
 
 from theory import canonical
+from theory.coefficients import coefficient_names
 from theory.derivation import Step
 from theory.expectations import Expectation
 from theory.mixtures import Mixture
@@ -82,8 +83,15 @@ class Equations:
 
     @property
     def parameters(self) -> tuple[str, ...]:
-        """Names of the parameters beyond those of q and p: beta, step, size, where the equations have them."""
-        return (*self.driven, *(("step", "size") if self.noise else ()))
+        """Names of the parameters beyond those of q and p, where the equations have them: beta, step, size, factors."""
+        return (*self.driven, *(("step", "size") if self.noise else ()), *self.factors)
+
+    @cached_property
+    def factors(self) -> tuple[str, ...]:
+        """Names of the parameters that the objective brings with it, in the order of the alphabet."""
+        groups = (self.equations, self.noise, self.observables)
+        values = [expr for group in groups for expr in group.values()]
+        return coefficient_names(*values, self.gamma, *(table.value for table in self.tables))
 
     @cached_property
     def hash(self) -> str:

@@ -87,6 +87,11 @@ def slope_of_weights(q: Mixture, value: Expr, derivation: Derivation, differenti
 def _square(objective: Objective, derivation: Derivation) -> Expr:
     """E_k|g|², g = ∇f: what one sample x ~ N(μ_k, vI) contributes to the slope in μ_k, by reparametrisation."""
     q = objective.q
+    if objective.beside != 0:
+        raise ValueError(
+            f"finite batches of {objective.name}: what is added to the averages has no samples; only objectives "
+            "that are expectations under q are derived"
+        )
     if objective.integrand(objective.p) != 0:
         raise ValueError(
             f"finite batches of {objective.name}: its samples come from p and are shared by all components of q; "

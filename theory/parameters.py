@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sympy import Add, Expr, Indexed, IndexedBase, Integer, Symbol, expand
+from sympy import Add, Expr, Indexed, IndexedBase, Integer, Symbol, expand, floor
 
 __all__ = ["BETA", "RATE", "RATES", "SIZE", "STEP", "TEMPERATURE", "descend", "rate"]
 
@@ -29,5 +29,5 @@ def descend(slope: Expr, group: str, k: Symbol, weight: Expr) -> tuple[Expr, int
     p is what decides whether a metric that divides the slope by w_k divides anything in the end.
     """
     terms = [term.as_powers_dict() for term in Add.make_args(expand(slope))]
-    power = min(int(term.get(weight, Integer(0))) for term in terms)
+    power = min(int(floor(term.get(weight, Integer(0)))) for term in terms)
     return expand(-rate(group, k) * expand(slope / weight**power)), power

@@ -8,6 +8,7 @@ from sympy import Matrix
 
 from theory.concrete import ConcreteSystem
 from theory.emit import VIEWS
+from theory.emit.nests import compilable
 from theory.equations import Equations, Table
 from theory.expectations import PairExpectation
 from theory.viewed import Viewed
@@ -20,9 +21,12 @@ class ClosedSystem(Equations, Viewed):
 
     @property
     def _views(self) -> Mapping[str, Callable[..., str]]:
-        """Text for a compiler only where a backend takes it: no steps, one variance, no products on a GPU."""
+        """Text for a compiler only where a backend takes it: no steps, one variance, no products on a GPU, and of
+        what the objective brings with it only what loops can evaluate."""
         without: set[str] = set()
-        if self.noise or self.own_variances or "theta" not in self.equations:
+        expressions = [self.velocity, *self.equations.values(), *self.observables.values()]
+        loops = all(compilable(expr) for expr in expressions)
+        if self.noise or self.own_variances or "theta" not in self.equations or not loops:
             without = {"numba", "cuda"}
         elif any(isinstance(table.value, PairExpectation) for table in self.tables):
             without = {"cuda"}

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import permutations
 
-from sympy import Add, Expr, Indexed, Integer, Mul, Pow, Rational, Symbol, log, pi
+from sympy import Add, Expr, Indexed, Integer, Mul, Pow, Rational, Symbol, cosh, exp, log, pi, sinh, tanh
 
 from theory.divergence import WidthDivergence, quotient
 from theory.expectations import LogitExpectation
@@ -18,6 +18,8 @@ __all__ = ["ArrayPrinter", "Axes", "signed_terms"]
 
 Axes = Sequence[Expr]
 
+#: Functions that are called by their own names.
+FUNCTIONS = (exp, sinh, cosh, tanh)
 #: Arrays that equal their transpose.
 SYMMETRIC = {"s", "c"}
 
@@ -84,8 +86,14 @@ class ArrayPrinter:
             return f"xp.log({self.print(expr.args[0], axes)})"
         if isinstance(expr, WidthDivergence):
             return f"divergence({', '.join(self.print(part, axes) for part in quotient(expr))})"
-        if isinstance(expr, Pow) and isinstance(expr.exp, Integer) and expr.exp > 0:
-            return f"{self.atom(expr.base, axes)}**{expr.exp}"
+        if isinstance(expr, Pow) and isinstance(expr.exp, Rational):
+            base = self.atom(expr.base, axes)
+            base = f"({base})" if "@" in base or base.startswith("-") else base
+            return (
+                f"{base}**{expr.exp}" if isinstance(expr.exp, Integer) and expr.exp > 0 else f"{base} ** ({expr.exp})"
+            )
+        if isinstance(expr, FUNCTIONS):
+            return f"xp.{type(expr).__name__}({self.print(expr.args[0], axes)})"
         if isinstance(expr, Symbol | Integer):
             return str(expr)
         if expr == pi:

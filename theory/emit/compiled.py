@@ -38,7 +38,8 @@ class Writer(Expressions):
         equations = [*program.velocity_equations, *program.observable_equations, *program.scalar_tables]
         weighted = any(str(x.base) == "pi" for _, e in equations for x in logarithms(e).atoms(Indexed))
         parameters = PARAMETERS | ({"pi": "L"} if weighted else {}) | ({"rate": "1"} if system.driven else {})
-        super().__init__(language, program.shapes, parameters | dict.fromkeys(system.driven, "1"), system.driven)
+        parameters |= dict.fromkeys((*system.driven, *system.factors), "1")
+        super().__init__(language, program.shapes, parameters, system.driven)
 
     # --- statements -------------------------------------------------------------------------------------------------
 
@@ -115,9 +116,10 @@ class Writer(Expressions):
 
     def with_scalars(self, body: list[str]) -> list[str]:
         """Statements, after the definitions of the scalar parameters that they use."""
-        scalars = ("v", "u", "d", "log_v", "log_u", "rate", "power_means", "power_weights")
+        factors = self.system.factors
+        scalars = ("v", "u", "d", "log_v", "log_u", "rate", "power_means", "power_weights", *factors)
         values = {name: f"p[P_{name.upper()}]" for name in scalars if name in self.parameters}
-        values |= {f"inv_{name}": f"1.0 / {name}" for name in ("v", "u") if name in values}
+        values |= {f"inv_{name}": f"1.0 / {name}" for name in ("v", "u", *factors)}
         values |= {name: self.language.read("work", self.language.row(name, "0")) for name in self.system.driven}
         lines = list(body)
         for name, value in reversed(values.items()):

@@ -11,6 +11,9 @@ from theory.emit.languages import Language
 
 __all__ = ["Expressions"]
 
+#: Numbers of components and modes, constants of the compiler.
+SIZES = tuple(Symbol(name, integer=True, positive=True) for name in "KL")
+
 
 class Expressions:
     """Code of expressions without sums.
@@ -33,7 +36,7 @@ class Expressions:
         shape = self.shapes[str(node.base)]
         offset = ""
         for index, size in zip(node.indices, shape, strict=True):
-            at = "0" if index == Integer(1) else f"{index} - 1" if index == size else str(index)
+            at = str(index - 1) if index.is_Integer else f"{index} - 1" if index == size else str(index)
             start = f"({offset})" if " " in offset else offset
             offset = f"{start} * {size} + {at}" if start else at
         return offset
@@ -75,12 +78,15 @@ class Expressions:
             return repr(float(expr))
         if isinstance(expr, Symbol):
             return str(expr)
+        if isinstance(expr, Pow) and expr.base in SIZES and expr.exp.is_Integer and expr.exp < 0:
+            return f"(1.0 / ({' * '.join([str(expr.base)] * -int(expr.exp))}))"
         if isinstance(expr, Pow) and isinstance(expr.base, Symbol) and isinstance(expr.exp, Integer):
             name = f"inv_{expr.base}" if expr.exp < 0 else str(expr.base)
             return " * ".join([name] * abs(int(expr.exp)))
         if isinstance(expr, Pow) and isinstance(expr.base, Indexed) and isinstance(expr.exp, Integer):
             product = " * ".join([self.value(expr.base)] * abs(int(expr.exp)))
             return product if expr.exp > 0 else f"(1.0 / ({product}))"
-        if isinstance(expr, Pow) and isinstance(expr.base, Add) and isinstance(expr.exp, Integer) and expr.exp > 0:
-            return " * ".join([self.factor(expr.base)] * int(expr.exp))
+        if isinstance(expr, Pow) and isinstance(expr.base, Add) and isinstance(expr.exp, Integer):
+            product = " * ".join([self.factor(expr.base)] * abs(int(expr.exp)))
+            return product if expr.exp > 0 else f"(1.0 / ({product}))"
         raise TypeError(f"no compiled code for {type(expr).__name__}: {expr}")

@@ -18,6 +18,7 @@ from functools import cached_property
 from sympy import Add, Expr, Indexed, Integer, Mul, Symbol, expand
 
 from theory.divergence import WidthDivergence, quotient
+from theory.emit.nests import nest
 from theory.emit.statements import Assign, Expect, Loop, Rate, State, Statement, array
 from theory.equations import Equations
 from theory.expectations import LogitExpectation, PairExpectation
@@ -26,7 +27,7 @@ from theory.objectives import warming
 from theory.parameters import RATES, TEMPERATURE
 from theory.rules import bottom_up, linearity
 from theory.rules.derivatives import softmax_jacobian
-from theory.sums import Sigma, index, separate
+from theory.sums import Sigma, index
 from theory.vectors import Mean
 
 __all__ = ["Program"]
@@ -60,8 +61,9 @@ class Program:
         for name in system.driven:
             shapes |= {name: (one,), "temperature": (DRIVEN,), "v_temperature": (DRIVEN,)}
         moving = list(shapes)
+        ratios = (Integer(max(1, len(system.observables["objective"].atoms(WidthDivergence)))),)
         self.shapes = shapes | {
-            "D": (one,), "above": (one,), "below": (one,), "mode_mass": (L,),
+            "D": (one,), "above": ratios, "below": ratios, "mode_mass": (L,),
             "nu": (L, self.R), "c": (L, L), "log_pi": (L,), "pi": (L,),
         }  # fmt: skip
         for name, node in self.laws.items():
@@ -270,30 +272,4 @@ class Program:
 
     def nest(self, target: Indexed, expr: Expr) -> list[Statement]:
         """The loops that evaluate one equation."""
-        statements: list[Statement] = self._lower(target, separate(expr, frozenset(target.free_symbols)))
-        sizes = dict(zip(target.indices, self.shapes[str(target.base)], strict=True))  # one loop along a diagonal
-        for free, size in reversed(sizes.items()):
-            if isinstance(free, Symbol):
-                statements = [Loop(free, size, tuple(statements))]
-        return statements
-
-    def _lower(self, target: Indexed, expr: Expr) -> list[Statement]:
-        factors = Mul.make_args(expr)
-        sums = [f for f in factors if isinstance(f, Add) and f.atoms(Sigma)]
-        if len(sums) == 1 and len(factors) > 1:  # w_k (…): evaluate the bracket, then multiply
-            rest = expr / sums[0]
-            return [*self._lower(target, sums[0]), Assign(target, "*=", rest)]
-        plain = Add(*(t for t in Add.make_args(expr) if not t.atoms(Sigma)))
-        out: list[Statement] = [Assign(target, "=", plain)]
-        for term in Add.make_args(expr):
-            if not term.atoms(Sigma):
-                continue
-            sigma = next(f for f in Mul.make_args(term) if isinstance(f, Sigma))
-            body = (term / sigma) * sigma.function
-            if body.atoms(Sigma):
-                inner = next(f for f in Mul.make_args(body) if isinstance(f, Sigma))
-                innermost = Loop(inner.index, inner.size, (Assign(target, "+=", (body / inner) * inner.function),))
-                out.append(Loop(sigma.index, sigma.size, (innermost,)))
-            else:
-                out.append(Loop(sigma.index, sigma.size, (Assign(target, "+=", body),)))
-        return out
+        return nest(target, expr, self.shapes[str(target.base)])

@@ -64,7 +64,7 @@ def source(system: Equations, name: str = "system", title: str = "gradient flow"
         rates=RATES,
         parameters=strings(("c", "log_pi", "v", "u", "d", *system.parameters)),
         tables=strings(t.name for t in system.tables),
-        more="".join(f",\n{name} ({MEANING[name]})" for name in system.parameters),
+        more="".join(f",\n{name} ({MEANING.get(name, FACTOR)})" for name in system.parameters),
     )
     pairs = [PAIRS] if any(isinstance(t.value, PairExpectation) for t in system.tables) else []
     parts = [header, LOG_WEIGHTS, *pairs, writer.tables(), writer.velocity(), writer.objective(), writer.mode_mass()]
@@ -77,6 +77,8 @@ MEANING = {
     "step": "learning rate of stochastic gradient descent",
     "size": "samples of each component a step",
 }
+
+FACTOR = "a parameter of the objective"
 
 PAIRS = '''
 def pair(expect, mean, cov, other_mean, other_cov, cross):
@@ -118,7 +120,6 @@ class Writer:
 
     def tables(self) -> str:
         system = self.system
-        parameters = ", ".join(("c", "log_pi", "v", "u", "d", *(n for n in ("beta",) if n in system.parameters)))
         body: list[str] = []
         several = any(isinstance(t.value, PairExpectation) for t in system.tables)
         for table in system.tables:
@@ -147,7 +148,9 @@ class Writer:
                 body += [what]
                 body += assignment(table.name, self.printer.print(value, indices))
         names_ = ", ".join(t.name for t in system.tables)
-        head = [f"def tables(s, m, theta, {parameters}, expect):", f'    """Expectation tables {names_}."""']
+        parameters = ["c", "log_pi", "v", "u", "d"]
+        parameters += [n for n in system.parameters if n == "beta" or (n in system.factors and _uses(body, n))]
+        head = [f"def tables(s, m, theta, {', '.join(parameters)}, expect):", f'    """Expectation tables {names_}."""']
         return "\n".join([*head, *prelude(body), *body, f"    return {names_}"])
 
     def velocity(self) -> str:
@@ -199,22 +202,28 @@ class Writer:
         outer = rhs / inner if inner is not None else Symbol("_")
         if inner is None:
             inner, outer = rhs, None
-        terms = []
+        terms: list[str] = []
+        names: list[str] = []
         for sign, term in signed_terms(inner):
             code = f"        {sign} {self.printer.factor(term, axes)}"
             # θ is defined up to a constant: a term that is the same for every component, times rates that are, does
             # nothing to the weights
             gauge = prefix == "dtheta" and not term.free_symbols & set(axes)
-            mark = f"  # term {prefix}.{self.label(term)}{' gauge' if gauge else ''}"
+            names.append(self.label(term) or "1")
+            name = names[-1] + (f"#{names.count(names[-1])}" if names.count(names[-1]) > 1 else "")
+            mark = f"  # term {prefix}.{name}{' gauge' if gauge else ''}"
             terms.append(f"{code}{mark}" if prefix else code)
         start = f"{self.printer.factor(outer, axes)} * (" if outer not in (None, 1) else "("
         return [f"    {variable} = {start}", *terms, "    )"]
 
     def label(self, term: Expr) -> str:
-        """A short name of a term: its arrays and the scalars it is divided by, such as As/v."""
+        """A short name of a term: parameters of the objective, arrays, what it is divided by, such as lam*s, As/v."""
         arrays = sorted({str(a.base) for a in term.atoms(Indexed)})
-        below = sorted(str(s) for s in term.as_numer_denom()[1].free_symbols)
-        return "".join(arrays) + "".join(f"/{b}" for b in below)
+        sizes = {self.system.q.size, self.system.p.size}
+        symbols = term.as_numer_denom()[1].free_symbols - sizes
+        below = sorted({str(s) for s in symbols if isinstance(s, Symbol)} - {str(a.base) for a in term.atoms(Indexed)})
+        own = sorted({s.name for s in term.free_symbols if isinstance(s, Symbol)} & {*self.system.factors})
+        return "*".join([*own, *(["".join(arrays)] if arrays else [])]) + "".join(f"/{b}" for b in below)
 
     def objective(self) -> str:
         code = self.printer.print(self.system.observables["objective"], ())
@@ -227,7 +236,8 @@ class Writer:
     def _observable(self, name: str, doc: str, code: str) -> str:
         body = [f"    return {code}"]
         tables = [t.name for t in self.system.tables if _uses(body, t.name)]
-        arguments = [*tables, *(a for a, array in (("theta", "w"), ("log_pi", "pi")) if _uses(body, array))]
+        states = {"s": ("s",), "m": ("m",), "c": ("c", "L"), "theta": ("w", "log_w", "K"), "log_pi": ("pi",)}
+        arguments = [*tables, *(a for a, arrays in states.items() if any(_uses(body, array) for array in arrays))]
         last, scalars = arguments[-1], ("v", "u", "d", *self.system.parameters)
         arguments += [name for name in scalars if _uses(body, name)]
         return "\n".join([f"def {name}({', '.join(arguments)}):", f'    """{doc}"""', *prelude(body, last), *body])
@@ -247,6 +257,9 @@ def prelude(body: list[str], like: str = "s") -> list[str]:
     for name, value in (("w", "log_weights(theta)"), ("pi", "log_pi")):
         if re.search(rf"(?<!\.)\b{name}\b", code):
             lines.append(f"    {name} = xp.exp({value})")
+    for size, array in (("K", "theta"), ("L", "c")):
+        if re.search(rf"(?<!\.)\b{size}\b", code):
+            lines.append(f"    {size} = {array}.shape[-1]")
     defined = set(re.findall(r"^    (\w+)_diag =", code, re.MULTILINE))
     for array in sorted(set(re.findall(r"\b(\w+)_diag\b", code)) - defined):
         lines.append(f"    {array}_diag = xp.diagonal({array}, axis1=-2, axis2=-1)")

@@ -8,7 +8,7 @@ from sympy import Expr, Indexed, IndexedBase, Symbol, exp, expand
 
 from theory.calculus import differentiate, open_log_sum_exp, reparametrise
 from theory.expectations import Expectation, Gradient
-from theory.mixtures import Mixture
+from theory.mixtures import Mixture, mixture
 from theory.rules.linear import linearity
 from theory.rules.rule import Rule, bottom_up
 
@@ -43,13 +43,19 @@ def softmax_jacobian(q: Mixture, j: Symbol, a: Symbol) -> Expr:
     return expand(quotient.xreplace({exp(theta[n]): q.weight(n) * total for n in (a, j)}))
 
 
+def _family(f: Expr) -> Mixture:
+    """The family in an expression; where only its overlaps and weights are left, any will do."""
+    found: list[Mixture] = [m for m in sorted(f.atoms(Mixture), key=str) if m.name == "q"]
+    return found[0] if found else mixture()
+
+
 def softmax_chain(expr: Expr) -> Expr:
     """∂f/∂θ_a = Σ_j ∂w_j/∂θ_a ∂f/∂w_j."""
 
     def rewrite(node: Gradient) -> Expr:
         if not (isinstance(node.y, Indexed) and str(node.y.base) == "theta"):
             return node
-        a, q = node.y.indices[0], next(m for m in sorted(node.f.atoms(Mixture), key=str) if m.name == "q")
+        a, q = node.y.indices[0], _family(node.f)
         j = next(letter for letter in q.indices(2) if letter != a)
         return q.sum(softmax_jacobian(q, j, a) * Gradient(node.f, q.weight(j)), j)
 
