@@ -12,8 +12,8 @@ import typer
 from derivations import files, objectives
 from derivations.catalogue import catalogue, documents, entry, unknown
 from solvers.door import enter, say  # words and exit statuses, the same at all doors; nothing of the numbers
+from solvers.objective.grammar import ObjectiveError
 from theory import NotClosed
-from theory.grammar import ObjectiveError
 
 View = StrEnum("View", ["latex", "text", "numpy", "numba", "cuda"])
 

@@ -33,7 +33,7 @@ LIMITS = r"""
 class Files:
     """The texts of one system by the names of their files.
 
-    objective: its text in the normal form of theory.grammar, which `.py` states as OBJECTIVE. identity: the hash of the
+    objective: its text in the normal form of the grammar, which `.py` states as OBJECTIVE. identity: the hash of the
     system, which `.py` states as SYSTEM. NAME.md is the derivation, NAME.py the equations for NumPy, NAME.numba and
     NAME.cu those for compilers, where they have such a form.
     """
@@ -45,7 +45,7 @@ class Files:
 
 
 def derive(text: str, *, verify: bool = False) -> Files:
-    """The closed system of an objective that theory.grammar reads, for example "reverse-kl + 0.3 forward-kl".
+    """The closed system of a text of solvers.objective.grammar, for example "reverse-kl + 0.3 forward-kl".
 
     Texts that are read alike give the same files. verify: check every step of the derivation by numbers, in R^3.
     Raises ObjectiveError for a text that is no objective, NotClosed, and WrongRule if a step does not hold.

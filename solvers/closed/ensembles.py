@@ -17,6 +17,7 @@ from solvers.integrate.tolerances import of_expectations
 from solvers.machine.arrays import BackendError, backend_module
 from solvers.problem import Problem, Schedule
 from solvers.problem.starts import Starts
+from solvers.problem.values import show
 
 __all__ = ["build", "by_default", "driven", "parameters", "paths", "possible", "rest", "to_rest"]
 
@@ -39,7 +40,7 @@ def possible(problem: Problem) -> bool:
 
 def by_default(problem: Problem) -> bool:
     """Whether to do so unasked: compiling the forward KL takes longer than NumPy takes for a few starts."""
-    return problem.flow.objective != "forward-kl" and possible(problem)
+    return "forward-kl" not in problem.flow.objective and possible(problem)
 
 
 def build(problem: Problem, space: Span) -> compiled.CompiledSystem:
@@ -55,8 +56,11 @@ def build(problem: Problem, space: Span) -> compiled.CompiledSystem:
 def refuse(problem: Problem, backend: str) -> None:
     """Raise BackendError for what is not compiled; on a GPU, that is the forward KL too, and roots of weights."""
     obstacle = _obstacle(problem)
-    if obstacle is None and backend == "cupy" and problem.flow.objective == "forward-kl":
-        obstacle = 'flow.objective = "forward-kl" is not among the kernels; allowed: numpy, numba'
+    if obstacle is None and not systems.has_compiled(problem, backend):
+        others = ["numpy", *(["numba"] if backend != "numba" and systems.has_compiled(problem, "numba") else [])]
+        obstacle = (
+            f"flow.objective = {show(problem.flow.objective)} is not among the kernels; allowed: {', '.join(others)}"
+        )
     if obstacle is None and backend == "cupy" and any(power % 1 for power in _powers(problem).values()):
         obstacle = (
             f"rates of {problem.flow.metric}, {problem.flow.weights} are no whole powers of w; allowed: numpy, numba"
@@ -67,7 +71,7 @@ def refuse(problem: Problem, backend: str) -> None:
 
 def _powers(problem: Problem) -> dict[str, float]:
     """The power of w_k in the rate of each group of states."""
-    return mobility.exponents(problem.flow, systems.powers(systems.read(systems.name(problem))))
+    return mobility.exponents(problem.flow, systems.powers(systems.source(problem)))
 
 
 def _obstacle(problem: Problem) -> str | None:
@@ -79,9 +83,11 @@ def _obstacle(problem: Problem) -> str | None:
         return "variances that differ or are learned; allowed: numpy"
     if flow.batch is not None:
         return "flow.batch is descent by steps, which is not compiled; allowed: numpy"
+    if not systems.has_compiled(problem, "numba"):
+        return f"flow.objective = {show(flow.objective)} is not compiled; allowed: numpy"
     most = max(compiled.logits(systems.read_compiled(problem), K, L))
     if most > LARGEST:
-        what = f'flow.objective = "{flow.objective}" with {K} components and {L} modes'
+        what = f"flow.objective = {show(flow.objective)} with {K} components and {L} modes"
         return f"{what} needs expectations of {most} logits; allowed: at most {LARGEST}, or numpy"
     return None
 
@@ -236,6 +242,7 @@ def parameters(problem: Problem, space: Span) -> Array:
         "power_means": power["means"],
         "power_weights": power["weights"],
         "beta": p["beta"],
+        **problem.flow.parameters,
         "rate": temperature.rate if isinstance(temperature, Schedule) else 0.0,
     }
     names = re.findall(r"^P_(\w+) = ", text, re.MULTILINE)
