@@ -11,7 +11,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from solvers import results
-from solvers.closed import batches, ensembles, systems
+from solvers.closed import batches, ensembles, given, systems
 from solvers.closed.blocks import SMALLEST_RTOL, TOGETHER, Integrator, Point, velocity, width_unit
 from solvers.closed.span import Span
 from solvers.integrate import tolerances
@@ -75,6 +75,8 @@ def solve(
     tolerances.check(rtol, atol, smallest=False)
     problem.only_flow()
     demands.check_solve(problem, problem.init.samples if samples is None else len(samples))
+    if system is not None:
+        given.check(problem, system)
     module, own = system or systems.for_problem(problem, drop=drop), drop is None and system is None
     if backend is None:
         backend = "numba" if own and ensembles.by_default(problem) else "numpy"

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 from pydantic import BeforeValidator, Field
 
@@ -14,7 +14,7 @@ from solvers.objective.grammar import ObjectiveError, parse
 from solvers.objective.polynomials import Polynomial, atoms, written
 from solvers.problem.values import Section, choice, integer, is_number, number, refuse, show, unknown_key
 
-__all__ = ["MOST_STEPS", "Batch", "BatchSection", "Flow", "FlowSection", "Schedule", "flow_options"]
+__all__ = ["MOST_STEPS", "Batch", "BatchSection", "Flow", "FlowSection", "Schedule", "check_parameters", "flow_options"]
 
 LARGEST_BATCH = 2**32 - 1  # particles are counted in one word of a random number's counter
 # 1/T² times overlaps is in the equations: further out it leaves the range of float64.
@@ -49,7 +49,7 @@ def _objective(value: object) -> str:
 
 def _parameters(value: object) -> dict[str, float]:
     if not isinstance(value, dict) or not all(is_number(entry) for entry in value.values()):
-        raise refuse(f"is {show(value)}; must be a table of numbers, such as {{lam = 0.3}}")
+        raise refuse(f"is {show(value)}; must be a table of finite numbers, such as {{lam = 0.3}}")
     return {str(name): float(entry) for name, entry in value.items()}
 
 
@@ -134,3 +134,14 @@ def flow_options(section: FlowSection) -> Flow:
     temperature = Schedule(*given) if isinstance(given, tuple) else given
     parameters = MappingProxyType(dict(section.parameters))
     return Flow(section.objective, section.weights, section.metric, temperature, batch, parameters)
+
+
+def check_parameters(flow: Flow, fail: Callable[[str, str], NoReturn]) -> None:
+    """Refuse by `fail` parameters that are not just those of the objective."""
+    asked = {atom.name for atom in atoms(flow.terms) if atom.kind == "parameter"} - {"beta"}
+    if missing := sorted(asked - set(flow.parameters)):
+        fail("flow.parameters", f"lacks {missing[0]}; must give every parameter of flow.objective")
+    for name in flow.parameters:
+        if name not in asked:
+            allowed = ", ".join(sorted(asked)) or "none, since flow.objective has none"
+            fail(f"flow.parameters.{name}", f"is no parameter of flow.objective; allowed: {allowed}")
