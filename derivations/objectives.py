@@ -43,7 +43,7 @@ LIMITS = r"""
 class Files:
     """The texts of one system by the names of their files.
 
-    objective: its text in the normal form of theory.grammar, which `.py` states as OBJECTIVE. identity: the hash of the
+    objective: its text in the normal form of the grammar, which `.py` states as OBJECTIVE. identity: the hash of the
     system, which `.py` states as SYSTEM. NAME.md is the derivation, NAME.py the equations for NumPy, NAME.numba and
     NAME.cu those for compilers, where they have such a form.
     """
@@ -55,7 +55,7 @@ class Files:
 
 
 def derive(text: str, *, own_variances: bool = False, verify: bool = False) -> Files:
-    """The closed system of an objective that theory.grammar reads, for example "reverse-kl + 0.3 forward-kl".
+    """The closed system of a text of solvers.objective.grammar, for example "reverse-kl + 0.3 forward-kl".
 
     Texts that are read alike give the same files. own_variances: a variance for each component and mode, those of q
     among the states; only multiples of the reverse KL, at temperature 1, with regularisers. verify: check every step of

@@ -8,8 +8,8 @@ from typing import Any
 
 from sympy import Expr, Float, Integer, Rational, S, Symbol, sympify
 
+from solvers.objective.parameter_names import check_parameter
 from theory.mixtures import DIMENSION, Mixture
-from theory.parameter_names import check_parameter
 from theory.parameters import BETA
 from theory.sums import LETTERS
 

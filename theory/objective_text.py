@@ -1,4 +1,4 @@
-"""From the text of an objective to the objective: the grammar of theory.grammar in terms of the engine."""
+"""From the text of an objective to the objective: the grammar of solvers.objective.grammar in terms of the engine."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from fractions import Fraction
 
 from sympy import Expr, Integer, Mul, Rational, S, Symbol, exp, log, sqrt
 
-from theory.grammar import ObjectiveError, parse
+from solvers.objective.grammar import ObjectiveError, parse
+from solvers.objective.polynomials import Atom, Polynomial, atoms, written
 from theory.mixtures import DIMENSION, Mixture, mixture, target
 from theory.objectives import ForwardKL, Objective, Regulariser, ReverseKL, WeightedSum, average
 from theory.parameters import BETA
-from theory.polynomials import Atom, Polynomial, atoms, written
 from theory.sums import index
 from theory.vectors import POINT, Dot
 
@@ -20,7 +20,7 @@ FUNCTIONS = {"log": log, "exp": exp, "sqrt": sqrt}
 
 
 def objective(text: str, q: Mixture | None = None, p: Mixture | None = None, *, beta: Expr = BETA) -> Objective:
-    """The objective that a text says, for example "reverse-kl + 0.3 forward-kl"; see theory.grammar.
+    """The objective that a text says, for example "reverse-kl + 0.3 forward-kl"; see solvers.objective.grammar.
 
     q, p: default mixture() and target(). beta: the inverse temperature of `reverse-kl`, 1 to have none.
     Raises ObjectiveError for a text that is none.

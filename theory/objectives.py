@@ -13,9 +13,9 @@ from typing import Any
 
 from sympy import Expr, S, Symbol, cancel, diff, exp, expand, simplify, solve
 
+from solvers.objective.grammar import ObjectiveError, normal
 from theory.coefficients import coefficient, power_of_target
 from theory.expectations import Expectation, depends_on_x
-from theory.grammar import ObjectiveError, normal
 from theory.kinds import is_vector
 from theory.mixtures import LogDensity, Mixture, Responsibility
 from theory.parameters import BETA, RATE, TEMPERATURE
@@ -250,7 +250,7 @@ class WeightedSum(Objective):
 
     @cached_property
     def name(self) -> str:
-        """As the text of an objective, in the normal form of theory.grammar where it has one."""
+        """As the text of an objective, in the normal form of solvers.objective.grammar where it has one."""
         tempered = any(isinstance(part, ReverseKL) and part.beta == BETA for _, part in self.parts)
         out = ""
         for c, part in self.parts:

@@ -18,6 +18,7 @@ from solvers.machine.arrays import backend_module
 from solvers.machine.backends import BackendError
 from solvers.machine.ranks import DERIVATIVES
 from solvers.problem import Problem, Schedule
+from solvers.problem.values import show
 
 __all__ = [
     "BACKEND",
@@ -45,7 +46,7 @@ LONG_OVER = 1e20
 
 def unasked(closed: Closed) -> bool:
     """Whether to do so by default: compiling the forward KL takes longer than NumPy takes for a few starts."""
-    return closed.problem.flow.objective != "forward-kl"
+    return "forward-kl" not in closed.problem.flow.objective
 
 
 def build(closed: Closed, space: Span) -> compiled.CompiledSystem:
@@ -65,8 +66,8 @@ def refused_on_gpu(task: Task) -> str | None:
         return "does not stop at equilibria; allowed with --stop-at-equilibrium: numba"
     if reason := refused_on_cpu(task):
         return reason
-    if flow.objective == "forward-kl":
-        return 'flow.objective = "forward-kl" is not among the kernels; allowed: numpy, numba'
+    if not task.closed.has("cu"):
+        return f"flow.objective = {show(flow.objective)} is not among the kernels; allowed: numpy, numba"
     if any(power % 1 for power in task.closed.powers.values()):
         return f"rates of {flow.metric}, {flow.weights} are no whole powers of w; allowed: numpy, numba"
     return None
@@ -85,9 +86,11 @@ def refused_on_cpu(task: Task) -> str | None:
         return "variances that differ or are learned; allowed: numpy"
     if flow.batch is not None:
         return "flow.batch is descent by steps, which is not compiled; allowed: numpy"
+    if not closed.has("numba"):
+        return f"flow.objective = {show(flow.objective)} is not compiled; allowed: numpy"
     most = max(compiled.logits(closed.lanes, K, L))
     if most > LARGEST:
-        what = f'flow.objective = "{flow.objective}" with {K} components and {L} modes'
+        what = f"flow.objective = {show(flow.objective)} with {K} components and {L} modes"
         return f"{what} needs expectations of {most} logits; allowed: at most {LARGEST}, or numpy"
     return None
 
@@ -221,6 +224,7 @@ def parameters(closed: Closed, space: Span) -> Array:
         "power_means": power["means"],
         "power_weights": power["weights"],
         "beta": p["beta"],
+        **problem.flow.parameters,
         "rate": temperature.rate if isinstance(temperature, Schedule) else 0.0,
     }
     names = re.findall(r"^P_(\w+) = ", closed.lanes, re.MULTILINE)

@@ -45,6 +45,10 @@ class Closed:
     def modes(self) -> int:
         return len(self.problem.target.weights)
 
+    def has(self, view: str) -> bool:
+        """Whether there is a text for such a backend."""
+        return systems.has_compiled(self.problem, view)
+
     def text(self, view: str) -> str:
         """The text that a backend takes, see Solver.view."""
         return systems.read_compiled(self.problem, view)

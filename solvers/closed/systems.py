@@ -15,9 +15,11 @@ from typing import Any
 import numpy as np
 
 from solvers.closed import mobility
+from solvers.closed.own import own
 from solvers.expectations import gaussian_softmax
 from solvers.expectations.quadratic import centred_softmax
 from solvers.problem import Problem, ProblemError
+from solvers.problem.values import show
 
 __all__ = [
     "Kind",
@@ -65,9 +67,27 @@ def read_text(file: str) -> str:
     return (GENERATED / file).read_text(encoding="utf-8")
 
 
+def source(problem: Problem) -> str:
+    """Source text, for NumPy, of the system behind a problem. Raises ProblemError if there is none."""
+    return read_compiled(problem, "py")
+
+
+def has_compiled(problem: Problem, view: str) -> bool:
+    """Whether the system behind a problem has a text for a compiler."""
+    if is_own(problem):
+        return view in own(problem.flow.objective).texts
+    return (GENERATED / f"{name(problem)}.{view}").is_file()
+
+
 def read_compiled(problem: Problem, view: str = "numba") -> str:
-    """Text for numba, or CUDA source (view "cu"), of the generated system behind a problem."""
-    return read_text(f"{name(problem)}.{view}")
+    """Text for numba, or CUDA source (view "cu"), of the system behind a problem."""
+    found = name(problem)
+    return own(problem.flow.objective).texts[view] if is_own(problem) else read_text(f"{found}.{view}")
+
+
+def is_own(problem: Problem) -> bool:
+    """Whether the objective of a problem is none of those with a generated file."""
+    return problem.flow.objective not in {kind.objective for kind in derived()}
 
 
 @dataclass(frozen=True)
@@ -90,9 +110,9 @@ class Kind:
     def serves(self, problem: Problem) -> bool:
         """Whether these are the equations of a problem. At temperature 1 they may have a β, which is 1."""
         flow = problem.flow
-        own = "own" if own_variances(problem) else ""
+        each = "own" if own_variances(problem) else ""
         tempered = flow.temperature == 1 or "beta" in self.extra
-        return (self.objective, self.batch, self.variances) == (flow.objective, bool(flow.batch), own) and tempered
+        return (self.objective, self.batch, self.variances) == (flow.objective, bool(flow.batch), each) and tempered
 
     @property
     def beyond(self) -> list[str]:
@@ -115,8 +135,10 @@ def derived() -> dict[Kind, str]:
 
 
 def name(problem: Problem) -> str:
-    """Name of the generated system behind a problem. Raises ProblemError if there is none."""
+    """Name of the system behind a problem. Raises ProblemError if there is none."""
     flow = problem.flow
+    if is_own(problem):
+        return _own_name(problem)
     for kind, found in derived().items():
         if kind.serves(problem):
             return found
@@ -127,6 +149,21 @@ def name(problem: Problem) -> str:
         f"{problem.name}: flow: no equations are derived for {flow.objective} with "
         f"{' and '.join(word for word, there in asked.items() if there)}; allowed: {', or '.join(known)}"
     )
+
+
+def _own_name(problem: Problem) -> str:
+    """The same for an objective that is derived when asked for."""
+    flow, where = problem.flow, f"{problem.name}: flow: {show(problem.flow.objective)}"
+    if own_variances(problem):
+        raise ProblemError(f"{where} is derived for one variance of q and one of p; they differ or are learned here")
+    if flow.batch is not None:
+        raise ProblemError(f"{where} is derived for the flow, not for the steps of flow.batch; leave it out")
+    if flow.temperature != 1 and not flow.tempered:
+        raise ProblemError(f"{where} has no reverse-kl that flow.temperature could temper; must be 1")
+    try:
+        return own(flow.objective).name
+    except ProblemError as error:
+        raise ProblemError(f"{problem.name}: {error}") from None
 
 
 def own_variances(problem: Problem) -> bool:
@@ -192,13 +229,13 @@ def for_problem(problem: Problem, *, drop: str | None = None) -> ModuleType:
     Raises  ProblemError if no equations are derived for the problem's [flow]; TermError, also for a term that moves θ
     by a constant, which no comparison could notice.
     """
-    source = read(name(problem))
-    noticed = terms(source, problem)
+    text = source(problem)
+    noticed = terms(text, problem)
     if drop is not None and drop not in noticed:
         gauge = f"with weights {problem.flow.weights} it is the same for all components and moves no weight"
-        reason = gauge if drop in terms(source) else "no such term"
+        reason = gauge if drop in terms(text) else "no such term"
         raise TermError(f"--drop: {drop}: {reason}; allowed are {', '.join(noticed)}")
-    return load(source, drop=drop)
+    return load(text, drop=drop)
 
 
 def expectations(module: ModuleType) -> Callable[..., tuple[Any, ...]]:
@@ -212,7 +249,7 @@ def has_variances(module: ModuleType) -> bool:
 
 
 def parameters(problem: Problem, time: float = 0.0) -> dict[str, Any]:
-    """c (L, L), log_pi (L,), v, u, d, beta of a problem, and step, size of its batches.
+    """c (L, L), log_pi (L,), v, u, d, beta of a problem, parameters of its objective, and step, size of its batches.
 
     Where variances differ or are learned, v is (K,), at the start, and u (L,).
     """
@@ -223,6 +260,7 @@ def parameters(problem: Problem, time: float = 0.0) -> dict[str, Any]:
         "v": np.asarray(problem.family.variances) if own else problem.family.variances[0],
         "u": np.asarray(problem.target.variances) if own else problem.target.variances[0],
         "d": problem.dimension,
+        **flow.parameters,
     }
     return (
         plain | {"beta": flow.beta(time)} | ({"step": flow.batch.step, "size": flow.batch.size} if flow.batch else {})

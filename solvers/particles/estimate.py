@@ -14,7 +14,7 @@ and kernel.cu accumulate the same sums from the same random numbers.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -39,6 +39,10 @@ class Mixtures:
     log_weights: Any
     components: int
     beta: float
+
+    def tempered(self, beta: float) -> Mixtures:
+        """The same with another inverse temperature."""
+        return replace(self, beta=beta)
 
     @property
     def gram(self) -> Any:

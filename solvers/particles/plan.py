@@ -11,7 +11,7 @@ import numpy as np
 from solvers.machine.backends import BACKENDS
 from solvers.machine.cores import available_memory, cores
 from solvers.particles.engines import Engine, arrays, engine
-from solvers.particles.motion import is_forward
+from solvers.particles.motion import drawn_from, parts
 from solvers.particles.streams import LARGEST_COUNT, TILE
 from solvers.problem import Problem, ProblemError
 
@@ -68,12 +68,15 @@ def plan(problem: Problem, *, particles: int, replicas: int, backend: str, step:
         raise SimulationError(f"particles: is {particles}; must be at least 1 and at most {LARGEST_COUNT - 1}")
     if replicas < 2:
         raise SimulationError(f"replicas: is {replicas}; must be at least 2, since standard errors are over replicas")
-    if is_forward(problem) and problem.flow.temperature != 1:
+    if not problem.flow.tempered and problem.flow.temperature != 1:
         raise SimulationError(
-            f"{problem.name}: flow.temperature: must be 1 for the forward KL, which draws from p: p^(1/T) is no mixture"
+            f"{problem.name}: flow.temperature: must be 1 without a reverse-kl: the forward KL draws from p, and "
+            "p^(1/T) is no mixture"
         )
-    coldest = max(problem.flow.beta(time) for time in (0.0, problem.time.end))
+    ends = [parts(problem, time) for time in (0.0, problem.time.end)]
+    coldest = max([beta for end in ends for beta, _ in end.reverse], default=1.0)
     smallest = min(problem.family.variances.min(), problem.target.variances.min() / coldest)
+    smallest /= max(end.steepness for end in ends) or 1.0
     if step is not None and not 0 < step <= smallest:
         raise SimulationError(
             f"step: is {step:.6g}; must be > 0 and, for explicit Euler to be stable, at most the smallest variance"
@@ -82,14 +85,17 @@ def plan(problem: Problem, *, particles: int, replicas: int, backend: str, step:
     K, L, times = problem.family.components, len(problem.target.weights), len(problem.time.times)
 
     refuse(problem, backend)
-    drawn_from, coefficients = (L, K) if is_forward(problem) else (K, 1)
+    times_of_q, of_p = drawn_from(problem)
+    sources = times_of_q * K + of_p * L * K  # means that averages hold
 
     def cut(d: int) -> tuple[int, int, int, int]:
         row = d * FLOAT
-        sums = drawn_from * coefficients * row
+        sums = sources * row
         if BACKENDS[backend].device:
             together = max(1, min(replicas, PARTIAL_BYTES // (4 * sums), 65_535))  # as many as a grid may be deep
-            pieces = max(1, min(GPU_BLOCKS // (together * drawn_from), PARTIAL_BYTES // (together * sums), particles))
+            pieces = max(
+                1, min(GPU_BLOCKS // (together * max(K, of_p * L)), PARTIAL_BYTES // (together * sums), particles)
+            )
             block = -(-particles // pieces)
             held = -(-particles // block) * together * sums
         else:

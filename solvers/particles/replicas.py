@@ -17,7 +17,7 @@ from solvers.machine.backends import DEFAULT
 from solvers.machine.chance import Purpose
 from solvers.machine.progress import Progress
 from solvers.particles.estimate import Averages, Draws, Mixtures, Report
-from solvers.particles.motion import is_forward, motion
+from solvers.particles.motion import Found, drawn_from, motion, parts
 from solvers.particles.plan import Plan, plan
 from solvers.particles.streams import stream_keys
 from solvers.problem import Problem
@@ -105,8 +105,8 @@ def replicas_path(
         saved: list[tuple[Array, ...]] = []
         for n in range(len(times)):
             at = together.mixtures(float(times[n]))
-            found = together.averages(at, is_forward(problem), n)
-            moved = motion(at, found, problem)
+            found = together.found(at, float(times[n]), n)
+            moved = motion(at, found, problem, float(times[n]))
             if count := saves[n]:
                 saved += [together.state(at, moved.objective, together.mode_mass(at, found, n))] * count
             if n < len(sizes):
@@ -148,8 +148,8 @@ def velocities(
         streams = (Purpose.RIGHT_HAND_SIDE, *key)
         together = _Replicas(problem, mu, theta, particles, cut, group, streams, report, variances)
         at = together.mixtures(time)
-        found = together.averages(at, is_forward(problem), 0)
-        moved = motion(at, found, problem)
+        found = together.found(at, time, 0)
+        moved = motion(at, found, problem, time)
         K = at.components
         mass = (cut.xp.exp(at.log_weights[:, :K, None]) * together.mode_mass(at, found, 0)).sum(1)
         dv = at.variances[:, :K] * moved.dlog_v
@@ -175,7 +175,9 @@ def time_steps(problem: Problem, step: float, refine: int = 1) -> tuple[list[flo
 
 
 def _sources(problem: Problem) -> int:
-    return len(problem.target.weights) if is_forward(problem) else problem.family.components
+    """How often a replica draws so many particles at a step."""
+    times, forward = drawn_from(problem)
+    return times * problem.family.components + forward * len(problem.target.weights)
 
 
 class _Replicas:
@@ -218,6 +220,12 @@ class _Replicas:
             self.problem.flow.beta(time),
         )
 
+    def found(self, at: Mixtures, time: float, step: int) -> Found:
+        """What the objective asks for; the same particles of q at every inverse temperature."""
+        wanted = parts(self.problem, time)
+        reverse = tuple(self.averages(at.tempered(beta), False, step) for beta, _ in wanted.reverse)
+        return Found(reverse, self.averages(at.tempered(1.0), True, step) if wanted.forward else None)
+
     def averages(self, at: Mixtures, forward: bool, step: int, report: Report | None = None) -> Averages:
         return self.cut.engine.sample(
             at,
@@ -229,11 +237,10 @@ class _Replicas:
             **({"threads": self.cut.within} if self.cut.within > 1 else {}),
         )
 
-    def mode_mass(self, at: Mixtures, found: Averages, step: int) -> Any:
+    def mode_mass(self, at: Mixtures, found: Found, step: int) -> Any:
         """E_k[ρ_l] (replica, K, L): particles of q tell; where those drawn were of p, others are drawn."""
-        if is_forward(self.problem):
-            found = self.averages(at, False, step, _silent)
-        return found.table[..., at.components :]
+        of_q = found.reverse[0] if found.reverse else self.averages(at, False, step, _silent)
+        return of_q.table[..., at.components :]
 
     def state(self, at: Mixtures, objective: Any, mode_mass: Any) -> tuple[Array, ...]:
         K, xp = at.components, self.cut.xp
@@ -244,7 +251,7 @@ class _Replicas:
 
 
 def _silent(particles: int) -> None:
-    """Work that is not counted: only at save times, for the forward KL."""
+    """Work that is not counted: only at save times, where no particles of q are drawn."""
 
 
 def _log_softmax(theta: Any, xp: Any) -> Any:

@@ -104,7 +104,8 @@ def check_simulation(problem: Problem, *, particles: int, replicas: int, step: f
         _refuse_step(
             problem, key, step, count, f"a list of {_size(listed)}", there / LISTED, f"{_size(there)} may be used"
         )
-    sources = len(problem.target.weights) if problem.flow.objective == "forward-kl" else problem.family.components
+    objective, modes, components = problem.flow.objective, len(problem.target.weights), problem.family.components
+    sources = ("forward-kl" in objective) * modes + ("reverse-kl" in objective) * components
     if problem.sampler is not None:
         sources = problem.sampler.steps + 1
     drawn = particles * replicas * sources * problem.dimension * COORDINATE

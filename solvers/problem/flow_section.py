@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Annotated
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Annotated, NoReturn
 
 from pydantic import BeforeValidator, Field
 
+from solvers.objective.grammar import ObjectiveError, parse
+from solvers.objective.polynomials import Polynomial, atoms, written
 from solvers.problem.values import Section, choice, integer, is_number, number, refuse, show, unknown_key
 
-__all__ = ["MOST_STEPS", "Batch", "BatchSection", "Flow", "FlowSection", "Schedule", "flow_options"]
+__all__ = ["MOST_STEPS", "Batch", "BatchSection", "Flow", "FlowSection", "Schedule", "check_parameters", "flow_options"]
 
 LARGEST_BATCH = 2**32 - 1  # particles are counted in one word of a random number's counter
 # 1/T² times overlaps is in the equations: further out it leaves the range of float64.
@@ -32,13 +36,31 @@ def _temperature(value: object) -> float | tuple[float, float]:
     return number(allowed, lambda x: COLDEST <= x <= HOTTEST)(value)
 
 
+def _objective(value: object) -> str:
+    """The normal form of the text of an objective."""
+    allowed = 'allowed: "reverse-kl", "forward-kl", or a sum such as "reverse-kl + 0.3 forward-kl"'
+    if not isinstance(value, str):
+        raise refuse(f"is {show(value)}; {allowed}")
+    try:
+        return written(parse(value))
+    except ObjectiveError as error:
+        raise refuse(f"is {show(value)}; {str(error).rpartition(': at ')[2] or error}; {allowed}") from None
+
+
+def _parameters(value: object) -> dict[str, float]:
+    if not isinstance(value, dict) or not all(is_number(entry) for entry in value.values()):
+        raise refuse(f"is {show(value)}; must be a table of finite numbers, such as {{lam = 0.3}}")
+    return {str(name): float(entry) for name, entry in value.items()}
+
+
 class BatchSection(Section):
     size: Annotated[int, BeforeValidator(integer(1, LARGEST_BATCH))] = Field(description="an integer >= 1")
     step: Annotated[float, BeforeValidator(number("a number > 0", lambda x: x > 0))] = Field(description="a number > 0")
 
 
 class FlowSection(Section):
-    objective: Annotated[str, BeforeValidator(choice(("reverse-kl", "forward-kl")))] = "reverse-kl"
+    objective: Annotated[str, BeforeValidator(_objective)] = "reverse-kl"
+    parameters: Annotated[dict[str, float], BeforeValidator(_parameters)] = Field(default_factory=dict)
     weights: Annotated[str, BeforeValidator(choice(("softmax", "fisher-rao")))] = "softmax"
     metric: Annotated[str, BeforeValidator(choice(("euclidean", "wasserstein")))] = "euclidean"
     temperature: Annotated[float | tuple[float, float], BeforeValidator(_temperature)] = 1.0
@@ -67,10 +89,11 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Flow:
-    """objective: "reverse-kl", "forward-kl". weights: "softmax", "fisher-rao". metric: "euclidean", "wasserstein".
+    """objective: "reverse-kl", "forward-kl", or a sum, in the normal form of solvers.objective.grammar. weights:
+    "softmax", "fisher-rao". metric: "euclidean", "wasserstein".
 
     temperature: T of the target p^(1/T), constant or a schedule. batch: None for the flow itself, in continuous time
-    and without noise.
+    and without noise. parameters: values of those of the objective, by name.
     """
 
     objective: str
@@ -78,6 +101,19 @@ class Flow:
     metric: str
     temperature: float | Schedule
     batch: Batch | None = None
+    parameters: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+
+    @property
+    def terms(self) -> Polynomial:
+        """The objective as a sum of products."""
+        return parse(self.objective)
+
+    @property
+    def tempered(self) -> bool:
+        """Whether the temperature is in the objective: in reverse-kl, and not in reverse-kl(2)."""
+        found = list(atoms(self.terms))
+        reverse = any(atom.name == "reverse-kl" and atom.inner is None for atom in found)
+        return reverse or any((atom.kind, atom.name) == ("parameter", "beta") for atom in found)
 
     def at(self, time: float) -> float:
         """Temperature."""
@@ -96,4 +132,16 @@ def flow_options(section: FlowSection) -> Flow:
     batch = None if section.batch is None else Batch(section.batch.size, section.batch.step)
     given = section.temperature
     temperature = Schedule(*given) if isinstance(given, tuple) else given
-    return Flow(section.objective, section.weights, section.metric, temperature, batch)
+    parameters = MappingProxyType(dict(section.parameters))
+    return Flow(section.objective, section.weights, section.metric, temperature, batch, parameters)
+
+
+def check_parameters(flow: Flow, fail: Callable[[str, str], NoReturn]) -> None:
+    """Refuse by `fail` parameters that are not just those of the objective."""
+    asked = {atom.name for atom in atoms(flow.terms) if atom.kind == "parameter"} - {"beta"}
+    if missing := sorted(asked - set(flow.parameters)):
+        fail("flow.parameters", f"lacks {missing[0]}; must give every parameter of flow.objective")
+    for name in flow.parameters:
+        if name not in asked:
+            allowed = ", ".join(sorted(asked)) or "none, since flow.objective has none"
+            fail(f"flow.parameters.{name}", f"is no parameter of flow.objective; allowed: {allowed}")

@@ -10,7 +10,7 @@ from typing import NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from solvers.problem.flow_section import MOST_STEPS, Batch, Flow, FlowSection, Schedule, flow_options
+from solvers.problem.flow_section import MOST_STEPS, Batch, Flow, FlowSection, Schedule, check_parameters, flow_options
 from solvers.problem.gram import NotGram, factor
 from solvers.problem.sampler_section import SamplerOptions, sampler_options, with_points
 from solvers.problem.schema import (
@@ -249,6 +249,7 @@ class _Builder:
 
     def flow(self, section: FlowSection, end: float) -> Flow:
         flow = flow_options(section)
+        check_parameters(flow, self.fail)
         # A save time stands for the step nearest to it: with steps no longer than the time that is half a step at most.
         if flow.batch is not None and end > 0 and not end / MOST_STEPS <= flow.batch.step <= end:
             allowed = f"from {show(end / MOST_STEPS)} to time.end = {show(end)}, for at most {MOST_STEPS:,} steps"

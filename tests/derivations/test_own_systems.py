@@ -15,9 +15,9 @@ from derivations import files, objectives
 from derivations.__main__ import own
 from derivations.catalogue import Entry
 from solvers.closed import systems
+from solvers.objective.grammar import normal
 from tests.derivations.test_compiled_text import accepted, unknown
 from theory import BETA, ReverseKL, close, gradient_flow, mixture, target
-from theory.grammar import normal
 
 ROOT = Path(__file__).resolve().parents[2]
 JEFFREYS = "0.5 reverse-kl + 0.5 forward-kl"

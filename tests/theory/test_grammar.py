@@ -7,9 +7,9 @@ import re
 
 import pytest
 
+from solvers.objective.grammar import ObjectiveError, normal, parse
+from solvers.objective.parameter_names import check_parameter
 from theory import BETA, ForwardKL, Regulariser, ReverseKL, close, gradient_flow, mixture, objective, target
-from theory.grammar import ObjectiveError, normal, parse
-from theory.parameter_names import check_parameter
 from theory.vectors import Dot
 
 Q, P = mixture(), target()

@@ -207,7 +207,9 @@ REFUSED = [
     ),
     (
         [("[time]", "[flow]\nobjective = 'jeffreys'\n[time]")],
-        'flow.objective: is "jeffreys"; allowed: "reverse-kl", "forward-kl"',
+        'flow.objective: is "jeffreys"; character 1: jeffreys is a constant, which nothing descends; divergences are '
+        'reverse-kl and forward-kl; allowed: "reverse-kl", "forward-kl", or a sum such as '
+        '"reverse-kl + 0.3 forward-kl"',
     ),
     ([("[time]", "[flow]\nmetric = 'l2'\n[time]")], 'flow.metric: is "l2"; allowed: "euclidean", "wasserstein"'),
     ([("[time]", "[flow]\nweights = 1\n[time]")], 'flow.weights: is 1; allowed: "softmax", "fisher-rao"'),

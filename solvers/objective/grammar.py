@@ -19,8 +19,18 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
-from theory.parameter_names import check_parameter
-from theory.polynomials import DIVERGENCES, Atom, Monomial, Polynomial, alone, atoms, gathered, product, written
+from solvers.objective.parameter_names import check_parameter
+from solvers.objective.polynomials import (
+    DIVERGENCES,
+    Atom,
+    Monomial,
+    Polynomial,
+    alone,
+    atoms,
+    gathered,
+    product,
+    written,
+)
 
 __all__ = ["ObjectiveError", "normal", "parse"]
 
