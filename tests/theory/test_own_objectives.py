@@ -42,6 +42,7 @@ from theory import (
     target,
     variance_flow,
 )
+from theory.mixtures import LogDensity
 from theory.objectives import average
 from theory.quadrature import residual
 from theory.vectors import POINT, Dot, Mean
@@ -277,6 +278,13 @@ def test_regularisers_that_are_none_are_refused() -> None:
         Regulariser(Q, P, Dot(POINT, POINT))
     with pytest.raises(ValueError, match="the index k is free"):
         Regulariser(Q, P, Q.weight(k))
+    with pytest.raises(ValueError, match="has log-densities or responsibilities"):
+        Regulariser(Q, P, average(Q, LogDensity(Q)))
+    assert ReverseKL(Q, P, Symbol("beta")) == ReverseKL(Q, P, BETA)
+    for text, missing in (("log(x.x)", "log"), ("exp(x.x)", "exp"), ("1/x.x", "1/")):
+        with pytest.raises(NotClosed, match="no table is for them") as refused:
+            close(gradient_flow(objective(f"reverse-kl + E({text})")))
+        assert any(missing in name for name in refused.value.missing)
     strange = Regulariser(Q, P, Q.sum(Q.weight(k) * Dot(Q.mean(k), Mean("eta", 1)), k))
     with pytest.raises(NotClosed, match="also need"):
         close(gradient_flow(ReverseKL(Q, P) + strange))
