@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -192,14 +193,14 @@ def test_steps_that_a_regulariser_adds_hold_numerically() -> None:
 
 def test_numbers_are_exact_and_sums_are_normal() -> None:
     forward_, reverse_ = ForwardKL(Q, P), ReverseKL(Q, P)
-    ways = (
+    ways: list[Any] = [
         0.3 * forward_,
         forward_ * 0.3,
         Rational(3, 10) * forward_,
         forward_ * Fraction(3, 10),
         forward_ * Float("0.3"),
-    )
-    ways += (np.float64(0.3) * forward_, 3 * forward_ / 10, 0.1 * (forward_ + 2 * forward_), -(-0.3 * forward_))
+    ]
+    ways += [np.float64(0.3) * forward_, 3 * forward_ / 10, 0.1 * (forward_ + 2 * forward_), -(-0.3 * forward_)]
     assert {one.parts for one in ways} == {((Rational(3, 10), forward_),)}
     assert reverse_ + forward_ == forward_ + reverse_
     assert sum([reverse_, forward_]) == reverse_ + forward_
