@@ -24,7 +24,7 @@ from sympy import (
 from theory import rules
 from theory.derivation import Derivation
 from theory.divergence import gathered, per_direction
-from theory.expectations import Expectation
+from theory.expectations import Expectation, has_other_functions
 from theory.flows import Velocities
 from theory.mixtures import DIMENSION, LogDensity, Mixture, Responsibility
 from theory.objectives import Objective, annealing
@@ -246,7 +246,7 @@ def _use_tables(expr: Expr, tables: list[Table]) -> Expr:
 def _refuse_other_fields(expressions: list[Expr]) -> None:
     """Raise NotClosed for expectations of fields that no table is for, whatever their law."""
     nodes = {node for expr in expressions for node in expr.atoms(Expectation)}
-    other = {node for node in nodes if node.integrand.atoms(exp)}
+    other = {node for node in nodes if has_other_functions(node.integrand)}
     if other:
         # Indices apart, each once: E[r·…] stands for E_k[r_j·…] of all k and j.
         names = {re.sub(r"_[a-z]\b", "", str(node.func(*node.args[:2], powsimp(node.integrand)))) for node in other}

@@ -45,10 +45,14 @@ def coefficient(value: Any, of: tuple[Mixture, ...] = ()) -> Expr:
     """
     if not isinstance(value, Expr) or value.is_Number:
         return exact(value)
-    own = {symbol for m in of for symbol in (m.size, m.variance(1), DIMENSION) if isinstance(symbol, Symbol)}
+    known = [symbol for m in of for symbol in (m.size, m.variance(1), DIMENSION) if isinstance(symbol, Symbol)]
+    own = {symbol.name: symbol for symbol in (BETA, *known)}
     names = {}
     for symbol in value.free_symbols:
-        if not isinstance(symbol, Symbol) or symbol in own or symbol == BETA or (of and _is_base(symbol, of)):
+        if not isinstance(symbol, Symbol) or (of and _is_base(symbol, of)):
+            continue
+        if symbol.name in own:  # whatever is assumed of it
+            names[symbol] = own[symbol.name]
             continue
         if of and symbol.is_integer and str(symbol) in {letter for letters in LETTERS.values() for letter in letters}:
             raise ValueError(f"{value}: the index {symbol} is free; must be summed over")

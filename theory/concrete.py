@@ -154,7 +154,7 @@ class ConcreteSystem:
             return self._expectation(expr, go, number)
         if isinstance(expr, KroneckerDelta):
             return Integer(number(expr.args[0]) == number(expr.args[1]))
-        if isinstance(expr, log) and isinstance(expr.args[0], Indexed):
+        if isinstance(expr, log) and isinstance(expr.args[0], Indexed) and str(expr.args[0].base) in ("w", "pi"):
             return self._log_weight(str(expr.args[0].base), number(expr.args[0].indices[0]))
         if not expr.args or expr.is_number:
             return Integer(sizes[expr]) if expr in sizes else expr

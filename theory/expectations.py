@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sympy import Expr, Indexed, Lambda, Symbol, sympify
+from sympy import Expr, Function, Indexed, Lambda, Pow, Symbol, sympify
 from sympy.core.symbol import Str
 
 from theory.kinds import is_vector
@@ -12,7 +12,16 @@ from theory.mixtures import Mixture
 from theory.sums import Sigma
 from theory.vectors import Dot, Mean, Point
 
-__all__ = ["Expectation", "Gradient", "LogSumExp", "LogitExpectation", "PairExpectation", "Softmax", "depends_on_x"]
+__all__ = [
+    "Expectation",
+    "Gradient",
+    "LogSumExp",
+    "LogitExpectation",
+    "PairExpectation",
+    "Softmax",
+    "depends_on_x",
+    "has_other_functions",
+]
 
 
 class Expectation(Expr):  # type: ignore[misc]
@@ -195,3 +204,10 @@ def depends_on_x(expr: Expr) -> bool:
     if isinstance(expr, Sigma):
         return depends_on_x(expr.function)
     return any(depends_on_x(a) for a in expr.args)
+
+
+def has_other_functions(integrand: Expr) -> bool:
+    """Whether a field is more than a polynomial in x, log-densities and responsibilities."""
+    powers = (p for p in integrand.atoms(Pow) if depends_on_x(p))
+    functions = (f for f in integrand.atoms(Function) if depends_on_x(f))
+    return any(True for _ in functions) or any(not p.exp.is_Integer or p.exp < 0 for p in powers)

@@ -20,17 +20,8 @@ from theory.kinds import is_vector
 from theory.mixtures import LogDensity, Mixture, Responsibility
 from theory.parameters import BETA, RATE, TEMPERATURE
 
-__all__ = [
-    "AlphaDivergence",
-    "ForwardKL",
-    "Objective",
-    "Regulariser",
-    "ReverseKL",
-    "WeightedSum",
-    "annealing",
-    "average",
-    "warming",
-]
+__all__ = ["AlphaDivergence", "ForwardKL", "Objective", "Regulariser", "ReverseKL", "WeightedSum"]
+__all__ += ["annealing", "average", "warming"]
 
 Term = tuple[Expr, Mixture, Expr]
 
@@ -193,7 +184,7 @@ class Regulariser(Objective):
     function: an expression of the engine in inner products of mean vectors, weights, variances, d and averages of
     polynomials in x, for example `q.sum(q.weight(k) * Dot(q.mean(k), q.mean(k)), k)`, `average(q, Dot(POINT, POINT))`.
     Symbols in it are parameters. called: how it is written in names and headings; default its text.
-    Raises ValueError for a vector, and for a field of x outside of averages.
+    Raises ValueError for a vector, for a field of x outside of averages, and for log-densities.
     """
 
     function: Expr = S.Zero
@@ -204,6 +195,11 @@ class Regulariser(Objective):
         if is_vector(self.function) or depends_on_x(self.function):
             what = "a vector" if is_vector(self.function) else "a function of x"
             raise ValueError(f"Regulariser: {self.function} is {what}; must be a scalar free of x, such as an average")
+        if self.function.atoms(LogDensity, Responsibility):
+            raise ValueError(
+                f"Regulariser: {self.function} has log-densities or responsibilities; must be a function of overlaps, "
+                "weights, variances and averages of polynomials"
+            )
         object.__setattr__(self, "function", coefficient(self.function, of=(self.q, self.p)))
         if not self.called.isprintable() or set(self.called) & set('"\\'):
             raise ValueError(

@@ -10,9 +10,9 @@ __all__ = ["check_parameter"]
 #: What emitted code calls other things, and words of C++.
 _TAKEN = """
 above abs all any array array_module atan auto axis below beta bool both bottom break case catch char class const
-constexpr continue cos cov cross default delete divergence dm do double drive ds dtheta dy else enum exp expect
-expect_fixed expect_tangent extern false fixed float fmax fmin for friend gamma goto inline int inv jac jacobian
-layout load log logarithm logit long lse max mean min mobility mode_mass mu namespace new njit nu objective
+constexpr continue cos cov cross default delete divergence dm do double drive driven_or_given ds dtheta dy else enum
+exp expect expect_fixed expect_tangent extern false fixed float fmax fmin for friend gamma goto inline int inv jac
+jacobian layout load log logarithm logit long lse max mean min mobility mode_mass mu namespace new njit nu objective
 observables operator other_cov other_mean out pair parameters pi pow power private protected public radius range rate
 register return rho rhs s_diag shifted short signed sin size sizeof slopes softmax spread sqrt static step store
 struct sum switch systems tables tan tanh temperature template theta this throw true try typedef typename union

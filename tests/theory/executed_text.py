@@ -29,6 +29,7 @@ class Executed:
             "FLAGS": {},
             "load": lambda rows, row: float(rows[row]),
             "store": _store,
+            "driven_or_given": lambda work, row, p, place: float(work[row] if driven else p[place]),
             "logarithm": math.log,
             "divergence": lambda a, b: (a / b - 1 - math.log(a / b)) / 2,
             "mobility": lambda w, _, power: w**power,

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -42,6 +43,7 @@ from theory import (
     target,
     variance_flow,
 )
+from theory.mixtures import LogDensity
 from theory.objectives import average
 from theory.quadrature import residual
 from theory.vectors import POINT, Dot, Mean
@@ -191,14 +193,14 @@ def test_steps_that_a_regulariser_adds_hold_numerically() -> None:
 
 def test_numbers_are_exact_and_sums_are_normal() -> None:
     forward_, reverse_ = ForwardKL(Q, P), ReverseKL(Q, P)
-    ways = (
+    ways: list[Any] = [
         0.3 * forward_,
         forward_ * 0.3,
         Rational(3, 10) * forward_,
         forward_ * Fraction(3, 10),
         forward_ * Float("0.3"),
-    )
-    ways += (np.float64(0.3) * forward_, 3 * forward_ / 10, 0.1 * (forward_ + 2 * forward_), -(-0.3 * forward_))
+    ]
+    ways += [np.float64(0.3) * forward_, 3 * forward_ / 10, 0.1 * (forward_ + 2 * forward_), -(-0.3 * forward_)]
     assert {one.parts for one in ways} == {((Rational(3, 10), forward_),)}
     assert reverse_ + forward_ == forward_ + reverse_
     assert sum([reverse_, forward_]) == reverse_ + forward_
@@ -277,6 +279,13 @@ def test_regularisers_that_are_none_are_refused() -> None:
         Regulariser(Q, P, Dot(POINT, POINT))
     with pytest.raises(ValueError, match="the index k is free"):
         Regulariser(Q, P, Q.weight(k))
+    with pytest.raises(ValueError, match="has log-densities or responsibilities"):
+        Regulariser(Q, P, average(Q, LogDensity(Q)))
+    assert ReverseKL(Q, P, Symbol("beta")) == ReverseKL(Q, P, BETA)
+    for text, missing in (("log(x.x)", "log"), ("exp(x.x)", "exp"), ("1/x.x", "1/")):
+        with pytest.raises(NotClosed, match="no table is for them") as refused:
+            close(gradient_flow(objective(f"reverse-kl + E({text})")))
+        assert any(missing in name for name in refused.value.missing)
     strange = Regulariser(Q, P, Q.sum(Q.weight(k) * Dot(Q.mean(k), Mean("eta", 1)), k))
     with pytest.raises(NotClosed, match="also need"):
         close(gradient_flow(ReverseKL(Q, P) + strange))

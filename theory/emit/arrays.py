@@ -11,6 +11,7 @@ from itertools import permutations
 from sympy import Add, Expr, Indexed, Integer, Mul, Pow, Rational, Symbol, cosh, exp, log, pi, sinh, tanh
 
 from theory.divergence import WidthDivergence, quotient
+from theory.emit.statements import is_logarithm
 from theory.expectations import LogitExpectation
 from theory.sums import Sigma
 
@@ -81,7 +82,7 @@ class ArrayPrinter:
             used = [a for a in axes if a in expr.free_symbols]
             return self.array(self.node_name(expr), used, axes)
         if isinstance(expr, log):
-            if isinstance(expr.args[0], Indexed):  # log-weights are kept as such: stable at any weight
+            if is_logarithm(expr):  # log-weights are kept as such: stable at any weight
                 return self.array(f"log_{expr.args[0].base}", expr.args[0].indices, axes)
             return f"xp.log({self.print(expr.args[0], axes)})"
         if isinstance(expr, WidthDivergence):

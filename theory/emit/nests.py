@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from sympy import Add, Expr, Function, Indexed, Integer, Mul, Pow, Symbol, expand, log
 
 from theory.divergence import WidthDivergence
-from theory.emit.statements import Assign, Loop, Statement
+from theory.emit.statements import Assign, Loop, Statement, is_logarithm
 from theory.expectations import LogitExpectation, PairExpectation
 from theory.sums import LETTERS, Sigma, index, separate, substitute
 
@@ -24,7 +24,7 @@ def compilable(expr: Expr) -> bool:
         return True
     if isinstance(expr, log):
         inner = expr.args[0]
-        return bool(inner.is_number or isinstance(inner, Indexed) or str(inner) in ("v", "u", "beta"))
+        return bool(inner.is_number or is_logarithm(expr) or str(inner) in ("v", "u", "beta"))
     if isinstance(expr, Function):
         return isinstance(expr, WidthDivergence)
     if isinstance(expr, Pow):

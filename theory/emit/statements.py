@@ -8,7 +8,7 @@ from sympy import Expr, Indexed, IndexedBase, Symbol, log
 
 from theory.rules import bottom_up
 
-__all__ = ["Assign", "Expect", "Loop", "Rate", "State", "Statement", "array", "logarithms"]
+__all__ = ["Assign", "Expect", "Loop", "Rate", "State", "Statement", "array", "is_logarithm", "logarithms"]
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,13 @@ class State:
 def array(name: str) -> IndexedBase:
     """An array of rows."""
     return IndexedBase(name, real=True)
+
+
+def is_logarithm(node: Expr) -> bool:
+    """Whether code has the logarithm as data of its own: of a weight, or of a variance of a component."""
+    return (
+        isinstance(node, log) and isinstance(node.args[0], Indexed) and str(node.args[0].base) in ("w", "pi", "v", "u")
+    )
 
 
 def logarithms(expr: Expr) -> Expr:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sympy import Add, Expr, IndexedBase, Mul, Pow, S, Symbol
 
 from theory.calculus import differentiate
-from theory.expectations import Expectation, LogSumExp, Softmax, depends_on_x
+from theory.expectations import Expectation, LogSumExp, Softmax, depends_on_x, has_other_functions
 from theory.kinds import is_vector
 from theory.mixtures import DIMENSION, LogDensity, Responsibility
 from theory.rules.linear import linearity
@@ -59,7 +59,7 @@ def stein(expr: Expr) -> Expr:
     """E_k[x f] = mean_k E_k[f] + v E_k[∇f], for polynomial f (nothing new appears)."""
 
     def polynomial(f: Expr) -> bool:
-        return not f.atoms(LogDensity, Responsibility, LogSumExp, Softmax)
+        return not f.atoms(LogDensity, Responsibility, LogSumExp, Softmax) and not has_other_functions(f)
 
     def rewrite(node: Expectation) -> Expr:
         return _stein_once(node) if polynomial(node.integrand) else node
