@@ -16,7 +16,7 @@ from solvers.closed import systems
 from solvers.closed.equations import Solved, Task
 from solvers.closed.span import Span
 from solvers.integrate.tolerances import of_expectations
-from solvers.machine.progress import Progress
+from solvers.machine.progress import Progress, within
 from solvers.problem import Problem, ProblemError, demands
 
 __all__ = ["SMALLEST_RTOL", "TOGETHER", "Integrator", "Point", "refused", "solve", "velocity", "width_unit"]
@@ -68,12 +68,8 @@ def solve(task: Task) -> Solved:
     status = np.zeros(count, dtype=np.int8)
     for first in range(0, count, TOGETHER):
         block = slice(first, min(first + TOGETHER, count))
-
-        def report(fraction: float, block: slice = block) -> None:
-            if task.progress:
-                task.progress((block.start + fraction * (block.stop - block.start)) / count)
-
-        integrator = Integrator(problem, task.closed.module, task.rtol, task.atol, report, space)
+        progress = within(task.progress, block.start / count, block.stop / count)
+        integrator = Integrator(problem, task.closed.module, task.rtol, task.atol, progress, space)
         paths, status[block] = integrator.run(tuple(a[block] for a in first_states))  # type: ignore[arg-type]
         for whole, part in zip(out, paths, strict=True):
             whole[block] = part
@@ -157,7 +153,7 @@ class Integrator:
     module: ModuleType
     rtol: float
     atol: float
-    report: Progress
+    progress: Progress | None
     space: Span | None
 
     def run(self, start: Point) -> tuple[Point, NDArray[np.int8]]:
@@ -227,8 +223,8 @@ class Integrator:
                 return out, 0
             if step == FIRST_STEPS and solver.t < FIRST_SHARE * times[-1]:
                 break
-            if step % 16 == 0:
-                self.report(solver.t / times[-1])
+            if self.progress and step % 16 == 0:
+                self.progress(solver.t / times[-1])
         return out, 1
 
     def descend(self, rhs: Callable[[float, Array], Array], y: Array, out: Array) -> tuple[Array, int]:
@@ -242,6 +238,6 @@ class Integrator:
                 y = y + step * rhs(n * step, y.ravel()).reshape(y.shape)
                 if not np.all(np.isfinite(y)):
                     return out, 2
-            if n % 64 == 0:
-                self.report(n / max(int(nearest[-1]), 1))
+            if self.progress and n % 64 == 0:
+                self.progress(n / max(int(nearest[-1]), 1))
         return out, 0

@@ -9,7 +9,6 @@ take trajectories from a queue; results depend neither on which thread does nor 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +22,7 @@ from solvers.integrate.ensemble import Paths, check
 from solvers.integrate.tolerances import of_expectations
 from solvers.machine.arrays import address, compile_cuda, gpu_errors, gpu_memory, to_numpy
 from solvers.machine.backends import BackendError
+from solvers.machine.progress import Progress
 
 __all__ = ["CudaSystem", "build", "ensemble"]
 
@@ -134,7 +134,7 @@ def ensemble(
     atol: float = 1e-10,
     method: str = "auto",
     max_steps: int = 200_000,
-    progress: Callable[[float], None] | None = None,
+    progress: Progress | None = None,
 ) -> Paths:
     """Trajectories from y0 (n, N) at t = 0, all with parameters p (P,), at times (T,) ≥ 0, increasing.
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
@@ -12,6 +10,7 @@ from solvers import results
 from solvers.closed import compiled, ensembles
 from solvers.equilibria.field import Field, NoEquilibrium
 from solvers.equilibria.point import Equilibrium
+from solvers.machine.progress import Progress
 from solvers.problem import Problem, ProblemError
 from solvers.problem.starts import starts
 from solvers.results.outcomes import outcomes
@@ -33,7 +32,7 @@ def basin_boundary(
     *,
     outcome: str = "collapsed",
     resolution: float = 1e-12,
-    progress: Callable[[float], None] | None = None,
+    progress: Progress | None = None,
 ) -> xr.Dataset:
     """Where on the line between two starts the outcome at problem.time.end changes, and what sits there.
 

@@ -7,7 +7,6 @@ Continuation Methods.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from solvers import results
 from solvers.closed import ensembles
 from solvers.equilibria.point import STABILITY, Equilibrium, equilibrium
 from solvers.equilibria.steps import Curve, Point
+from solvers.machine.progress import Progress
 from solvers.problem import Problem, ProblemError
 
 __all__ = ["KINDS", "STABILITY", "continuation"]
@@ -41,7 +41,7 @@ def continuation(
     step: float = 0.05,
     points: int = 400,
     branches: int = 8,
-    progress: Callable[[float], None] | None = None,
+    progress: Progress | None = None,
 ) -> xr.Dataset:
     """Branches of equilibria along a number of the problem, from the equilibrium of one of its starts.
 

@@ -1,5 +1,9 @@
 """The reduced chain path by path, in compiled code: what chain.py does, in the same order.
 
+What is derived is emitted: start, noise, score, step, weight and the adjoint of each. What is typed is how they follow
+each other, and the way back: here, in chain.py and in chain.cu once each on purpose, since arrays, lanes of a processor
+and threads of a GPU walk differently; tests compare all three path by path.
+
 solvers.sampler.compiled puts this text behind the emitted functions of one step. Everything that does not depend on the
 path comes in tables: for step n and score j the mixture means (N+1, J, K R), log_vars and log_ws (N+1, J, K), and what
 the score adds to the forward and to the backward drift, c (N+1, J, 2); c_x (N+1, 2) the same for x itself. used

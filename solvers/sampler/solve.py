@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -16,6 +16,7 @@ from solvers.machine import backends
 from solvers.machine.arrays import check_backend
 from solvers.machine.chance import Stream, generator
 from solvers.machine.code import usable
+from solvers.machine.progress import Progress, part
 from solvers.problem import Init, Overlaps, Problem, demands
 from solvers.problem.starts import starts
 from solvers.sampler.backends import WALKERS, Task, Walker
@@ -57,7 +58,7 @@ def solve(
     atol: float = 1e-10,
     backend: str | None = None,
     threads: int | None = None,
-    progress: Callable[[float], None] | None = None,
+    progress: Progress | None = None,
     drop: str | None = None,
     samples: range | None = None,
     drawn: bool = False,
@@ -92,7 +93,7 @@ def traced(
     atol: float = 1e-10,
     backend: str | None = None,
     threads: int | None = None,
-    progress: Callable[[float], None] | None = None,
+    progress: Progress | None = None,
     drop: str | None = None,
     samples: range | None = None,
     drawn: bool = False,
@@ -121,6 +122,7 @@ def traced(
     added: list[tuple[Addition, ...]] = []
     B, status = np.full((count, K, L), np.nan), np.zeros(count, dtype=np.int8)
     for n, sample in enumerate(samples or range(count)):
+        share = part(progress, n, count)
         sampler = sampler_of(problem, s0[n], m0[n], theta0[n], problem.family.variances, drop)
         found, status[n], more = _learned(problem, sampler, walker, sample, rtol, atol)
         added.append(tuple(more))
@@ -142,8 +144,8 @@ def traced(
                 break
             for name, (value, spread) in estimates.items():
                 values[name][n, t], errors[name][n, t] = value, spread
-            if progress:
-                progress((n + (t + 1) / len(found)) / count)
+            if share:
+                share((t + 1) / len(found))
         if status[n] == 0:
             rng = generator(problem.init.seed, sample, Stream.EVALUATION)
             table = _by_component(found[-1], rng, options.paths, walker)

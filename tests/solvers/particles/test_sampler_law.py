@@ -11,15 +11,9 @@ from solvers.particles.sampler.chain import Mixture, Model
 from solvers.particles.streams import stream_keys
 from solvers.sampler import Mixture as Reduced
 from solvers.sampler import Noise, Sampler, forward
-from tests.solvers.particles.path_cases import without_cross_term
+from tests.solvers.sampler.plain_chain import PLANE, without_cross_term
 
 GROUPS, PATHS = 32, 1500
-PLANE = {
-    "prior": ([[0.7, 0.2], [-0.5, 0.3]], [1.4, 1.1], [0.4, 0.6]),
-    "target": ([[0.8, 0.0], [-0.8, 0.0]], [0.8, 1.0], [0.35, 0.65]),
-    "control": ([[0.5, 0.1], [-0.6, 0.1]], [1.1, 0.9], [0.5, 0.5]),
-    "control_back": ([[0.4, -0.2], [-0.7, 0.3]], [1.2, 1.0], [0.3, 0.7]),
-}
 CASES = [("cmcd", "annealed", "none"), ("dis", "ou", "exact"), ("dbs", "ou", "mixture"), ("mcd", "prior", "mixture")]
 
 

@@ -1,13 +1,30 @@
 """The sampler in all d dimensions, as one would write it down: a few lines of NumPy, nothing from the theory.
 
 What the reduced chain is compared with: path by path, since it also gives the reduced noise of its own paths, not only
-in law.
+in law. It is written here once more, beside solvers/particles/sampler/chain.py, on purpose: squares are those of x − μ,
+and a mistake there cannot hide here.
 """
 
 import numpy as np
 from scipy.special import logsumexp, softmax
 
+from solvers.closed import systems
 from solvers.sampler import Mixture, Noise, Sampler
+
+#: Mixtures with means in a plane: their coordinates, variances, weights.
+PLANE = {
+    "prior": ([[0.7, 0.2], [-0.5, 0.3]], [1.4, 1.1], [0.4, 0.6]),
+    "target": ([[0.8, 0.0], [-0.8, 0.0]], [0.8, 1.0], [0.35, 0.65]),
+    "control": ([[0.5, 0.1], [-0.6, 0.1]], [1.1, 0.9], [0.5, 0.5]),
+    "control_back": ([[0.4, -0.2], [-0.7, 0.3]], [1.2, 1.0], [0.3, 0.7]),
+}
+
+
+def without_cross_term():
+    """ϱ' = (1 + ηa)² ϱ + 2η (ξ₁² + χ²): the term 2 (1 + ηa) √(2ηϱ) ξ₁ forgotten."""
+    source, square = systems.read("sampler_chain"), "+ along**2"
+    assert source.count(square) == 1
+    return systems.load(source.replace(square, "+ grow**2 * rho + 2 * eta * xi1**2"))
 
 
 def log_density(x, mean, v, w):
@@ -82,13 +99,7 @@ def plain(sampler, mixtures, paths, rng, frame):
 def case(method, reference, control, *, d=5, steps=6, horizon=0.6, varied=True, rng, module=None):
     """A sampler with means in a plane, and the same mixtures in d dimensions, with the frame of that plane."""
     frame = np.linalg.qr(rng.standard_normal((d, 2)))[0]
-    v = (lambda *numbers: np.array(numbers)) if varied else (lambda *numbers: np.ones(len(numbers)))
-    data = {
-        "prior": ([[0.7, 0.2], [-0.5, 0.3]], v(1.4, 1.1), [0.4, 0.6]),
-        "target": ([[0.8, 0.0], [-0.8, 0.0]], v(0.8, 1.0), [0.35, 0.65]),
-        "control": ([[0.5, 0.1], [-0.6, 0.1]], v(1.1, 0.9), [0.5, 0.5]),
-        "control_back": ([[0.4, -0.2], [-0.7, 0.3]], v(1.2, 1.0), [0.3, 0.7]),
-    }
+    data = {name: (mean, np.array(v) if varied else np.ones(len(v)), w) for name, (mean, v, w) in PLANE.items()}
     reduced = {name: Mixture.of(*numbers) for name, numbers in data.items()}
     full = {name: (np.array(mean) @ frame.T, var, np.array(w)) for name, (mean, var, w) in data.items()}
     extra = {} if module is None else {"module": module}
