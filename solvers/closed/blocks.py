@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from solvers.closed import systems
-from solvers.closed.equations import Solved, Task
+from solvers.closed.equations import NOT_TO_REST, Solved, Task
 from solvers.closed.span import Span
 from solvers.integrate.tolerances import of_expectations
 from solvers.machine.progress import Progress, within
@@ -38,7 +38,7 @@ SMALLEST_RTOL = float(100 * np.finfo(float).eps)
 def refused(task: Task) -> str | None:
     """What LSODA cannot do, and what can."""
     if task.stop_at_equilibrium:
-        return "does not stop at equilibria; allowed with --stop-at-equilibrium: numba"
+        return NOT_TO_REST
     if task.rtol < SMALLEST_RTOL and task.problem.flow.batch is None:
         return f"rtol {task.rtol:g} is less than LSODA can keep; allowed: from 2.3e-14, or numba"
     return None

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from solvers import cuda
 from solvers.closed import compiled, mobility, systems
-from solvers.closed.equations import Closed, Solved, Task
+from solvers.closed.equations import NOT_TO_REST, Closed, Solved, Task
 from solvers.closed.span import Span
 from solvers.expectations.lanes.nodes import LARGEST
 from solvers.integrate.tolerances import of_expectations
@@ -63,7 +63,7 @@ def refused_on_gpu(task: Task) -> str | None:
     """What the kernels cannot do, and what can: what compiled systems cannot, the forward KL, roots of weights."""
     flow = task.problem.flow
     if task.stop_at_equilibrium:
-        return "does not stop at equilibria; allowed with --stop-at-equilibrium: numba"
+        return NOT_TO_REST
     if reason := refused_on_cpu(task):
         return reason
     if not task.closed.has("cu"):

@@ -16,9 +16,12 @@ from solvers.machine.progress import Progress
 from solvers.problem import Problem
 from solvers.problem.starts import Starts, starts
 
-__all__ = ["Closed", "Solved", "Task"]
+__all__ = ["NOT_TO_REST", "Closed", "Solved", "Task"]
 
 Array = NDArray[np.float64]
+
+#: What backends say that cannot.
+NOT_TO_REST = "does not stop at equilibria; allowed with --stop-at-equilibrium: numba"
 
 
 @dataclass(frozen=True, eq=False)

@@ -41,6 +41,7 @@ def solve(
     drop: str | None = None,
     stop_at_equilibrium: bool = False,
     system: ModuleType | None = None,
+    closed: Closed | None = None,
     samples: range | None = None,
     begin: Starts | None = None,
     threads: int | None = None,
@@ -55,7 +56,7 @@ def solve(
     such; a save time stands for the step nearest to it.
     samples: which starts, default all of them; begin: starts other than the problem's. threads: of "numba", default all
     cores. drop: a term to leave out; system: closed equations to solve instead of the problem's own, from systems.load.
-    Both exclude compiled backends, which have their own text.
+    Both exclude compiled backends, which have their own text. closed: the equations, where the caller has read them.
 
     stop_at_equilibrium: with "numba", leave a trajectory once it has come to rest at a stable equilibrium, and add
     `equilibrium` and `spectrum` of the last states (solvers.closed.ensembles.rest).
@@ -74,7 +75,7 @@ def solve(
     demands.check_solve(problem, problem.init.samples if samples is None else len(samples))
     if system is not None:
         given.check(problem, system)
-    closed = Closed.of(problem, drop=drop, system=system)
+    closed = closed or Closed.of(problem, drop=drop, system=system)
     task = Task(closed, rtol, atol, stop_at_equilibrium, samples, begin, threads, progress)
     if backend is None:
         names = [name for name in backends.BY_DEFAULT if SOLVERS[name].unasked(closed)]

@@ -149,11 +149,10 @@ def objective_of(problem: Problem) -> str:
     if problem.sampler is not None:
         return "KL of the sampler's paths from the target's, −elbo"
     tempered = problem.flow.temperature != 1
-    known = {
-        "reverse-kl": "E_q[log q − log p / T], T the temperature at the time" if tempered else "KL(q‖p)",
-        "forward-kl": "KL(p‖q)",
-    }
-    return re.sub("|".join(known), lambda name: known[name[0]], problem.flow.objective)
+    reverse = "E_q[log q − log p / T], T the temperature at the time" if tempered else "KL(q‖p)"
+    # reverse-kl(β) has an inverse temperature of its own.
+    formula = re.sub(r"reverse-kl\(([^()]*)\)", r"E_q[log q − \1 log p]", problem.flow.objective)
+    return formula.replace("reverse-kl", reverse).replace("forward-kl", "KL(p‖q)")
 
 
 def rounding(problem: Problem, m: Array, s: Array, v: Array) -> Array:

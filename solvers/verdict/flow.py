@@ -23,6 +23,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from solvers.closed import flow, systems
+from solvers.closed.equations import Closed
 from solvers.machine.backends import DEFAULT
 from solvers.machine.code import usable
 from solvers.machine.progress import Progress, part, within
@@ -98,9 +99,9 @@ def compare(
     plan(problem, particles=particles, replicas=replicas, step=2 * step, backend=backend)
     compared, notes = first_starts(problem, STARTS)
     count = compared.init.samples
-    theory = flow.solve(compared, rtol=rtol, atol=atol, drop=drop, system=system)
-    module = system or systems.for_problem(problem, drop=drop)
-    comparison = Comparison(compared, module, theory, particles, replicas, step, rtol, backend)
+    closed = Closed.of(compared, drop=drop, system=system)
+    theory = flow.solve(compared, rtol=rtol, atol=atol, closed=closed)
+    comparison = Comparison(compared, closed.module, theory, particles, replicas, step, rtol, backend)
     points: list[Family] = []
     paths: list[Family] = []
     broken: list[str] = []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from solvers import ask
@@ -48,6 +50,18 @@ def test_an_objective_is_called_what_it_is(flow: str, more: str, formula: str) -
         runs.append(ask.simulate(problem, particles=8, replicas=2, step=0.1, backend="numpy"))
     assert {run.objective.attrs["long_name"] for run in runs} == {f"objective, {formula}"}
     assert formula in runs[1].objective_se.attrs["long_name"]
+
+
+@pytest.mark.parametrize(
+    ("objective", "formula"),
+    [
+        ("reverse-kl + 0.3 forward-kl", "KL(q‖p) + 0.3 KL(p‖q)"),
+        ("0.5 reverse-kl(2)", "0.5 E_q[log q − 2 log p]"),
+    ],
+)
+def test_sums_are_sums_of_formulas(objective: str, formula: str) -> None:
+    problem = Problem.parse(TEXT.format(flow=""))
+    assert objective_of(replace(problem, flow=replace(problem.flow, objective=objective))) == formula
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from solvers.__main__ import app
 from solvers.problem import Problem, ProblemError
 from solvers.reopen import open as open_result
 from solvers.sampler.evaluate import QUANTITIES
+from solvers.sampler.limits import check
 
 BASE = """
 dimension = {d}
@@ -71,7 +72,7 @@ REFUSED = [
 @pytest.mark.parametrize(("sampler", "message"), REFUSED, ids=lambda v: v.splitlines()[-1])
 def test_refused(sampler, message):
     with pytest.raises(ProblemError, match="^p.toml: " + re.escape(message)):
-        problem(sampler)
+        check(problem(sampler))  # as solve, simulate and compare do, once the file has been read
 
 
 def test_a_finite_batch_and_a_sampler_do_not_go_together():
