@@ -116,6 +116,7 @@ def test_nothing_is_clipped_and_no_names_overlap(case) -> None:
             assert not one.overlaps(other), [tick.get_text() for tick in marks]
 
 
+@pytest.mark.slow
 def test_caption_and_numbers(case) -> None:
     module, results = case
     text = module.caption(results)
@@ -150,6 +151,7 @@ def again(kind: Swept, point: dict[str, object], quantity: str = "collapsed") ->
     return float(run[quantity].mean())
 
 
+@pytest.mark.slow
 def test_probabilities_of_the_reference() -> None:
     """One start of some hundred may change sides where another processor rounds differently: three are allowed."""
     known, kind = reference(collapse_probability), collapse_probability.RESULTS["theory"]

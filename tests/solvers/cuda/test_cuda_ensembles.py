@@ -90,6 +90,7 @@ def test_every_step_is_that_of_the_compiled_ensemble(method: str, cupy: Any) -> 
     assert (short.status == 1).any()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("cupy")
 def test_more_modes_are_those_of_numpy() -> None:
     case = problem(2, 3, samples=6, end=4.0, save=5)
@@ -198,6 +199,7 @@ def test_shapes_are_checked(cupy: Any) -> None:
         cuda.ensemble(gpu, y0, p, case.time.times, rtol=0.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["explicit", "rosenbrock"])
 def test_a_warp_takes_the_steps_of_one_thread(method: str) -> None:
     """The branch of the source for GPUs: four threads that share nodes, arrays and decisions."""

@@ -23,6 +23,7 @@ def solution(a, t):
     return np.array([grown(a, t), (1 + a * a / 2) * np.exp(-t) + forced])
 
 
+@pytest.mark.slow
 @BOTH
 def test_one_step_and_its_dense_output_have_the_declared_orders(toy, method):
     declared = DOP853 if method == "explicit" else RODAS5P

@@ -63,6 +63,7 @@ def difference(sampler: Sampler, paths: int = 50, seed: int = 1) -> float:
     return worst
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("host")
 @pytest.mark.parametrize("d", [2, 6])
 @pytest.mark.parametrize("key", KEYS, ids="-".join)
@@ -232,6 +233,7 @@ def test_errors_of_the_device_become_one_message(
 # --- as NVIDIA's compiler sees it --------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("architecture", "sizes"),
     [("sm_80", (2, 2, 3)), ("sm_90", (2, 2, 2)), ("sm_80", (16, 16, 4)), ("sm_90", (3, 4, 3))],

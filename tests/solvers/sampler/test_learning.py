@@ -27,6 +27,7 @@ def moved(sampler, name, field, index, h):
     return replace(sampler, mixtures=sampler.mixtures | {name: new})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", KEYS, ids="-".join)
 @pytest.mark.parametrize("d", [2, 6])
 def test_adjoint_against_finite_differences(key, d):
@@ -67,12 +68,12 @@ def closed_velocity(s, m, theta, c, u=1.0, v=1.0, d=5):
 def sampled_velocity(sampler, groups, paths, rng):
     """ds/dt, dm/dt, dθ/dt from the adjoint, one row a group of paths."""
     prior, target = sampler.mixtures["prior"], sampler.mixtures["target"]
-    groups = []
+    rows = []
     for _ in range(groups):
         slope = path_gradient(sampler, Noise.draw(sampler, paths, rng))[1]["prior"]
         gamma = -slope.mean @ prior.mean.T
-        groups.append(np.concatenate([(gamma + gamma.T).ravel(), (-slope.mean @ target.mean.T).ravel(), -slope.theta]))
-    return np.array(groups)
+        rows.append(np.concatenate([(gamma + gamma.T).ravel(), (-slope.mean @ target.mean.T).ravel(), -slope.theta]))
+    return np.array(rows)
 
 
 def worst_t(rows, expected):
@@ -96,6 +97,7 @@ def test_no_steps_is_the_flow_of_section_3():
     assert worst_t(rows, flattened(wrong)) > limit
 
 
+@pytest.mark.slow
 def test_ideal_control_is_the_flow_on_the_noised_target():
     """N = 96 steps of T = 0.7 from a prior near p_T: section 3 with the modes at e^{−T}, and not with them at 1."""
     rng = np.random.default_rng(3)
@@ -121,6 +123,7 @@ def test_ideal_control_is_the_flow_on_the_noised_target():
     assert worst_t(rows, expected(1.0)) > limit
 
 
+@pytest.mark.slow
 def test_tied_control_is_the_flow_on_the_target():
     """φ = q_{θ,T}: the slope of D along θ with φ tied is that of KL(q_θ‖p)."""
     rng = np.random.default_rng(4)

@@ -57,6 +57,7 @@ def statistics(log_w, end, rho):
     return log_w, rho, end[:, 0], (end[:, 0] > 0).astype(float)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("d", [3, 20])
 @pytest.mark.parametrize("key", [("cmcd", "annealed", "none"), ("dis", "ou", "exact")], ids="-".join)
 def test_law(key, d):
