@@ -197,8 +197,8 @@ def test_numbers_are_exact_and_sums_are_normal() -> None:
         Rational(3, 10) * forward_,
         forward_ * Fraction(3, 10),
         forward_ * Float("0.3"),
+        *(np.float64(0.3) * forward_, 3 * forward_ / 10, 0.1 * (forward_ + 2 * forward_), -(-0.3 * forward_)),
     )
-    ways += (np.float64(0.3) * forward_, 3 * forward_ / 10, 0.1 * (forward_ + 2 * forward_), -(-0.3 * forward_))
     assert {one.parts for one in ways} == {((Rational(3, 10), forward_),)}
     assert reverse_ + forward_ == forward_ + reverse_
     assert sum([reverse_, forward_]) == reverse_ + forward_
