@@ -15,7 +15,7 @@ from derivations import files, objectives
 from derivations.__main__ import own
 from derivations.catalogue import Entry
 from solvers.closed import systems
-from tests.derivations.test_compiled_text import accepted, unknown
+from tests.derivations.text_cases import accepted, unknown
 from theory import BETA, ReverseKL, close, gradient_flow, mixture, target
 from theory.grammar import normal
 

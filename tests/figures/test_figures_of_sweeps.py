@@ -33,6 +33,8 @@ from solvers.reopen import problem_of
 from solvers.results.errors import ResultError
 from tests.figures.figure_results import stand_in
 
+pytestmark = pytest.mark.slow
+
 MODULES = [
     collapse_probability,
     phase_diagram,
@@ -93,7 +95,6 @@ def case(request):
     return request.param, made_up(request.param)
 
 
-@pytest.mark.slow
 def test_nothing_is_clipped_and_no_names_overlap(case) -> None:
     module, results = case
     drawing = module.main(results)
@@ -116,7 +117,6 @@ def test_nothing_is_clipped_and_no_names_overlap(case) -> None:
             assert not one.overlaps(other), [tick.get_text() for tick in marks]
 
 
-@pytest.mark.slow
 def test_caption_and_numbers(case) -> None:
     module, results = case
     text = module.caption(results)
@@ -151,7 +151,6 @@ def again(kind: Swept, point: dict[str, object], quantity: str = "collapsed") ->
     return float(run[quantity].mean())
 
 
-@pytest.mark.slow
 def test_probabilities_of_the_reference() -> None:
     """One start of some hundred may change sides where another processor rounds differently: three are allowed."""
     known, kind = reference(collapse_probability), collapse_probability.RESULTS["theory"]

@@ -11,6 +11,8 @@ from solvers.integrate import ensemble as module
 from solvers.integrate.tableaus import DOP853, RODAS5P
 from tests.solvers.integrate.toy_system import grown, oscillator, saddle, van_der_pol
 
+pytestmark = pytest.mark.slow
+
 BOTH = pytest.mark.parametrize("method", ["explicit", "rosenbrock"])
 PATH = saddle(1.0, 1.0)
 
@@ -23,7 +25,6 @@ def solution(a, t):
     return np.array([grown(a, t), (1 + a * a / 2) * np.exp(-t) + forced])
 
 
-@pytest.mark.slow
 @BOTH
 def test_one_step_and_its_dense_output_have_the_declared_orders(toy, method):
     declared = DOP853 if method == "explicit" else RODAS5P

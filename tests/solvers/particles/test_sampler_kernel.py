@@ -94,6 +94,7 @@ def gradient_difference(at, paths=20, of=None):
     return float(worst)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", KEYS, ids="-".join)
 def test_same_numbers_same_gradients(key, monkeypatch):
     cuda(monkeypatch, held=32)

@@ -48,6 +48,7 @@ def test_possible_steps_of_batches(step: float) -> None:
     assert (ds.s[0, -1] != ds.s[0, 0]).any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["numpy", "numba"])
 @pytest.mark.parametrize("size", [4e150, 1e300])
 def test_overlaps_whose_differences_have_no_digits(size: float, backend: str) -> None:
@@ -135,6 +136,7 @@ def test_temperatures_out_of_range(start: str, schedule: bool) -> None:
         problem(f"temperature = {{start = {start}, rate = 0.1}}" if schedule else f"temperature = {start}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("start", "rate", "end"), [(1e-17, 0.1, 2.0), (1e20, 1.0, 50.0)])
 def test_schedules_from_far_away_are_the_same_in_machine_code(start: float, rate: float, end: float) -> None:
     """There T is a state: as β from 10²⁰, less than any tolerance, it would be lost."""

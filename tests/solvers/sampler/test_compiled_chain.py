@@ -14,6 +14,8 @@ from solvers.sampler.backends import PLAIN, WALKERS
 from solvers.sampler.model import chain_module
 from tests.solvers.sampler.plain_chain import case
 
+pytestmark = pytest.mark.slow
+
 KEYS = sorted(chain_module().DRIFTS)
 #: Rounding of sums of some hundred terms of size up to 10².
 CLOSE: dict[str, Any] = {"rtol": 1e-11, "atol": 1e-11}
