@@ -1,8 +1,7 @@
-"""Paths in R^d: every method with its references and controls, models of them, and a wrong reduction."""
+"""Paths in R^d: every method with its references and controls, and models of them."""
 
 import numpy as np
 
-from solvers.closed import systems
 from solvers.particles.sampler.chain import Mixture, Model
 from solvers.particles.streams import stream_keys
 
@@ -26,9 +25,3 @@ def model(key: tuple[str, str, str], *, d, steps=5, horizon=0.6, wide=1.0, seed=
     rng = np.random.default_rng(seed)
     sizes = {"prior": 2, "target": 2, "control": 3, "control_back": 2}
     return Model(*key, steps, horizon, {name: mixture(rng, K, d, wide) for name, K in sizes.items()})
-
-
-def without_cross_term():
-    source, square = systems.read("sampler_chain"), "+ along**2"
-    assert source.count(square) == 1
-    return systems.load(source.replace(square, "+ grow**2 * rho + 2 * eta * xi1**2"))

@@ -11,7 +11,7 @@ from solvers.particles.sampler.chain import Mixture, Model
 from solvers.particles.streams import stream_keys
 from solvers.sampler import Mixture as Reduced
 from solvers.sampler import Noise, Sampler, forward
-from tests.solvers.particles.path_cases import without_cross_term
+from tests.solvers.sampler.plain_chain import without_cross_term
 
 GROUPS, PATHS = 32, 1500
 PLANE = {

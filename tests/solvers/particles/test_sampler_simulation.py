@@ -25,7 +25,7 @@ from solvers.sampler.evaluate import _ess, _ess_forward, _log_z
 from solvers.sampler.solve import traced
 from solvers.verdict import sampler as compare_sampler
 from tests.limits import ROUNDING
-from tests.solvers.particles.path_cases import without_cross_term
+from tests.solvers.sampler.plain_chain import without_cross_term
 
 WIDTHS = np.array([1.4, 1.1])
 TEXT = """

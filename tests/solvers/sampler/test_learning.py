@@ -10,12 +10,12 @@ from scipy.stats import t as student
 from solvers.closed import systems
 from solvers.sampler import Mixture, Noise, Sampler, forward, gradient
 from solvers.sampler.learn import Learning, path_gradient
-from solvers.sampler.model import chain_module
 from tests.rated import rated
-from tests.solvers.sampler.plain_chain import case
+from tests.solvers.sampler.plain_chain import KEYS as ALL
+from tests.solvers.sampler.plain_chain import case, in_dimensions
 
 #: Controls none follow from these: every drift is part of one of them.
-KEYS = sorted(key for key in chain_module().DRIFTS if key[2] != "none")
+KEYS = sorted(key for key in ALL if key[2] != "none")
 
 
 def moved(sampler, name, field, index, h):
@@ -28,8 +28,7 @@ def moved(sampler, name, field, index, h):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("key", KEYS, ids="-".join)
-@pytest.mark.parametrize("d", [2, 6])
+@pytest.mark.parametrize(("key", "d"), in_dimensions(KEYS, 6, 2))
 def test_adjoint_against_finite_differences(key, d):
     """D = Σ_k α_k mean_k(−log W) on fixed noise: every parameter of every mixture, to the error of the differences."""
     rng = np.random.default_rng(1)

@@ -6,23 +6,13 @@ from scipy.stats import norm
 
 from solvers.closed import systems
 from solvers.sampler import Noise, forward
-from solvers.sampler.model import chain_module
-from tests.solvers.sampler.plain_chain import case, plain
+from tests.solvers.sampler.plain_chain import KEYS, case, in_dimensions, plain, without_cross_term
 
-KEYS = sorted(chain_module().DRIFTS)
 #: Two-sided, 1e-6 for each test; the samples are so many that t and normal quantiles agree.
 LIMIT = norm.isf(0.5e-6)
 
 
-def without_cross_term():
-    """ϱ' = (1 + ηa)² ϱ + 2η (ξ₁² + χ²): the term 2 (1 + ηa) √(2ηϱ) ξ₁ forgotten."""
-    source, square = systems.read("sampler_chain"), "+ along**2"
-    assert source.count(square) == 1
-    return systems.load(source.replace(square, "+ grow**2 * rho + 2 * eta * xi1**2"))
-
-
-@pytest.mark.parametrize("key", KEYS, ids="-".join)
-@pytest.mark.parametrize("d", [2, 3, 5])
+@pytest.mark.parametrize(("key", "d"), in_dimensions(KEYS, 5, 2, 3))
 def test_same_noise_same_weight(key, d):
     """d = R, R + 1 and more: log W and the end point of 40 paths, to rounding."""
     rng = np.random.default_rng(1)
