@@ -96,6 +96,7 @@ def test_a_negative_divergence_is_no_result(temperature: str) -> None:
     assert temperature == "" or (ds.objective < 0).all()
 
 
+@pytest.mark.slow
 def test_whatever_is_not_finite_has_a_status() -> None:
     given, names = problem(), ("m", "s", "w", "objective", "mode_mass", "B", "quadrature_error")
     ds = flow.solve(given)

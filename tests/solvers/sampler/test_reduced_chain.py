@@ -71,6 +71,7 @@ def test_law(key, d):
     assert np.max(z_scores(ours(sampler, more), theirs)) > budget
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("key", "steps"), [(key, steps) for key in KEYS for steps in (0, 1, 7) if steps or key[2] == "none"], ids=str
 )
