@@ -61,6 +61,7 @@ def same_steps(here: Paths, there: Paths, rows: NDArray[np.bool_]) -> bool:
     return bool((np.abs(here.steps - there.steps)[rows] <= 0.02 * there.steps[rows] + 1).all())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["explicit", "rosenbrock", "auto"])
 def test_every_step_is_that_of_the_compiled_ensemble(method: str, cupy: Any) -> None:
     """Step control, handover and statuses, also of starts that are no numbers."""

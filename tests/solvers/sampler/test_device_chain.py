@@ -79,6 +79,7 @@ def general(K: int, L: int, R: int, d: int, steps: int, key: tuple[str, str, str
     return Sampler(*key, steps, 0.6, d, mixtures)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("host")
 @pytest.mark.parametrize(
     ("K", "L", "R", "d", "steps", "method"),

@@ -102,6 +102,7 @@ def test_one_seed_one_result():
     assert one.identical(two)
 
 
+@pytest.mark.slow
 def test_learning_along_time():
     ds = ask.solve(problem('control = "exact"\nsteps = 8\nhorizon = 0.5\npaths = 1000', R=2.5, end=3.0, save="3"))
     assert ds.status.item() == 0
