@@ -156,6 +156,7 @@ def test_arguments_that_are_none_are_one_line(arguments: list[str], message: str
 # --- and the doors themselves ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
 @pytest.mark.parametrize("command", ["solvers --help", "derivations show --help", "figures --list"])
 def test_the_three_doors_are_such(command: str) -> None:
@@ -174,6 +175,7 @@ def test_a_pipe_that_breaks_inside_a_command_is_not_disagreement() -> None:
     assert isinstance(told.value.__cause__, BrokenPipeError)
 
 
+@pytest.mark.slow
 def test_derivations_of_an_installed_package_are_one_line(tmp_path: Path) -> None:
     """The packages as pip lays them, where no document is beside them, but perhaps the README of somebody else."""
     for package in ("derivations", "theory", "solvers"):

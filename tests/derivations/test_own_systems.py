@@ -16,7 +16,7 @@ from derivations.__main__ import own
 from derivations.catalogue import Entry
 from solvers.closed import systems
 from solvers.objective.grammar import normal
-from tests.derivations.test_compiled_text import accepted, unknown
+from tests.derivations.text_cases import accepted, unknown
 from theory import BETA, ReverseKL, close, gradient_flow, mixture, target
 
 ROOT = Path(__file__).resolve().parents[2]

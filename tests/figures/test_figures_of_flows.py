@@ -65,6 +65,7 @@ def test_nothing_is_clipped_and_captions_are_whole(module, every) -> None:
     assert "nan" not in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", [finite_batch, forward_vs_reverse], ids=lambda module: module.__name__)
 def test_reference_numbers(module, every) -> None:
     """To renew them after a change that is meant to move them: python -m figures NAME; copy outputs/NAME.json.

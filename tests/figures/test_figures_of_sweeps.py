@@ -33,6 +33,8 @@ from solvers.reopen import problem_of
 from solvers.results.errors import ResultError
 from tests.figures.figure_results import stand_in
 
+pytestmark = pytest.mark.slow
+
 MODULES = [
     collapse_probability,
     phase_diagram,
@@ -93,7 +95,6 @@ def case(request):
     return request.param, made_up(request.param)
 
 
-@pytest.mark.slow
 def test_nothing_is_clipped_and_no_names_overlap(case) -> None:
     module, results = case
     drawing = module.main(results)

@@ -366,6 +366,7 @@ def test_help_does_not_wait_for_the_numbers():
     assert process("-c", script, check=True).stdout == "[]\n"
 
 
+@pytest.mark.slow
 def test_the_solver_is_imported_without_what_a_run_may_not_need():
     """Each of these takes a good part of a second; compiled runs of two components and modes need numba only."""
     slow = {"numba", "llvmlite", "scipy.stats", "scipy.integrate", "scipy.optimize", "matplotlib", "dask", "zarr"}

@@ -35,6 +35,7 @@ def test_names_of_objectives_are_their_texts(text: str) -> None:
     assert objective(text).name == text
 
 
+@pytest.mark.slow
 def test_a_text_and_the_same_in_python_are_the_same_system() -> None:
     k, j = Q.indices(2)
     squares = Regulariser(Q, P, Q.sum(Q.weight(k) * Dot(Q.mean(k), Q.mean(k)), k))

@@ -107,6 +107,7 @@ def worst(at: Problem, found: tuple[np.ndarray, ...], slope: tuple[np.ndarray, .
     return max(float(np.max(np.abs(a - b))) for a, b in zip(found, expected, strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("d", [1, 2])
 def test_equations_are_the_slopes_of_the_objective(case: Case, d: int) -> None:
     system, typed = case
@@ -150,6 +151,7 @@ def test_compiled_text_says_the_same_with_its_jacobian(case: Case, d: int) -> No
     assert np.abs(columns).max() > 0.05
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("d", [1, 2])
 def test_a_variance_for_each_component_beside_a_regulariser(d: int) -> None:
     text = "0.5 reverse-kl + lam sum(w v) + 0.1 sum(log(v)) - 0.1 E(x.x) + 0.2 sum(w mu.mu/v)"
@@ -236,6 +238,7 @@ def test_a_parameter_is_one_in_every_language() -> None:
         assert "P_COLD" in text
 
 
+@pytest.mark.slow
 def test_identity_is_of_the_equations() -> None:
     """β as a number, as the temperature and as a parameter are three systems; a name makes no difference."""
     found = [close(gradient_flow(ReverseKL(Q, P, beta))) for beta in (1, 2, BETA, Symbol("cold"))]
@@ -291,6 +294,7 @@ def test_regularisers_that_are_none_are_refused() -> None:
         close(gradient_flow(ReverseKL(Q, P) + strange))
 
 
+@pytest.mark.slow
 def test_what_the_documentation_types_closes() -> None:
     """The Python of docs/theory.md on objectives of one's own, as it stands there."""
     text = (Path(__file__).resolve().parents[2] / "docs" / "theory.md").read_text(encoding="utf-8")

@@ -25,6 +25,7 @@ def rates_at_centre(components):
     return [named(rate, {2: 1 - KAPPA0}) for rate in stability.at_centre(components).spectrum]
 
 
+@pytest.mark.slow
 def test_rates_at_the_centre_are_those_of_the_theory() -> None:
     """Section 6 of the theory, typed in: sum ½(κ₀R² − 1), difference ½κ₀R², across −½ and 0, weights 0."""
     expected = [(KAPPA0 * R**2 - 1) / 2, KAPPA0 * R**2 / 2, -HALF, 0, 0, 0]
@@ -43,6 +44,7 @@ def test_rates_at_the_centre_are_those_of_the_theory() -> None:
     assert simplify(one[0] - rates_at_centre(2)[0]) != 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("v", [1.0, 0.7])
 def test_jacobian_is_that_of_the_generated_source(v: float) -> None:
     """The formulas against central differences of the paper's velocity with the solvers' tables, at a generic point.
@@ -78,6 +80,7 @@ def test_jacobian_is_that_of_the_generated_source(v: float) -> None:
     np.testing.assert_allclose(np.reshape(found, (4, 6)), np.transpose(columns), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_two_components_at_one_mode() -> None:
     """Coinciding at aν: sum ½(κR² − 1), difference ½κR² > 0; weak split 2R√κ; exact split and fold of section 6."""
     pair, path = stability.coinciding_pair(), stability.pair_on_the_axis()

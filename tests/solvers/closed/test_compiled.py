@@ -11,6 +11,8 @@ from solvers.closed import compiled, systems
 from tests.limits import HANG
 from tests.rated import rated
 
+pytestmark = pytest.mark.slow
+
 TEXT = """
 N, WORK, OUT, PARAMETERS = 1, 0, 1, 1
 LOGITS = (K, L)
@@ -60,7 +62,6 @@ def finish(process):
     return tuple(map(int, out.split()))
 
 
-@pytest.mark.slow
 def test_machine_code_is_made_once_also_by_two_processes_at_once(tmp_path):
     folder = tmp_path / "modecollapse"
     both = [start(TEXT, tmp_path) for _ in range(2)]
@@ -121,7 +122,6 @@ def tables(module, y):
     return x, rated(module, known | {"v": V, "u": U, "d": D})
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("metric", METRICS)
 def test_velocity_and_observables_are_those_of_numpy(system, metric, states):
     module, powers = systems.load(systems.read("reverse_kl")), METRICS[metric]
@@ -163,7 +163,6 @@ def test_what_is_not_learned_does_not_move(system, states):
     assert not slope[:, K * R :].any()
 
 
-@pytest.mark.slow
 def test_methods_agree_and_equilibria_are_found(system, states):
     """To t = 10⁶, whatever the fastest rate; the objective never rises on the way."""
     starts, times = states * 0.3, [0.0, 1.0, 10.0, 100.0, 1e6]

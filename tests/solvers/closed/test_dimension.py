@@ -21,6 +21,8 @@ from solvers.expectations.radial_grids import log_density
 from solvers.problem import Problem
 from solvers.problem.starts import starts
 
+pytestmark = pytest.mark.slow
+
 Array = NDArray[np.float64]
 
 TEXT = """

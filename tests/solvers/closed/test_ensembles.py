@@ -14,6 +14,8 @@ from solvers.problem import Problem
 from solvers.problem.starts import starts
 from tests.solvers.closed.decided import assert_same_outcomes
 
+pytestmark = pytest.mark.slow
+
 CASES = {
     "two modes, softmax weights": {},
     "fixed weights": {"learn": '["means"]'},
@@ -64,7 +66,6 @@ def problem(
     )
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_compiled_and_numpy_trajectories_agree(name: str) -> None:
     """At tolerances a hundredfold below the one tested: saddles magnify the errors of either integrator."""
@@ -118,7 +119,6 @@ def test_what_is_not_compiled_is_refused() -> None:
         solve(problem(), backend="numba", drop="ds.Bm/u")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("weights", ["softmax", "fisher-rao"])
 @pytest.mark.parametrize("K", [1, 2])
 def test_compiled_velocity_and_jacobian_at_random_points(K: int, weights: str) -> None:

@@ -119,6 +119,7 @@ def test_along_a_path_the_objective_falls_and_overlaps_are_those_of_vectors(case
     check_path(solve(case.problem()), case.nu @ case.nu.T, case.d)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("learn", [["means"], ["means", "weights"]])
 @pytest.mark.parametrize(("K", "R", "d"), [(1, 2.0, 64), (2, 4.0, 64), (2, 20.0, 1), (3, 3.0, 64), (4, 2.0, 2)])
 def test_random_starts_keep_the_invariants(K, R, d, learn):

@@ -16,6 +16,8 @@ from solvers.problem import Problem
 from solvers.problem.starts import starts
 from tests.solvers.closed.decided import assert_same_outcomes
 
+pytestmark = pytest.mark.slow
+
 Array = NDArray[np.float64]
 
 
@@ -48,7 +50,6 @@ TWO = np.array([[2.5, 0.0], [-2.5, 0.0]])
 THREE = np.array([[2.0, 0.0], [-1.0, 2.0], [-1.5, -1.0]])
 
 
-@pytest.mark.slow
 def test_velocity_and_jacobian_at_random_points() -> None:
     """Four components: the lattice; three modes: the plane. Velocities are those of NumPy to the rounding of 1e5 terms.
 
@@ -77,7 +78,6 @@ def test_velocity_and_jacobian_at_random_points() -> None:
         assert np.abs(jacobian[:, :, column - 1] - slope).max() > 1e-2
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("K", "nu"), [(3, TWO), (3, THREE)], ids=["over-parameterised", "3, 3"])
 def test_compiled_and_numpy_trajectories_agree(K: int, nu: Array) -> None:
     """At tolerances a hundredfold below the one tested: saddles magnify the errors of either integrator."""
@@ -117,7 +117,6 @@ def test_integrators_use_the_rules_of_their_tolerance(monkeypatch: pytest.Monkey
         assert 0 < np.abs(loose.m.values - tight.m.values).max() < 1e-3
 
 
-@pytest.mark.slow
 def test_the_order_of_components_and_the_method_do_not_matter() -> None:
     """The last component is the reference of the logits, so another order is another integral; atol of the method."""
     rng = np.random.default_rng(5)

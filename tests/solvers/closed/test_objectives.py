@@ -234,6 +234,7 @@ def test_one_word_changed_covers_both_modes():
     assert forward.mode_mass.values[0, -1] == pytest.approx(0.5, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_temperature_one_is_the_flow_itself_and_schedules_end_there():
     plain = flow.solve(two_modes())
     for same in ("temperature = 1.0", "temperature = {start = 1.0, rate = 0.3}"):
@@ -269,6 +270,7 @@ def test_what_is_not_derived_is_refused_with_what_is(flow_, beyond):
     assert flow.solve(two_modes(flow_.split("\n")[0], end=0.1)).status.values.max() == 0
 
 
+@pytest.mark.slow
 def test_compiled_forward_kl_is_that_of_numpy():
     """The right-hand side, and its Jacobian against differences: averages of products are one softmax of K² logits."""
     given = two_modes('objective = "forward-kl"')

@@ -61,6 +61,7 @@ def same_steps(here: Paths, there: Paths, rows: NDArray[np.bool_]) -> bool:
     return bool((np.abs(here.steps - there.steps)[rows] <= 0.02 * there.steps[rows] + 1).all())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["explicit", "rosenbrock", "auto"])
 def test_every_step_is_that_of_the_compiled_ensemble(method: str, cupy: Any) -> None:
     """Step control, handover and statuses, also of starts that are no numbers."""
@@ -90,6 +91,7 @@ def test_every_step_is_that_of_the_compiled_ensemble(method: str, cupy: Any) -> 
     assert (short.status == 1).any()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("cupy")
 def test_more_modes_are_those_of_numpy() -> None:
     case = problem(2, 3, samples=6, end=4.0, save=5)
@@ -198,6 +200,7 @@ def test_shapes_are_checked(cupy: Any) -> None:
         cuda.ensemble(gpu, y0, p, case.time.times, rtol=0.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["explicit", "rosenbrock"])
 def test_a_warp_takes_the_steps_of_one_thread(method: str) -> None:
     """The branch of the source for GPUs: four threads that share nodes, arrays and decisions."""

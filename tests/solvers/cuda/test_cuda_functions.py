@@ -15,6 +15,8 @@ from tests.solvers.cuda.cuda_cases import problem
 from tests.solvers.cuda.cuda_functions import Functions
 from tests.solvers.cuda.cuda_host import FLAGS, HostKernels
 
+pytestmark = pytest.mark.slow
+
 SIZES = [(1, 2), (2, 2), (3, 2), (4, 5)]
 """Components and modes: the special function, then one to four directions of quadrature."""
 

@@ -22,6 +22,7 @@ def source(name: str, components: int, modes: int, directions: int) -> str:
     return assemble(EMITTED[name], components, modes, directions)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("architecture", "sizes"), [("sm_90", (2, 2, 3)), ("sm_80", (4, 3, 6))])
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_compiles(name: str, architecture: str, sizes: tuple[int, int, int]) -> None:

@@ -24,6 +24,7 @@ def test_against_integrals(b: float) -> None:
     assert errors(softplus_jet(a, b * b), a, np.full(9, b * b)).max() <= TIGHT
 
 
+@pytest.mark.slow
 def test_against_integrals_at_edges_of_patches() -> None:
     alpha, v = corners(np.random.default_rng(0), 40)
     assert errors(softplus_jet(-alpha, v), -alpha, v).max() <= TIGHT
@@ -41,6 +42,7 @@ def test_against_integrals_beyond_the_patches() -> None:
     assert np.max(slopes) <= 2e-14
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(a=st.floats(-60, 60), b=st.floats(0, 30))
 def test_against_integrals_anywhere(a: float, b: float) -> None:

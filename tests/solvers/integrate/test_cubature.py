@@ -38,6 +38,7 @@ CASES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tolerance", [TIGHTEST, 1e-7, 1e-4])
 @pytest.mark.parametrize("name", CASES)
 def test_values_and_estimates_are_those_of_numpy(name, tolerance):

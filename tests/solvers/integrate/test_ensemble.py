@@ -11,6 +11,8 @@ from solvers.integrate import ensemble as module
 from solvers.integrate.tableaus import DOP853, RODAS5P
 from tests.solvers.integrate.toy_system import grown, oscillator, saddle, van_der_pol
 
+pytestmark = pytest.mark.slow
+
 BOTH = pytest.mark.parametrize("method", ["explicit", "rosenbrock"])
 PATH = saddle(1.0, 1.0)
 

@@ -7,6 +7,8 @@ from scipy.integrate import solve_ivp
 from solvers.closed.compiled import ensemble
 from tests.solvers.integrate.toy_system import grown, saddle, van_der_pol
 
+pytestmark = pytest.mark.slow
+
 
 def test_stiff_trajectories_are_handed_over(toy):
     mu, times = 1e3, [1.0, 100.0, 3000.0]

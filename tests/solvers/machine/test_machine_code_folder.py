@@ -255,6 +255,7 @@ def test_files_that_cannot_grow(tmp_path):
     assert [path.name for path in (tmp_path / "cache").iterdir()] == ["modecollapse-key"]
 
 
+@pytest.mark.slow
 def test_processes_at_once_share_a_key_and_the_code(monkeypatch, tmp_path):
     together = [started(tmp_path / "cache") for _ in range(2)]
     assert all(finished(process)[::2] == [str(RIGHT), "0"] for process in together)

@@ -102,6 +102,7 @@ def test_the_values_are_those_of_the_backend_numpy(monkeypatch):
     assert found.drop_attrs().identical(flow.solve(Problem.parse(PROBLEM), backend="numpy").drop_attrs())
 
 
+@pytest.mark.slow
 def test_a_process_of_its_own():
     """Two workers and their parent say it once, on one line."""
     done = subprocess.run(

@@ -13,6 +13,8 @@ from solvers.particles.sampler.chain import Mixture, gradient, walk
 from solvers.particles.streams import normals
 from tests.solvers.particles.path_cases import KEYS, STREAM, model
 
+pytestmark = pytest.mark.slow
+
 EACH = pytest.mark.parametrize("key", KEYS, ids="-".join)
 #: Groups of paths behind a t statistic, and its two-sided limit at 1e-6 for each test.
 GROUPS = 32

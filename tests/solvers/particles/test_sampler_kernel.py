@@ -60,6 +60,7 @@ def general(K, L, d, steps, key: tuple[str, str, str]):
     return Model(*key, steps, 0.6, {name: mixture(rng, n, d, 1.0 / np.sqrt(d)) for name, n in sizes.items()})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("K", "L", "d", "steps", "key"),
     [
@@ -93,6 +94,7 @@ def gradient_difference(at, paths=20, of=None):
     return float(worst)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", KEYS, ids="-".join)
 def test_same_numbers_same_gradients(key, monkeypatch):
     cuda(monkeypatch, held=32)

@@ -65,6 +65,7 @@ def test_a_scale_beyond_float64_is_refused_without_a_warning():
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("closed", ["2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
 def test_streams_that_are_closed_do_not_stop_a_command(tmp_path: Path, closed: str) -> None:
     problem = tmp_path / "p.toml"

@@ -131,6 +131,7 @@ def test_a_failure_on_the_way_leaves_nothing_and_spares_what_was_there(
     assert before is None or path.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_full_disk(tmp_path):
     """A real short write: the system lets a file grow to 4 kB only."""
     pytest.importorskip("resource")

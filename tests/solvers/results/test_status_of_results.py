@@ -48,6 +48,7 @@ def test_possible_steps_of_batches(step: float) -> None:
     assert (ds.s[0, -1] != ds.s[0, 0]).any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["numpy", "numba"])
 @pytest.mark.parametrize("size", [4e150, 1e300])
 def test_overlaps_whose_differences_have_no_digits(size: float, backend: str) -> None:
@@ -95,6 +96,7 @@ def test_a_negative_divergence_is_no_result(temperature: str) -> None:
     assert temperature == "" or (ds.objective < 0).all()
 
 
+@pytest.mark.slow
 def test_whatever_is_not_finite_has_a_status() -> None:
     given, names = problem(), ("m", "s", "w", "objective", "mode_mass", "B", "quadrature_error")
     ds = flow.solve(given)
@@ -135,6 +137,7 @@ def test_temperatures_out_of_range(start: str, schedule: bool) -> None:
         problem(f"temperature = {{start = {start}, rate = 0.1}}" if schedule else f"temperature = {start}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("start", "rate", "end"), [(1e-17, 0.1, 2.0), (1e20, 1.0, 50.0)])
 def test_schedules_from_far_away_are_the_same_in_machine_code(start: float, rate: float, end: float) -> None:
     """There T is a state: as β from 10²⁰, less than any tolerance, it would be lost."""

@@ -6,10 +6,26 @@ and a mistake there cannot hide here.
 """
 
 import numpy as np
+import pytest
 from scipy.special import logsumexp, softmax
 
 from solvers.closed import systems
 from solvers.sampler import Mixture, Noise, Sampler
+from solvers.sampler.model import chain_module
+
+#: Every method with its references and controls.
+KEYS = sorted(chain_module().DRIFTS)
+
+
+def in_dimensions(keys, most, *others):
+    """Parameters "key" and "d": all keys at d = most, and at the others two of them that differ in everything.
+
+    A method is a table of drifts; what the directions beside the plane add is the same for all.
+    """
+    few = [("dbs", "annealed", "mixture"), ("dis", "ou", "exact")]
+    pairs = [(key, most) for key in keys] + [(key, d) for d in others for key in few]
+    return [pytest.param(key, d, id=f"{'-'.join(key)}-{d}") for key, d in pairs]
+
 
 #: Mixtures with means in a plane: their coordinates, variances, weights.
 PLANE = {

@@ -57,6 +57,7 @@ def found():
     return speciation(problem(), splits=SPLITS, paths=20_000)
 
 
+@pytest.mark.slow
 def test_reduced_chain_and_all_dimensions_agree(found) -> None:
     error = np.hypot(found["reduced_se"], found["simulated_se"])
     assert np.all(np.abs(found["reduced"] - found["simulated"]) < BOUND * error)
@@ -80,6 +81,7 @@ def test_backends_are_one(found) -> None:
         np.testing.assert_allclose(plain[name], fast[name], rtol=1e-9)  # the rounding of 40 steps
 
 
+@pytest.mark.slow
 def test_many_steps_are_the_closed_form() -> None:
     """From the noised target itself, four modes in a plane. Euler steps err by O(η): 1 % is allowed, twice η."""
     means = np.array([[2.0, 0.3], [-1.5, 1.0], [0.2, -2.0], [-0.5, -0.4]])

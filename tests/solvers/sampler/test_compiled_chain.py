@@ -11,10 +11,10 @@ from solvers.machine.arrays import BackendError
 from solvers.problem import Problem
 from solvers.sampler import Mixture, Noise, Sampler
 from solvers.sampler.backends import PLAIN, WALKERS
-from solvers.sampler.model import chain_module
-from tests.solvers.sampler.plain_chain import case
+from tests.solvers.sampler.plain_chain import KEYS, case, in_dimensions
 
-KEYS = sorted(chain_module().DRIFTS)
+pytestmark = pytest.mark.slow
+
 #: Rounding of sums of some hundred terms of size up to 10².
 CLOSE: dict[str, Any] = {"rtol": 1e-11, "atol": 1e-11}
 
@@ -36,8 +36,7 @@ def agree(sampler, rng, paths=600, threads=2):
             np.testing.assert_allclose(found, expected, rtol=1e-11, atol=1e-11 * (1 + np.max(np.abs(expected))))
 
 
-@pytest.mark.parametrize("d", [2, 6])
-@pytest.mark.parametrize("key", KEYS, ids="-".join)
+@pytest.mark.parametrize(("key", "d"), in_dimensions(KEYS, 6, 2))
 def test_same_noise_same_paths(key, d):
     rng = np.random.default_rng(1)
     agree(case(*key, d=d, steps=3, rng=rng)[0], rng)

@@ -17,13 +17,11 @@ from solvers.problem import Problem
 from solvers.sampler import Mixture, Noise, Sampler, device
 from solvers.sampler.backends import PLAIN, WALKERS, Walker
 from solvers.sampler.learn import path_gradient
-from solvers.sampler.model import chain_module
 from tests.solvers.cuda.cuda_compiler import CompileError, compile_cuda
 from tests.solvers.cuda.cuda_host import BlockKernels, CUDADriverError, HalfWarps, HostCuda, OneThread, OutOfMemoryError
-from tests.solvers.sampler.plain_chain import case
+from tests.solvers.sampler.plain_chain import KEYS, case, in_dimensions
 
 DEVICE = WALKERS["cupy"]
-KEYS = sorted(chain_module().DRIFTS)
 VERBOSE = (*device.OPTIONS, "--ptxas-options=-v")
 
 
@@ -63,9 +61,9 @@ def difference(sampler: Sampler, paths: int = 50, seed: int = 1) -> float:
     return worst
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("host")
-@pytest.mark.parametrize("d", [2, 6])
-@pytest.mark.parametrize("key", KEYS, ids="-".join)
+@pytest.mark.parametrize(("key", "d"), in_dimensions(KEYS, 6, 2))
 def test_same_noise_same_paths_and_gradients(key: tuple[str, str, str], d: int) -> None:
     assert difference(case(*key, d=d, steps=3, rng=np.random.default_rng(1))[0]) < 1e-12
 
@@ -81,6 +79,7 @@ def general(K: int, L: int, R: int, d: int, steps: int, key: tuple[str, str, str
     return Sampler(*key, steps, 0.6, d, mixtures)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("host")
 @pytest.mark.parametrize(
     ("K", "L", "R", "d", "steps", "method"),
@@ -232,6 +231,7 @@ def test_errors_of_the_device_become_one_message(
 # --- as NVIDIA's compiler sees it --------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("architecture", "sizes"),
     [("sm_80", (2, 2, 3)), ("sm_90", (2, 2, 2)), ("sm_80", (16, 16, 4)), ("sm_90", (3, 4, 3))],

@@ -118,6 +118,7 @@ def numbers(estimates):
     return {name: (float(x), float(se)) for name, (x, se) in estimates.items() if np.ndim(x) == 0}
 
 
+@pytest.mark.slow
 def test_closed_orthogonal_share_agrees_with_simulated_directions():
     rng = np.random.default_rng(6)
     sampler, *_ = case("dis", "ou", "exact", d=30, varied=False, horizon=1.5, steps=12, rng=rng)
@@ -158,6 +159,7 @@ def exact_control(steps, *, rng, paths=20_000):
     return forward(sampler, Noise.draw(sampler, paths, rng)).log_weight
 
 
+@pytest.mark.slow
 def test_exact_control_has_a_gap_of_order_one_over_n():
     rng = np.random.default_rng(8)
     steps = (16, 32, 64)

@@ -66,6 +66,7 @@ def test_ideal_control_by_overlaps():
         continuous_time(replace(by_means, sampler=None))
 
 
+@pytest.mark.slow
 def test_learned_prior_is_where_that_flow_ends():
     """Its gap at 64 steps is the flow's objective, up to 6 standard errors and the 1/N of a chain with d = 30."""
     text = TEXT.format(target="separation = 3.0", u=1.0, init=START, sampler=IDEAL + "\nsteps = 64\npaths = 2048")
@@ -81,6 +82,7 @@ def test_learned_prior_is_where_that_flow_ends():
     assert abs(gap - flowed.objective[0, 0].item()) > 6 * error + 0.03
 
 
+@pytest.mark.slow
 def test_gap_of_the_exact_control_falls_as_one_over_n():
     """Var log W, which is twice the gap of the ELBO to leading order, as a power of N: −1 within its interval.
 

@@ -10,12 +10,12 @@ from scipy.stats import t as student
 from solvers.closed import systems
 from solvers.sampler import Mixture, Noise, Sampler, forward, gradient
 from solvers.sampler.learn import Learning, path_gradient
-from solvers.sampler.model import chain_module
 from tests.rated import rated
-from tests.solvers.sampler.plain_chain import case
+from tests.solvers.sampler.plain_chain import KEYS as ALL
+from tests.solvers.sampler.plain_chain import case, in_dimensions
 
 #: Controls none follow from these: every drift is part of one of them.
-KEYS = sorted(key for key in chain_module().DRIFTS if key[2] != "none")
+KEYS = sorted(key for key in ALL if key[2] != "none")
 
 
 def moved(sampler, name, field, index, h):
@@ -27,8 +27,8 @@ def moved(sampler, name, field, index, h):
     return replace(sampler, mixtures=sampler.mixtures | {name: new})
 
 
-@pytest.mark.parametrize("key", KEYS, ids="-".join)
-@pytest.mark.parametrize("d", [2, 6])
+@pytest.mark.slow
+@pytest.mark.parametrize(("key", "d"), in_dimensions(KEYS, 6, 2))
 def test_adjoint_against_finite_differences(key, d):
     """D = Σ_k α_k mean_k(−log W) on fixed noise: every parameter of every mixture, to the error of the differences."""
     rng = np.random.default_rng(1)
@@ -67,12 +67,12 @@ def closed_velocity(s, m, theta, c, u=1.0, v=1.0, d=5):
 def sampled_velocity(sampler, groups, paths, rng):
     """ds/dt, dm/dt, dθ/dt from the adjoint, one row a group of paths."""
     prior, target = sampler.mixtures["prior"], sampler.mixtures["target"]
-    groups = []
+    rows = []
     for _ in range(groups):
         slope = path_gradient(sampler, Noise.draw(sampler, paths, rng))[1]["prior"]
         gamma = -slope.mean @ prior.mean.T
-        groups.append(np.concatenate([(gamma + gamma.T).ravel(), (-slope.mean @ target.mean.T).ravel(), -slope.theta]))
-    return np.array(groups)
+        rows.append(np.concatenate([(gamma + gamma.T).ravel(), (-slope.mean @ target.mean.T).ravel(), -slope.theta]))
+    return np.array(rows)
 
 
 def worst_t(rows, expected):
@@ -96,6 +96,7 @@ def test_no_steps_is_the_flow_of_section_3():
     assert worst_t(rows, flattened(wrong)) > limit
 
 
+@pytest.mark.slow
 def test_ideal_control_is_the_flow_on_the_noised_target():
     """N = 96 steps of T = 0.7 from a prior near p_T: section 3 with the modes at e^{−T}, and not with them at 1."""
     rng = np.random.default_rng(3)
@@ -121,6 +122,7 @@ def test_ideal_control_is_the_flow_on_the_noised_target():
     assert worst_t(rows, expected(1.0)) > limit
 
 
+@pytest.mark.slow
 def test_tied_control_is_the_flow_on_the_target():
     """φ = q_{θ,T}: the slope of D along θ with φ tied is that of KL(q_θ‖p)."""
     rng = np.random.default_rng(4)

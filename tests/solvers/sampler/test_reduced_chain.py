@@ -6,16 +6,13 @@ from scipy.stats import norm
 
 from solvers.closed import systems
 from solvers.sampler import Noise, forward
-from solvers.sampler.model import chain_module
-from tests.solvers.sampler.plain_chain import case, plain, without_cross_term
+from tests.solvers.sampler.plain_chain import KEYS, case, in_dimensions, plain, without_cross_term
 
-KEYS = sorted(chain_module().DRIFTS)
 #: Two-sided, 1e-6 for each test; the samples are so many that t and normal quantiles agree.
 LIMIT = norm.isf(0.5e-6)
 
 
-@pytest.mark.parametrize("key", KEYS, ids="-".join)
-@pytest.mark.parametrize("d", [2, 3, 5])
+@pytest.mark.parametrize(("key", "d"), in_dimensions(KEYS, 5, 2, 3))
 def test_same_noise_same_weight(key, d):
     """d = R, R + 1 and more: log W and the end point of 40 paths, to rounding."""
     rng = np.random.default_rng(1)
@@ -50,6 +47,7 @@ def statistics(log_w, end, rho):
     return log_w, rho, end[:, 0], (end[:, 0] > 0).astype(float)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("d", [3, 20])
 @pytest.mark.parametrize("key", [("cmcd", "annealed", "none"), ("dis", "ou", "exact")], ids="-".join)
 def test_law(key, d):
@@ -73,6 +71,7 @@ def test_law(key, d):
     assert np.max(z_scores(ours(sampler, more), theirs)) > budget
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("key", "steps"), [(key, steps) for key in KEYS for steps in (0, 1, 7) if steps or key[2] == "none"], ids=str
 )

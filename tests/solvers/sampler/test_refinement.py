@@ -91,6 +91,7 @@ def test_mala_moves_points_of_another_prior_towards_the_target():
     assert abs(gap[1]) < 0.5 * abs(gap[0])
 
 
+@pytest.mark.slow
 def test_predicted_gain_is_the_slope_of_the_loss():
     """D − D(ε) over ε for a small ε, against the prediction; both from paths, in standard errors over groups."""
     rng = np.random.default_rng(4)
@@ -126,6 +127,7 @@ def test_rules():
     assert not ask("gain", 1e9)
 
 
+@pytest.mark.slow
 def test_refinement_finds_modes_that_one_start_of_the_same_size_misses():
     grown = 'refine = {every = 5.0, until = 6, candidates = 200, source = "mala", variance = 1.0}'
     text = THREE.format(K=1, v=4.0, init="means = [[0.5, 0.2]]", end=60.0, refine=grown)

@@ -81,6 +81,7 @@ def test_a_finite_batch_and_a_sampler_do_not_go_together():
         Problem.parse(text + "[flow]\nbatch = {size = 10, step = 0.1}\n", "p.toml")
 
 
+@pytest.mark.slow
 def test_evaluation_without_learning():
     ds = ask.solve(problem('control = "exact"\nsteps = 16\nhorizon = 1.0\npaths = 500', learn="[]"))
     for name in (*QUANTITIES, "objective"):
@@ -95,12 +96,14 @@ def test_evaluation_without_learning():
     assert ds.elbo < 0 < ds.eubo
 
 
+@pytest.mark.slow
 def test_one_seed_one_result():
     text = 'method = "cmcd"\nsteps = 4\nhorizon = 0.4\npaths = 200'
     one, two = (ask.solve(problem(text, end=0.2, save="2")) for _ in range(2))
     assert one.identical(two)
 
 
+@pytest.mark.slow
 def test_learning_along_time():
     ds = ask.solve(problem('control = "exact"\nsteps = 8\nhorizon = 0.5\npaths = 1000', R=2.5, end=3.0, save="3"))
     assert ds.status.item() == 0
@@ -116,6 +119,7 @@ def test_cost_is_that_of_the_reduced_chain():
     assert ds.ess.item() < 1e-10  # one more place where 10⁹ directions show: every one of them costs a little
 
 
+@pytest.mark.slow
 def test_no_steps_is_the_closed_flow():
     """Quadrature, not paths: s, m, w are those of the gradient flow to the tolerances."""
     text = "steps = 0\npaths = 400"

@@ -104,6 +104,7 @@ def test_many_seeds_agree():
     assert all(compare(problem(seed=seed), particles=20, step=0.25).agrees for seed in range(10))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [0.4, 0.1, 0.025])
 def test_the_bias_of_the_step_is_accounted_for(step):
     """K = L = 1, v = u: no noise at all, so the extrapolation and its allowance alone decide."""
@@ -120,6 +121,7 @@ def test_the_bias_of_the_step_is_accounted_for(step):
     assert max(remainder) < 2 * step * max(bias)
 
 
+@pytest.mark.slow
 def test_a_start_on_a_separatrix_is_not_compared_once_its_replicas_part():
     """The centre between two modes is unstable: replicas fall to either side, the theory to neither."""
     case = one_mode(target="separation = 3.0", start="[[0.0]]", end=12.0)
@@ -128,6 +130,7 @@ def test_a_start_on_a_separatrix_is_not_compared_once_its_replicas_part():
     assert any("trajectory, start 0: not compared from time" in note for note in report.notes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("d", "components"), [(1, 2), (2, 3)])
 def test_loose_tolerances_are_no_disagreement(d, components):
     """Where Gram matrices are rank-deficient, an integrator leaves them by its tolerance."""

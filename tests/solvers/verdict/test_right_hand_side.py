@@ -52,6 +52,7 @@ def terms(given):
     return systems.terms(systems.read(systems.for_problem(given).NAME), given)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("d", [5, 50])
 @pytest.mark.parametrize(("K", "L"), SIZES)
