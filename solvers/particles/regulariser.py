@@ -6,6 +6,7 @@ f'(x) = Im f(x + ih)/h with nothing to cancel, so that h may be far below roundi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from solvers.machine.arrays import array_module
-from solvers.objective.polynomials import Atom, Polynomial, atoms
+from solvers.objective.polynomials import Atom, Polynomial, atoms, written
+from solvers.problem import ProblemError
 
 __all__ = ["Slopes", "number", "regulariser"]
 
@@ -114,9 +116,27 @@ def _atom(atom: Atom, at: _Point) -> Any:
         return getattr(array_module(at.w), atom.name)(_value(atom.inner, at))
     if atom.kind == "sum":
         return _sum(atom, at)
-    if atom.kind == "E":  # E_q |x|² = Σ_k w_k (|μ_k|² + d v_k)
-        return (at.w * (array_module(at.s).einsum("gkk->gk", at.s) + at.d * at.v)).sum(-1)
+    if atom.kind == "E":
+        return _average(atom, at)
     return {"d": at.d, "v": at.v[:, 0]}[atom.name]
+
+
+def _average(atom: Atom, at: _Point) -> Any:
+    """E_q of a product of powers of |x|², (replica,). Raises ProblemError for anything else."""
+    assert atom.inner is not None
+    ((monomial, factor),) = atom.inner
+    if any(part.name != "x.x" or power < 1 for part, power in monomial):
+        raise ProblemError(f"flow.objective: E({written(atom.inner)}): simulated are averages of powers of x.x alone")
+    n = sum(power for _, power in monomial)
+    square = array_module(at.s).einsum("gkk->gk", at.s)
+    # |x|² under a component is v times a non-central χ² of d degrees: cumulants 2^(i−1) (i−1)! v^i (d + i |μ|²/v).
+    cumulants = [
+        2 ** (i - 1) * math.factorial(i - 1) * (at.d * at.v**i + i * square * at.v ** (i - 1)) for i in range(1, n + 1)
+    ]
+    moments = [array_module(at.w).ones_like(at.w)]
+    for i in range(1, n + 1):
+        moments.append(sum(math.comb(i - 1, j - 1) * cumulants[j - 1] * moments[i - j] for j in range(1, i + 1)))
+    return float(factor) * (at.w * moments[n]).sum(-1)
 
 
 #: Axes after that of the replicas: component, another component, mode, another mode.

@@ -42,9 +42,9 @@ def test_errors_fall_with_the_tolerance(variances):
 def test_trajectories_of_a_block_do_not_meet(monkeypatch):
     given = two_modes(samples=8)
     together = solve(given)
-    monkeypatch.setattr(flow, "TOGETHER", 1)
+    monkeypatch.setattr(blocks, "TOGETHER", 1)
     assert largest_difference(solve(given), together) < 1e-5
-    monkeypatch.setattr(flow, "TOGETHER", 5)
+    monkeypatch.setattr(blocks, "TOGETHER", 5)
     assert largest_difference(solve(given), together) < 1e-5
     # More starts leave the first ones where they were, and they are different from each other.
     assert largest_difference(solve(two_modes(samples=10)).isel(sample=slice(8)), together) < 1e-5

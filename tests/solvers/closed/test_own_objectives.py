@@ -69,9 +69,9 @@ def forward(d, mu, theta):
     return volume * (np.exp(p) * (p - q)).sum()
 
 
-def second_moment(d, mu, theta):
+def second_moment(d, mu, theta, power=1):
     x, volume, q, *_ = densities(d, mu, theta)
-    return volume * (np.exp(q) * (x**2).sum(-1)).sum()
+    return volume * (np.exp(q) * (x**2).sum(-1) ** power).sum()
 
 
 def weights(theta):
@@ -89,6 +89,9 @@ CASES = {
     ),
     "second moment": (
         "reverse-kl + 0.1 E(x.x)", "", lambda *at: reverse(*at) + 0.1 * second_moment(*at),
+    ),
+    "fourth moment": (
+        "reverse-kl + 0.02 E((x.x)^2)", "", lambda *at: reverse(*at) + 0.02 * second_moment(*at, power=2),
     ),
     "attraction": (
         "reverse-kl + lam sum(w pi mu.nu) - eps2 sum(w w' mu.mu')", "parameters = {lam = -0.3, eps2 = 0.2}",
