@@ -12,6 +12,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from solvers.closed import mobility, systems
+from solvers.closed.given import check
 from solvers.machine.progress import Progress
 from solvers.problem import Problem
 from solvers.problem.starts import Starts, starts
@@ -36,7 +37,9 @@ class Closed:
     @classmethod
     def of(cls, problem: Problem, *, drop: str | None = None, system: ModuleType | None = None) -> Closed:
         """drop: without this term. system: these equations instead. Raises  ProblemError if none are derived for the
-        problem, TermError."""
+        problem, or these are not its equations (solvers.closed.given); TermError."""
+        if system is not None:
+            check(problem, system)
         module = systems.for_problem(problem, drop=drop) if system is None else system
         return cls(problem, module, drop is None and system is None)
 

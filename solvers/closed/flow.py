@@ -10,7 +10,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from solvers import results
-from solvers.closed import given, systems
+from solvers.closed import systems
 from solvers.closed.backends import SOLVERS
 from solvers.closed.blocks import velocity
 from solvers.closed.equations import Closed, Solved, Task
@@ -73,8 +73,6 @@ def solve(
     tolerances.check(rtol, atol, smallest=False)
     problem.only_flow()
     demands.check_solve(problem, problem.init.samples if samples is None else len(samples))
-    if system is not None:
-        given.check(problem, system)
     closed = closed or Closed.of(problem, drop=drop, system=system)
     task = Task(closed, rtol, atol, stop_at_equilibrium, samples, begin, threads, progress)
     if backend is None:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from types import MappingProxyType
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Annotated, NoReturn
 
 from pydantic import BeforeValidator, Field
@@ -93,7 +92,7 @@ class Flow:
     "softmax", "fisher-rao". metric: "euclidean", "wasserstein".
 
     temperature: T of the target p^(1/T), constant or a schedule. batch: None for the flow itself, in continuous time
-    and without noise. parameters: values of those of the objective, by name.
+    and without noise. named: parameters of the objective and their values.
     """
 
     objective: str
@@ -101,7 +100,12 @@ class Flow:
     metric: str
     temperature: float | Schedule
     batch: Batch | None = None
-    parameters: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    named: tuple[tuple[str, float], ...] = ()
+
+    @property
+    def parameters(self) -> dict[str, float]:
+        """Values of the parameters of the objective, by name."""
+        return dict(self.named)
 
     @property
     def terms(self) -> Polynomial:
@@ -132,8 +136,8 @@ def flow_options(section: FlowSection) -> Flow:
     batch = None if section.batch is None else Batch(section.batch.size, section.batch.step)
     given = section.temperature
     temperature = Schedule(*given) if isinstance(given, tuple) else given
-    parameters = MappingProxyType(dict(section.parameters))
-    return Flow(section.objective, section.weights, section.metric, temperature, batch, parameters)
+    named = tuple(section.parameters.items())
+    return Flow(section.objective, section.weights, section.metric, temperature, batch, named)
 
 
 def check_parameters(flow: Flow, fail: Callable[[str, str], NoReturn]) -> None:

@@ -37,6 +37,7 @@ PROBLEM = Problem.parse(
 def moved_by(at, found, problem):
     """What averages over particles of q, or of p for the forward KL, move."""
     forward = problem.flow.objective == "forward-kl"
+    problem = replace(problem, flow=replace(problem.flow, temperature=1 / at.beta))
     return motion(at, Found(() if forward else (found,), found if forward else None), problem, 0.0)
 
 
