@@ -78,12 +78,12 @@ class _Kept(_Cache):
             store.distrust(name, f"cannot be loaded ({type(error).__name__})")
             return None
 
-    def save_overload(self, sig: Any, data: Any) -> None:
+    def save_overload(self, sig: Any, compiled: Any) -> None:
         store = opened()
         # Code with addresses of this process in it means nothing to another one.
-        if store is None or data.library.has_dynamic_globals or data.lifted:
+        if store is None or compiled.library.has_dynamic_globals or compiled.lifted:
             return
-        store.save(self._name(sig, data.codegen), dumps(data._reduce()))
+        store.save(self._name(sig, compiled.codegen), dumps(compiled._reduce()))
 
     def _name(self, sig: Any, codegen: Any) -> str:
         settings = [f"{name}={getattr(config, name, None)}" for name in _SETTINGS]
