@@ -34,5 +34,10 @@ def check(problem: Problem, module: ModuleType) -> None:
         raise ProblemError(
             f"{where}batch is {'given' if flow.batch else 'not given'}; {wants} for {STEPS[found.batch]}"
         )
-    if systems.own_variances(problem) and not found.variances:
-        raise ProblemError(f"{where}variances differ or are learned; {wants} with one of q and one of p")
+    if systems.own_variances(problem) != bool(found.variances):
+        asked, given = (
+            ("differ or are learned", "one of q and one of p")
+            if not found.variances
+            else ("are one of q and one of p", "one of each component")
+        )
+        raise ProblemError(f"{where}variances {asked}; {wants} with {given}")

@@ -256,11 +256,16 @@ def test_equations_given_must_be_those_of_the_problem() -> None:
     fixed = systems.for_problem(given("reverse-kl(2)"))
     norms = systems.for_problem(given("reverse-kl + lam sum(w mu.mu)", more="parameters = {lam = 0.4}"))
     tempered = given("reverse-kl", more="temperature = 2.0")
+    each = systems.load(systems.read("reverse_kl_variances"))
+    unequal = Problem.parse(given("reverse-kl").text.replace("variances = 0.8", "variances = [0.8, 0.9]"), "p.toml")
+    one = systems.load(systems.read("reverse_kl"))
     cases = (
         (given("reverse-kl"), jeffreys, 'objective is "reverse-kl"; the system given is objective_'),
         (given("reverse-kl"), fixed, 'of "reverse-kl(2)"'),
         (tempered, fixed, 'of "reverse-kl(2)"'),
         (given("reverse-kl"), norms, 'of "reverse-kl + lam sum(w mu.mu)"'),
+        (given("reverse-kl"), each, "with one of each component"),
+        (unequal, one, "with one of q and one of p"),
     )
     for problem, module, said in cases:
         for asked in (lambda p, m: ask.solve(p, system=m), lambda p, m: ask.compare(p, system=m)):
