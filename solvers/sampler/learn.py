@@ -136,6 +136,8 @@ class Learning:
 
         with np.errstate(over="ignore", invalid="ignore"):
             solver = RK45(rhs, 0.0, y, float(times[-1]), rtol=rtol, atol=atol)
+            if not np.all(np.isfinite(solver.f)):  # its first step would be nan, and be tried for ever
+                return found, 2
             for _ in range(MAX_STEPS):
                 solver.step()
                 if solver.status == "failed" or not np.all(np.isfinite(solver.y)):

@@ -206,3 +206,15 @@ def test_blocks_of_paths_add_up(monkeypatch):
     assert again == pytest.approx(value, rel=1e-13)
     np.testing.assert_allclose(parts["control"].mean, slopes["control"].mean, rtol=1e-11)
     np.testing.assert_allclose(parts["prior"].theta, slopes["prior"].theta, rtol=1e-11)
+
+
+def test_a_gradient_of_nan_at_the_start_is_a_status():
+    """Two paths for three components leave one without: its first step was nan, and was tried for ever."""
+    rng = np.random.default_rng(1)
+    sampler, *_ = case("dis", "ou", "exact", d=6, rng=rng)
+    K = len(sampler.mixtures["prior"].log_w)
+    few, enough = (Learning(sampler, Noise.draw(sampler, n, rng), {"prior": ("means",)}) for n in (K - 1, K))
+    with np.errstate(all="ignore"):
+        assert few.run(np.array([0.1]), 1e-4, 1e-6) == ([], 2)
+    found, status = enough.run(np.array([0.1]), 1e-4, 1e-6)
+    assert (len(found), status) == (1, 0)

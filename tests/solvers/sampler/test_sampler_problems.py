@@ -69,6 +69,15 @@ REFUSED = [
 ]
 
 
+def test_learning_needs_a_path_in_each_component():
+    """It was a gradient of nan, and a first step that was tried for ever."""
+    few = {"end": 1.0, "save": 2}
+    with pytest.raises(ProblemError, match=r"^p.toml: sampler.paths: is 2; must be >= 5: learning starts as many"):
+        problem('paths = 2\nrefine = {rule = "interval", every = 1.0, until = 5}', **few)
+    assert problem("paths = 2", **few, learn="[]").sampler.paths == 2
+    assert problem("paths = 2").sampler.paths == 2  # nothing is learned until time 0
+
+
 @pytest.mark.parametrize(("sampler", "message"), REFUSED, ids=lambda v: v.splitlines()[-1])
 def test_refused(sampler, message):
     with pytest.raises(ProblemError, match="^p.toml: " + re.escape(message)):
