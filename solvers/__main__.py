@@ -117,6 +117,14 @@ def compare(
     drop: Annotated[
         str | None, typer.Option(metavar="TERM", help="Drop this term of the theory, to see the comparison reject it.")
     ] = None,
+    resolve: Annotated[
+        float | None,
+        typer.Option(
+            metavar="PART",
+            help="Notice an error of this part of every rate: 0.01 is 1 %.",
+            show_default="0.03 within reach",
+        ),
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
     """Compare theory and simulation. Exit status 0: they agree; 1: they disagree; 2: bad input."""
@@ -138,6 +146,7 @@ def compare(
                 atol=atol,
                 backend=backend,
                 drop=drop,
+                resolve=resolve,
                 progress=progress,
             )
         if out is not None:

@@ -112,11 +112,13 @@ def compare(
     backend: str = DEFAULT,
     drop: str | None = None,
     system: ModuleType | None = None,
+    resolve: float | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """`solve` against `simulate`, at a stated false-alarm probability.
 
-    Takes what these take; drop: a term to leave out of the theory, which must then be rejected. system: of flows only.
+    Takes what these take; drop: a term to leave out of the theory, which must then be rejected. Of flows only: system,
+        and resolve, the part of a rate of which an error is to be noticed (0.01 is 1 %).
     Returns  Report; its `agrees` is the verdict. See solvers.verdict.flow.compare and solvers.verdict.sampler.
     Raises  SimulationError, ProblemError, BackendError, TermError; see there.
     """
@@ -125,13 +127,15 @@ def compare(
 
         return compare_flow(
             problem, particles=particles, replicas=replicas, step=step, rtol=rtol, atol=atol, backend=backend,
-            drop=drop, system=system, progress=progress,
+            drop=drop, system=system, resolve=resolve, progress=progress,
         )  # fmt: skip
     from solvers.machine.backends import BackendError
     from solvers.verdict.sampler import compare_sampler
 
     if system is not None:
         raise BackendError("system: is for flows; leave it out with a [sampler]")
+    if resolve is not None:
+        raise BackendError("resolve: is for flows; with a [sampler] more particles, its paths, resolve more")
     return compare_sampler(
         problem, particles=particles, replicas=replicas, step=step, rtol=rtol, atol=atol, backend=backend, drop=drop,
         progress=progress,

@@ -63,7 +63,8 @@ def sample(
     gram = at.gram
     rows, coefficients = (replicas, drawn_from), K if forward else 1
     shapes: list[tuple[int, ...]] = [(*rows, coefficients, width), (*rows, A), (*rows, 1 + coefficients)]
-    inputs = means, at.variances, at.constants(gram), gram, K, at.beta, forward, draws.keys, np.uint64(draws.step)
+    numbers = draws.keys, np.uint64(draws.step), draws.common, float(draws.sign)
+    inputs = means, at.variances, at.constants(gram), gram, K, at.beta, forward, *numbers
     together = max(FEWEST_PARTICLES, PIECE_NORMALS // (drawn_from * width))
     held = min(block, together)
     room = PerThread(lambda: (np.empty((held, width)), np.empty((2 * A + 4, held))))

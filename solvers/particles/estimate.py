@@ -13,8 +13,8 @@ and kernel.cu accumulate the same sums from the same random numbers.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -61,10 +61,20 @@ class Mixtures:
 
 @dataclass(frozen=True)
 class Draws:
-    """What names the random numbers of one evaluation: keys (replica, 2) of the streams, and the step."""
+    """What names the random numbers of one evaluation: keys (replica, 2) of the streams, and the step.
+
+    common: every source moves the same z, x = mean + sign √variance z, so that differences between sources keep little
+    of their noise. sign: ±1; both together have none from what is odd in z.
+    """
 
     keys: NDArray[np.uint64]
     step: int
+    common: bool = False
+    sign: float = 1.0
+
+    def source(self, origin: int) -> int:
+        """The last word of the counter for particles of a component or mode."""
+        return 0 if self.common else origin
 
 
 @dataclass(frozen=True)
@@ -81,9 +91,14 @@ class Averages:
     log_ratio: Any
     square: Any
 
+    @classmethod
+    def mean(cls, parts: Sequence[Averages]) -> Averages:
+        """Of averages over equally many particles."""
+        return cls(*(sum(getattr(part, f.name) for part in parts) / len(parts) for f in fields(cls)))
+
 
 def sources(at: Mixtures, forward: bool) -> range:
-    """Which of the A components and modes particles come from; also the last word of their counters."""
+    """Which of the A components and modes particles come from."""
     return range(at.components, at.means.shape[1]) if forward else range(at.components)
 
 
@@ -110,9 +125,10 @@ def estimate(
     table = xp.zeros((replicas, len(drawn_from), A))
     log_ratio, square = xp.zeros(table.shape[:2]), xp.zeros(moment.shape[:3])
     for s, source in enumerate(drawn_from):
-        scale, mean = xp.sqrt(at.variances[:, source, None, None]), at.means[:, source, None]
+        scale, mean = draws.sign * xp.sqrt(at.variances[:, source, None, None]), at.means[:, source, None]
         for first in range(0, particles, block):
-            x = normals(xp, draws.keys, draws.step, source, range(first, min(first + block, particles)), d)
+            some = range(first, min(first + block, particles))
+            x = normals(xp, draws.keys, draws.step, draws.source(source), some, d)
             x *= scale
             x += mean
             dots, squares = at.means @ x.swapaxes(-1, -2), xp.einsum("gnd,gnd->gn", x, x)

@@ -57,12 +57,12 @@ __device__ void evaluate(
 
 // Two coordinates of a particle; 0 where the pair reaches beyond R^d.
 __device__ void place(
-    wide pair, word particle, word step, int origin, const wide* key, const double* mean, double scale, wide d,
+    wide pair, word particle, word step, int source, const wide* key, const double* mean, double scale, wide d,
     double* x)
 {
     const wide j = 16 * (pair / 8) + pair % 8;
     double a, b;
-    normal_pair((word)pair, particle, step, (word)origin, (word)key[0], (word)key[1], &a, &b);
+    normal_pair((word)pair, particle, step, (word)source, (word)key[0], (word)key[1], &a, &b);
     x[0] = j < d ? mean[j] + scale * a : 0.0;
     x[1] = j + 8 < d ? mean[j + 8] + scale * b : 0.0;
 }
@@ -73,7 +73,7 @@ extern "C" __global__ void particle_sums(
     const double* __restrict__ constants,  // (replica, TERMS)
     const double* __restrict__ grams,      // (replica, TERMS, TERMS)
     const wide* __restrict__ keys,         // (replica, 2)
-    double beta, word step, wide particles, wide per_block, wide d,
+    double beta, word step, word common, double sign, wide particles, wide per_block, wide d,
     double* __restrict__ moments,          // (piece, replica, source, COEFFICIENTS, d), zeros before
     double* __restrict__ tables,           // (piece, replica, source, TERMS)
     double* __restrict__ scalars)          // (piece, replica, source, SCALARS)
@@ -86,7 +86,8 @@ extern "C" __global__ void particle_sums(
     const double *mean = means + g * TERMS * d, *variance = variances + g * TERMS;
     const double *constant = constants + g * TERMS, *gram = grams + g * TERMS * TERMS;
     const wide* key = keys + 2 * g;
-    const double *centre = mean + origin * d, scale = sqrt(variance[origin]);
+    const double *centre = mean + origin * d, scale = sign * sqrt(variance[origin]);
+    const int source = common ? 0 : origin;
     const wide pairs = 8 * ((d + 15) / 16);
     const wide begin = blockIdx.x * per_block;
     const wide end = begin + per_block < particles ? begin + per_block : particles;
@@ -109,7 +110,7 @@ extern "C" __global__ void particle_sums(
             double (*x)[2] = held[HELD > 0 ? t : 0];
 #pragma unroll
             for (int n = 0; n < BATCH; ++n) {
-                place(pair, (word)(first + n), step, origin, key, centre, scale, d, x[n]);
+                place(pair, (word)(first + n), step, source, key, centre, scale, d, x[n]);
                 dot[n * VALUES + TERMS] += x[n][0] * x[n][0] + x[n][1] * x[n][1];
             }
             for (int a = 0; a < TERMS; ++a) {
@@ -149,7 +150,7 @@ extern "C" __global__ void particle_sums(
 #pragma unroll
             for (int n = 0; n < BATCH; ++n) {
                 double* x = held[HELD > 0 ? t : 0][n];
-                if (HELD == 0) place(pair, (word)(first + n), step, origin, key, centre, scale, d, x);
+                if (HELD == 0) place(pair, (word)(first + n), step, source, key, centre, scale, d, x);
 #pragma unroll
                 for (int c = 0; c < COEFFICIENTS; ++c) {
                     own[c][0] += weight[n][c] * x[0];

@@ -135,7 +135,9 @@ def velocities(
 
     Takes
         mu (K, d), theta (K,): the point, and variances (K,), default those at the start of the problem; particles:
-        drawn from each source, for each replica; key: names the random streams; time: matters under a schedule.
+        drawn from each source, for each replica: the same z for all sources, and −z with every z, so that the small
+        differences that move weights are not lost in what all sources share or what is odd in z. An odd number is one
+        more. key: names the random streams; time: matters under a schedule.
     Returns
         Velocities; what does not learn has velocity 0. Linear in the estimates, so unbiased too: ds/dt = dμ·μᵀ + μ·dμᵀ,
         dm/dt = dμ·νᵀ, dw_k/dt = w_k (dθ_k − Σ_j w_j dθ_j).
@@ -146,7 +148,7 @@ def velocities(
 
     def run(group: range, report: Report) -> Velocities:
         streams = (Purpose.RIGHT_HAND_SIDE, *key)
-        together = _Replicas(problem, mu, theta, particles, cut, group, streams, report, variances)
+        together = _Replicas(problem, mu, theta, -(-particles // 2), cut, group, streams, report, variances, pairs=True)
         at = together.mixtures(time)
         found = together.found(at, time, 0)
         moved = motion(at, found, problem, time)
@@ -194,8 +196,9 @@ class _Replicas:
         key: tuple[int, ...],
         report: Report,
         variances: Array | None = None,
+        pairs: bool = False,
     ) -> None:
-        self.problem, self.particles, self.cut, self.report = problem, particles, cut, report
+        self.problem, self.particles, self.cut, self.report, self.pairs = problem, particles, cut, report, pairs
         xp, count = cut.xp, len(group)
         v = problem.family.variances if variances is None else variances
         self.mu = xp.tile(xp.asarray(mu), (count, 1, 1))
@@ -227,15 +230,22 @@ class _Replicas:
         return Found(reverse, self.averages(at.tempered(1.0), True, step) if wanted.forward else None)
 
     def averages(self, at: Mixtures, forward: bool, step: int, report: Report | None = None) -> Averages:
-        return self.cut.engine.sample(
-            at,
-            forward,
-            Draws(self.keys, step),
-            particles=self.particles,
-            block=self.cut.block,
-            report=report or self.report,
-            **({"threads": self.cut.within} if self.cut.within > 1 else {}),
-        )
+        draws = [Draws(self.keys, step)]
+        if self.pairs:
+            draws = [Draws(self.keys, step, common=True, sign=sign) for sign in (1.0, -1.0)]
+        found = [
+            self.cut.engine.sample(
+                at,
+                forward,
+                one,
+                particles=self.particles,
+                block=self.cut.block,
+                report=report or self.report,
+                **({"threads": self.cut.within} if self.cut.within > 1 else {}),
+            )
+            for one in draws
+        ]
+        return found[0] if len(found) == 1 else Averages.mean(found)
 
     def mode_mass(self, at: Mixtures, found: Found, step: int) -> Any:
         """E_k[ρ_l] (replica, K, L): particles of q tell; where those drawn were of p, others are drawn."""

@@ -141,7 +141,7 @@ def choice_part(starts: list[Choices], alpha: float) -> Part | None:
                     start=start.start, time=float(start.times[a]), quantity=f"share[{start.order[a]}]",
                     theory=theory / n, simulation=simulation / n,
                     standard_error=float(np.sqrt(2 * both * (1 - both) / n)), allowance=0.0,
-                    deviation=float(max(norm.isf(p / 2), 0.0)), scale=1.0, resolved=1.0,
+                    deviation=float(max(norm.isf(p / 2), 0.0)), scale=1.0, resolved=1.0, relative=np.inf,
                 )
             )  # fmt: skip
     if not entries:

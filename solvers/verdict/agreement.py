@@ -12,6 +12,10 @@ term is below the t quantile; its second, `resolution`, is allowed in addition. 
 
 *Known errors.* What the caller can bound (rounding, quadrature, the order of a step) is allowed in addition.
 
+*Power.* An entry that is off by an error e of the theory is rejected with probability POWER if |e| is δ standard errors
+beyond what is allowed, δ being where the noncentral t distribution has so much above the limit. As a part of the rate
+or change that the entry is of, this is its `relative`.
+
 Source  Audibert, Munos and Szepesvári (2009), theorem 1, for the bound.
 """
 
@@ -23,10 +27,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import brentq
+from scipy.stats import nct
 from scipy.stats import t as student
 
 Array = NDArray[np.float64]
 
+POWER = 0.95
 NO_POWER = 0.6  # an entry is noted if a difference must exceed this part of its scale to be rejected
 
 
@@ -35,7 +42,8 @@ class Family:
     """Predictions and estimates of one start at one time, E entries.
 
     labels (E,). theory (E,). estimates (replica, E). allowance (E,): the errors known to the caller. scale (E,): how
-    far an entry moves when a responsibility moves by 1. draws: particles behind an average, all replicas together.
+    far an entry moves when a responsibility moves by 1. unit (E,): the rate, or the change since the start, that an
+    error is a part of. draws: particles behind an average, all replicas together.
     """
 
     start: int
@@ -45,6 +53,7 @@ class Family:
     estimates: Array
     allowance: Array
     scale: Array
+    unit: Array
     draws: float
 
 
@@ -53,7 +62,8 @@ class Entry:
     """One number compared, in its own units.
 
     deviation: max(|simulation − theory| − allowance, 0)/standard_error, ∞ where that is not finite. resolved: the
-    smallest difference that would be rejected, in units of scale.
+    smallest difference that would be rejected, in units of scale. relative: the smallest part of its rate by which the
+    theory may be off and be rejected with probability POWER; ∞ where nothing moves.
     """
 
     start: int
@@ -66,6 +76,12 @@ class Entry:
     deviation: float
     scale: float
     resolved: float
+    relative: float
+
+    @property
+    def name(self) -> str:
+        """The quantity, without indices."""
+        return self.quantity.split("[")[0]
 
 
 @dataclass(frozen=True)
@@ -81,10 +97,23 @@ class Part:
     def agrees(self) -> bool:
         return all(entry.deviation <= self.limit for entry in self.entries)
 
+    def resolves(self) -> dict[str, Entry]:
+        """Of each quantity that moves, the entry in which the smallest part of its rate shows."""
+        best: dict[str, Entry] = {}
+        for entry in self.entries:
+            if entry.relative < (best[entry.name].relative if entry.name in best else np.inf):
+                best[entry.name] = entry
+        return best
+
 
 def t_limit(alpha: float, entries: int, replicas: int) -> float:
     """The deviation, in standard errors over replicas, that any of so many entries exceeds with probability ≤ alpha."""
     return float(student.isf(alpha / (2 * entries), replicas - 1))
+
+
+def detectable(limit: float, replicas: int) -> float:
+    """By how many standard errors a mean must be off for its t statistic to exceed the limit with probability POWER."""
+    return float(brentq(lambda off: nct.sf(limit, replicas - 1, off) - POWER, 0.0, 8 * limit + 8))
 
 
 def resolution(alpha: float, entries: int, draws: float) -> float:
@@ -100,6 +129,7 @@ def decide(name: str, families: Sequence[Family], alpha: float) -> Part:
     count = sum(len(family.labels) for family in families)
     replicas = len(families[0].estimates)
     limit = t_limit(alpha, count, replicas)
+    off = detectable(limit, replicas)
     entries = []
     for family in families:
         allowance = family.allowance + family.scale * resolution(alpha, count, family.draws)
@@ -108,6 +138,7 @@ def decide(name: str, families: Sequence[Family], alpha: float) -> Part:
             error = family.estimates.std(0, ddof=1) / np.sqrt(replicas)
             excess = np.abs(mean - family.theory) - allowance
             deviation = np.where(excess <= 0, 0.0, excess / error)
+            relative = np.where(family.unit == 0, np.inf, (off * error + allowance) / np.abs(family.unit))
         deviation[~np.isfinite(excess)] = np.inf
         columns = (
             family.theory,
@@ -117,6 +148,7 @@ def decide(name: str, families: Sequence[Family], alpha: float) -> Part:
             deviation,
             family.scale,
             (limit * error + allowance) / family.scale,
+            relative,
         )
         entries += [
             Entry(family.start, family.time, label, *map(float, numbers))
@@ -124,6 +156,27 @@ def decide(name: str, families: Sequence[Family], alpha: float) -> Part:
         ]
     entries.sort(key=lambda entry: -entry.deviation)
     return Part(name, alpha, limit, tuple(entries))
+
+
+def more_needed(families: Sequence[Family], relative: float, alpha: float) -> dict[str, float]:
+    """How many times the draws it takes to notice such a part of the rate of each quantity that moves.
+
+    Noise falls as their root, what rare events may hide as their number, and known errors not at all: ∞ where these are
+    more than that part.
+    """
+    part = decide("", families, alpha)
+    off = detectable(part.limit, len(families[0].estimates))
+    rare = resolution(alpha, len(part.entries), families[0].draws)
+    needs: dict[str, float] = {}
+    for entry in part.entries:
+        if not 0 < entry.relative < np.inf:
+            continue
+        noise, hidden = off * entry.standard_error, entry.scale * rare
+        room = relative * (noise + entry.allowance) / entry.relative - (entry.allowance - hidden)
+        # hidden/need + noise/√need = room
+        need = ((noise + math.sqrt(noise**2 + 4 * hidden * room)) / (2 * room)) ** 2 if room > 0 else np.inf
+        needs[entry.name] = min(needs.get(entry.name, np.inf), need)
+    return needs
 
 
 def blind(parts: Sequence[Part]) -> Iterator[str]:

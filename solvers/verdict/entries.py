@@ -76,17 +76,18 @@ class Entries:
     columns: list[tuple[Any, ...]] = field(default_factory=list)
 
     def add(
-        self, name: str, index: Sequence[int], theory: Any, estimates: Array, *, scale: float, allowance: Any
+        self, name: str, index: Sequence[int], theory: Any, estimates: Array, *, scale: float, allowance: Any, unit: Any
     ) -> None:
-        """One number of the theory, its estimates (replica,), how far it moves with a responsibility, what is known."""
+        """One number of the theory, its estimates (replica,), and what Family has of it."""
         self.labels.append(name + (f"[{','.join(map(str, index))}]" if index else ""))
-        self.columns.append((theory, estimates, scale, allowance))
+        self.columns.append((theory, estimates, scale, allowance, unit))
 
     def family(self, start: int, time: float, draws: float) -> Family:
-        theory, estimates, scale, allowance = zip(*self.columns, strict=True)
+        theory, estimates, scale, allowance, unit = zip(*self.columns, strict=True)
         return Family(
             start=start, time=time, labels=self.labels, theory=np.array(theory),
-            estimates=np.stack(estimates, axis=1), allowance=np.array(allowance), scale=np.array(scale), draws=draws,
+            estimates=np.stack(estimates, axis=1), allowance=np.array(allowance), scale=np.array(scale),
+            unit=np.array(unit), draws=draws,
         )  # fmt: skip
 
 

@@ -3,7 +3,9 @@
 Two parts, each decided by solvers.verdict.agreement at a false-alarm probability of ALPHA.
 
 *Right-hand side.* At points of the theory's own trajectory, vectors of R^d are made that have its overlaps, and the
-velocities of s, m and w, the objective and the mode masses are compared with unbiased Monte Carlo estimates.
+velocities of s, m and w, the objective and the mode masses are compared with unbiased Monte Carlo estimates. A first
+look tells how many particles it takes to notice an error of RESOLVE in each of these rates; if it had too few, fresh
+ones are drawn, with other random numbers.
 
 *Trajectory.* s, m and w at every save time. The simulation runs with steps 2h, h and h/2, from independent streams.
 Its bias is a series in the step (the Euler error, and the O(h/n) mean effect of the noise of n particles), and in each
@@ -14,6 +16,7 @@ replica E = 2 X(h/2) − X(h) is free of the first order. The second order is me
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -21,19 +24,21 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
+from scipy.special import softmax
 
 from solvers.closed import flow, systems
 from solvers.closed.equations import Closed
 from solvers.machine.backends import DEFAULT
 from solvers.machine.code import usable
-from solvers.machine.progress import Progress, part, within
+from solvers.machine.progress import Progress, within
 from solvers.particles.plan import SimulationError, plan
 from solvers.particles.replicas import Path, replicas_path, velocities
 from solvers.problem import Problem, ProblemError
 from solvers.problem.gram import span
 from solvers.problem.starts import starts, vectors
-from solvers.verdict.agreement import Family, blind
+from solvers.verdict.agreement import Family, blind, more_needed
 from solvers.verdict.entries import (
+    ALPHA,
     AMPLIFICATION,
     SCATTER,
     Entries,
@@ -52,7 +57,13 @@ Array = NDArray[np.float64]
 
 STARTS = 4  # at most so many of a problem's starts are compared
 POINTS = 5  # of each trajectory, at which the right-hand side is compared
-POINT_PARTICLES = 16  # times as many particles there as in a step of the trajectory: replica means must be near normal
+# Times as many particles there, at first, as in a step of the trajectory: replica means must be near normal.
+FIRST_LOOK = 16
+RESOLVE = 0.03  # part of a rate by which the theory may be off and be noticed
+# Times the particles of the first look are spent on RESOLVE, and on what a caller asks for; what is nearly at rest
+# would take any number.
+MOST, MOST_ASKED = 64, 4096
+SPARE = 1.7  # times the particles that the noise of the first look asks for: it is only estimated
 
 
 def compare(
@@ -66,6 +77,7 @@ def compare(
     backend: str = DEFAULT,
     drop: str | None = None,
     system: ModuleType | None = None,
+    resolve: float | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """Compare the closed equations of a problem with its simulation, for its first STARTS starts.
@@ -78,7 +90,10 @@ def compare(
     Takes
         particles, replicas, step, backend: of the simulation; rtol, atol: of the integrator of the theory; drop: a term
         of the closed equations to leave out, so that the comparison can be seen to reject; system: closed equations
-        to compare instead of the problem's own; progress: called with the fraction done, from 0 to 1.
+        to compare instead of the problem's own; resolve: the part of a rate, of overlaps, weights, variances or of the
+        objective, by which the theory may be off and be rejected with probability POWER, of (0, 1]: particles at the
+        points are chosen for it, and the report says how many; default RESOLVE. At most MOST_ASKED times those
+        of the first look are drawn, by default MOST; progress: called with the fraction done, from 0 to 1.
     Returns
         Report; its `agrees` is the verdict.
     Raises
@@ -95,6 +110,8 @@ def compare(
             f"step: is {step:.6g}; must be > 0 and at most half the smallest variance, {smallest / 2:.6g}, since a "
             "comparison also runs with twice the step"
         )
+    if resolve is not None and not 0 < resolve <= 1:
+        raise SimulationError(f"resolve: is {resolve:.6g}; must be > 0 and at most 1, a part of a rate")
     backend = usable(backend)
     plan(problem, particles=particles, replicas=replicas, step=2 * step, backend=backend)
     compared, notes = first_starts(problem, STARTS)
@@ -102,16 +119,13 @@ def compare(
     closed = Closed.of(compared, drop=drop, system=system)
     theory = flow.solve(compared, rtol=rtol, atol=atol, closed=closed)
     comparison = Comparison(compared, closed.module, theory, particles, replicas, step, rtol, backend)
-    points: list[Family] = []
+    broken = [unsolved(i, status) for i, status in enumerate(theory["status"].values.tolist()) if status]
+    solved = np.flatnonzero(theory["status"] == 0).tolist()
+    points, times, more = comparison.points(solved, resolve, within(progress, 0, 0.3))
+    notes += more
     paths: list[Family] = []
-    broken: list[str] = []
-    for i in range(count):
-        if status := int(theory["status"][i]):
-            broken.append(unsolved(i, status))
-            continue
-        for at in np.unique(np.linspace(0, theory.sizes["time"] - 1, POINTS).round().astype(int)):
-            points.append(comparison.point(i, int(at)))
-        runs = comparison.runs(i, part(progress, i, count))
+    for n, i in enumerate(solved):
+        runs = comparison.runs(i, within(progress, 0.3 + 0.7 * n / len(solved), 0.3 + 0.7 * (n + 1) / len(solved)))
         followed, cut_short = comparison.path(i, runs)
         paths += followed
         notes += cut_short
@@ -122,13 +136,14 @@ def compare(
         notes=(*notes, *blind(found)),
         options={
             "particles": particles,
-            "point_particles": POINT_PARTICLES * particles,
+            "point_particles": times * particles,
             "replicas": replicas,
             "step": step,
             "rtol": rtol,
             "atol": atol,
             "backend": backend,
             "drop": drop,
+            "resolve": RESOLVE if resolve is None else resolve,
             "starts": count,
         },
         problem=problem.text,
@@ -149,8 +164,50 @@ class Comparison:
     rtol: float
     backend: str
 
-    def point(self, i: int, at: int) -> Family:
-        """The right-hand side where the theory is at save time `at` of start i, or as near as vectors of R^d come."""
+    def points(
+        self, starts: Sequence[int], resolve: float | None, progress: Progress | None = None
+    ) -> tuple[list[Family], int, list[str]]:
+        """The right-hand side at POINTS save times of each of these starts, from how many times `particles`, and notes
+        on what that was chosen for and on what does not show all the same."""
+        saved = self.theory.sizes["time"]
+        at = np.unique(np.linspace(0, saved - 1, POINTS).round().astype(int)).tolist()
+        where = [(i, n) for i in starts for n in at]
+
+        def look(number: int, times: int, share: Progress | None) -> list[Family]:
+            found = []
+            for n, place in enumerate(where):
+                found.append(self.point(*place, times=times, look=number))
+                if share:
+                    share((n + 1) / len(where))
+            return found
+
+        found, target = look(0, FIRST_LOOK, within(progress, 0, 0.2)), RESOLVE if resolve is None else resolve
+        if not found:
+            return [], FIRST_LOOK, []
+        needs = more_needed(found, target, ALPHA)
+        most = MOST if resolve is None else MOST_ASKED
+        needed = max((need for need in needs.values() if need <= most), default=0.0)
+        times = FIRST_LOOK * math.ceil(max(1.0, SPARE * needed if needed > 1 else 1.0))
+        notes = []
+        if times > FIRST_LOOK:
+            plan(self.problem, particles=times * self.particles, replicas=self.replicas, backend=self.backend)
+            found = look(1, times, within(progress, 0.2, 1.0))
+            notes.append(
+                f"right-hand side: {times * self.particles:,} particles of each component at a point, "
+                f"{times // FIRST_LOOK} times those of the first look, to resolve {100 * target:.3g} % of its rates"
+            )
+        if missed := [name for name, need in needs.items() if need > most]:
+            notes.append(
+                f"right-hand side: an error of {100 * target:.3g} % does not show in {', '.join(missed)}: near to rest "
+                "wherever they were compared"
+            )
+        return found, times, notes
+
+    def point(self, i: int, at: int, *, times: int = FIRST_LOOK, look: int = 0) -> Family:
+        """The right-hand side where the theory is at save time `at` of start i, or as near as vectors of R^d come.
+
+        times: as many particles as in a step of the trajectory; look: names the random numbers.
+        """
         row = self.theory.isel(sample=i, time=at)
         w = row["w"].values
         mu, nu = vectors(*_nearest(row["s"].values, row["m"].values, self.problem), self.problem)
@@ -161,14 +218,14 @@ class Comparison:
         own = {"variances": row["v"].values} if systems.has_variances(self.module) else {}
         log_v = np.log(row["v"].values)
         ds, dm, dtheta, *dlog_v = flow.velocity(self.problem, self.module, s, m, theta, log_v, time=time)
-        particles = POINT_PARTICLES * self.particles
+        particles = times * self.particles
         found = velocities(
             self.problem,
             mu,
             theta,
             particles=particles,
             replicas=self.replicas,
-            key=(i, at),
+            key=(i, at, look),
             time=time,
             backend=self.backend,
             **own,
@@ -179,16 +236,16 @@ class Comparison:
         # θ is defined up to a constant; the weights are not.
         dw, found_dw = (_weight_velocity(w, velocity) for velocity in (dtheta, found.dtheta))
         quantities = {
-            "ds/dt": (ds, half + half.transpose(0, 2, 1), fast, fast * precision),
-            "dm/dt": (dm, found.dmu @ nu.T, fast, fast * precision),
-            "dw/dt": (dw, found_dw, field, length * precision),
-            "objective": (systems.call(self.module.objective, values), found.objective, field, length * precision),
-            "mode_mass": (systems.call(self.module.mode_mass, values), found.mode_mass, 1.0, precision),
+            "ds/dt": (ds, half + half.transpose(0, 2, 1), fast, fast * precision, 0.0),
+            "dm/dt": (dm, found.dmu @ nu.T, fast, fast * precision, 0.0),
+            "dw/dt": (dw, found_dw, field, length * precision, 0.0),
+            "objective": (systems.call(self.module.objective, values), found.objective, field, length * precision, 0.0),
+            "mode_mass": (systems.call(self.module.mode_mass, values), found.mode_mass, 1.0, precision, 0.0),
         }
         if dlog_v:
             # (x − μ)·∇ log q is of order d: that is the scale of the slope in log v
             scale = self.problem.dimension * float(row["v"].max()) * self.rate
-            quantities["dv/dt"] = (row["v"].values * dlog_v[0], found.dv, scale, scale * precision)
+            quantities["dv/dt"] = (row["v"].values * dlog_v[0], found.dv, scale, scale * precision, 0.0)
         return _family(i, time, particles * self.replicas, quantities)
 
     def runs(self, i: int, progress: Progress | None = None) -> tuple[Path, Path, Path]:
@@ -219,6 +276,8 @@ class Comparison:
         # means by no more than its probability times their scale.
         draws = self.particles * self.replicas * max(1.0, 1 / (self.step * self.rate))
         families: list[Family] = []
+        begin = starts(self.problem, [i])
+        before = {"s": begin.s[0], "m": begin.m[0], "w": softmax(begin.theta[0]), "v": self.problem.family.variances}
         for at in map(int, np.flatnonzero(self.problem.time.times > 0)):
             row = self.theory.isel(sample=i, time=at)
             time = float(row["time"])
@@ -234,7 +293,7 @@ class Comparison:
             for name, scale in (("s", length), ("m", length), ("w", field), *learned):
                 two_h, h, half_h = (getattr(run, name)[:, at] for run in (coarse, middle, fine))
                 best, second_order = extrapolated(two_h, h, half_h)
-                quantities[name] = (row[name].values, best, scale, known * scale + second_order)
+                quantities[name] = (row[name].values, best, scale, known * scale + second_order, before[name])
             families.append(_family(i, time, draws, quantities))
         return families, []
 
@@ -264,17 +323,20 @@ class Comparison:
         return quadrature + 32 * float(np.finfo(float).eps) * float(log_density)
 
 
-# (theory (...), estimates (replica, ...), scale, allowance) of one quantity
-_Quantity = tuple[Array, Array, float, Any]
+# (theory (...), estimates (replica, ...), scale, allowance, what it was before it moved) of one quantity
+_Quantity = tuple[Array, Array, float, Any, Any]
 
 
 def _family(start: int, time: float, draws: float, quantities: dict[str, _Quantity]) -> Family:
     entries = Entries()
-    for name, (theory, estimates, scale, allowance) in quantities.items():
+    for name, (theory, estimates, scale, allowance, before) in quantities.items():
         allowed, expected = np.broadcast_to(allowance, np.shape(theory)), np.asarray(theory)
+        moved = expected - before
         for index in distinct(name, expected.shape):
             of_replicas = estimates[(slice(None), *index)]
-            entries.add(name, index, expected[index], of_replicas, scale=scale, allowance=allowed[index])
+            entries.add(
+                name, index, expected[index], of_replicas, scale=scale, allowance=allowed[index], unit=moved[index]
+            )
     return entries.family(start, time, draws)
 
 

@@ -11,7 +11,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from solvers.verdict.agreement import Entry, Part
+from solvers.verdict.agreement import POWER, Entry, Part
 
 SHOWN = 5  # entries of each part in the table
 
@@ -44,6 +44,10 @@ class Report:
                 "agrees": part.agrees,
                 "alpha": part.alpha,
                 "limit": part.limit,
+                "resolves": {
+                    name: {"relative": entry.relative, "start": entry.start, "time": entry.time}
+                    for name, entry in part.resolves().items()
+                },
                 "entries": [asdict(entry) for entry in part.entries],
             }
             for part in self.parts
@@ -74,12 +78,18 @@ class Report:
                 f"{len(part.entries)} entries, each may deviate by {part.limit:.1f} standard errors beyond what is "
                 f"allowed;\nfalse-alarm probability {part.alpha:g}\n"
             )
-            lines += [table, Text(limit)]
+            lines += [table, Text(limit + _resolved(part))]
         lines += [Text(f"disagreement: {line}") for line in self.broken] + [
             Text(f"note: {line}") for line in self.notes
         ]
         verdict = "theory and simulation agree" if self.agrees else "theory and simulation DISAGREE"
         return Group(*lines, Text(verdict, style="bold green" if self.agrees else "bold red"))
+
+
+def _resolved(part: Part) -> str:
+    """What an error of the theory would have had to be, to be rejected."""
+    found = [f"{name} {100 * entry.relative:.2g} %" for name, entry in part.resolves().items() if entry.relative <= 1]
+    return f"errors rejected with probability {POWER:g}, from: {', '.join(found) or 'none, as nothing moves'}\n"
 
 
 def _cells(entry: Entry) -> list[str]:

@@ -21,6 +21,7 @@ from dataclasses import replace
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
+from scipy.special import softmax
 
 from solvers.machine.backends import DEFAULT
 from solvers.machine.chance import Domain
@@ -282,6 +283,8 @@ class _Start:
         entries = Entries()
         length, moved = self.length(simulated), self.learns and self.problem.time.times[at] > 0
         names = [(name, at) for name in (*_EVALUATED, *(_LEARNED if moved else ()))]
+        s, m, theta = (of[self.i] for of in self.begin)
+        before = {"s": s, "m": m, "w": softmax(theta), "v": self.problem.family.variances}
         if self.given:
             names += [("margin", int(a)) for a in np.flatnonzero(self.additions == self.problem.time.times[at])]
         for name, row in names:
@@ -297,5 +300,8 @@ class _Start:
                 shown = (index[0] + (index[0] >= self.order[row]),) if name == "margin" else index
                 # A pair of replicas, one from either side: its difference has the variances of both.
                 pairs = simulated[name][where] - (expected - expected.mean())
-                entries.add(name, shown, expected.mean(), pairs, scale=scale, allowance=known + tolerance)
+                value = expected.mean()
+                there = name in before and all(n < size for n, size in zip(index, before[name].shape, strict=True))
+                unit = value - before[name][index] if there else value
+                entries.add(name, shown, value, pairs, scale=scale, allowance=known + tolerance, unit=unit)
         return entries.family(self.i, float(self.problem.time.times[at]), self.particles * self.replicas)

@@ -70,7 +70,25 @@ def _add_multiples(total, x, factor, count):  # type: ignore[no-untyped-def]
 
 @entry
 def accumulate(  # type: ignore[no-untyped-def]
-    means, variances, constants, gram, K, beta, forward, keys, step, first, last, d, x, work, moment, table, scalar
+    means,
+    variances,
+    constants,
+    gram,
+    K,
+    beta,
+    forward,
+    keys,
+    step,
+    common,
+    sign,
+    first,
+    last,
+    d,
+    x,
+    work,
+    moment,
+    table,
+    scalar,
 ):
     """Add the particles first ≤ n < last of every source and replica to the sums of estimate.py.
 
@@ -88,7 +106,7 @@ def accumulate(  # type: ignore[no-untyped-def]
         mean, variance, constant = means[g], variances[g], constants[g]
         for s in range(moment.shape[1]):
             origin = K + s if forward else s
-            scale = math.sqrt(variance[origin])
+            scale, source = sign * math.sqrt(variance[origin]), np.uint64(0 if common else origin)
             for begin in range(first, last, block):
                 count = min(block, last - begin)
                 dots[:, :count] = 0.0
@@ -98,7 +116,7 @@ def accumulate(  # type: ignore[no-untyped-def]
                     for p in range(count):
                         if p % rows == 0:
                             particle, drawn = np.uint64(begin + p), min(rows, count - p)
-                            draw(x, p, drawn, j, end, particle, step, np.uint64(origin), keys[g, 0], keys[g, 1])
+                            draw(x, p, drawn, j, end, particle, step, source, keys[g, 0], keys[g, 1])
                         _place(x, p, j, end, mean, origin, scale, d)
                         square[p] += _dot(x, p, j, end, x, p)
                         for a in range(A):

@@ -78,13 +78,23 @@ class Plane:
 
 
 def samples(
-    particles, replicas, *, forward=False, backend="numba", block=None, seed=0, threads=1, report=None, **point
+    particles,
+    replicas,
+    *,
+    forward=False,
+    backend="numba",
+    block=None,
+    seed=0,
+    threads=1,
+    report=None,
+    paired=None,
+    **point,
 ):
     point = {"mu": MU, "log_w": LOG_W, "v": V, "nu": NU, "log_pi": LOG_PI, "u": U, "beta": BETA} | point
     rows = [np.concatenate([point[q], point[p]]) for q, p in (("mu", "nu"), ("v", "u"), ("log_w", "log_pi"))]
     means, variances, log_weights = (np.tile(row, (replicas, *[1] * row.ndim)) for row in rows)
     at = Mixtures(means, variances, log_weights, len(point["mu"]), point["beta"])
-    draws = Draws(stream_keys(seed, (), range(replicas)), 3)
+    draws = Draws(stream_keys(seed, (), range(replicas)), 3, common=paired is not None, sign=paired or 1.0)
     block = block or min(particles, 100)
     options = {"threads": threads} if threads > 1 else {}
     sample = engine(backend).sample
@@ -161,11 +171,35 @@ def far(d=35, seed=0):
 @pytest.mark.parametrize("forward", [False, True], ids=["reverse", "forward"])
 @pytest.mark.parametrize("d", [1, 16, 35, 2100])  # the last: more than one stretch of coordinates
 def test_engines_agree_to_rounding(forward, d):
-    plain, fast = (samples(30, 3, forward=forward, backend=backend, **far(d))[1] for backend in ("numpy", "numba"))
+    for paired in (None, -1.0):
+        plain, fast = (
+            samples(30, 3, forward=forward, backend=backend, paired=paired, **far(d))[1]
+            for backend in ("numpy", "numba")
+        )
+        same(plain, fast, d)
+
+
+def same(plain, fast, d):
     for name in FIELDS:
         one, other = getattr(plain, name), getattr(fast, name)
         # Sums of d terms of order one enter log-densities, and the sums over particles once more.
         np.testing.assert_allclose(other, one, rtol=1e-13, atol=d * 1e-14 * max(1, np.abs(one).max()))
+
+
+def test_pairs_have_no_noise_that_is_odd_and_none_that_all_sources_share():
+    """Two equal components: E_1[f] − E_2[f] is exactly 0 from common numbers and is not from others.
+
+    One component and mode of variance 1: log q − log p is linear in z, and its mean over z and −z is exact."""
+    two = {"mu": np.ones((2, 3)), "v": np.ones(2), "log_w": np.log([0.5, 0.5])}
+    rest = {"nu": np.array([[5.0, 0, 0], [-5.0, 0, 0]]), "u": np.ones(2), "log_pi": np.log([0.5, 0.5]), "beta": 1.0}
+    common, others = (samples(20, 2, paired=sign, **two, **rest)[1].log_ratio for sign in (1.0, None))
+    np.testing.assert_array_equal(common[:, 0], common[:, 1])
+    assert np.abs(others[:, 0] - others[:, 1]).min() > 1e-3
+    one = {"mu": np.zeros((1, 3)), "v": np.ones(1), "log_w": np.zeros(1)}
+    mode = {"nu": np.array([[2.0, 0, 0]]), "u": np.ones(1), "log_pi": np.zeros(1), "beta": 1.0}
+    both = [samples(20, 2, paired=sign, **one, **mode)[1].log_ratio for sign in (1.0, -1.0)]
+    np.testing.assert_allclose((both[0] + both[1]) / 2, 2.0, rtol=1e-13)
+    assert np.abs(both[0] - 2.0).min() > 1e-3
 
 
 @pytest.mark.parametrize("block", [1, 7, 100, 250])

@@ -53,7 +53,7 @@ def host(monkeypatch):
 def test_the_kernel_computes_what_array_code_does(K, L, d, forward, beta, held, host, monkeypatch):
     monkeypatch.setattr(device, "HELD_NUMBERS", 48 if held else 0)
     at = mixtures(K, L, d, beta)
-    draws = Draws(stream_keys(4, (), range(2)), 6)
+    draws = Draws(stream_keys(4, (), range(2)), 6, common=forward, sign=-1.0 if held else 1.0)
     expected = estimate(at, forward, draws, particles=11, block=11)
     # 11 particles in pieces of 6 and 5: the last batch of each is not full.
     found = device.sample(at, forward, draws, particles=11, block=6)

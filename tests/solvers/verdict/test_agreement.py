@@ -7,7 +7,7 @@ from scipy.stats import binomtest, t
 from solvers.verdict.agreement import Family, decide, resolution, t_limit
 
 
-def family(estimates, theory=0.0, allowance=0.0, scale=1.0, draws=np.inf, start=0, time=1.0):
+def family(estimates, theory=0.0, allowance=0.0, scale=1.0, unit=1.0, draws=np.inf, start=0, time=1.0):
     count = estimates.shape[1]
     return Family(
         start,
@@ -17,6 +17,7 @@ def family(estimates, theory=0.0, allowance=0.0, scale=1.0, draws=np.inf, start=
         estimates,
         np.full(count, allowance),
         np.full(count, scale),
+        np.broadcast_to(np.asarray(unit, dtype=float), count),
         draws,
     )
 

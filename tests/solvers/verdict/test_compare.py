@@ -65,6 +65,7 @@ def _simulated_once():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(comparing, "replicas_path", remembered)
         patch.setattr(comparing, "POINTS", 2)
+        patch.setattr(comparing, "RESOLVE", 1.0)  # how much is resolved is the subject of test_power.py
         yield
 
 
