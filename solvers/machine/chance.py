@@ -22,6 +22,7 @@ class Stream(IntEnum):
     EVALUATION = 0x6576616C75617465  # and behind its evaluation
     REFINEMENT = 0x726566696E656D65  # candidates for a new component
     CLONES = 0x636C6F6E6573  # clones of paths in the reduced chain
+    TARGET = 0x746172676574  # modes of a random target
 
 
 @unique

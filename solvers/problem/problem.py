@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from solvers.problem.flow_section import MOST_STEPS, Batch, Flow, FlowSection, Schedule, check_parameters, flow_options
+from solvers.problem.geometry import modes
 from solvers.problem.gram import NotGram, factor
 from solvers.problem.sampler_section import SamplerOptions, sampler_options, with_points
 from solvers.problem.schema import (
@@ -167,22 +168,16 @@ class _Builder:
         raise ProblemError(f"{self.name}: {key}: {message}")
 
     def target(self, section: TargetSection) -> Target:
-        if section.overlaps is not None:
-            vectors = self.factor("target.overlaps", np.array(section.overlaps))
-            c = np.array(section.overlaps)
-        else:
-            if section.means is not None:
-                if len(section.means) > MOST_COMPONENTS:
-                    self.fail("target.means", f"has {len(section.means)} rows; must have at most {MOST_COMPONENTS}")
-                vectors = self.rows("target.means", section.means)
-            else:
-                vectors = np.array([[1.0], [-1.0]]) * section.separation
-            key, value = ("separation", section.separation) if section.means is None else ("means", section.means)
-            self.bounded(f"target.{key}", value, vectors)
+        if section.means is not None and len(section.means) > MOST_COMPONENTS:
+            self.fail("target.means", f"has {len(section.means)} rows; must have at most {MOST_COMPONENTS}")
+        vectors = modes(section, self)
+        if section.overlaps is None:
             c = vectors @ vectors.T
-        modes = len(c)
-        weights = self.weights("target.weights", section.weights, modes, "mode")
-        variances = self.variances("target.variances", section.variances, modes, "mode")
+        else:  # as typed
+            c = np.array(section.overlaps) * section.scale * section.scale
+        count = len(c)
+        weights = self.weights("target.weights", section.weights, count, "mode")
+        variances = self.variances("target.variances", section.variances, count, "mode")
         return Target(_fixed(c), weights, variances, _fixed(vectors))
 
     def family(self, section: FamilySection) -> Family:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_v
 from pydantic_core import PydanticCustomError
 
 from solvers.problem.flow_section import BatchSection, FlowSection
+from solvers.problem.geometry import MOST_MODES, SHAPES
 from solvers.problem.sampler_section import RefineSection, SamplerSection
 from solvers.problem.text import ProblemError, dotted, tables
 from solvers.problem.values import LARGEST_INTEGER, show, suggestion
@@ -118,12 +119,17 @@ class TargetSection(_Section):
     separation: _NonNegative | None = None
     means: _Rows | None = None
     overlaps: _Gram | None = None
+    shape: Annotated[str | None, BeforeValidator(_choice(tuple(SHAPES)))] = None
+    modes: Annotated[int | None, BeforeValidator(_integer(2, MOST_MODES))] = None
+    seed: Annotated[int | None, BeforeValidator(_integer(0, 2**63 - 1))] = None
+    scale: _NonNegative = 1.0
     weights: _Weights | None = None
     variances: _Variances = 1.0
 
     @model_validator(mode="after")
     def _one_geometry(self) -> TargetSection:
-        self.only_one_of("separation", "means", "overlaps")
+        # A shape has a separation; without one a separation is a shape, the pair.
+        self.only_one_of("separation", "means", "overlaps", "shape", together=("separation", "shape"))
         return self
 
 

@@ -131,8 +131,9 @@ def choice(allowed: Sequence[str], later: Sequence[str] = ()) -> Callable[[objec
 class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    def only_one_of(self, *keys: str) -> None:
+    def only_one_of(self, *keys: str, together: Sequence[str] = ()) -> None:
+        """Refuse none of these keys, and more than one of them unless it is those that may go together."""
         given = [key for key in keys if getattr(self, key) is not None]
-        if len(given) != 1:
+        if len(given) != 1 and (not given or given != list(together)):
             has = "none" if not given else " and ".join(given)
             raise refuse(f"has {has}; must have exactly one of {', '.join(keys)}")

@@ -32,10 +32,10 @@ REFUSED = [
     ([("[time]", "zzz = 1")], "time.zzz: unknown key; allowed: end, save"),
     ([("[time]", '"a b\\n" = 1')], 'time."a b\\n": unknown key; allowed: end, save'),
     # exactly one geometry, exactly one start
-    ([("separation = 3.0", "")], "target: has none; must have exactly one of separation, means, overlaps"),
+    ([("separation = 3.0", "")], "target: has none; must have exactly one of separation, means, overlaps, shape"),
     (
         [("[target]", "means = [[1.0]]")],
-        "target: has separation and means; must have exactly one of separation, means, overlaps",
+        "target: has separation and means; must have exactly one of separation, means, overlaps, shape",
     ),
     ([("scale = 0.125", "")], "init: has none; must have exactly one of scale, means, overlaps"),
     ([("[init]", "means = [[1.0]]")], "init: has scale and means; must have exactly one of scale, means, overlaps"),
