@@ -10,6 +10,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from solvers.problem import Problem
+from solvers.results.lifetimes import lost_modes, recovered_at
 from solvers.results.mechanisms import LABELS, UNDECIDED, collapse, distances, flags, mechanisms, qualified
 from solvers.results.outcomes import NOT_FINITE, OUTCOMES, STATUS, UNKNOWN, End, outcomes
 from solvers.results.versions import versions
@@ -56,6 +57,9 @@ _YES_OR_NO = {UNKNOWN: "unknown", 0: "no", 1: "yes"}
 _CODES = {name: flags(outcome.meaning, _YES_OR_NO) for name, outcome in OUTCOMES.items()} | {
     "status": flags("how the sample ended", {code: text.replace(" ", "_") for code, text in STATUS.items()})
 }
+RECOVERED = (
+    "first save time from which on no mode is lost: 0 if none ever was at a save time, nan if one is at the last time"
+)
 #: Variables of every RUN.nc and SIM.nc.
 REQUIRED = ("m", "s", "w", "v", "objective", "mode_mass", *OUTCOMES, "status")
 
@@ -232,6 +236,9 @@ def _dataset(
     codes = outcomes(*end) | {"status": status}
     for name, about in _CODES.items():
         variables[name] = xr.Variable(("sample",), codes[name], about)
+    about = {"units": "1", "long_name": RECOVERED}
+    count = lost_modes(variables["mode_mass"].values, problem.target.weights)
+    variables["recovered_at"] = xr.Variable(("sample",), recovered_at(count, problem.time.times), about)
     apart = distances(variables["s"].values[:, -1], variables["m"].values[:, -1], problem.target.c)
     at_rest = np.where(status == 0, UNDECIDED, UNKNOWN).astype(np.int8)
     variables |= labels(mechanisms(end, apart), at_rest)
