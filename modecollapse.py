@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from solvers.equilibria import basin_boundary, continuation, equilibrium
     from solvers.problem import Problem, ProblemError
     from solvers.reopen import open, problem_of
+    from solvers.results.lifetimes import lifetimes, survival
     from solvers.sweeps.plan import Sweep
     from solvers.sweeps.run import run as sweep
     from solvers.verdict.speciation import speciation
@@ -45,6 +46,7 @@ _HOMES = {
     "solvers.equilibria": "basin_boundary continuation equilibrium",
     "solvers.problem": "Problem ProblemError",
     "solvers.reopen": "open problem_of",
+    "solvers.results.lifetimes": "lifetimes survival",
     "solvers.verdict.speciation": "speciation",
     "solvers.sweeps.plan": "Sweep",
     "solvers.sweeps.run": "sweep",
@@ -71,12 +73,14 @@ __all__ = [
     "equilibria",
     "equilibrium",
     "gradient_flow",
+    "lifetimes",
     "mixture",
     "open",
     "problem_of",
     "simulate",
     "solve",
     "speciation",
+    "survival",
     "sweep",
     "target",
     "variance_flow",

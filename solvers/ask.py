@@ -38,6 +38,7 @@ def solve(
     system: ModuleType | None = None,
     samples: range | None = None,
     threads: int | None = None,
+    rest: bool = True,
 ) -> xr.Dataset:
     """The closed equations of a problem, from every start; of a sampler, its prior learned by the reduced chain.
 
@@ -45,7 +46,8 @@ def solve(
         rtol, atol: of the integrator. backend: "numba", "numpy" or "cupy", default the fastest that can do the problem
         on a CPU. progress: called with the fraction done, from 0 to 1. drop: a term of the theory to leave out.
         samples: which starts, default all. threads: of "numba", default all cores. Of flows only:
-        stop_at_equilibrium, to leave trajectories where they rest; system: other closed equations, from systems.load.
+        stop_at_equilibrium, to leave trajectories where they rest; system: other closed equations, from systems.load;
+        rest: whether to find out on what each run rests (solvers.equilibria.rest), which takes the Jacobians of all.
     Returns
         The dataset of RUN.nc, see solvers.closed.flow.solve and solvers.sampler.solve.solve.
     Raises  BackendError, ProblemError, TermError; see there.
@@ -53,10 +55,15 @@ def solve(
     if problem.sampler is None:
         from solvers.closed import flow
 
-        return flow.solve(
+        ds = flow.solve(
             problem, rtol=rtol, atol=atol, backend=backend, progress=progress, drop=drop,
             stop_at_equilibrium=stop_at_equilibrium, system=system, samples=samples, threads=threads,
         )  # fmt: skip
+        if not rest or drop is not None or system is not None:
+            return ds
+        from solvers.equilibria.rest import settled
+
+        return settled(problem, ds)
     from solvers.machine.backends import BackendError
     from solvers.sampler.solve import solve as solve_sampler
 

@@ -19,6 +19,7 @@ from solvers.particles.replicas import replicas_path
 from solvers.problem import Problem, demands
 from solvers.problem.starts import starts, vectors
 from solvers.results.datasets import simulation_dataset
+from solvers.results.replicas import judged, variables
 
 __all__ = ["SimulationError", "simulate"]
 
@@ -45,7 +46,7 @@ def simulate(
         SIM.nc's dataset: m, s, w, v, objective, mode_mass as means over replicas, m_se, s_se, w_se, v_se their standard
         errors. Bias O(step), standard error O(1/√(particles · replicas)). Outcomes are those of the averages over
         replicas; where replicas of one start end in different states they describe none of them, and the standard
-        errors are large.
+        errors are large. Those of single replicas and their shares are beside them (solvers.results.replicas).
     Raises
         SimulationError if the step, the particles, the replicas or the memory do not do; ProblemError if memory or time
         is not there for so many starts, save times or steps (solvers.problem.demands); BackendError.
@@ -62,6 +63,7 @@ def simulate(
     begin = starts(problem)
     count = len(begin.s)
     means: dict[str, list[Array]] = {}
+    each = []
     for i in range(count):
         path = replicas_path(
             problem,
@@ -81,9 +83,11 @@ def simulate(
                 means.setdefault(name, []).append(values.mean(0))
                 means.setdefault(f"{name}_se", []).append(values.std(0, ddof=1) / np.sqrt(replicas))
         means.setdefault("B", []).append(path.mode_mass[:, -1].mean(0))
+        last = {name: quantities[name][:, -1] for name in ("w", "m", "s")}
+        each.append(judged(problem, **last, mode_mass=quantities["mode_mass"], B=path.mode_mass[:, -1]))
     arrays = {name: np.stack(values) for name, values in means.items()}
     finite = np.isfinite(arrays["s"]).all((1, 2, 3)) & np.isfinite(arrays["w"]).all((1, 2))
-    return simulation_dataset(
+    ds = simulation_dataset(
         problem,
         **arrays,  # type: ignore[arg-type]
         status=np.where(finite, 0, 2),
@@ -92,3 +96,4 @@ def simulate(
         replicas=replicas,
         step=step,
     )
+    return ds.assign(variables(problem, each))

@@ -10,13 +10,16 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from solvers.problem import Problem
-from solvers.results.outcomes import MECHANISMS, NOT_FINITE, OUTCOMES, STATUS, outcomes
+from solvers.results.lifetimes import lost_modes, recovered_at
+from solvers.results.mechanisms import LABELS, UNDECIDED, collapse, distances, flags, mechanisms, qualified
+from solvers.results.outcomes import NOT_FINITE, OUTCOMES, STATUS, UNKNOWN, End, outcomes
 from solvers.results.versions import versions
 
 __all__ = [
     "REQUIRED",
     "SAMPLER_QUANTITIES",
     "attributes",
+    "labels",
     "objective_of",
     "rounding",
     "run_dataset",
@@ -50,12 +53,13 @@ SAMPLER_QUANTITIES = {
     "coverage": ("nat", "KL of the sampled mode masses to those of the target"),
     "emc": ("1", "entropy of the sampled mode masses / log L; 1 means equal masses, not the right ones"),
 }
-_OUTCOMES = {name: f"{outcome.meaning}: 1 yes, 0 no, -1 unknown" for name, outcome in OUTCOMES.items()} | {
-    "mechanism": "how it collapsed: "
-    + ", ".join(f"{code} {text}" for code, text in MECHANISMS.items())
-    + ", -1 unknown",
-    "status": "how the sample ended: " + ", ".join(f"{code} {text}" for code, text in STATUS.items()),
+_YES_OR_NO = {UNKNOWN: "unknown", 0: "no", 1: "yes"}
+_CODES = {name: flags(outcome.meaning, _YES_OR_NO) for name, outcome in OUTCOMES.items()} | {
+    "status": flags("how the sample ended", {code: text.replace(" ", "_") for code, text in STATUS.items()})
 }
+RECOVERED = (
+    "first save time from which on no mode is lost: 0 if none ever was at a save time, nan if one is at the last time"
+)
 #: Variables of every RUN.nc and SIM.nc.
 REQUIRED = ("m", "s", "w", "v", "objective", "mode_mass", *OUTCOMES, "status")
 
@@ -228,11 +232,28 @@ def _dataset(
     for variable in variables.values():
         variable.values[status != 0] = np.nan
     w, mode_mass = (variables[name].values[:, -1] for name in ("w", "mode_mass"))
-    codes = outcomes(w, mode_mass, B, problem.target.weights, there=~away[:, -1]) | {"status": status}
-    for name, meaning in _OUTCOMES.items():
-        variables[name] = xr.Variable(("sample",), codes[name], {"units": "1", "long_name": meaning})
+    end = End(w, mode_mass, B, problem.target.weights, ~away[:, -1])
+    codes = outcomes(*end) | {"status": status}
+    for name, about in _CODES.items():
+        variables[name] = xr.Variable(("sample",), codes[name], about)
+    about = {"units": "1", "long_name": RECOVERED}
+    count = lost_modes(variables["mode_mass"].values, problem.target.weights)
+    variables["recovered_at"] = xr.Variable(("sample",), recovered_at(count, problem.time.times), about)
+    apart = distances(variables["s"].values[:, -1], variables["m"].values[:, -1], problem.target.c)
+    at_rest = np.where(status == 0, UNDECIDED, UNKNOWN).astype(np.int8)
+    variables |= labels(mechanisms(end, apart), at_rest)
     time = xr.Variable(("time",), problem.time.times, {"units": "1", "long_name": "time of the flow"})
     return xr.Dataset(variables, coords={"time": time}, attrs=attributes)
+
+
+def labels(mechanism: NDArray[np.int8], at_rest: NDArray[np.int8]) -> dict[str, xr.Variable]:
+    """The variables of LABELS from mechanisms (sample, mode) and on what the runs rest (sample)."""
+    values = {"mechanism": qualified(mechanism, at_rest), "collapse": collapse(mechanism), "at_rest": at_rest}
+    values["collapse"] = qualified(values["collapse"], at_rest)
+    return {
+        name: xr.Variable(("sample", "mode") if name == "mechanism" else ("sample",), values[name], table.attributes())
+        for name, table in LABELS.items()
+    }
 
 
 def attributes(problem: Problem, backend: str, command: str) -> dict[str, Any]:

@@ -1,5 +1,5 @@
 """What became of a run: one table of outcomes, read by results, sweeps, screen and comparisons. One rule for theory
-runs and simulations.
+runs and simulations, and for each lost mode of either one mechanism: solvers.results.mechanisms.
 """
 
 from __future__ import annotations
@@ -26,15 +26,6 @@ STATUS = {
     TOO_LONG: "sampler step too long for the variances", LOST: "log-weights of this dimension lost to rounding",
 }  # fmt: skip
 
-#: How a run collapsed.
-MECHANISMS = {
-    0: "not collapsed",
-    1: "mean alignment: components share a mode",
-    2: "vanishing weight",
-    3: "both",
-    4: "neither",
-}
-
 
 class End(NamedTuple):
     """Last states of n runs: w (n, K), mode_mass (n, L) = π̂, B (n, K, L) = E_k[ρ_l]; pi (L,), the masses of the modes.
@@ -60,7 +51,7 @@ class Outcome(NamedTuple):
 
 def _collapsed(end: End) -> Flags:
     """min_l π̂_l/π_l < ½."""
-    return np.asarray((end.mode_mass / end.pi < COLLAPSED_BELOW).any(-1))
+    return np.asarray(lost(end.mode_mass, end.pi).any(-1))
 
 
 def _aligned(end: End) -> Flags:
@@ -93,7 +84,7 @@ OUTCOMES = {
 def outcomes(
     w: Array, mode_mass: Array, B: Array, pi: Array, there: Flags | None = None
 ) -> dict[str, NDArray[np.int8]]:
-    """The outcome of each of n runs, read off their last states: those of OUTCOMES, and mechanism, a key of MECHANISMS.
+    """The outcome of each of n runs, read off their last states.
 
     Takes
         w (n, T, K), of which the last time counts, or (n, K). mode_mass (n, L) = π̂ and B (n, K, L) = E_k[ρ_l], both at
@@ -107,10 +98,13 @@ def outcomes(
     w = w[:, -1] if w.ndim == 3 else w
     end = End(w, mode_mass, B, pi, np.ones(w.shape, dtype=bool) if there is None else there)
     finite = np.isfinite(end.w).all(-1) & np.isfinite(mode_mass).all(-1) & np.isfinite(B).all((-2, -1))
-    answers: dict[str, NDArray[np.generic]] = {name: outcome.rule(end) for name, outcome in OUTCOMES.items()}
-    how = np.where(answers["aligned"], 1, 0) + np.where(answers["vanished"], 2, 0)
-    answers["mechanism"] = np.where(answers["collapsed"], np.where(how > 0, how, 4), 0)
+    answers = {name: outcome.rule(end) for name, outcome in OUTCOMES.items()}
     return {name: np.where(finite, answer, UNKNOWN).astype(np.int8) for name, answer in answers.items()}
+
+
+def lost(mode_mass: Array, pi: Array) -> Flags:
+    """Which modes have less than half their mass, (..., L) of mode_mass (..., L) and pi (L,); nan is not lost."""
+    return np.asarray(mode_mass / pi < COLLAPSED_BELOW)
 
 
 def mode_mass_distance(mode_mass: Array, pi: Array) -> Array:

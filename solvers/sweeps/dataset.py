@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from solvers.results.intervals import CONFIDENCE
 from solvers.results.outcomes import OUTCOMES
 from solvers.sweeps import moments
 
@@ -81,7 +82,5 @@ def _meaning(name: str) -> str:
         return f"probability that {OUTCOMES[name].event}"
     base, _, suffix = name.rpartition("_")
     if suffix in ("low", "high") and base in OUTCOMES:
-        return (
-            f"{'lower' if suffix == 'low' else 'upper'} end of the {moments.CONFIDENCE:.0%} Wilson interval of {base}"
-        )
+        return f"{'lower' if suffix == 'low' else 'upper'} end of the {CONFIDENCE:.0%} Wilson interval of {base}"
     return f"standard error of {base}" if suffix == "se" else f"mean of {name} over samples, at the last time"

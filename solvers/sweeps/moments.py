@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtri
+
+from solvers.results import intervals
+from solvers.results.intervals import CONFIDENCE
 
 Array = NDArray[np.float64]
-
-CONFIDENCE = 0.95
 
 COUNT, SUM, SQUARES = range(3)
 
@@ -48,14 +48,5 @@ def standard_error(total: Array) -> Array:
 
 
 def wilson(total: Array, confidence: float = CONFIDENCE) -> tuple[Array, Array]:
-    """Lower and upper end of the score interval of a probability. Source: Wilson (1927).
-
-    The p with |p̂ − p| ≤ z √(p(1−p)/n): unlike p̂ ± z·SE it keeps its level, and its width, at p̂ = 0 and 1.
-    """
-    n, p, z = total[..., COUNT], mean(total), float(ndtri((1 + confidence) / 2))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        centre = (p + z**2 / (2 * n)) / (1 + z**2 / n)
-        half = z / (1 + z**2 / n) * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
-    # At p̂ = 0 and 1 the ends are exactly 0 and 1; rounding would put them beside.
-    low, high = np.where(p == 0, 0.0, centre - half), np.where(p == 1, 1.0, centre + half)
-    return np.where(np.isnan(p), np.nan, low), np.where(np.isnan(p), np.nan, high)
+    """Lower and upper end of the score interval of a probability, from moments (..., 3)."""
+    return intervals.wilson(mean(total), total[..., COUNT], confidence)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 import solvers
 from solvers import ask
 from solvers.problem import Problem, ProblemError, Time
+from solvers.results.mechanisms import LABELS
 from solvers.results.outcomes import mode_mass_distance
 from solvers.results.versions import versions as versions_of
 from solvers.sweeps.moments import moments
@@ -147,7 +148,7 @@ def end_state(problem: Problem, samples: range, options: Options) -> End:
     # Arrays, not the dataset: a few starts take no longer than a dataset does.
     values: dict[str, Array] = {}
     for name, variable in ds.variables.items():
-        if variable.dims in (("sample",), ("sample", "time")):
+        if variable.dims in (("sample",), ("sample", "time")) and name not in LABELS:  # words have no mean
             last = variable.values.reshape(len(samples), -1)[:, -1]
             unknown = (last < 0) & (last.dtype == np.int8)  # -1 among outcomes
             values[str(name)] = np.where(unknown, np.nan, last.astype(np.float64))

@@ -31,6 +31,7 @@ from solvers.problem.sampler_section import Refinement
 from solvers.problem.starts import Starts, starts, vectors
 from solvers.results.datasets import sampler_variables, simulation_dataset
 from solvers.results.outcomes import LOST, STATUS
+from solvers.results.replicas import judged, variables
 
 __all__ = ["Curves", "replica_curves", "simulate"]
 
@@ -85,6 +86,7 @@ def simulate(
     count, K = len(begin.s), components(problem)
     means: dict[str, list[Array]] = {}
     status = np.zeros(count, dtype=np.int8)
+    each = []
     for i in range(count):
         found = replica_curves(
             problem, begin, i, particles=particles, replicas=replicas, step=step, backend=backend,
@@ -96,6 +98,8 @@ def simulate(
             means.setdefault(name, []).append(values.mean(0))
             means.setdefault(f"{name}_se", []).append(values.std(0, ddof=1) / np.sqrt(replicas))
         means.setdefault("B", []).append(found.B.mean(0))
+        last = {name: found.values[name][:, -1] for name in ("w", "m", "s")}
+        each.append(judged(problem, **last, mode_mass=found.values["mode_mass"], B=found.B))
     arrays = {name: np.stack(values) for name, values in means.items()}
     shown = replace(problem, family=replace(problem.family, components=K))
     common = {"m", "s", "w", "v", "objective", "mode_mass"}
@@ -109,7 +113,8 @@ def simulate(
         replicas=replicas,
         step=step,
     )
-    return ds.assign(sampler_variables({name: arrays[name] for name in arrays if name not in common}))
+    ds = ds.assign(sampler_variables({name: arrays[name] for name in arrays if name not in common}))
+    return ds.assign(variables(problem, each))
 
 
 def replica_curves(

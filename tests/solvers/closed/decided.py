@@ -12,7 +12,7 @@ from solvers.results.outcomes import COLLAPSED_BELOW, DOMINANT_FROM, VANISHED_BE
 
 #: How far a number must be from its threshold; runs that are compared agree to a thousandth of this.
 MARGIN = 1e-3
-OUTCOMES = ("collapsed", "aligned", "vanished", "mechanism")
+OUTCOMES = ("collapsed", "aligned", "vanished", "mechanism", "collapse")
 
 
 def decided(run: xr.Dataset, given: Problem) -> NDArray[np.bool_]:
@@ -25,6 +25,7 @@ def decided(run: xr.Dataset, given: Problem) -> NDArray[np.bool_]:
         (mass / given.target.weights, COLLAPSED_BELOW),
         (w, VANISHED_BELOW),
         (B, DOMINANT_FROM),
+        (B, np.minimum(1 - DOMINANT_FROM, COLLAPSED_BELOW * given.target.weights)),
     ):
         far = np.abs(value - threshold) > MARGIN * threshold
         clear &= far.reshape(len(w), -1).all(axis=1)

@@ -16,7 +16,8 @@ from solvers.closed import ensembles
 from solvers.expectations.quadratic import centred_softmax
 from solvers.particles.sampler.simulation import simulate
 from solvers.problem import Problem
-from solvers.results.outcomes import outcomes
+from solvers.results.mechanisms import LABELS, mechanisms
+from solvers.results.outcomes import End, outcomes
 
 FLOW = """
 dimension = {d}
@@ -112,12 +113,12 @@ def by_particles(problem: Problem) -> xr.Dataset:
 
 @pytest.mark.parametrize("run", [in_theory, by_particles])
 def test_a_component_not_yet_added_has_not_vanished(run: Callable[[Problem], xr.Dataset]) -> None:
-    """The one component is on one of two modes: collapsed, by neither mechanism; it was called a vanishing weight."""
+    """The one component is on one of two modes, so the other is unfound; it was called a vanishing weight."""
     ds = run(Problem.parse(GROWING + REFINE, "p.toml"))
     assert ds.w.values[0, -1].tolist() == [1.0, 0.0, 0.0]
     assert np.isnan(ds.m.values[0, -1, 1:]).all()
-    found = [ds[name].item() for name in ("status", "collapsed", "aligned", "vanished", "mechanism")]
-    assert found == [0, 1, 0, 0, 4]
+    assert [ds[name].item() for name in ("status", "collapsed", "aligned", "vanished")] == [0, 1, 0, 0]
+    assert [LABELS["mechanism"].names[code] for code in ds.mechanism.values[0]] == ["none", "unfound"]
 
 
 def dataset(text: str = FLOW.format(**PLAIN), **changes: Any) -> xr.Dataset:
@@ -158,8 +159,10 @@ def test_absent_is_what_has_no_weight_and_no_variance_where_components_are_added
 
 def test_outcomes_ask_only_those_that_are_there() -> None:
     w, mass, B, pi = np.array([[1.0, 0.0]]), np.array([[1.0, 0.0]]), np.array([[[1.0, 0.0], [0.0, 0.0]]]), [0.5, 0.5]
-    found = [outcomes(w, mass, B, np.array(pi), there=np.array([[True, there]])) for there in (True, False)]
-    assert [(int(a["vanished"][0]), int(a["mechanism"][0])) for a in found] == [(1, 2), (0, 4)]
+    ends = [End(w, mass, B, np.array(pi), np.array([[True, there]])) for there in (True, False)]
+    assert [int(outcomes(*end)["vanished"][0]) for end in ends] == [1, 0]
+    words = [LABELS["mechanism"].names[int(mechanisms(end, 1 - B)[0, 1])] for end in ends]
+    assert words == ["vanished", "unfound"]
 
 
 def test_a_schedule_long_over_is_temperature_one() -> None:

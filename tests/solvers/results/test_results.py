@@ -25,12 +25,14 @@ DIMENSIONS = {
     "objective": ("sample", "time"),
     "mode_mass": ("sample", "time", "mode"),
 }
-OUTCOMES = ("collapsed", "aligned", "vanished", "mechanism", "status")
+OUTCOMES = dict.fromkeys(("collapsed", "aligned", "vanished", "collapse", "at_rest", "status"), ("sample",)) | {
+    "mechanism": ("sample", "mode")
+}
 
 
 def test_a_run_has_the_promised_variables_and_attributes():
     ds = run()
-    expected = DIMENSIONS | {"quadrature_error": ("sample", "time")} | dict.fromkeys(OUTCOMES, ("sample",))
+    expected = DIMENSIONS | {"quadrature_error": ("sample", "time"), "recovered_at": ("sample",)} | OUTCOMES
     assert {name: variable.dims for name, variable in ds.data_vars.items()} == expected
     assert {name: ds[name].dtype.name for name in ds.data_vars} == {
         name: "int8" if name in OUTCOMES else "float64" for name in expected
@@ -57,7 +59,7 @@ def test_a_run_has_the_promised_variables_and_attributes():
 def test_a_simulation_adds_standard_errors_and_how_it_was_made():
     ds = simulation()
     errors = {f"{name}_se": dimensions for name, dimensions in DIMENSIONS.items()}
-    expected = DIMENSIONS | errors | dict.fromkeys(OUTCOMES, ("sample",))
+    expected = DIMENSIONS | errors | OUTCOMES | {"recovered_at": ("sample",)}
     assert {name: variable.dims for name, variable in ds.data_vars.items()} == expected
     np.testing.assert_array_equal(ds["m_se"], np.abs(fields(seed=1)["m"]))
     np.testing.assert_array_equal(ds["v_se"], 0)

@@ -1,0 +1,147 @@
+"""Where trajectories rest at their last time: on a stable equilibrium, on a saddle, or nowhere yet.
+
+A small speed proves nothing. A plateau may be left after a time exponential in R², and a weight that dies under softmax
+moves as 1/t for ever. So Newton's method says how far the equilibrium is, and its spectrum, in all directions of R^d,
+whether a run could stay there. Every equation is taken in units of its own derivatives: those of a component of weight
+w are of order w, and would else be zero beside the others.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from solvers.closed import ensembles
+from solvers.closed.equations import Closed, Task
+from solvers.equilibria.field import Field
+from solvers.equilibria.point import stability_of
+from solvers.integrate.tolerances import of_expectations
+from solvers.machine.code import usable
+from solvers.machine.ranks import DERIVATIVES
+from solvers.problem import Problem, Schedule
+from solvers.results.datasets import labels
+from solvers.results.mechanisms import IN_TRANSIT, NEUTRAL, SADDLE, STABLE, UNDECIDED
+
+__all__ = ["DISTANCE", "at_rest", "settled"]
+
+Array = NDArray[np.float64]
+Codes = NDArray[np.int8]
+
+#: A run rests on an equilibrium that it is closer to than this: means in units of max(1, the largest), log-weights as
+#: they are. On one that deviations grow from it must be at the tolerance itself, else it is leaving.
+DISTANCE, LEAVING = 1e-3, 1e-6
+#: What is left of a velocity at an equilibrium, in units of its own derivatives.
+LEFT = 1e-9
+ITERATIONS, POLISH = 12, 3
+#: Runs whose Jacobians are in memory at a time, in numbers.
+TOGETHER = 2**24
+
+
+def settled(problem: Problem, ds: xr.Dataset) -> xr.Dataset:
+    """A result of the closed equations of a problem with at_rest, and what it says of mechanisms, filled in."""
+    return ds.assign(labels(ds["mechanism"].values, at_rest(problem, ds)))
+
+
+def at_rest(problem: Problem, ds: xr.Dataset) -> Codes:
+    """On what each run of a result rests at its last time, (n,): a key of results.mechanisms.AT_REST.
+
+    STABLE, NEUTRAL, SADDLE: Newton's method finds an equilibrium within DISTANCE (saddles: LEAVING); no deviation
+    grows, none that can be told from one that neither grows nor decays, some grows. IN_TRANSIT: there is none so near.
+    UNDECIDED: nothing here decides it, of samplers, finite batches, problems that learn nothing, and equations that are
+    not compiled (variances of their own, more than 16 components or modes). The code a run had, where it has failed.
+    """
+    codes = np.array(ds["at_rest"].values, dtype=np.int8)
+    good = np.flatnonzero(ds["status"].values == 0)
+    fixed = _steady(problem)
+    if fixed is None or not len(good):
+        codes[good] = IN_TRANSIT if _anneals(problem) else UNDECIDED
+        return codes
+    field = Field.of(fixed)
+    last = ds.isel(time=-1, sample=good)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        theta = np.log(last["w"].values)
+        x = field.space.coordinates(last["s"].values, last["m"].values).reshape(len(good), -1)
+        y = np.concatenate([x, theta, np.tile(ensembles.driven(fixed), (len(good), 1))], axis=1)
+        size = max(1, TOGETHER // y.shape[1] ** 2)
+        parts = [_codes(field, y[first : first + size], ds.attrs) for first in range(0, len(y), size)]
+    codes[good] = np.concatenate(parts)
+    return codes
+
+
+def _anneals(problem: Problem) -> bool:
+    return problem.sampler is None and isinstance(problem.flow.temperature, Schedule)
+
+
+def _steady(problem: Problem) -> Problem | None:
+    """The problem, its schedule over; None where its runs cannot be asked, or where the schedule still moves them."""
+    if problem.sampler is not None or not problem.family.learn or usable(ensembles.BACKEND) != ensembles.BACKEND:
+        return None
+    schedule = problem.flow.temperature
+    if isinstance(schedule, Schedule):
+        if schedule.rate and abs(problem.flow.at(float(problem.time.times[-1])) - 1) > LEFT:
+            return None
+        problem = replace(problem, flow=replace(problem.flow, temperature=1.0 if schedule.rate else schedule.start))
+    return None if ensembles.refused_on_cpu(Task(Closed.of(problem))) else problem
+
+
+def _codes(field: Field, y: Array, about: dict[str, float]) -> Codes:
+    """Codes (n,) of states y (n, N) of the compiled system."""
+    means, moving = field.K * field.space.directions, field.moving
+    # Units of lengths and of log-weights.
+    unit = np.ones(y.shape)
+    unit[:, :means] = np.maximum(1.0, np.abs(y[:, :means]).max(axis=1, initial=0.0))[:, None]
+    unit, start = unit[:, moving], y[:, moving].copy()
+    codes = np.full(len(y), IN_TRANSIT, dtype=np.int8)
+    left = np.flatnonzero(np.isfinite(y).all(axis=1))
+    known: dict[bytes, int] = {}
+    for _ in range(ITERATIONS):
+        if not len(left):
+            break
+        f, slope = field.system.derivatives(y[left], field.parameters, of_expectations(float(about["rtol"])))
+        f, slope = f[:, moving], slope[:, moving][:, :, moving] * unit[left][:, None]  # per unit of each state
+        own = np.abs(slope).max(axis=2)
+        own = np.where(own > 0, own, 1.0)
+        f, slope = f / own, slope / own[..., None]
+        # No equilibrium is nearer than the velocity over the largest derivative; nor where nothing is finite.
+        near = np.isfinite(slope).all(axis=(1, 2)) & (np.abs(f) <= 2 * DISTANCE * len(moving)).all(axis=1)
+        left, f, slope = left[near], f[near], slope[near]
+        step = (np.linalg.pinv(slope, rcond=DERIVATIVES) @ f[..., None])[..., 0] if len(left) else f
+        y[np.ix_(left, moving)] -= step * unit[left]
+        gone = np.abs((y[np.ix_(left, moving)] - start[left]) / unit[left]).max(axis=1, initial=0.0)
+        # Where derivatives are zero the velocity must be, too.
+        rest = np.abs(f - (slope @ step[..., None])[..., 0]).max(axis=1, initial=0.0) <= LEFT
+        done = np.abs(step).max(axis=1, initial=0.0) <= LEAVING
+        for row, distance in zip(left[done & rest], gone[done & rest], strict=True):
+            codes[row] = _told(_stability(field, y[row], known), float(distance))
+        left = left[~done & (gone <= 2 * DISTANCE)]
+    return codes
+
+
+def _told(stability: int, distance: float) -> int:
+    if distance > (LEAVING if stability < 0 else DISTANCE):
+        return IN_TRANSIT
+    return {1: STABLE, 0: NEUTRAL, -1: SADDLE}[stability]
+
+
+def _stability(field: Field, y: Array, known: dict[bytes, int]) -> int:
+    """A key of STABILITY for a state (N,) at an equilibrium; of one that is in `known` but for names of components
+    and rotations, what is there."""
+    means, inside = field.K * field.space.directions, field.space.modes.shape[1]
+    x, theta = y[:means].reshape(field.K, -1), y[means : means + field.K]
+    outside = x[:, inside:] @ x[:, inside:].T
+    rows = np.column_stack([x[:, :inside], theta - theta.max(), np.sort(outside, axis=1)])
+    order = np.lexsort(np.round(rows.T, 5) + 0.0)
+    key = (np.round(rows[order], 5) + 0.0).tobytes()
+    if key not in known:
+        y, z = y.copy(), y[field.moving]
+        for _ in range(POLISH):
+            f, slope = (a[0] for a in field.system.derivatives(y[None], field.parameters))
+            f, slope = f[field.moving], slope[np.ix_(field.moving, field.moving)]
+            y[field.moving] = z = z - np.linalg.lstsq(slope, f, rcond=DERIVATIVES)[0]
+        gauge = field.gauge(z)
+        across = np.linalg.svd(gauge, full_matrices=True)[2][len(gauge) :].T if len(gauge) else np.eye(len(z))
+        known[key] = stability_of(np.linalg.eigvals(across.T @ slope @ across).real)[0]
+    return known[key]
