@@ -9,7 +9,6 @@ from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial.distance import pdist
 
 from solvers.machine.chance import Stream, generator
 
@@ -66,6 +65,8 @@ def _random(modes: int, dimension: int, seed: int) -> Array:
 
     No vector of R^d is formed: Bartlett's triangle has the same overlaps.
     """
+    from scipy.spatial.distance import pdist  # which takes longer to import than any file to read
+
     columns = min(modes, dimension)
     rng = generator(seed, 0, Stream.TARGET)
     points = rng.standard_normal((modes, columns))
@@ -96,6 +97,7 @@ def modes(section: Any, builder: Any) -> Array:
         for name in ("modes", "seed"):
             if (given := getattr(section, name)) is not None:
                 builder.fail(f"target.{name}", f"is {given}; must be left out without target.shape")
+    vectors: Array
     if section.overlaps is not None:
         key, value, vectors = "overlaps", None, builder.factor("target.overlaps", np.array(section.overlaps))
     elif section.means is not None:
