@@ -26,8 +26,8 @@ from scipy.stats import t as student
 from solvers.closed import flow, systems
 from solvers.problem import Problem
 from solvers.verdict.agreement import Family, decide
+from solvers.verdict.comparison import POINTS, Comparison
 from solvers.verdict.entries import ALPHA, FEWEST_REPLICAS
-from solvers.verdict.flow import POINTS, Comparison
 from tests.verification.case import case, seeded
 from tests.verification.mutations import SYSTEM
 

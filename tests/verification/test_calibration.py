@@ -5,8 +5,8 @@ import pytest
 from scipy.stats import binom, binomtest
 
 from solvers.closed import systems
+from solvers.verdict.comparison import Comparison
 from solvers.verdict.entries import ALPHA
-from solvers.verdict.flow import Comparison
 from tests.rated import rated
 from tests.verification.calibration import LEVELS, PARTS, comparison, false_alarms, power
 from tests.verification.case import case

@@ -12,8 +12,8 @@ from solvers.closed import flow, systems
 from solvers.particles.flow import SimulationError
 from solvers.particles.replicas import replicas_path
 from solvers.problem import Problem
-from solvers.verdict import flow as comparing
-from solvers.verdict.flow import compare
+from solvers.verdict import comparison as comparing
+from solvers.verdict.flow import STARTS, compare
 
 # No symmetry, so that every term of the equations matters: v ≠ u, unequal weights, means off the line of the modes.
 TEXT = """
@@ -167,7 +167,7 @@ def test_a_theory_without_a_solution_is_rejected(monkeypatch):
 def test_only_the_first_starts_are_compared():
     text = TEXT.replace("means = [[1.0, 0.8], [-0.2, 1.5]]", "scale = 0.8\nsamples = 6")
     report = compare(Problem.parse(text.format(d=3, weights="softmax", seed=3)), particles=10, step=0.25)
-    assert report.options["starts"] == comparing.STARTS == 4
+    assert report.options["starts"] == STARTS == 4
     assert {entry.start for part in report.parts for entry in part.entries} == {0, 1, 2, 3}
     assert "the first 4 of 6 starts were compared" in report.notes
 

@@ -11,7 +11,7 @@ from solvers.closed import systems
 from solvers.machine.backends import BackendError
 from solvers.particles.plan import SimulationError
 from solvers.problem import Problem
-from solvers.verdict import flow as comparing
+from solvers.verdict import comparison as comparing
 from solvers.verdict.agreement import POWER, detectable, more_needed, t_limit
 from solvers.verdict.flow import compare
 from tests.solvers.verdict.test_agreement import family
