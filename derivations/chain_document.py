@@ -39,8 +39,8 @@ def render(entry: Entry, chain: ReducedChain) -> str:
         ]
         if program.inputs:
             parts += [
-                "Its adjoint, derived from the lines above in reverse order; $\\overline y$ is $\\partial L/\\partial y$, "
-                "and $\\partial_yL$ what arrives for an output $y$ from later in the path:",
+                "Its adjoint, derived from the lines above in reverse order; $\\overline y$ is "
+                "$\\partial L/\\partial y$, and $\\partial_yL$ what arrives for an output $y$ from later in the path:",
                 f"```math\n{latex_program(program.adjoint)}\n```",
             ]
     parts += [

@@ -144,9 +144,8 @@ def across(step: Program, weight: Program, logit: Expr) -> Program:
     moved, gained, end = Poly(values["along"], x, xi), 2 * Poly(increment, x, xi), Poly(logit, DIMENSION, array("rho"))
     assert moved.total_degree() == 1
     assert gained.homogeneous_order() == 2
-    found = {
-        "grow": values["grow"],
-        "kick": moved.coeff_monomial(xi),
+    moves = {"grow": values["grow"], "kick": moved.coeff_monomial(xi)}
+    gains = {
         "square": gained.coeff_monomial(x**2),
         "cross": gained.coeff_monomial(x * xi) / 2,
         "drawn": gained.coeff_monomial(xi**2),
@@ -154,13 +153,13 @@ def across(step: Program, weight: Program, logit: Expr) -> Program:
         "curvature": 2 * end.coeff_monomial(array("rho")),
     }
     assert moved.coeff_monomial(x) == array("grow")
-    shared = [a for a in weight.body if a.name in ("gain", "slip", "excess", "climb", "swing", "beyond")]
+    shared = {name: values[name] for name in ("gain", "slip", "excess", "climb", "swing", "beyond")}
     return Program(
         "across",
-        "one direction: x' = grow x + kick ξ; log W gains (square x² + 2 cross x ξ + drawn ξ²)/2, level + curvature x²/2",
+        "one direction, x' = grow x + kick ξ; in log W: (square x² + 2 cross x ξ + drawn ξ²)/2, level + curvature x²/2",
         {},
         {"shrink_f": (), "shrink_b": (), "eta": (), "log_base": (), "log_var": ()},
-        (*shared, *(Assign(name, (), value) for name, value in found.items())),
-        tuple(found),
+        tuple(Assign(name, (), value) for name, value in (moves | shared | gains).items()),
+        (*moves, *gains),
         on_paths=False,
     )

@@ -12,11 +12,11 @@ d_Y = ∂L/∂Y for each output Y of NAME, and returns ∂L/∂(input), one a pa
 from solvers.machine.arrays import array_module
 
 NAME = "sampler_chain"
-SYSTEM = "4b575068d1b5aec2b4874a41305f3d805547fd1ec029b235c20d7423798e0f43"
+SYSTEM = "18e53474e9cfcaaf6017a6cf7c87f32e6898e4a1505e872e081de70a2f85ccc2"
 
 #: (method, reference, control): of x and of the scores, (mixture, whether it is noised for the time that is left), the
-#: coefficients in the forward and in the backward drift, as (constant, slope) in β, the fraction of the way at which the
-#: drift is taken.
+#: coefficients in the forward and in the backward drift, as (constant, slope) in β, the fraction of the way at which
+#: the drift is taken.
 DRIFTS = {
     ("dis", "ou", "none"): {
         ("x", False): ((-1, 0), (-1, 0)),
@@ -331,21 +331,21 @@ def weight_adjoint(x, rho, shrink_f, pull_f, shrink_b, pull_b, xi, xi1, chi2, et
 
 
 def across(shrink_f, shrink_b, eta, log_base, log_var):
-    """one direction: x' = grow x + kick ξ; log W gains (square x² + 2 cross x ξ + drawn ξ²)/2, level + curvature x²/2."""
+    """one direction, x' = grow x + kick ξ; in log W: (square x² + 2 cross x ξ + drawn ξ²)/2, level + curvature x²/2."""
     xp = array_module(shrink_f)
+    grow = 1 + shrink_f * eta
+    kick = xp.sqrt(2) * xp.sqrt(eta)
     gain = 1 + shrink_b * eta
     slip = shrink_b * shrink_f * eta + shrink_b + shrink_f
     excess = -shrink_b * (2 + shrink_b * eta)
     climb = 2 * shrink_f * (2 + shrink_f * eta) * xp.exp(-log_base) + slip**2
     swing = 2 * (1 + shrink_f * eta) * xp.exp(-log_base) + gain * slip
     beyond = excess - 2 * xp.exp(-log_base)
-    grow = 1 + shrink_f * eta
-    kick = xp.sqrt(2) * xp.sqrt(eta)
     square = -climb * eta / 2
     cross = -swing * xp.sqrt(2) * xp.sqrt(eta) / 2
     drawn = beyond * eta
     level = log_base / 2 - log_var / 2
     curvature = -xp.exp(-log_base) * xp.expm1(log_base - log_var)
-    return {"gain": gain, "slip": slip, "excess": excess, "climb": climb, "swing": swing, "beyond": beyond, "grow":
-        grow, "kick": kick, "square": square, "cross": cross, "drawn": drawn, "level": level, "curvature":
+    return {"grow": grow, "kick": kick, "gain": gain, "slip": slip, "excess": excess, "climb": climb, "swing":
+        swing, "beyond": beyond, "square": square, "cross": cross, "drawn": drawn, "level": level, "curvature":
         curvature}

@@ -25,8 +25,8 @@ TOGETHER = 4096
 
 @dataclass
 class _Point:
-    """x (n, R) and rho (n,) at step n; of its scores j, all variables; the sums of their parts in log W (n,) and, forward
-    and backward, in a (n,) and the pull (n, R) of the drifts."""
+    """x (n, R) and rho (n,) at step n; all variables of its scores j; and what they add up to: in log W (n,), and in
+    both drifts, each a (n,) and its pull (n, R)."""
 
     n: int
     x: Array
@@ -72,7 +72,7 @@ def gradient(
     module, eta, base, scores = sampler.module, sampler.eta, sampler.log_base, scores_of(sampler)
     points, log_weight, moves, increments = _forward(sampler, noise, chosen, keep=True)
     K, R = max(len(m.log_w) for m in sampler.mixtures.values()), sampler.directions
-    totals = [np.zeros((*scores.used.shape, *rest)) for rest in ((K, R), (K,), (K,))]
+    of_mean, of_log_var, of_log_w = (np.zeros((*scores.used.shape, *rest)) for rest in ((K, R), (K,), (K,)))
     nothing = (np.zeros_like(weights), np.zeros_like(points[0].x))
     x_bar, rho_bar, of_forward = nothing[1], nothing[0], nothing
     for n in reversed(range(sampler.steps + 1)):
@@ -87,8 +87,9 @@ def gradient(
                 point.x, point.rho, *scores.at(n, j), saved, -weights, *of_forward, *of_backward
             )
             x_bar, rho_bar = x_bar + bars["x"], rho_bar + bars["rho"]
-            for total, name in zip(totals, ("mean", "log_var", "log_w"), strict=True):
-                total[n, j, : bars[name].shape[1]] += bars[name].sum(0)
+            there = (n, j, slice(bars["log_w"].shape[1]))
+            of_mean[there], of_log_var[there] = bars["mean"].sum(0), bars["log_var"].sum(0)
+            of_log_w[there] = bars["log_w"].sum(0)
         if n > 0:
             of_step = module.step_adjoint(before.x, before.rho, *before.drifts[0], *xi, eta, moved, x_bar, rho_bar)
             of_forward = tuple(of_step[name] + of_weight[name] for name in ("shrink_f", "pull_f"))
@@ -98,7 +99,7 @@ def gradient(
     of_start = module.start_adjoint(*first, module.start(*first), x_bar, rho_bar)
     starts = np.zeros((len(prior.log_w), R + 1))
     np.add.at(starts, chosen, np.column_stack([of_start["pull_f"], of_start["log_v"]]))
-    return _paths(points[-1], log_weight), scores.pulled_back(*totals, starts)
+    return _paths(points[-1], log_weight), scores.pulled_back(of_mean, of_log_var, of_log_w, starts)
 
 
 def _start(sampler: Sampler, n: int, mixture: Mixture, chosen: NDArray[np.intp], noise: Noise) -> _Point:
@@ -133,7 +134,7 @@ def _forward(
 def _point(sampler: Sampler, n: int, x: Array, rho: Array) -> _Point:
     """Scores and drifts at (x, rho): forward except at the last step, backward except at the first."""
     scores = scores_of(sampler)
-    found = {j: sampler.module.score(x, rho, *scores.at(n, j)) for j in np.flatnonzero(scores.used[n])}
+    found = {j: sampler.module.score(x, rho, *scores.at(n, j)) for j in np.flatnonzero(scores.used[n]).tolist()}
 
     def total(name: str, start: Any) -> Any:
         return sum((parts[name] for parts in found.values()), start)

@@ -7,6 +7,7 @@ learning sends it there once. Nothing here depends on the GPU but the time it ta
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -67,8 +68,8 @@ def gradient(
 ) -> tuple[Paths, dict[str, Mixture]]:
     """As chain.gradient."""
     tables = _resident(backend_module("cupy"), sampler)
-    points, entries = sampler.steps + 1, tables.K * (tables.R + 2)
-    partial = points * len(tables.names) * entries
+    shape = (*tables.scores.used.shape, tables.K * (tables.R + 2))
+    points, partial = sampler.steps + 1, math.prod(shape)
     room = points * (3 * tables.R + 3)
     warps = THREADS // WARP
     # Not by the memory that is free: the order of additions shall be the same on all GPUs.
@@ -80,7 +81,6 @@ def gradient(
         more = (xp.asarray(np.ascontiguousarray(weights, dtype=float)), xp.empty(blocks * THREADS * room))
         paths = tables.run("gradient", noise, chosen, blocks, (*more, of_paths, of_start))
         totals, starts = (to_numpy(part.sum(0)) for part in (of_paths, of_start))
-    shape = (points, len(tables.names), entries)
     return paths, tables.pulled_back(totals.reshape(shape), starts.reshape(tables.K, tables.R + 1))
 
 
@@ -90,9 +90,10 @@ class _Resident(Tables):
     def __init__(self, xp: Any, sampler: Sampler) -> None:
         super().__init__(sampler, LARGEST)
         self.xp = xp
-        self.module = _module(xp, self.K, self.R, len(self.names))
-        arrays = (self.means, self.log_vars, self.log_ws, self.c, self.c_x, self.ends)
-        self.arrays = (*map(xp.asarray, arrays), xp.asarray(self.used.astype(np.int32)))
+        scores = self.scores
+        self.module = _module(xp, self.K, self.R, len(scores.names))
+        arrays = (self.means, self.log_vars, self.log_ws, scores.c, scores.c_x, scores.ends)
+        self.arrays = (*map(xp.asarray, arrays), xp.asarray(scores.used.astype(np.int32)))
 
     @property
     def bytes_each(self) -> int:

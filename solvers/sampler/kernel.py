@@ -5,8 +5,8 @@ each other, and the way back: here, in chain.py and in chain.cu once each on pur
 and threads of a GPU walk differently; tests compare all three path by path.
 
 solvers.sampler.compiled puts this text behind the emitted functions of one step. Everything that does not depend on the
-path comes in tables, see solvers.sampler.tables: means (N+1, J, K R), log_vars and log_ws (N+1, J, K), c (N+1, J, 2), c_x
-(N+1, 2), ends and used (N+1, J). Noise as in Noise. Derivatives are added to what is there.
+path comes in tables, see solvers.sampler.tables: means (N+1, J, K R), log_vars and log_ws (N+1, J, K), c (N+1, J, 2),
+c_x (N+1, 2), ends and used (N+1, J). Noise as in Noise. Derivatives are added to what is there.
 """
 
 from __future__ import annotations
@@ -41,19 +41,23 @@ def drifts(
     n: int, x: Array, rho: float, d: float, base: float, tables: Array, shrink: Array, pull: Array, log_weight: Array,
     resp: Array,
 ) -> None:  # fmt: skip
-    """shrink (2,), pull (2, R) of both drifts at step n. Adds to log_weight (1,) the log-densities that enter there. resp
-    (K,): at the last step the responsibilities of the target, whose score is the last."""
+    """shrink (2,), pull (2, R) of both drifts at step n. Adds to log_weight (1,) the log-densities that enter there.
+    resp (K,): at the last step the responsibilities of the target, whose score is the last."""
     means, log_vars, log_ws, c, c_x, ends, used = tables
-    for side in range(2):
-        shrink[side] = c_x[n, side]
-        for i in range(R):
-            pull[side, i] = 0.0
+    # Sums on the stack, which no other array can be: in rows of the room they took a sixth longer.
+    a_f, a_b, b_f, b_b = np.empty(1), np.empty(1), np.empty(R), np.empty(R)
+    a_f[0], a_b[0] = c_x[n, 0], c_x[n, 1]
+    for i in range(R):
+        b_f[i] = b_b[i] = 0.0
     for j in range(used.shape[1]):
         if used[n, j]:
             score(
                 x, rho, means[n, j], log_vars[n, j], log_ws[n, j], d, base, ends[n, j], c[n, j, 0], c[n, j, 1],
-                log_weight, shrink[:1], pull[0], shrink[1:], pull[1], resp,
+                log_weight, a_f, b_f, a_b, b_b, resp,
             )  # fmt: skip
+    shrink[0], shrink[1] = a_f[0], a_b[0]
+    for i in range(R):
+        pull[0, i], pull[1, i] = b_f[i], b_b[i]
 
 
 @njit(**FLAGS)
@@ -161,8 +165,8 @@ def gradient(
     of_start: Array,
 ) -> None:  # fmt: skip
     """`forward`, and the derivatives of Σ_i weights_i (−log W_i): added to totals (N+1, J, K R + 2 K), rows of means,
-    log_vars and log_ws, and of_start (K, R + 1), those of the mean and log_var a path started with. bars: room for those
-    of the points and drifts of a path."""
+    log_vars and log_ws, and of_start (K, R + 1), those of the mean and log_var a path started with. bars: room for
+    those of the points and drifts of a path."""
     tables, noise, room = without_owner(tables, noise, room)
     end, rho, modes, resp = bare(end), bare(rho), bare(modes), np.empty(K)
     totals, of_start = bare(totals), bare(of_start)
@@ -199,5 +203,13 @@ def gradient(
         k = chosen[i]
         mean, log_var, of = means[0, PRIOR], log_vars[0, PRIOR], of_start[k]
         start_adjoint(
-            mean[k * R : k * R + R], log_var[k], xi[0, i], xi1[0, i], chi2[0, i], x_bar[0], rho_bar[0, 0], of[:R], of[R:]
+            mean[k * R : k * R + R],
+            log_var[k],
+            xi[0, i],
+            xi1[0, i],
+            chi2[0, i],
+            x_bar[0],
+            rho_bar[0, 0],
+            of[:R],
+            of[R:],
         )

@@ -116,7 +116,7 @@ class Scores:
         c = rows[..., 0] + rows[..., 1] * (np.arange(N + 1) / max(N, 1))[:, None, None]
         # The forward drift is not taken at the last step, nor the backward one at the first.
         c[N, :, 0] = c[0, :, 1] = 0.0
-        self.c_x, self.c = c[:, 0], np.ascontiguousarray(c[:, 1:])
+        self.c_x, self.c = c[:, 0].copy(), c[:, 1:].copy()
         self.ends = np.zeros((N + 1, len(self.names)))
         for name, (at, coefficient) in module.ENDS.items():
             self.ends[at * N, self.names.index((name, False))] = coefficient
@@ -126,7 +126,9 @@ class Scores:
         self.laws, self.noised = [], []
         for name, noised in self.names:
             m = sampler.mixtures[name]
-            saved = module.noise(m.mean, m.log_var, self.decay) if noised else {"mean_t": m.mean, "log_var_t": m.log_var}
+            saved = (
+                module.noise(m.mean, m.log_var, self.decay) if noised else {"mean_t": m.mean, "log_var_t": m.log_var}
+            )
             self.noised.append(saved)
             log_var = np.broadcast_to(saved["log_var_t"], (N + 1, 1, len(m.log_var)))[:, 0]
             self.laws.append((np.broadcast_to(saved["mean_t"], (N + 1, *m.mean.shape)), log_var))

@@ -39,7 +39,11 @@ class Tables:
         if not possible(K, R, largest):
             raise ValueError(f"{K} components in {R} directions: compiled samplers have at most {largest} numbers")
         shape = self.scores.used.shape
-        self.means, self.log_vars, self.log_ws = np.zeros((*shape, K, R)), np.zeros((*shape, K)), np.full((*shape, K), -np.inf)
+        self.means, self.log_vars, self.log_ws = (
+            np.zeros((*shape, K, R)),
+            np.zeros((*shape, K)),
+            np.full((*shape, K), -np.inf),
+        )
         for j, ((name, _), (mean, log_var)) in enumerate(zip(self.scores.names, self.scores.laws, strict=True)):
             there = slice(mean.shape[1])
             self.means[:, j, there, : sampler.directions], self.log_vars[:, j, there] = mean, log_var

@@ -42,8 +42,8 @@ NAME = "{name}"
 SYSTEM = "{hash}"
 
 #: (method, reference, control): of x and of the scores, (mixture, whether it is noised for the time that is left), the
-#: coefficients in the forward and in the backward drift, as (constant, slope) in β, the fraction of the way at which the
-#: drift is taken.
+#: coefficients in the forward and in the backward drift, as (constant, slope) in β, the fraction of the way at which
+#: the drift is taken.
 DRIFTS = {{
 {drifts}
 }}

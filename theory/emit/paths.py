@@ -1,8 +1,8 @@
 """A ChainPrograms as code for one path: numba functions and CUDA C++ from the same loops.
 
-Every program that paths take becomes two functions on plain arrays: NAME computes its outputs, NAME_adjoint computes the
-variables again and then the derivatives of the inputs, which it adds to what is there, as reverse mode has it. K and R
-are constants of the compiler; outputs are arrays, of length 1 for numbers.
+Every program that paths take becomes two functions on plain arrays: NAME computes its outputs, NAME_adjoint computes
+the variables again and then the derivatives of the inputs, which it adds to what is there, as reverse mode has it. K
+and R are constants of the compiler; outputs are arrays, of length 1 for numbers.
 """
 
 from __future__ import annotations
