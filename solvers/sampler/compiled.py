@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from solvers.closed import compiled, systems
 from solvers.machine.cores import cores
 from solvers.sampler.model import Mixture, Sampler
-from solvers.sampler.paths import Noise, Paths, component
+from solvers.sampler.paths import Noise, Paths
 from solvers.sampler.tables import Tables
 
 __all__ = ["LARGEST", "backward", "forward", "gradient"]
@@ -50,15 +50,12 @@ def forward(
     sampler: Sampler, noise: Noise, chosen: NDArray[np.intp] | None = None, *, threads: int | None = None
 ) -> Paths:
     """As chain.forward, in so many threads, default all cores."""
-    tables = _tables(sampler)
-    if chosen is None:
-        chosen = component(sampler.mixtures["prior"], noise.uniform)
-    return tables.run("forward", noise, chosen, threads)
+    return _tables(sampler).run("forward", noise, chosen, threads)
 
 
 def backward(sampler: Sampler, noise: Noise, *, threads: int | None = None) -> Paths:
     """As chain.backward."""
-    return _tables(sampler).run("backward", noise, component(sampler.mixtures["target"], noise.uniform), threads)
+    return _tables(sampler).run("backward", noise, None, threads)
 
 
 def gradient(
@@ -94,10 +91,10 @@ class _Tables(Tables):
         return tuple(np.empty((self.sampler.steps + 1, *rest)) for rest in ((self.R,), (1,), (2,), (2, self.R)))
 
     def run(
-        self, kernel: str, noise: Noise, chosen: NDArray[np.intp], threads: int | None, more: Any = lambda n: ()
+        self, kernel: str, noise: Noise, chosen: NDArray[np.intp] | None, threads: int | None, more: Any = lambda n: ()
     ) -> Paths:
         """All paths by a kernel; more(block): what it takes beyond the others."""
-        self.check(noise, chosen, "target" if kernel == "backward" else "prior")
+        chosen = np.ascontiguousarray(self.first(kernel, noise, chosen), dtype=np.int64)
         s, count = self.sampler, len(chosen)
         function = getattr(_module(self.K, self.R), kernel)
         means = self.means.reshape(*self.scores.used.shape, -1)
@@ -106,7 +103,6 @@ class _Tables(Tables):
         wide = self.R - s.directions
         xi = np.ascontiguousarray(np.pad(noise.xi, ((0, 0), (0, 0), (0, wide))) if wide else noise.xi)
         drawn = (xi, np.ascontiguousarray(noise.xi1), np.ascontiguousarray(noise.chi2))
-        chosen = np.ascontiguousarray(chosen, dtype=np.int64)
         out = (
             np.empty(count),
             np.empty((count, s.directions)),

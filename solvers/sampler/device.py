@@ -20,7 +20,7 @@ from solvers.closed import systems
 from solvers.cuda.source import OPTIONS
 from solvers.machine.arrays import backend_module, compile_cuda, gpu_errors, to_numpy
 from solvers.sampler.model import Mixture, Sampler
-from solvers.sampler.paths import Noise, Paths, component
+from solvers.sampler.paths import Noise, Paths
 from solvers.sampler.tables import Tables
 
 __all__ = ["LARGEST", "OPTIONS", "backward", "forward", "gradient", "source"]
@@ -52,15 +52,12 @@ def source(components: int, directions: int, scores: int) -> str:
 
 def forward(sampler: Sampler, noise: Noise, chosen: NDArray[np.intp] | None = None) -> Paths:
     """As chain.forward."""
-    if chosen is None:
-        chosen = component(sampler.mixtures["prior"], noise.uniform)
     return _resident(backend_module("cupy"), sampler).run("forward", noise, chosen)
 
 
 def backward(sampler: Sampler, noise: Noise) -> Paths:
     """As chain.backward."""
-    chosen = component(sampler.mixtures["target"], noise.uniform)
-    return _resident(backend_module("cupy"), sampler).run("backward", noise, chosen)
+    return _resident(backend_module("cupy"), sampler).run("backward", noise, None)
 
 
 def gradient(
@@ -102,10 +99,15 @@ class _Resident(Tables):
         return 8 * ((s.steps + 1) * (self.R + 2) + s.directions + len(s.mixtures["target"].log_w) + 3)
 
     def run(
-        self, kernel: str, noise: Noise, chosen: NDArray[np.intp], blocks: int | None = None, more: tuple[Any, ...] = ()
+        self,
+        kernel: str,
+        noise: Noise,
+        chosen: NDArray[np.intp] | None,
+        blocks: int | None = None,
+        more: tuple[Any, ...] = (),
     ) -> Paths:
         """All paths by a kernel. blocks: of threads, default a thread a path; more: what it takes beyond the others."""
-        self.check(noise, chosen, "target" if kernel == "backward" else "prior")
+        chosen = self.first(kernel, noise, chosen)
         xp, s, count, L = self.xp, self.sampler, len(chosen), len(self.sampler.mixtures["target"].log_w)
         out: tuple[Any, ...] = (np.empty(0), np.empty((0, s.directions)), np.empty(0), np.empty((0, L)))
         if count == 0:

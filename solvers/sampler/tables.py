@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from solvers.sampler.model import Mixture, Sampler, scores_of
-from solvers.sampler.paths import Noise
+from solvers.sampler.paths import Noise, component
 
 __all__ = ["SIZES", "Tables", "possible"]
 
@@ -49,15 +49,22 @@ class Tables:
             self.means[:, j, there, : sampler.directions], self.log_vars[:, j, there] = mean, log_var
             self.log_ws[:, j, there] = sampler.mixtures[name].log_w
 
-    def check(self, noise: Noise, chosen: NDArray[np.intp], first: str) -> None:
-        """Raise ValueError where machine code would read elsewhere. first: the mixture that paths begin in."""
-        s, count = self.sampler, len(chosen)
+    def first(self, kernel: str, noise: Noise, chosen: NDArray[np.intp] | None) -> NDArray[np.intp]:
+        """The components that paths start from, default by weight: of the target for "backward", else of the prior.
+
+        Raises ValueError where machine code would read elsewhere.
+        """
+        s = self.sampler
+        mixture = s.mixtures["target" if kernel == "backward" else "prior"]
+        chosen = component(mixture, noise.uniform) if chosen is None else chosen
+        count = len(chosen)
         shape = (s.steps + 1, count)
         if noise.xi.shape != (*shape, s.directions) or any(a.shape != shape for a in (noise.xi1, noise.chi2)):
             raise ValueError(f"noise of shape {noise.xi.shape[:2]}, must be {shape}")
-        components = len(s.mixtures[first].log_w)
+        components = len(mixture.log_w)
         if count and not 0 <= chosen.min() <= chosen.max() < components:
             raise ValueError(f"components {chosen.min()} to {chosen.max()}, there are {components}")
+        return chosen
 
     def pulled_back(self, totals: Array, of_start: Array) -> dict[str, Mixture]:
         """Derivatives in the parameters of the mixtures, from totals (N+1, J, K R + 2 K), those in means, log_vars and
