@@ -18,96 +18,34 @@ SYSTEM = "18e53474e9cfcaaf6017a6cf7c87f32e6898e4a1505e872e081de70a2f85ccc2"
 #: coefficients in the forward and in the backward drift, as (constant, slope) in β, the fraction of the way at which
 #: the drift is taken.
 DRIFTS = {
-    ("dis", "ou", "none"): {
-        ("x", False): ((-1, 0), (-1, 0)),
-    },
-    ("dis", "ou", "exact"): {
-        ("target", True): ((2, 0), (0, 0)),
-        ("x", False): ((1, 0), (-1, 0)),
-    },
-    ("dis", "ou", "mixture"): {
-        ("control", True): ((2, 0), (0, 0)),
-        ("x", False): ((1, 0), (-1, 0)),
-    },
-    ("dis", "prior", "none"): {
-        ("prior", False): ((1, 0), (1, 0)),
-    },
-    ("dis", "prior", "mixture"): {
-        ("control", False): ((1, 0), (0, 0)),
-        ("prior", False): ((1, 0), (1, 0)),
-    },
-    ("mcd", "ou", "none"): {
-        ("x", False): ((-1, 0), (-1, 0)),
-    },
-    ("mcd", "ou", "mixture"): {
-        ("x", False): ((-1, 0), (1, 0)),
-        ("control", True): ((0, 0), (2, 0)),
-    },
-    ("mcd", "prior", "none"): {
-        ("prior", False): ((1, 0), (1, 0)),
-    },
-    ("mcd", "prior", "mixture"): {
-        ("prior", False): ((1, 0), (1, 0)),
-        ("control", False): ((0, 0), (1, 0)),
-    },
-    ("mcd", "annealed", "none"): {
-        ("target", False): ((0, 1), (0, 1)),
-        ("prior", False): ((1, -1), (1, -1)),
-    },
-    ("mcd", "annealed", "mixture"): {
-        ("target", False): ((0, 1), (0, 1)),
-        ("prior", False): ((1, -1), (1, -1)),
-        ("control", False): ((0, 0), (1, 0)),
-    },
-    ("cmcd", "ou", "none"): {
-        ("x", False): ((-1, 0), (-1, 0)),
-    },
-    ("cmcd", "ou", "mixture"): {
-        ("control", True): ((2, 0), (-2, 0)),
-        ("x", False): ((1, 0), (-3, 0)),
-    },
-    ("cmcd", "prior", "none"): {
-        ("prior", False): ((1, 0), (1, 0)),
-    },
-    ("cmcd", "prior", "mixture"): {
-        ("control", False): ((1, 0), (-1, 0)),
-        ("prior", False): ((1, 0), (1, 0)),
-    },
-    ("cmcd", "annealed", "none"): {
-        ("target", False): ((0, 1), (0, 1)),
-        ("prior", False): ((1, -1), (1, -1)),
-    },
-    ("cmcd", "annealed", "mixture"): {
-        ("target", False): ((0, 1), (0, 1)),
-        ("prior", False): ((1, -1), (1, -1)),
-        ("control", False): ((1, 0), (-1, 0)),
-    },
-    ("dbs", "ou", "none"): {
-        ("x", False): ((-1, 0), (-1, 0)),
-    },
-    ("dbs", "ou", "mixture"): {
-        ("control", True): ((2, 0), (0, 0)),
-        ("x", False): ((1, 0), (1, 0)),
-        ("control_back", True): ((0, 0), (2, 0)),
-    },
-    ("dbs", "prior", "none"): {
-        ("prior", False): ((1, 0), (1, 0)),
-    },
-    ("dbs", "prior", "mixture"): {
-        ("control", False): ((1, 0), (0, 0)),
-        ("prior", False): ((1, 0), (1, 0)),
-        ("control_back", False): ((0, 0), (1, 0)),
-    },
-    ("dbs", "annealed", "none"): {
-        ("target", False): ((0, 1), (0, 1)),
-        ("prior", False): ((1, -1), (1, -1)),
-    },
-    ("dbs", "annealed", "mixture"): {
-        ("target", False): ((0, 1), (0, 1)),
-        ("prior", False): ((1, -1), (1, -1)),
-        ("control", False): ((1, 0), (0, 0)),
-        ("control_back", False): ((0, 0), (1, 0)),
-    },
+    ("dis", "ou", "none"): {("x", False): ((-1, 0), (-1, 0))},
+    ("dis", "ou", "exact"): {("target", True): ((2, 0), (0, 0)), ("x", False): ((1, 0), (-1, 0))},
+    ("dis", "ou", "mixture"): {("control", True): ((2, 0), (0, 0)), ("x", False): ((1, 0), (-1, 0))},
+    ("dis", "prior", "none"): {("prior", False): ((1, 0), (1, 0))},
+    ("dis", "prior", "mixture"): {("control", False): ((1, 0), (0, 0)), ("prior", False): ((1, 0), (1, 0))},
+    ("mcd", "ou", "none"): {("x", False): ((-1, 0), (-1, 0))},
+    ("mcd", "ou", "mixture"): {("x", False): ((-1, 0), (1, 0)), ("control", True): ((0, 0), (2, 0))},
+    ("mcd", "prior", "none"): {("prior", False): ((1, 0), (1, 0))},
+    ("mcd", "prior", "mixture"): {("prior", False): ((1, 0), (1, 0)), ("control", False): ((0, 0), (1, 0))},
+    ("mcd", "annealed", "none"): {("target", False): ((0, 1), (0, 1)), ("prior", False): ((1, -1), (1, -1))},
+    ("mcd", "annealed", "mixture"): {("target", False): ((0, 1), (0, 1)), ("prior", False): ((1, -1), (1, -1)),
+        ("control", False): ((0, 0), (1, 0))},
+    ("cmcd", "ou", "none"): {("x", False): ((-1, 0), (-1, 0))},
+    ("cmcd", "ou", "mixture"): {("control", True): ((2, 0), (-2, 0)), ("x", False): ((1, 0), (-3, 0))},
+    ("cmcd", "prior", "none"): {("prior", False): ((1, 0), (1, 0))},
+    ("cmcd", "prior", "mixture"): {("control", False): ((1, 0), (-1, 0)), ("prior", False): ((1, 0), (1, 0))},
+    ("cmcd", "annealed", "none"): {("target", False): ((0, 1), (0, 1)), ("prior", False): ((1, -1), (1, -1))},
+    ("cmcd", "annealed", "mixture"): {("target", False): ((0, 1), (0, 1)), ("prior", False): ((1, -1), (1, -1)),
+        ("control", False): ((1, 0), (-1, 0))},
+    ("dbs", "ou", "none"): {("x", False): ((-1, 0), (-1, 0))},
+    ("dbs", "ou", "mixture"): {("control", True): ((2, 0), (0, 0)), ("x", False): ((1, 0), (1, 0)), ("control_back",
+        True): ((0, 0), (2, 0))},
+    ("dbs", "prior", "none"): {("prior", False): ((1, 0), (1, 0))},
+    ("dbs", "prior", "mixture"): {("control", False): ((1, 0), (0, 0)), ("prior", False): ((1, 0), (1, 0)),
+        ("control_back", False): ((0, 0), (1, 0))},
+    ("dbs", "annealed", "none"): {("target", False): ((0, 1), (0, 1)), ("prior", False): ((1, -1), (1, -1))},
+    ("dbs", "annealed", "mixture"): {("target", False): ((0, 1), (0, 1)), ("prior", False): ((1, -1), (1, -1)),
+        ("control", False): ((1, 0), (0, 0)), ("control_back", False): ((0, 0), (1, 0))},
 }
 
 #: Whose log-densities are summands of log W: the fraction of the way at which each is, and its coefficient.

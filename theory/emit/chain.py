@@ -194,12 +194,12 @@ def numpy(chain: ChainPrograms, name: str = "sampler_chain", _: str = "") -> str
     """Source of a module with a function for every program, a function for every adjoint, and the drifts."""
     table = []
     for key, rows in chain.coefficients.items():
-        table.append(f"    ({', '.join(map(_quoted, key))}): {{")
+        entries = []
         for vector, pair in rows.items():
             of = (vector.mixture, vector.noised) if isinstance(vector, Score) else (str(vector), False)
             sides = ", ".join(f"({c.subs(BETA, 0)}, {c.diff(BETA)})" for c in pair)
-            table.append(f"        ({_quoted(of[0])}, {of[1]}): ({sides}),")
-        table.append("    },")
+            entries.append(f"({_quoted(of[0])}, {of[1]}): ({sides})")
+        table.append(_wrapped(f"({', '.join(map(_quoted, key))}): {{{', '.join(entries)}}},"))
     ends = ", ".join(f"{_quoted(mixture)}: {end}" for mixture, end in ENDS.items())
     parts = [HEADER.format(name=name, hash=chain.hash, drifts="\n".join(table), ends=ends)]
     for program in chain.programs:
@@ -262,8 +262,11 @@ def _adjoint(program: Program) -> str:
 
 def _returned(names: list[str], suffix: str = "") -> str:
     """The variables by name, wrapped."""
-    items = ", ".join(f'"{n}": {n}{suffix}' for n in names)
-    return textwrap.fill(f"return {{{items}}}", 116, initial_indent="    ", subsequent_indent="        ")
+    return _wrapped(f"return {{{', '.join(f'{_quoted(n)}: {n}{suffix}' for n in names)}}}")
+
+
+def _wrapped(code: str) -> str:
+    return textwrap.fill(code, 116, initial_indent="    ", subsequent_indent="        ")
 
 
 VIEWS: dict[str, Callable[..., str]] = {
