@@ -7,7 +7,7 @@ from sympy import Expr, latex
 from derivations.catalogue import Entry
 from derivations.document import code, rules, steps
 from theory.correspondence import Correspondence
-from theory.emit.chain import drift_latex, expression, latex_program
+from theory.emit.chain import both, expression, latex_program
 from theory.samplers import ReducedChain
 
 __all__ = ["correspondence", "render"]
@@ -36,10 +36,13 @@ def render(entry: Entry, chain: ReducedChain) -> str:
         parts += [
             f"### {program.name}: {program.meaning}",
             f"```math\n{latex_program(program.body)}\n```",
-            "Its adjoint, derived from the lines above in reverse order; $\\overline y$ is $\\partial L/\\partial y$, "
-            "and $\\partial_yL$ what arrives for an output $y$ from later in the path:",
-            f"```math\n{latex_program(program.adjoint)}\n```",
         ]
+        if program.inputs:
+            parts += [
+                "Its adjoint, derived from the lines above in reverse order; $\\overline y$ is "
+                "$\\partial L/\\partial y$, and $\\partial_yL$ what arrives for an output $y$ from later in the path:",
+                f"```math\n{latex_program(program.adjoint)}\n```",
+            ]
     parts += [
         code(entry),
         "## Limits",
@@ -90,6 +93,6 @@ PATH = {
 
 def _drifts(chain: ReducedChain) -> str:
     rows = ["| method | reference | control | forward $h$ | backward $g$ |", "|---|---|---|---|---|"]
-    for key, (forward, backward) in chain.coefficients.items():
-        rows.append(f"| {' | '.join(key)} | ${drift_latex(forward)}$ | ${drift_latex(backward)}$ |")
+    for key, found in chain.coefficients.items():
+        rows.append(f"| {' | '.join([*key, *(f'${expression(drift)}$' for drift in both(found))])} |")
     return "\n".join(rows)

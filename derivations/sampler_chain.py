@@ -22,8 +22,11 @@ that is left; or the score of a mixture $q_\vartheta$ with parameters of its own
 with the OU reference, where $q_\vartheta$ is noised too, and $\nabla\log q_\vartheta$ with the others.
 DIS: $b=0$, MCD: $u=0$, CMCD: $b=-u$, DBS: both free. The loss is $L=-E\log W$, the reverse KL on paths up to $\log Z$.
 
-All drifts are combinations of $x$ and of scores. A score is $a(x)\,x+\sum_kc_k(x)\,\mu_k$ with $a$, $c_k$ functions of
-$x\cdot\mu_k$ and $|x|^2$, so the coordinates $x_b$ in the span of all means ($b=1..R$) and $\varrho=|x_\perp|^2$ are a
+All drifts are combinations of $x$ and of scores, with coefficients that depend on $n$ only: the table below, which is
+emitted with the programs. A score is $\hat a(x)\,x+\sum_k\hat c_k(x)\,\mu_k$ with $\hat a$, $\hat c_k$ functions of
+$x\cdot\mu_k$ and $|x|^2$; it adds $\gamma$ times these to $a$ and $c$ of the forward drift, $\gamma'$ times to $a'$ and
+$c'$ of the backward one, and $\gamma_W\Lambda$ to $\log W$, $\gamma_W=-1$ for $\varphi$ at $x_0$ and $1$ for $p$ at
+$x_N$. So the coordinates $x_b$ in the span of all means ($b=1..R$) and $\varrho=|x_\perp|^2$ are a
 Markov chain, and $\log W$ is a function of it. Parallel to $x_\perp$ the noise is $\xi_1$; the rest of it enters
 through $C=|\zeta|^2\sim\chi^2_{d-R-1}$.
 
@@ -33,6 +36,9 @@ first factor cancels between $p$ and $\varphi$, the second is put back step by s
 increment $\Delta$. There $|\epsilon|^2/4\eta$, the squared residual of the backward kernel, and $|\xi|^2/2$ are not
 subtracted either: with $1-(1+\eta a)(1+\eta a')=-\eta(a+a'+\eta aa')=-\eta S$ the residual is
 $-\eta D-\sqrt{2\eta}\,g'\xi$, $D=Sx+g'H+H'$, and nothing is divided by $\eta$.
+
+Where every mixture has one variance, $a$ and $a'$ depend on $n$ only, and each direction orthogonal to the span is a
+Gaussian chain of its own: `across`, at the end, is one of them.
 """
 
 LIMITS = r"""

@@ -81,7 +81,7 @@ def noised(expr: Expr) -> Expr:
 def drift_slope(curvature: Expr) -> Expr:
     """e·∇h·e of the drift h of the exact control, from that of the score."""
     forward, _ = drifts("dis", "ou", "exact")
-    return Add(*(c * {POINT: Integer(1), Score("noised"): curvature}[v] for c, v in vector_terms(forward)))
+    return Add(*(c * {POINT: Integer(1), Score("target", True): curvature}[v] for c, v in vector_terms(forward)))
 
 
 def time_of(expr: Expr) -> Expr:

@@ -9,6 +9,7 @@ from sympy import Expr
 
 from theory import canonical
 from theory.derivation import Step
+from theory.drifts import ENDS
 from theory.programs import Program
 
 __all__ = ["ChainPrograms"]
@@ -18,25 +19,26 @@ __all__ = ["ChainPrograms"]
 class ChainPrograms:
     """The chain of (x_∥, ϱ), its log-weight and its adjoint, as straight-line programs in index notation.
 
-    coefficients: of x and of every score in the two drifts of each method, reference and control. programs: start,
-    noise (a mixture under OU noise), score, step, weight. steps: how they were derived, each checked in R^5.
+    coefficients: of x and of every score in the forward and the backward drift of each method, reference and control.
+    programs: start, noise (a mixture under OU noise), score, step, weight, across (one direction orthogonal to the
+    span). steps: how they were derived, each checked in R^5.
     """
 
-    coefficients: dict[tuple[str, str, str], tuple[dict[str, Expr], dict[str, Expr]]]
+    coefficients: dict[tuple[str, str, str], dict[Expr, tuple[Expr, Expr]]]
     programs: tuple[Program, ...]
     steps: tuple[Step, ...]
 
     @cached_property
     def hash(self) -> str:
-        """SHA-256 of drifts and programs, line by line; their adjoints follow from them."""
+        """SHA-256 of drifts, ends and programs, line by line; their adjoints follow from them."""
         found: dict[str, str] = {}
-        for key, drifts in self.coefficients.items():
-            for side, drift in zip(("forward", "backward"), drifts, strict=True):
-                found |= {
-                    f"{side} {' '.join(key)} {name}": canonical.expression(value) for name, value in drift.items()
-                }
+        for key, rows in self.coefficients.items():
+            for vector, pair in rows.items():
+                found[f"{' '.join(key)} {vector}"] = " ".join(map(canonical.expression, pair))
+        for mixture, end in ENDS.items():
+            found[f"end {mixture}"] = " ".join(map(str, end))
         for program in self.programs:
             for number, line in enumerate(program.body):
                 texts = canonical.expression(line.variable), canonical.expression(line.value)
                 found[f"{program.name} {number:03d}"] = " ".join(texts)
-        return canonical.digest("reduced-chain/2", found)
+        return canonical.digest("reduced-chain/3", found)

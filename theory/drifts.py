@@ -4,40 +4,52 @@ from __future__ import annotations
 
 from typing import Any
 
-from sympy import Expr, S, Symbol
+from sympy import Expr, S, Symbol, sympify
 from sympy.core.symbol import Str
 
 from theory.vectors import POINT, Vector
 
-__all__ = ["BETA", "CONTROLS", "ETA", "METHODS", "REFERENCES", "SCORES", "Score", "allowed", "drifts"]
+__all__ = ["BETA", "CONTROLS", "ENDS", "ETA", "METHODS", "REFERENCES", "Score", "allowed", "drifts"]
 
 METHODS = ("dis", "mcd", "cmcd", "dbs")
 REFERENCES = ("ou", "prior", "annealed")
 CONTROLS = ("none", "exact", "mixture")
-#: The mixtures a drift may refer to; `noised` is the target at noise time τ.
-SCORES = {
-    "prior": r"\varphi",
-    "target": "p",
-    "noised": r"p_\tau",
-    "control": r"q_\vartheta",
-    "control_back": r"q_{\vartheta'}",
+#: The mixtures a drift may refer to: letter and subscript.
+MIXTURES = {
+    "prior": (r"\varphi", ""),
+    "target": ("p", ""),
+    "control": ("q", r"\vartheta"),
+    "control_back": ("q", r"\vartheta'"),
 }
+#: log W = log p(x_N) − log φ(x_0) + Σ increments: by mixture the step at which its log-density enters, as a fraction of
+#: all steps, and its coefficient.
+ENDS = {"prior": (0, -1), "target": (1, 1)}
 BETA, ETA = Symbol("beta", real=True), Symbol("eta", positive=True)
 
 
 class Score(Vector):
-    """∇log of one of the mixtures of SCORES, at x."""
+    """∇log of one of the mixtures at x; noised: as OU noise for the time τ that is left makes it."""
 
-    def __new__(cls, mixture: str | Str) -> Any:
-        if str(mixture) not in SCORES:
-            raise ValueError(f"mixture {mixture!s}: allowed are {', '.join(SCORES)}")
-        return Expr.__new__(cls, Str(str(mixture)))
+    def __new__(cls, mixture: str | Str, noised: Any = False) -> Any:
+        if str(mixture) not in MIXTURES:
+            raise ValueError(f"mixture {mixture!s}: allowed are {', '.join(MIXTURES)}")
+        return Expr.__new__(cls, Str(str(mixture)), sympify(noised))
+
+    @property
+    def mixture(self) -> str:
+        return str(self.args[0])
+
+    @property
+    def noised(self) -> bool:
+        return bool(self.args[1])
 
     def _sympystr(self, printer: Any) -> str:
-        return f"∇log {self.args[0]}"
+        return f"∇log {self.mixture}{' noised' if self.noised else ''}"
 
     def _latex(self, printer: Any) -> str:
-        return rf"\nabla\log {SCORES[str(self.args[0])]}"
+        letter, subscript = MIXTURES[self.mixture]
+        below = ",".join(part for part in (subscript, r"\tau" if self.noised else "") if part)
+        return rf"\nabla\log {letter}_{{{below}}}" if below else rf"\nabla\log {letter}"
 
 
 def allowed(method: str, reference: str, control: str) -> bool:
@@ -65,9 +77,9 @@ def drifts(method: str, reference: str, control: str) -> tuple[Expr, Expr]:
 
     def controlled(mixture: str) -> Expr:
         # Under OU noise the reverse of x → noise has drift f + u with u = 2(∇log + x) of the noised law.
-        return 2 * (Score(mixture) + POINT) if reference == "ou" else Score(mixture)
+        return 2 * (Score(mixture, True) + POINT) if reference == "ou" else Score(mixture)
 
-    free = {"none": S.Zero, "exact": controlled("noised"), "mixture": controlled("control")}[control]
+    free = {"none": S.Zero, "exact": controlled("target"), "mixture": controlled("control")}[control]
     back = controlled("control_back") if control == "mixture" else S.Zero
     u = S.Zero if method == "mcd" else free
     b = {"dis": S.Zero, "mcd": free, "cmcd": -free, "dbs": back}[method]

@@ -1,18 +1,22 @@
-"""A step of the reduced chain and the increment of log W that goes with it, written so that nothing large cancels."""
+"""A step of the reduced chain and the increment of log W that goes with it, written so that nothing large cancels.
+
+Where a(x) depends on the step only, every direction orthogonal to the span is a chain of its own: `across` is one.
+"""
 
 from __future__ import annotations
 
-from sympy import Expr, Integer, Symbol, exp, expand, sqrt
+from sympy import Expr, Integer, Poly, Symbol, exp, expand, sqrt
 
 from theory.derivation import Step
 from theory.frames import BACK, NEW, NOISE, PULL, coordinate, dot, orthogonal
+from theory.mixtures import DIMENSION
 from theory.path_steps import KERNELS, SPLIT, PathStep
 from theory.programs import SIZES, Assign, Program, array
 from theory.rules import linearity
 from theory.sums import Sigma, index
 from theory.vectors import POINT, Dot
 
-__all__ = ["LOG_BASE", "step_and_weight"]
+__all__ = ["LOG_BASE", "across", "step_and_weight"]
 
 b, R = index("b"), SIZES["b"]
 #: log B of the variance that densities are relative to, so that what all mixtures have in common, of order d, cancels
@@ -125,3 +129,37 @@ def _named(expr: Expr, names: dict[Expr, Expr]) -> Expr:
     """An expression by the name it has, else with what has one put in."""
     expr = expand(expr)
     return names[expr] if expr in names else expand(expr.subs(names))
+
+
+def across(step: Program, weight: Program, logit: Expr) -> Program:
+    """One direction of its own, x = √ϱ and ξ = ξ₁: what multiplies x and ξ in x', and x², x ξ, ξ² in the increment.
+
+    logit: that of `score` for one component; of it, what a direction and its x² add.
+    """
+    x, xi = array("root"), array("xi1")
+    alone = {array("chi2"): Integer(0), array("rho"): x**2}
+    values = {a.name: a.value for a in (*weight.body, *step.body)}
+    # In the span nothing: its sums are those of no direction.
+    increment = values["increment"].replace(lambda e: isinstance(e, Sigma), lambda e: Integer(0)).xreplace(alone)
+    moved, gained, end = Poly(values["along"], x, xi), 2 * Poly(increment, x, xi), Poly(logit, DIMENSION, array("rho"))
+    assert moved.total_degree() == 1
+    assert gained.homogeneous_order() == 2
+    moves = {"grow": values["grow"], "kick": moved.coeff_monomial(xi)}
+    gains = {
+        "square": gained.coeff_monomial(x**2),
+        "cross": gained.coeff_monomial(x * xi) / 2,
+        "drawn": gained.coeff_monomial(xi**2),
+        "level": end.coeff_monomial(DIMENSION),
+        "curvature": 2 * end.coeff_monomial(array("rho")),
+    }
+    assert moved.coeff_monomial(x) == array("grow")
+    shared = {name: values[name] for name in ("gain", "slip", "excess", "climb", "swing", "beyond")}
+    return Program(
+        "across",
+        "one direction, x' = grow x + kick ξ; in log W: (square x² + 2 cross x ξ + drawn ξ²)/2, level + curvature x²/2",
+        {},
+        {"shrink_f": (), "shrink_b": (), "eta": (), "log_base": (), "log_var": ()},
+        tuple(Assign(name, (), value) for name, value in (moves | shared | gains).items()),
+        (*moves, *gains),
+        on_paths=False,
+    )

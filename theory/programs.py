@@ -50,7 +50,9 @@ class Assign:
 class Program:
     """inputs: the variables that are differentiated, with their indices. constants: those that are not.
 
-    known: right-hand sides that recur in derivatives, and the variable that holds them.
+    known: right-hand sides that recur in derivatives, and the variable that holds them. adds: whether outputs are parts
+    of sums, so that compiled code adds them to what is there. on_paths: whether paths take it, or it is asked once for
+    all of them, by code on arrays only.
     """
 
     name: str
@@ -60,6 +62,8 @@ class Program:
     body: tuple[Assign, ...]
     outputs: tuple[str, ...]
     known: dict[Expr, Expr] = field(default_factory=dict)
+    adds: bool = False
+    on_paths: bool = True
 
     @cached_property
     def shapes(self) -> dict[str, tuple[Symbol, ...]]:

@@ -10,7 +10,7 @@ from sympy.codegen.cfunctions import expm1
 from theory.derivation import Step
 from theory.expectations import Gradient
 from theory.frames import NOISE, PULL, coordinate, decompose, dot, foreign, orthogonal
-from theory.increment import LOG_BASE, step_and_weight
+from theory.increment import LOG_BASE, across, step_and_weight
 from theory.mixtures import DIMENSION, LogDensity, Mixture, Responsibility
 from theory.path_steps import COLLECT, SPLIT, PathStep
 from theory.programs import SIZES, Assign, LogSumExpOf, Program, array, logarithms
@@ -63,8 +63,13 @@ def noise_law() -> tuple[Expr, Expr]:
 
 
 def programs(score: tuple[Expr, Expr], logit: Expr, eta: Symbol, steps: list[Step]) -> tuple[Program, ...]:
-    """start, noise, score, step and weight of the reduced chain."""
-    return (_start(), _noise(), _score(score, logit, steps), *step_and_weight(eta, steps))
+    """start, noise, score, step, weight and across of the reduced chain."""
+    scored = _score(score, logit, steps)
+    step, weight = step_and_weight(eta, steps)
+    one = {a.variable: a.value for a in scored.body if a.name == "thin"}
+    summands = next(a.value for a in scored.body if a.name == "logit").xreplace(one)
+    alone = across(step, weight, summands.xreplace({array("log_var", k): array("log_var")}))
+    return _start(), _noise(), scored, step, weight, alone
 
 
 def _start() -> Program:
@@ -97,7 +102,7 @@ def _noise() -> Program:
     )
     meaning = "a mixture after OU noise for a time τ, decay = e^{-τ}"
     inputs = {"mean": (k, b), "log_var": (k,)}
-    return Program("noise", meaning, inputs, {"decay": ()}, body, ("mean_t", "log_var_t"))
+    return Program("noise", meaning, inputs, {"decay": ()}, body, ("mean_t", "log_var_t"), on_paths=False)
 
 
 def _score(score: tuple[Expr, Expr], logit: Expr, steps: list[Step]) -> Program:
@@ -137,9 +142,14 @@ def _score(score: tuple[Expr, Expr], logit: Expr, steps: list[Step]) -> Program:
         Assign("resp", (k,), exp(array("logit", k) - array("lse"))),
         Assign("shrink", (), named(a)),
         Assign("pull", (b,), named(coordinate(span, b))),
+        Assign("ending", (), array("c_w") * array("lse")),
+        *(Assign(f"shrink_{side}", (), array(f"c_{side}") * array("shrink")) for side in "fb"),
+        *(Assign(f"pull_{side}", (b,), array(f"c_{side}") * array("pull", b)) for side in "fb"),
     )
     inputs = {"x": (b,), "rho": (), "mean": (k, b), "log_var": (k,), "log_w": (k,)}
     known = {assign.value: assign.variable for assign in body if assign.name in ("resp", "var")}
     known[exp(LOG_BASE - array("log_var", k))] = exp(LOG_BASE) / array("var", k)
-    meaning = "log-density of a mixture over (2πB)^{-d/2} exp(-ϱ/2B), and its score a(x) x + pull"
-    return Program("score", meaning, inputs, {"d": (), "log_base": ()}, body, ("lse", "shrink", "pull"), known)
+    constants: dict[str, tuple[Symbol, ...]] = dict.fromkeys(("d", "log_base", "c_w", "c_f", "c_b"), ())
+    outputs = ("ending", "shrink_f", "pull_f", "shrink_b", "pull_b")
+    meaning = "log-density over (2πB)^{-d/2} exp(-ϱ/2B) and score a(x) x + pull; times c_w, c_f, c_b in log W, h and g"
+    return Program("score", meaning, inputs, constants, body, outputs, known, adds=True)

@@ -9,6 +9,7 @@ Source: Blessing, Jia, Neumann, arXiv 2503.00524 (2025); the reduction is derive
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from itertools import product
 
 from sympy import Expr, S
 
@@ -20,7 +21,7 @@ from theory.emit.chain import VIEWS
 from theory.frames import decompose
 from theory.mixtures import Mixture
 from theory.reduction import programs, score_in_span
-from theory.vectors import POINT, vector_terms
+from theory.vectors import vector_terms
 from theory.viewed import Viewed
 
 __all__ = ["ReducedChain", "reduce_chain"]
@@ -50,20 +51,15 @@ def reduce_chain(mixture: Mixture | None = None, extra: Expr = S.Zero) -> Reduce
             "A drift must be a multiple of x plus a combination of the mean vectors; give the mixtures scalar "
             "variances to close the chain.",
         )
-    table = {}
-    for method in METHODS:
-        for reference in REFERENCES:
-            for control in CONTROLS:
-                if allowed(method, reference, control):
-                    forward, backward = drifts(method, reference, control)
-                    table[method, reference, control] = _linear(forward), _linear(backward)
+    table = {key: _rows(*drifts(*key)) for key in product(METHODS, REFERENCES, CONTROLS) if allowed(*key)}
     return ReducedChain(table, programs(score, logit, ETA, steps), tuple(steps))
 
 
-def _linear(drift: Expr) -> dict[str, Expr]:
-    """Coefficients of x and of the scores in a drift."""
-    out: dict[str, Expr] = {}
-    for coefficient, atom in vector_terms(drift) if drift != 0 else []:
-        name = "x" if atom == POINT else str(atom.args[0])
-        out[name] = out.get(name, S.Zero) + coefficient
-    return out
+def _rows(forward: Expr, backward: Expr) -> dict[Expr, tuple[Expr, Expr]]:
+    """Coefficients of x and of every score in both drifts."""
+    rows: dict[Expr, tuple[Expr, Expr]] = {}
+    for side, drift in enumerate((forward, backward)):
+        for coefficient, vector in vector_terms(drift):
+            f, b = rows.get(vector, (S.Zero, S.Zero))
+            rows[vector] = (f + coefficient, b) if side == 0 else (f, b + coefficient)
+    return rows

@@ -13,6 +13,7 @@ import numpy as np
 
 from solvers.machine.arrays import array_module
 from solvers.particles.estimate import Averages, Draws, Mixtures, Report, sources
+from solvers.particles.sampler.chain import Model
 from solvers.particles.streams import TILE
 from solvers.problem import Problem
 
@@ -32,8 +33,8 @@ def refused(problem: Problem) -> str | None:
             f"{K} components and {L} modes; a GPU takes at most {MOST} together, as its blocks share the inner "
             "products with all of them; allowed: numba"
         )
-    controls = (options.control == "mixture") * (1 + (options.method == "dbs"))
-    means = (options.refine.until if options.refine else K) + L + controls * K
+    model = Model(options.method, options.reference, options.control, options.steps, options.horizon, {})
+    means = (options.refine.until if options.refine else K) + L + len(model.controls) * K
     if means <= MOST:
         return None
     return f"{means} means of prior, target and control; a GPU takes at most {MOST} together; allowed: numba, numpy"

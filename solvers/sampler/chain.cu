@@ -1,13 +1,14 @@
 // The reduced chain path by path for CUDA: what kernel.py does, in the same order. A thread walks a path from end to end.
 //
 // solvers/sampler/device.py puts this text behind the emitted functions of one step, with K components in R directions,
-// SCORES scores, and THREADS threads a block in warps of WARP. Tables are those of tables.py, noise that of paths.py.
+// SCORES scores, and THREADS threads a block in warps of WARP. Tables are those of tables.py, noise that of paths.py; the
+// score of the prior is the first, that of the target the last. Emitted derivatives are added to what is there.
 // The gradient keeps the points of its paths in `room`, a number innermost for all threads; sums over paths are made by
 // warps, each of which has places of its own for them, so that the order of additions is always the same.
 
 typedef unsigned long long wide;
 
-enum { PRIOR, TARGET };
+enum { PRIOR, TARGET = SCORES - 1 };
 enum { POINT = 3 * R + 3, ENTRIES = K * R + 2 * K };
 
 struct Tables {
@@ -34,12 +35,11 @@ DEVICE Drawn drawn(const double *xi, const double *xi1, const double *chi2, wide
     return {xi + at * R, xi1[at], chi2[at]};
 }
 
-// Both drifts at step n. Returns the log-density of the prior at step 0, of the target at the last; responsibilities of
-// the same mixture go to resp.
+// Both drifts at step n. Returns the log-densities that enter log W there; resp: at the last step the responsibilities
+// of the target.
 DEVICE double drifts(wide n, Point &p, const Tables &t, double *resp)
 {
-    const int end = n == 0 ? PRIOR : TARGET;
-    double wanted = 0.0;
+    double log_weight = 0.0;
     UNROLL
     for (int side = 0; side < 2; ++side) {
         p.shrink[side] = t.c_x[2 * n + side];
@@ -50,29 +50,10 @@ DEVICE double drifts(wide n, Point &p, const Tables &t, double *resp)
     for (int j = 0; j < SCORES; ++j) {
         const wide at = n * SCORES + j;
         if (!t.used[at]) continue;
-        double lse, a, pull[R], of[K];
-        score(p.x, p.rho[0], t.means + at * K * R, t.log_vars + at * K, t.log_ws + at * K, t.d, t.base, &lse, &a, pull, of);
-        UNROLL
-        for (int side = 0; side < 2; ++side) {
-            p.shrink[side] += t.c[2 * at + side] * a;
-            UNROLL
-            for (int b = 0; b < R; ++b) p.pull[side * R + b] += t.c[2 * at + side] * pull[b];
-        }
-        if (j == end) {
-            wanted = lse;
-            UNROLL
-            for (int k = 0; k < K; ++k) resp[k] = of[k];
-        }
+        score(p.x, p.rho[0], t.means + at * K * R, t.log_vars + at * K, t.log_ws + at * K, t.d, t.base, t.ends[at],
+              t.c[2 * at], t.c[2 * at + 1], &log_weight, p.shrink, p.pull, p.shrink + 1, p.pull + R, resp);
     }
-    return wanted;
-}
-
-DEVICE double density(const Point &p, const Tables &t, wide n, int j, double *resp)
-{
-    const wide at = n * SCORES + j;
-    double lse, a, pull[R];
-    score(p.x, p.rho[0], t.means + at * K * R, t.log_vars + at * K, t.log_ws + at * K, t.d, t.base, &lse, &a, pull, resp);
-    return lse;
+    return log_weight;
 }
 
 // Component k of a mixture at step n.
@@ -128,15 +109,13 @@ KERNEL forward(PARAMETERS)
     double resp[K];
     Point p, after;
     begin(p, t, 0, PRIOR, chosen[i], drawn(xi, xi1, chi2, count, 0, i));
-    double total = -drifts(0, p, t, resp);
-    if (steps == 0) total += density(p, t, 0, TARGET, resp);
+    double total = drifts(0, p, t, resp);
 #pragma unroll 1
     for (wide n = 1; n <= steps; ++n) {
         const Drawn z = drawn(xi, xi1, chi2, count, n, i);
         move(p, 0, z, eta, after);
-        const double lse = drifts(n, after, t, resp);
+        total += drifts(n, after, t, resp);
         total += gained(p, after, 0, z, t);
-        if (n == steps) total += lse;
         p = after;
     }
     log_weight[i] = total;
@@ -152,19 +131,18 @@ KERNEL backward(PARAMETERS)
     double resp[K];
     Point p, before;
     begin(p, t, steps, TARGET, chosen[i], drawn(xi, xi1, chi2, count, 0, i));
-    drifts(steps, p, t, resp);
-    double total = density(p, t, steps, TARGET, resp);
+    double total = drifts(steps, p, t, resp);
     finish(i, p, resp, end, rho, modes, directions, modes_there);
 #pragma unroll 1
     for (wide n = steps; n > 0; --n) {
         const Drawn z = drawn(xi, xi1, chi2, count, n, i);
         move(p, 1, z, eta, before);
-        drifts(n - 1, before, t, resp);
+        total += drifts(n - 1, before, t, resp);
         // log F(x'|x) - log B(x|x'): the same increment with the two kernels in each other's place.
         total -= gained(p, before, 1, z, t);
         p = before;
     }
-    log_weight[i] = total - density(p, t, 0, PRIOR, resp);
+    log_weight[i] = total;
 }
 
 // --- the gradient ---------------------------------------------------------------------------------------------------
@@ -207,29 +185,18 @@ DEVICE void add(double *place, int entry, double value)
     if (threadIdx.x % WARP == entry % WARP) place[entry] += value;
 }
 
-// Adds dL/dx and dL/drho, and the derivatives in the numbers of step n to `totals`.
-DEVICE void drifts_adjoint(
-    wide n, const Point &p, const Tables &t, const double *d_shrink, const double *d_pull, double weight_i,
-    double *x_bar, double &rho_bar, double *totals)
+// Adds the derivatives in x and rho to `bar`, which has those in both drifts, and those in the numbers of step n to
+// `totals`; in log W itself it is d_log_weight.
+DEVICE void drifts_adjoint(wide n, const Point &p, const Tables &t, Point &bar, double d_log_weight, double *totals)
 {
 #pragma unroll 1
     for (int j = 0; j < SCORES; ++j) {
         const wide at = n * SCORES + j;
         if (!t.used[at]) continue;
-        double d_a = 0.0, d_b[R], of_x[R], of_rho, of_mean[K * R], of_var[K], of_w[K];
-        UNROLL
-        for (int b = 0; b < R; ++b) d_b[b] = 0.0;
-        UNROLL
-        for (int side = 0; side < 2; ++side) {
-            d_a += t.c[2 * at + side] * d_shrink[side];
-            UNROLL
-            for (int b = 0; b < R; ++b) d_b[b] += t.c[2 * at + side] * d_pull[side * R + b];
-        }
-        score_adjoint(p.x, p.rho[0], t.means + at * K * R, t.log_vars + at * K, t.log_ws + at * K, t.d, t.base,
-                      t.ends[at] * weight_i, d_a, d_b, of_x, &of_rho, of_mean, of_var, of_w);
-        rho_bar += of_rho;
-        UNROLL
-        for (int b = 0; b < R; ++b) x_bar[b] += of_x[b];
+        double of_mean[K * R] = {}, of_var[K] = {}, of_w[K] = {};
+        score_adjoint(p.x, p.rho[0], t.means + at * K * R, t.log_vars + at * K, t.log_ws + at * K, t.d, t.base, t.ends[at],
+                      t.c[2 * at], t.c[2 * at + 1], d_log_weight, bar.shrink[0], bar.pull, bar.shrink[1], bar.pull + R,
+                      bar.x, bar.rho, of_mean, of_var, of_w);
         double *place = totals + at * ENTRIES;
         UNROLL
         for (int e = 0; e < K * R; ++e) add(place, e, of_mean[e]);
@@ -263,16 +230,14 @@ KERNEL gradient(
         double resp[K];
         Point p, after;
         begin(p, t, 0, PRIOR, k, drawn(xi, xi1, chi2, count, 0, i));
-        double total = -drifts(0, p, t, resp);
-        if (steps == 0) total += density(p, t, 0, TARGET, resp);
+        double total = drifts(0, p, t, resp);
         keep(room, 0, p);
 #pragma unroll 1
         for (wide n = 1; n <= steps; ++n) {
             const Drawn z = drawn(xi, xi1, chi2, count, n, i);
             move(p, 0, z, eta, after);
-            const double lse = drifts(n, after, t, resp);
+            total += drifts(n, after, t, resp);
             total += gained(p, after, 0, z, t);
-            if (n == steps) total += lse;
             p = after;
             keep(room, n, p);
         }
@@ -280,40 +245,30 @@ KERNEL gradient(
             log_weight[i] = total;
             finish(i, p, resp, end, rho, modes, directions, modes_there);
         }
-        double x_bar[R], rho_bar = 0.0, d_shrink[2] = {0.0, 0.0}, d_pull[2 * R];
-        UNROLL
-        for (int b = 0; b < R; ++b) x_bar[b] = d_pull[b] = 0.0;
+        // Derivatives in the point at step n, and in the one before.
+        Point bar = {}, earlier;
 #pragma unroll 1
         for (wide n = steps + 1; n-- > 0;) {
             kept(room, n, after);
             Drawn z = {xi, 0.0, 0.0};
-            double of_x[R], of_pull[R], of_rho = 0.0, of_shrink = 0.0;
-            d_shrink[1] = 0.0;
-            UNROLL
-            for (int b = 0; b < R; ++b) d_pull[R + b] = of_x[b] = of_pull[b] = 0.0;
+            earlier = {};
             if (n > 0) {
                 kept(room, n - 1, p);
                 z = drawn(xi, xi1, chi2, count, n, i);
                 weight_adjoint(p.x, p.rho[0], p.shrink[0], p.pull, after.shrink[1], after.pull + R, z.xi, z.xi1, z.chi2, eta,
-                               base, -weight_i, of_x, &of_rho, &of_shrink, of_pull, d_shrink + 1, d_pull + R);
+                               base, -weight_i, earlier.x, earlier.rho, earlier.shrink, earlier.pull, bar.shrink + 1,
+                               bar.pull + R);
             }
-            drifts_adjoint(n, after, t, d_shrink, d_pull, weight_i, x_bar, rho_bar, totals);
+            drifts_adjoint(n, after, t, bar, -weight_i, totals);
             if (n > 0) {
-                double more_x[R], more_rho;
-                step_adjoint(p.x, p.rho[0], p.shrink[0], p.pull, z.xi, z.xi1, z.chi2, eta, x_bar, rho_bar, more_x,
-                             &more_rho, d_shrink, d_pull);
-                rho_bar = more_rho + of_rho;
-                d_shrink[0] += of_shrink;
-                UNROLL
-                for (int b = 0; b < R; ++b) {
-                    x_bar[b] = more_x[b] + of_x[b];
-                    d_pull[b] += of_pull[b];
-                }
+                step_adjoint(p.x, p.rho[0], p.shrink[0], p.pull, z.xi, z.xi1, z.chi2, eta, bar.x, bar.rho[0], earlier.x,
+                             earlier.rho, earlier.shrink, earlier.pull);
+                bar = earlier;
             }
         }
-        double of_mean[R], of_var;
+        double of_mean[R] = {}, of_var = 0.0;
         const Drawn z = drawn(xi, xi1, chi2, count, 0, i);
-        start_adjoint(means + (PRIOR * K + k) * R, log_vars[PRIOR * K + k], z.xi, z.xi1, z.chi2, x_bar, rho_bar, of_mean,
+        start_adjoint(means + (PRIOR * K + k) * R, log_vars[PRIOR * K + k], z.xi, z.xi1, z.chi2, bar.x, bar.rho[0], of_mean,
                       &of_var);
         UNROLL
         for (int l = 0; l < K; ++l) {

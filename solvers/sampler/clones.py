@@ -79,13 +79,14 @@ def slopes(sampler: Sampler, tau: float) -> tuple[float, float]:
     mixture = saved["mean_t"], saved["log_var_t"], target.log_w
     R = sampler.directions
     x, rho = np.tile(target.weights @ saved["mean_t"], (R, 1)), np.zeros(R)
-    score = module.score(x, rho, *mixture, sampler.dimension, sampler.log_base)
+    given = (x, rho, *mixture, sampler.dimension, sampler.log_base, 0.0, 1.0, 0.0)  # the forward drift is the score
+    score = module.score(*given)
     # Row b: the derivative of coordinate b of a(x) x + pull, by the adjoint, and of the x beside a(x).
     each = np.eye(R)
-    bars = module.score_adjoint(x, rho, *mixture, sampler.dimension, sampler.log_base, score, np.zeros(R), x[0], each)
+    bars = module.score_adjoint(*given, score, np.zeros(R), x[0], each, np.zeros(R), 0 * each)
     largest = float(np.linalg.eigvalsh(bars["x"] + score["shrink"][:, None] * each)[-1])
-    coefficients = sampler.coefficients(0)[0]
-    return largest, coefficients["x"] + coefficients["noised"] * largest
+    (by_x, _), (by_score, _) = (sampler.drifts[name][0] for name in (("x", False), ("target", True)))
+    return largest, by_x + by_score * largest
 
 
 def times(sampler: Sampler) -> dict[str, float]:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from solvers.closed import compiled, systems
 from solvers.machine.cores import cores
 from solvers.sampler.model import Mixture, Sampler
-from solvers.sampler.paths import Noise, Paths, component
+from solvers.sampler.paths import Noise, Paths
 from solvers.sampler.tables import Tables
 
 __all__ = ["LARGEST", "backward", "forward", "gradient"]
@@ -50,15 +50,12 @@ def forward(
     sampler: Sampler, noise: Noise, chosen: NDArray[np.intp] | None = None, *, threads: int | None = None
 ) -> Paths:
     """As chain.forward, in so many threads, default all cores."""
-    tables = _tables(sampler)
-    if chosen is None:
-        chosen = component(sampler.mixtures["prior"], noise.uniform)
-    return tables.run("forward", noise, chosen, threads)
+    return _tables(sampler).run("forward", noise, chosen, threads)
 
 
 def backward(sampler: Sampler, noise: Noise, *, threads: int | None = None) -> Paths:
     """As chain.backward."""
-    return _tables(sampler).run("backward", noise, component(sampler.mixtures["target"], noise.uniform), threads)
+    return _tables(sampler).run("backward", noise, None, threads)
 
 
 def gradient(
@@ -67,10 +64,10 @@ def gradient(
     """As chain.gradient."""
     tables = _tables(sampler)
     blocks = _blocks(len(chosen))
-    totals = np.zeros((len(blocks), sampler.steps + 1, len(tables.names), tables.K * (tables.R + 2)))
+    totals = np.zeros((len(blocks), *tables.scores.used.shape, tables.K * (tables.R + 2)))
     of_start = np.zeros((len(blocks), tables.K, tables.R + 1))
     weights = np.ascontiguousarray(weights, dtype=float)
-    paths = tables.run("gradient", noise, chosen, threads, lambda n: (weights, tables.ends, totals[n], of_start[n]))
+    paths = tables.run("gradient", noise, chosen, threads, lambda n: (weights, tables.room(), totals[n], of_start[n]))
     return paths, tables.pulled_back(totals.sum(0), of_start.sum(0))
 
 
@@ -89,19 +86,23 @@ def _module(components: int, directions: int) -> ModuleType:
 class _Tables(Tables):
     """A sampler as kernel.py takes it, see there."""
 
+    def room(self) -> tuple[Array, ...]:
+        """For x, rho, and a and pull of both drifts at all points of a path."""
+        return tuple(np.empty((self.sampler.steps + 1, *rest)) for rest in ((self.R,), (1,), (2,), (2, self.R)))
+
     def run(
-        self, kernel: str, noise: Noise, chosen: NDArray[np.intp], threads: int | None, more: Any = lambda n: ()
+        self, kernel: str, noise: Noise, chosen: NDArray[np.intp] | None, threads: int | None, more: Any = lambda n: ()
     ) -> Paths:
         """All paths by a kernel; more(block): what it takes beyond the others."""
-        self.check(noise, chosen, "target" if kernel == "backward" else "prior")
+        chosen = np.ascontiguousarray(self.first(kernel, noise, chosen), dtype=np.int64)
         s, count = self.sampler, len(chosen)
         function = getattr(_module(self.K, self.R), kernel)
-        means = self.means.reshape(*self.used.shape, -1)
-        tables = (means, self.log_vars, self.log_ws, self.c, self.c_x, self.used)
+        means = self.means.reshape(*self.scores.used.shape, -1)
+        scores = self.scores
+        tables = (means, self.log_vars, self.log_ws, scores.c, scores.c_x, scores.ends, scores.used)
         wide = self.R - s.directions
         xi = np.ascontiguousarray(np.pad(noise.xi, ((0, 0), (0, 0), (0, wide))) if wide else noise.xi)
         drawn = (xi, np.ascontiguousarray(noise.xi1), np.ascontiguousarray(noise.chi2))
-        chosen = np.ascontiguousarray(chosen, dtype=np.int64)
         out = (
             np.empty(count),
             np.empty((count, s.directions)),
@@ -110,8 +111,7 @@ class _Tables(Tables):
         )
 
         def work(blocks: list[tuple[int, tuple[int, int]]]) -> None:
-            N = s.steps
-            room = (np.empty((N + 1, self.R)), np.empty((N + 1, 1)), np.empty((N + 1, 2)), np.empty((N + 1, 2, self.R)))
+            room = self.room()
             for n, (first, stop) in blocks:
                 function(
                     first, stop, chosen, float(s.dimension), s.log_base, s.eta, tables, drawn, room, *out, *more(n)

@@ -7,6 +7,7 @@ learning sends it there once. Nothing here depends on the GPU but the time it ta
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from solvers.closed import systems
 from solvers.cuda.source import OPTIONS
 from solvers.machine.arrays import backend_module, compile_cuda, gpu_errors, to_numpy
 from solvers.sampler.model import Mixture, Sampler
-from solvers.sampler.paths import Noise, Paths, component
+from solvers.sampler.paths import Noise, Paths
 from solvers.sampler.tables import Tables
 
 __all__ = ["LARGEST", "OPTIONS", "backward", "forward", "gradient", "source"]
@@ -51,15 +52,12 @@ def source(components: int, directions: int, scores: int) -> str:
 
 def forward(sampler: Sampler, noise: Noise, chosen: NDArray[np.intp] | None = None) -> Paths:
     """As chain.forward."""
-    if chosen is None:
-        chosen = component(sampler.mixtures["prior"], noise.uniform)
     return _resident(backend_module("cupy"), sampler).run("forward", noise, chosen)
 
 
 def backward(sampler: Sampler, noise: Noise) -> Paths:
     """As chain.backward."""
-    chosen = component(sampler.mixtures["target"], noise.uniform)
-    return _resident(backend_module("cupy"), sampler).run("backward", noise, chosen)
+    return _resident(backend_module("cupy"), sampler).run("backward", noise, None)
 
 
 def gradient(
@@ -67,8 +65,8 @@ def gradient(
 ) -> tuple[Paths, dict[str, Mixture]]:
     """As chain.gradient."""
     tables = _resident(backend_module("cupy"), sampler)
-    points, entries = sampler.steps + 1, tables.K * (tables.R + 2)
-    partial = points * len(tables.names) * entries
+    shape = (*tables.scores.used.shape, tables.K * (tables.R + 2))
+    points, partial = sampler.steps + 1, math.prod(shape)
     room = points * (3 * tables.R + 3)
     warps = THREADS // WARP
     # Not by the memory that is free: the order of additions shall be the same on all GPUs.
@@ -80,7 +78,6 @@ def gradient(
         more = (xp.asarray(np.ascontiguousarray(weights, dtype=float)), xp.empty(blocks * THREADS * room))
         paths = tables.run("gradient", noise, chosen, blocks, (*more, of_paths, of_start))
         totals, starts = (to_numpy(part.sum(0)) for part in (of_paths, of_start))
-    shape = (points, len(tables.names), entries)
     return paths, tables.pulled_back(totals.reshape(shape), starts.reshape(tables.K, tables.R + 1))
 
 
@@ -90,9 +87,10 @@ class _Resident(Tables):
     def __init__(self, xp: Any, sampler: Sampler) -> None:
         super().__init__(sampler, LARGEST)
         self.xp = xp
-        self.module = _module(xp, self.K, self.R, len(self.names))
-        arrays = (self.means, self.log_vars, self.log_ws, self.c, self.c_x, self.ends)
-        self.arrays = (*map(xp.asarray, arrays), xp.asarray(self.used.astype(np.int32)))
+        scores = self.scores
+        self.module = _module(xp, self.K, self.R, len(scores.names))
+        arrays = (self.means, self.log_vars, self.log_ws, scores.c, scores.c_x, scores.ends)
+        self.arrays = (*map(xp.asarray, arrays), xp.asarray(scores.used.astype(np.int32)))
 
     @property
     def bytes_each(self) -> int:
@@ -101,10 +99,15 @@ class _Resident(Tables):
         return 8 * ((s.steps + 1) * (self.R + 2) + s.directions + len(s.mixtures["target"].log_w) + 3)
 
     def run(
-        self, kernel: str, noise: Noise, chosen: NDArray[np.intp], blocks: int | None = None, more: tuple[Any, ...] = ()
+        self,
+        kernel: str,
+        noise: Noise,
+        chosen: NDArray[np.intp] | None,
+        blocks: int | None = None,
+        more: tuple[Any, ...] = (),
     ) -> Paths:
         """All paths by a kernel. blocks: of threads, default a thread a path; more: what it takes beyond the others."""
-        self.check(noise, chosen, "target" if kernel == "backward" else "prior")
+        chosen = self.first(kernel, noise, chosen)
         xp, s, count, L = self.xp, self.sampler, len(chosen), len(self.sampler.mixtures["target"].log_w)
         out: tuple[Any, ...] = (np.empty(0), np.empty((0, s.directions)), np.empty(0), np.empty((0, L)))
         if count == 0:

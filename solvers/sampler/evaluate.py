@@ -48,13 +48,8 @@ def evaluate(
     """
     closed = share(sampler)
     chain = sampler if closed is None else replace(sampler, dimension=sampler.directions)
-    # Few paths at a time where there are many steps: the noise of a block is held in memory.
-    blocks = _blocks(paths, sampler.steps)
     with np.errstate(over="ignore", invalid="ignore"):
-        ahead, behind = (
-            _joined([run(chain, Noise.draw(chain, n, rng)) for n in blocks])
-            for run in (walker.forward, walker.backward)
-        )
+        ahead, behind = _both_ways(chain, paths, rng, walker)
         error = np.std(ahead.log_weight, ddof=1) / np.sqrt(paths)
         lost = rounding(sampler, ahead)
     if status := status_of(sampler, ahead.log_weight, behind.log_weight, lost, error):
@@ -74,22 +69,21 @@ def evaluate(
         "log_weight_variance": _shifted(_variance(log_w), spread),
     }
     if drawn and closed is not None:
-        ahead, behind = (
-            _joined([run(sampler, Noise.draw(sampler, n, rng)) for n in blocks])
-            for run in (walker.forward, walker.backward)
-        )
+        ahead, behind = _both_ways(sampler, paths, rng, walker)
         out["log_z"], out["ess"] = _log_z(ahead.log_weight), _ess(ahead.log_weight)
         out["ess_forward"] = _ess_forward(behind.log_weight)
     return out | masses
 
 
-def _blocks(paths: int, steps: int) -> list[int]:
-    size = max(64, min(TOGETHER, 512 * TOGETHER // (steps + 1)))
-    return [min(size, paths - first) for first in range(0, paths, size)]
-
-
-def _joined(parts: list[Paths]) -> Paths:
-    return Paths(*(np.concatenate([getattr(p, name) for p in parts]) for name in ("log_weight", "end", "rho", "modes")))
+def _both_ways(sampler: Sampler, paths: int, rng: np.random.Generator, walker: Walker) -> list[Paths]:
+    """Paths from the prior, and as many from the target."""
+    # Few at a time where there are many steps: the noise of a block is held in memory.
+    size, found = max(64, min(TOGETHER, 512 * TOGETHER // (sampler.steps + 1))), []
+    for run in (walker.forward, walker.backward):
+        parts = [run(sampler, Noise.draw(sampler, min(size, paths - first), rng)) for first in range(0, paths, size)]
+        names = ("log_weight", "end", "rho", "modes")
+        found.append(Paths(*(np.concatenate([getattr(p, name) for p in parts]) for name in names)))
+    return found
 
 
 def _from_influence(value: float | Array, influence: Array) -> Estimate:

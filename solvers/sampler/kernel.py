@@ -5,9 +5,8 @@ each other, and the way back: here, in chain.py and in chain.cu once each on pur
 and threads of a GPU walk differently; tests compare all three path by path.
 
 solvers.sampler.compiled puts this text behind the emitted functions of one step. Everything that does not depend on the
-path comes in tables: for step n and score j the mixture means (N+1, J, K R), log_vars and log_ws (N+1, J, K), and what
-the score adds to the forward and to the backward drift, c (N+1, J, 2); c_x (N+1, 2) the same for x itself. used
-(N+1, J): whether the score is needed there. Scores 0 and 1 are those of the prior and of the target. Noise as in Noise.
+path comes in tables, see solvers.sampler.tables: means (N+1, J, K R), log_vars and log_ws (N+1, J, K), c (N+1, J, 2),
+c_x (N+1, 2), ends and used (N+1, J). Noise as in Noise. Derivatives are added to what is there.
 """
 
 from __future__ import annotations
@@ -34,65 +33,31 @@ from solvers.sampler.protocol import (
 )
 
 Array = Any
-PRIOR, TARGET = 0, 1
+PRIOR, TARGET = 0, -1
 
 
 @njit(**FLAGS)
 def drifts(
-    n: int, x: Array, rho: float, d: float, base: float, tables: Array, shrink: Array, pull: Array, resp: Array
-) -> Any:
-    """shrink (2,), pull (2, R) of both drifts at step n. Returns the log-density of the prior at step 0, of the target
-    at the last step; resp (K,): the responsibilities of the same mixture."""
-    means, log_vars, log_ws, c, c_x, used = tables
-    lse, a, of = np.empty(1), np.empty(1), np.empty(K)
-    b = np.empty(R)
-    end = PRIOR if n == 0 else TARGET
-    wanted = 0.0
-    for side in range(2):
-        shrink[side] = c_x[n, side]
-        for i in range(R):
-            pull[side, i] = 0.0
-    for j in range(used.shape[1]):
-        if used[n, j]:
-            score(x, rho, means[n, j], log_vars[n, j], log_ws[n, j], d, base, lse, a, b, of)
-            for side in range(2):
-                shrink[side] += c[n, j, side] * a[0]
-                for i in range(R):
-                    pull[side, i] += c[n, j, side] * b[i]
-            if j == end:
-                wanted = lse[0]
-                for k in range(K):
-                    resp[k] = of[k]
-    return wanted
-
-
-@njit(**FLAGS)
-def drifts_adjoint(
-    n: int, x: Array, rho: float, d: float, base: float, tables: Array, d_shrink: Array, d_pull: Array, d_ends: Array,
-    weight_i: float, x_bar: Array, rho_bar: Array, totals: Array,
+    n: int, x: Array, rho: float, d: float, base: float, tables: Array, shrink: Array, pull: Array, log_weight: Array,
+    resp: Array,
 ) -> None:  # fmt: skip
-    """Adds ∂L/∂x, ∂L/∂ϱ and, to totals, ∂L/∂(means, log_vars, log_ws) of step n."""
-    means, log_vars, log_ws, c, _, used = tables
-    of_x, of_rho, d_b = np.empty(R), np.empty(1), np.empty(R)
-    of_mean, of_var, of_w = np.empty(K * R), np.empty(K), np.empty(K)
+    """shrink (2,), pull (2, R) of both drifts at step n. Adds to log_weight (1,) the log-densities that enter there.
+    resp (K,): at the last step the responsibilities of the target, whose score is the last."""
+    means, log_vars, log_ws, c, c_x, ends, used = tables
+    # Sums on the stack, which no other array can be: in rows of the room they took a sixth longer.
+    a_f, a_b, b_f, b_b = np.empty(1), np.empty(1), np.empty(R), np.empty(R)
+    a_f[0], a_b[0] = c_x[n, 0], c_x[n, 1]
+    for i in range(R):
+        b_f[i] = b_b[i] = 0.0
     for j in range(used.shape[1]):
         if used[n, j]:
-            d_a = c[n, j, 0] * d_shrink[0] + c[n, j, 1] * d_shrink[1]
-            for i in range(R):
-                d_b[i] = c[n, j, 0] * d_pull[0, i] + c[n, j, 1] * d_pull[1, i]
-            d_lse = d_ends[n, j] * weight_i
-            score_adjoint(
-                x, rho, means[n, j], log_vars[n, j], log_ws[n, j], d, base, d_lse, d_a, d_b,
-                of_x, of_rho, of_mean, of_var, of_w,
+            score(
+                x, rho, means[n, j], log_vars[n, j], log_ws[n, j], d, base, ends[n, j], c[n, j, 0], c[n, j, 1],
+                log_weight, a_f, b_f, a_b, b_b, resp,
             )  # fmt: skip
-            rho_bar[0] += of_rho[0]
-            for i in range(R):
-                x_bar[i] += of_x[i]
-            for i in range(K * R):
-                totals[n, j, i] += of_mean[i]
-            for k in range(K):
-                totals[n, j, K * R + k] += of_var[k]
-                totals[n, j, K * R + K + k] += of_w[k]
+    shrink[0], shrink[1] = a_f[0], a_b[0]
+    for i in range(R):
+        pull[0, i], pull[1, i] = b_f[i], b_b[i]
 
 
 @njit(**FLAGS)
@@ -102,42 +67,42 @@ def ahead(
     """Path i from the prior: its points and drifts in `room`. Returns log W."""
     xi, xi1, chi2 = noise
     xs, rhos, shrinks, pulls = room
-    gained = np.empty(1)
-    mean, log_var = tables[0][0, PRIOR], tables[1][0, PRIOR]
-    first = component * R
-    start(mean[first : first + R], log_var[component], xi[0, i], xi1[0, i], chi2[0, i], xs[0], rhos[0])
-    log_weight = -drifts(0, xs[0], rhos[0, 0], d, base, tables, shrinks[0], pulls[0], resp)
-    last = len(xs) - 1
-    for n in range(last):
+    gained, log_weight = np.empty(1), np.empty(1)
+    log_weight[0] = 0.0
+    begin(i, 0, PRIOR, component, tables, noise, room)
+    drifts(0, xs[0], rhos[0, 0], d, base, tables, shrinks[0], pulls[0], log_weight, resp)
+    for n in range(len(xs) - 1):
         step(xs[n], rhos[n, 0], shrinks[n, 0], pulls[n, 0], xi[n + 1, i], xi1[n + 1, i], chi2[n + 1, i], eta,
              xs[n + 1], rhos[n + 1])  # fmt: skip
-        lse = drifts(n + 1, xs[n + 1], rhos[n + 1, 0], d, base, tables, shrinks[n + 1], pulls[n + 1], resp)
+        drifts(n + 1, xs[n + 1], rhos[n + 1, 0], d, base, tables, shrinks[n + 1], pulls[n + 1], log_weight, resp)
         weight(xs[n], rhos[n, 0], shrinks[n, 0], pulls[n, 0], shrinks[n + 1, 1], pulls[n + 1, 1],
                xi[n + 1, i], xi1[n + 1, i], chi2[n + 1, i], eta, base, gained)  # fmt: skip
-        log_weight += gained[0]
-        if n + 1 == last:
-            log_weight += lse
-    return log_weight
+        log_weight[0] += gained[0]
+    return log_weight[0]
+
+
+@njit(**FLAGS)
+def begin(i: int, n: int, j: int, k: int, tables: Array, noise: Array, room: Array) -> None:
+    """The point of step n from component k of the mixture of score j."""
+    mean, log_var, xi, xi1, chi2 = tables[0][n, j], tables[1][n, j], noise[0], noise[1], noise[2]
+    start(mean[k * R : k * R + R], log_var[k], xi[0, i], xi1[0, i], chi2[0, i], room[0][n], room[1][n])
 
 
 @njit(**FLAGS)
 def without_owner(tables: Array, noise: Array, room: Array) -> Array:
-    means, log_vars, log_ws, c, c_x, used = tables
+    means, log_vars, log_ws, c, c_x, ends, used = tables
     xi, xi1, chi2 = noise
-    xs, rhos, shrinks, pulls = room
     return (
-        (bare(means), bare(log_vars), bare(log_ws), bare(c), bare(c_x), bare(used)),
+        (bare(means), bare(log_vars), bare(log_ws), bare(c), bare(c_x), bare(ends), bare(used)),
         (bare(xi), bare(xi1), bare(chi2)),
-        (bare(xs), bare(rhos), bare(shrinks), bare(pulls)),
+        unowned(room),
     )
 
 
 @njit(**FLAGS)
-def density(x: Array, rho: float, d: float, base: float, tables: Array, n: int, j: int, resp: Array) -> Any:
-    """log-density of the mixture of score j."""
-    lse, a, b = np.empty(1), np.empty(1), np.empty(R)
-    score(x, rho, tables[0][n, j], tables[1][n, j], tables[2][n, j], d, base, lse, a, b, resp)
-    return lse[0]
+def unowned(room: Array) -> Array:
+    xs, rhos, shrinks, pulls = room
+    return bare(xs), bare(rhos), bare(shrinks), bare(pulls)
 
 
 @entry(**FLAGS)
@@ -148,20 +113,19 @@ def forward(
     """Paths first..stop−1 from the prior."""
     tables, noise, room = without_owner(tables, noise, room)
     end, rho, modes, resp = bare(end), bare(rho), bare(modes), np.empty(K)
-    xs, rhos = room[0], room[1]
-    last = len(xs) - 1
     for i in range(first, stop):
         log_weight[i] = ahead(i, chosen[i], d, base, eta, tables, noise, room, resp)
-        if last == 0:
-            log_weight[i] += density(xs[0], rhos[0, 0], d, base, tables, 0, TARGET, resp)
-        finish(i, xs[last], rhos[last, 0], resp, end, rho, modes)
+        finish(i, room, resp, end, rho, modes)
 
 
 @njit(**FLAGS)
-def finish(i: int, x: Array, square: float, resp: Array, end: Array, rho: Array, modes: Array) -> None:
-    rho[i] = square
+def finish(i: int, room: Array, resp: Array, end: Array, rho: Array, modes: Array) -> None:
+    """The last point of path i."""
+    xs, rhos = room[0], room[1]
+    last = len(xs) - 1
+    rho[i] = rhos[last, 0]
     for b in range(end.shape[1]):
-        end[i, b] = x[b]
+        end[i, b] = xs[last, b]
     for k in range(modes.shape[1]):
         modes[i, k] = resp[k]
 
@@ -177,82 +141,75 @@ def backward(
     xs, rhos, shrinks, pulls = room
     xi, xi1, chi2 = noise
     last = len(xs) - 1
-    mean, log_var = tables[0][last, TARGET], tables[1][last, TARGET]
-    gained = np.empty(1)
+    gained, total = np.empty(1), np.empty(1)
     for i in range(first, stop):
-        k = chosen[i]
-        start(mean[k * R : k * R + R], log_var[k], xi[0, i], xi1[0, i], chi2[0, i], xs[last], rhos[last])
-        drifts(last, xs[last], rhos[last, 0], d, base, tables, shrinks[last], pulls[last], resp)
-        total = density(xs[last], rhos[last, 0], d, base, tables, last, TARGET, resp)
-        finish(i, xs[last], rhos[last, 0], resp, end, rho, modes)
+        total[0] = 0.0
+        begin(i, last, TARGET, chosen[i], tables, noise, room)
+        drifts(last, xs[last], rhos[last, 0], d, base, tables, shrinks[last], pulls[last], total, resp)
+        finish(i, room, resp, end, rho, modes)
         for n in range(last - 1, -1, -1):
             step(xs[n + 1], rhos[n + 1, 0], shrinks[n + 1, 1], pulls[n + 1, 1], xi[n + 1, i], xi1[n + 1, i],
                  chi2[n + 1, i], eta, xs[n], rhos[n])  # fmt: skip
-            drifts(n, xs[n], rhos[n, 0], d, base, tables, shrinks[n], pulls[n], resp)
+            drifts(n, xs[n], rhos[n, 0], d, base, tables, shrinks[n], pulls[n], total, resp)
             # log F(x'|x) − log B(x|x'): the same increment with the two kernels in each other's place.
             weight(xs[n + 1], rhos[n + 1, 0], shrinks[n + 1, 1], pulls[n + 1, 1], shrinks[n, 0], pulls[n, 0],
                    xi[n + 1, i], xi1[n + 1, i], chi2[n + 1, i], eta, base, gained)  # fmt: skip
-            total -= gained[0]
-        log_weight[i] = total - density(xs[0], rhos[0, 0], d, base, tables, 0, PRIOR, resp)
+            total[0] -= gained[0]
+        log_weight[i] = total[0]
 
 
 @entry(**FLAGS)
 def gradient(
     first: int, stop: int, chosen: Array, d: float, base: float, eta: float, tables: Array, noise: Array, room: Array,
-    log_weight: Array, end: Array, rho: Array, modes: Array, weights: Array, d_ends: Array,
-    totals: Array, of_start: Array,
+    log_weight: Array, end: Array, rho: Array, modes: Array, weights: Array, bars: Array, totals: Array,
+    of_start: Array,
 ) -> None:  # fmt: skip
     """`forward`, and the derivatives of Σ_i weights_i (−log W_i): added to totals (N+1, J, K R + 2 K), rows of means,
-    log_vars and log_ws, and of_start (K, R + 1), those of the mean and log_var a path started with."""
+    log_vars and log_ws, and of_start (K, R + 1), those of the mean and log_var a path started with. bars: room for
+    those of the points and drifts of a path."""
     tables, noise, room = without_owner(tables, noise, room)
     end, rho, modes, resp = bare(end), bare(rho), bare(modes), np.empty(K)
-    d_ends, totals, of_start = bare(d_ends), bare(totals), bare(of_start)
-    xs, rhos, shrinks, pulls = room
+    totals, of_start = bare(totals), bare(of_start)
+    means, log_vars, log_ws, c, _, ends, used = tables
     xi, xi1, chi2 = noise
-    last = len(xs) - 1
-    mean, log_var = tables[0][0, PRIOR], tables[1][0, PRIOR]
-    x_bar, rho_bar, more_x, more_rho = np.empty(R), np.empty(1), np.empty(R), np.empty(1)
-    of_x, of_rho, d_shrink = np.empty(R), np.empty(1), np.empty(2)
-    of_pull, of_a, more_pull, more_a = np.empty(R), np.empty(1), np.empty(R), np.empty(1)
-    d_pull = bare(np.empty(2 * R).reshape((2, R)))
+    xs, rhos, shrinks, pulls = room
+    x_bar, rho_bar, shrink_bar, pull_bar = unowned(bars)
     for i in range(first, stop):
         log_weight[i] = ahead(i, chosen[i], d, base, eta, tables, noise, room, resp)
-        if last == 0:
-            log_weight[i] += density(xs[0], rhos[0, 0], d, base, tables, 0, TARGET, resp)
-        finish(i, xs[last], rhos[last, 0], resp, end, rho, modes)
-        rho_bar[0] = d_shrink[0] = 0.0
-        for b in range(R):
-            x_bar[b] = d_pull[0, b] = 0.0
-        for n in range(last, -1, -1):
-            d_shrink[1] = 0.0
-            for b in range(R):
-                d_pull[1, b] = 0.0
+        finish(i, room, resp, end, rho, modes)
+        x_bar[:], rho_bar[:], shrink_bar[:], pull_bar[:] = 0.0, 0.0, 0.0, 0.0
+        for n in range(len(xs) - 1, -1, -1):
             if n > 0:
                 weight_adjoint(
                     xs[n - 1], rhos[n - 1, 0], shrinks[n - 1, 0], pulls[n - 1, 0], shrinks[n, 1], pulls[n, 1],
                     xi[n, i], xi1[n, i], chi2[n, i], eta, base, -weights[i],
-                    of_x, of_rho, more_a, more_pull, of_a, of_pull,
+                    x_bar[n - 1], rho_bar[n - 1], shrink_bar[n - 1, :1], pull_bar[n - 1, 0],
+                    shrink_bar[n, 1:], pull_bar[n, 1],
                 )  # fmt: skip
-                d_shrink[1] = of_a[0]
-                for b in range(R):
-                    d_pull[1, b] = of_pull[b]
-            drifts_adjoint(
-                n, xs[n], rhos[n, 0], d, base, tables, d_shrink, d_pull, d_ends, weights[i], x_bar, rho_bar, totals
-            )
+            for j in range(used.shape[1]):
+                if used[n, j]:
+                    of = totals[n, j]
+                    score_adjoint(
+                        xs[n], rhos[n, 0], means[n, j], log_vars[n, j], log_ws[n, j], d, base,
+                        ends[n, j], c[n, j, 0], c[n, j, 1], -weights[i],
+                        shrink_bar[n, 0], pull_bar[n, 0], shrink_bar[n, 1], pull_bar[n, 1],
+                        x_bar[n], rho_bar[n], of[: K * R], of[K * R : K * R + K], of[K * R + K :],
+                    )  # fmt: skip
             if n > 0:
                 step_adjoint(
                     xs[n - 1], rhos[n - 1, 0], shrinks[n - 1, 0], pulls[n - 1, 0], xi[n, i], xi1[n, i], chi2[n, i], eta,
-                    x_bar, rho_bar[0], more_x, more_rho, of_a, of_pull,
+                    x_bar[n], rho_bar[n, 0], x_bar[n - 1], rho_bar[n - 1], shrink_bar[n - 1, :1], pull_bar[n - 1, 0],
                 )  # fmt: skip
-                rho_bar[0] = more_rho[0] + of_rho[0]
-                d_shrink[0] = of_a[0] + more_a[0]
-                for b in range(R):
-                    x_bar[b] = more_x[b] + of_x[b]
-                    d_pull[0, b] = of_pull[b] + more_pull[b]
         k = chosen[i]
+        mean, log_var, of = means[0, PRIOR], log_vars[0, PRIOR], of_start[k]
         start_adjoint(
-            mean[k * R : k * R + R], log_var[k], xi[0, i], xi1[0, i], chi2[0, i], x_bar, rho_bar[0], of_pull, of_a
+            mean[k * R : k * R + R],
+            log_var[k],
+            xi[0, i],
+            xi1[0, i],
+            chi2[0, i],
+            x_bar[0],
+            rho_bar[0, 0],
+            of[:R],
+            of[R:],
         )
-        of_start[k, R] += of_a[0]
-        for b in range(R):
-            of_start[k, b] += of_pull[b]

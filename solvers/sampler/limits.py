@@ -8,14 +8,12 @@ chain are such steps, the backward one that of paths from the target.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 from numpy.typing import NDArray
 
 from solvers.problem import Problem, ProblemError
 from solvers.results.outcomes import LOST, TOO_LONG
-from solvers.sampler.model import Mixture, Sampler
+from solvers.sampler.model import Mixture, Sampler, scores_of
 from solvers.sampler.paths import Paths
 
 __all__ = [
@@ -53,31 +51,18 @@ def sampler_of_variances(
         name: Mixture.of(np.zeros((len(v), 1)), v, np.full(len(v), 1 / len(v)))
         for name, v in {"prior": prior, "target": target}.items()
     }
-    empty = Sampler(method, reference, control, steps, horizon, dimension, mixtures)
-    names = {name for side in empty.drifts for name in side if name.startswith("control")}
-    return replace(empty, mixtures=mixtures | dict.fromkeys(names, mixtures["prior"]))
+    return Sampler(method, reference, control, steps, horizon, dimension, mixtures).begun()
 
 
 def pull(sampler: Sampler) -> tuple[Array, Array]:
     """Largest −a(x) over all x, of the forward drift at steps 0..N−1 and of the backward drift at 1..N: (N,) each."""
-    N, found = sampler.steps, []
-    for side, drift in enumerate(sampler.drifts):
-        at = np.arange(N) + side
-        total = np.zeros(N)
-        for name, (c0, c1) in drift.items():
-            c = c0 + c1 * at / N
-            if name == "x":
-                total -= c
-                continue
-            mixture = sampler.mixtures[sampler.origin(name)]
-            log_var = np.broadcast_to(mixture.log_var, (N, len(mixture.log_var)))
-            if sampler.decay(0, name) is not None:
-                decay = np.exp(at * sampler.eta - sampler.horizon)[:, None]
-                log_var = sampler.module.noise(np.zeros((1, 1)), mixture.log_var, decay)["log_var_t"]
-            precision = np.exp(-log_var)
-            total += np.where(c > 0, c * precision.max(1), c * precision.min(1))
-        found.append(total)
-    return found[0], found[1]
+    scores = scores_of(sampler)
+    total = -scores.c_x
+    for j, (_, log_var) in enumerate(scores.laws):
+        c, precision = scores.c[:, j], np.exp(-log_var)
+        most = np.where(c > 0, precision.max(1, keepdims=True), precision.min(1, keepdims=True))
+        total += np.multiply(c, most, out=np.zeros_like(c), where=c != 0)
+    return total[:-1, 0], total[1:, 1]
 
 
 def overshoot(sampler: Sampler) -> float:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from functools import cache, cached_property
+from dataclasses import dataclass, field, replace
+from functools import cache, lru_cache
 from types import ModuleType
 from typing import Any
 
@@ -12,9 +12,12 @@ from numpy.typing import NDArray
 
 from solvers.closed import systems
 
-__all__ = ["Mixture", "Sampler", "chain_module"]
+__all__ = ["Mixture", "Sampler", "Scores", "chain_module", "scores_of"]
 
 Array = NDArray[np.float64]
+Pair = tuple[float, float]
+Drifts = dict[tuple[str, bool], tuple[Pair, Pair]]
+"""Of x and of scores, (mixture, noised): coefficients forward and backward, constant and slope in n/N."""
 
 
 @cache
@@ -78,26 +81,88 @@ class Sampler:
         """R, the dimension of the span of all means."""
         return int(self.mixtures["prior"].mean.shape[1])
 
-    @cached_property
-    def drifts(self) -> tuple[dict[str, tuple[float, float]], dict[str, tuple[float, float]]]:
-        """Coefficients of the forward and of the backward drift.
+    @property
+    def drifts(self) -> Drifts:
+        """Coefficients of x and of the scores, (mixture, noised), in both drifts, as emitted.
 
         Raises KeyError for a combination of method, reference and control that the theory does not have.
         """
-        forward, backward = self.module.DRIFTS[self.method, self.reference, self.control]
-        return forward, backward
+        found: Drifts = self.module.DRIFTS[self.method, self.reference, self.control]
+        return found
 
-    def coefficients(self, n: int) -> tuple[dict[str, float], dict[str, float]]:
-        """Coefficients of x and of the scores at step n, forward and backward; those that are zero are left out."""
-        beta = n / self.steps if self.steps else 0.0
-        forward, backward = ({name: c0 + c1 * beta for name, (c0, c1) in side.items()} for side in self.drifts)
-        return {k: c for k, c in forward.items() if c}, {k: c for k, c in backward.items() if c}
+    @property
+    def controls(self) -> tuple[str, ...]:
+        """The mixtures of the drifts beside prior and target."""
+        return tuple(dict.fromkeys(name for name, _ in self.drifts if name not in ("x", *self.module.ENDS)))
 
-    def origin(self, name: str) -> str:
-        """The mixture whose parameters a score of the drift has."""
-        return "target" if name == "noised" else name
+    def begun(self) -> Sampler:
+        """The same with controls that begin as the prior."""
+        return replace(self, mixtures=self.mixtures | dict.fromkeys(self.controls, self.mixtures["prior"]))
 
-    def decay(self, n: int, name: str) -> float | None:
-        """e^{−τ} if the score of this name is that of the noised mixture, τ the noise time left at step n."""
-        noised = name == "noised" or (name.startswith("control") and self.reference == "ou")
-        return float(np.exp(n * self.eta - self.horizon)) if noised else None
+
+class Scores:
+    """What drifts and log W are made of at each step n = 0..N: J scores, each of a mixture, and their coefficients.
+
+    names: (mixture, noised) of each, that of the prior first, of the target last. c (N+1, J, 2), c_x (N+1, 2): what
+    multiplies the score, and x itself, in the forward and in the backward drift; ends (N+1, J): the log-density in
+    log W. used (N+1, J): whether the score is needed there. laws: of each, mean (N+1, K, R) and log_var (N+1, K).
+    """
+
+    def __init__(self, sampler: Sampler) -> None:
+        N, drifts, module = sampler.steps, sampler.drifts, sampler.module
+        self.sampler, (first, last) = sampler, ((name, False) for name in module.ENDS)
+        self.names = [first, *sorted(drifts.keys() - {first, last, ("x", False)}), last]
+        rows = np.array([drifts.get(name, ((0, 0), (0, 0))) for name in (("x", False), *self.names)], dtype=float)
+        c = rows[..., 0] + rows[..., 1] * (np.arange(N + 1) / max(N, 1))[:, None, None]
+        # The forward drift is not taken at the last step, nor the backward one at the first.
+        c[N, :, 0] = c[0, :, 1] = 0.0
+        self.c_x, self.c = c[:, 0].copy(), c[:, 1:].copy()
+        self.ends = np.zeros((N + 1, len(self.names)))
+        for name, (at, coefficient) in module.ENDS.items():
+            self.ends[at * N, self.names.index((name, False))] = coefficient
+        self.used = np.any(self.c != 0, axis=-1) | (self.ends != 0)
+        #: e^{−τ}, τ the noise time left at each step, beside means (K, R) and variances (1, K).
+        self.decay = np.exp(np.arange(N + 1) * sampler.eta - sampler.horizon)[:, None, None]
+        self.laws, self.noised = [], []
+        for name, noised in self.names:
+            m = sampler.mixtures[name]
+            saved = (
+                module.noise(m.mean, m.log_var, self.decay) if noised else {"mean_t": m.mean, "log_var_t": m.log_var}
+            )
+            self.noised.append(saved)
+            log_var = np.broadcast_to(saved["log_var_t"], (N + 1, 1, len(m.log_var)))[:, 0]
+            self.laws.append((np.broadcast_to(saved["mean_t"], (N + 1, *m.mean.shape)), log_var))
+
+    def at(self, n: int, j: int) -> tuple[Any, ...]:
+        """What the emitted score takes for score j at step n, beyond the point."""
+        s, (mean, log_var) = self.sampler, self.laws[j]
+        log_w = s.mixtures[self.names[j][0]].log_w
+        return mean[n], log_var[n], log_w, s.dimension, s.log_base, self.ends[n, j], *self.c[n, j]
+
+    def pulled_back(self, means: Array, log_vars: Array, log_ws: Array, starts: Array) -> dict[str, Mixture]:
+        """Derivatives in the parameters of the mixtures, from those in what the scores were computed from.
+
+        means (N+1, J, K, R), log_vars and log_ws (N+1, J, K): summed over paths, for at least as many components and
+        directions as there are; starts (K, R + 1): in the mean and log_var that paths started with.
+        """
+        s = self.sampler
+        out = {k: Mixture(*(np.zeros_like(a) for a in (m.mean, m.log_var, m.log_w))) for k, m in s.mixtures.items()}
+        for j, (name, noised) in enumerate(self.names):
+            m, total, (K, R) = s.mixtures[name], out[name], s.mixtures[name].mean.shape
+            mean_bar, log_var_bar = means[:, j, :K, :R], log_vars[:, j, None, :K]
+            if noised:
+                given = (m.mean, m.log_var, self.decay, self.noised[j])
+                pulled = s.module.noise_adjoint(*given, mean_bar, log_var_bar)
+                mean_bar, log_var_bar = pulled["mean"], pulled["log_var"]
+            total.mean[:] += mean_bar.sum(0)
+            total.log_var[:] += log_var_bar[:, 0].sum(0)
+            total.log_w[:] += log_ws[:, j, :K].sum(0)
+        prior = out[self.names[0][0]]
+        K, R = prior.mean.shape
+        prior.mean[:] += starts[:K, :R]
+        prior.log_var[:] += starts[:K, -1]
+        return out
+
+
+#: A sampler is asked for many blocks of paths; few samplers are in use at a time.
+scores_of = lru_cache(maxsize=8)(Scores)

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from solvers.sampler.model import Mixture, Sampler
+from solvers.sampler.limits import pull
+from solvers.sampler.model import Sampler
 
 __all__ = ["Form", "Share", "cumulants", "depends_on_step_only", "form_of", "share"]
 
@@ -94,34 +95,10 @@ def _quotient(u: Array, w: Array) -> Array:
 
 
 def form_of(sampler: Sampler) -> Form:
-    """One direction of a sampler: the emitted increment, with log p(x_N) − log φ(x_0) = constant + ½ last x_N² relative
+    """One direction of a sampler, as emitted, with log p(x_N) − log φ(x_0) = constant + ½ last x_N² relative
     to exp(−x²/2v) at both ends, v the variance of the prior."""
-    prior, target = (sampler.mixtures[name] for name in ("prior", "target"))
-    v, N, eta, module = float(np.exp(prior.log_var[0])), sampler.steps, sampler.eta, sampler.module
-    change = float(prior.log_var[0] - target.log_var[0])
-    one, flat, none = np.ones(1), np.zeros((1, 1)), np.zeros(1)
-    steps = np.zeros((N, 5))
-    for n in range(N):
-        a, b = _shrink(sampler, n)[0], _shrink(sampler, n + 1)[1]
-        part = module.weight(flat, one, a * one, flat, b * one, flat, flat, none, none, eta, float(prior.log_var[0]))
-        climb, swing, beyond = (float(part[name][0]) for name in ("climb", "swing", "beyond"))
-        s = np.sqrt(2 * eta)
-        steps[n] = 1 + eta * a, s, -0.5 * eta * climb, -0.5 * s * swing, eta * beyond
-    return Form(steps, v, 0.5 * change, -float(np.expm1(change)) / v)
-
-
-def _shrink(sampler: Sampler, n: int) -> tuple[float, float]:
-    """a of the forward and of the backward drift at step n."""
-    out = []
-    for side in sampler.coefficients(n):
-        total = side.get("x", 0.0)
-        for name, c in side.items():
-            if name == "x":
-                continue
-            mixture: Mixture = sampler.mixtures[sampler.origin(name)]
-            log_var, decay = mixture.log_var, sampler.decay(n, name)
-            if decay is not None:
-                log_var = sampler.module.noise(mixture.mean, log_var, decay)["log_var_t"]
-            total -= c * float(np.exp(-log_var[0]))
-        out.append(total)
-    return out[0], out[1]
+    log_v, log_u = (float(sampler.mixtures[name].log_var[0]) for name in ("prior", "target"))
+    shrink = (-side for side in pull(sampler))  # with one variance each, −a is what it is at most
+    form = sampler.module.across(*shrink, sampler.eta, log_v, log_u)
+    steps = np.broadcast_arrays(*(form[name] for name in ("grow", "kick", "square", "cross", "drawn")))
+    return Form(np.stack(steps, axis=-1), float(np.exp(log_v)), float(form["level"]), float(form["curvature"]))

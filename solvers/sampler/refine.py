@@ -32,7 +32,7 @@ MALA_STEPS, MALA_STEP = 30, 0.1
 def _log_density(sampler: Sampler, name: str, x: Array, rho: Array) -> dict[str, Array]:
     m = sampler.mixtures[name]
     found: dict[str, Array] = sampler.module.score(
-        x, rho, m.mean, m.log_var, m.log_w, sampler.dimension, sampler.log_base
+        x, rho, m.mean, m.log_var, m.log_w, sampler.dimension, sampler.log_base, 1.0, 1.0, 1.0
     )
     return found
 

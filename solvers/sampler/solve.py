@@ -42,13 +42,10 @@ def sampler_of(problem: Problem, s: Array, m: Array, log_w: Array, v: Array, dro
     space = Span.of(problem, s[None], m[None])
     prior = Mixture(space.coordinates(s, m), np.log(v), log_w)
     mixtures = {"prior": prior, "target": Mixture.of(space.target(), target.variances, target.weights)}
-    module = chain_module(drop)
-    sides = module.DRIFTS[options.method, options.reference, options.control]
-    mixtures |= {name: prior for side in sides for name in side if name.startswith("control")}
     return Sampler(
         options.method, options.reference, options.control, options.steps, options.horizon, problem.dimension, mixtures,
-        module,
-    )  # fmt: skip
+        chain_module(drop),
+    ).begun()  # fmt: skip
 
 
 def solve(
@@ -178,7 +175,7 @@ def _learned(
     """The samplers at the save times, the status, and the additions that were laid down."""
     options, times = problem.sampler, problem.time.times
     assert options is not None
-    learn = {"prior": problem.family.learn} | {c: options.learn for c in sampler.mixtures if c.startswith("control")}
+    learn = {"prior": problem.family.learn} | dict.fromkeys(sampler.controls, options.learn)
     if not any(learn.values()) or times[-1] == 0:
         return [sampler] * len(times), 0, ()
     if options.steps == 0 and options.refine is None and _quadrature_knows(problem):

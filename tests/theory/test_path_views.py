@@ -15,9 +15,11 @@ from theory.emit.paths import cuda, numba
 from theory.samplers import reduce_chain
 
 CHAIN = reduce_chain()
-PROGRAMS = {program.name: program for program in CHAIN.programs}
+PROGRAMS = {program.name: program for program in CHAIN.programs if program.on_paths}
 K, R = 3, 2
 NUMPY = systems.load(CHAIN.emit("numpy"))
+#: The same for all paths.
+NUMBERS = ("d", "eta", "log_base", "c_w", "c_f", "c_b")
 SIZE = {"k": K, "b": R}
 
 
@@ -32,7 +34,7 @@ def flattened(value):
 
 def reference(program, values, seeds):
     """Outputs and input derivatives by the NumPy view, on a batch of one path."""
-    paths = {n: np.asarray(v)[None] if n not in ("d", "eta", "decay", "log_base") else v for n, v in values.items()}
+    paths = {n: v if n in NUMBERS else np.asarray(v)[None] for n, v in values.items()}
     saved = getattr(NUMPY, program.name)(**paths)
     bars = getattr(NUMPY, f"{program.name}_adjoint")(
         **paths, saved=saved, **{n: np.asarray(v)[None] for n, v in seeds.items()}
@@ -47,15 +49,18 @@ def check(program, call):
     seeds = {f"d_{n}": drawn(program.shapes[n], rng) for n in program.outputs}
     expected, bars = reference(program, values, seeds)
     names = [*program.outputs, *(["resp"] if program.name == "score" else [])]
-    out = [np.zeros(max(np.size(expected[n]), 1)) for n in names]
+    # Parts of sums are added to what is there, and so are derivatives; everything else replaces it.
+    there = [0.5 if program.adds and n in program.outputs else 0.0 for n in names]
+    out = [np.full(max(np.size(expected[n]), 1), t or 7.0) for n, t in zip(names, there, strict=True)]
     call(program.name, list(values.values()), out)
+    out = [found - t for found, t in zip(out, there, strict=True)]
     for name, found in zip(names, out, strict=True):
         # sums in another order: rounding of a dozen operations
         np.testing.assert_allclose(found, np.ravel(expected[name]), rtol=1e-12, atol=1e-13, err_msg=name)
-    out = [np.zeros(max(np.size(bars[n]), 1)) for n in program.inputs]
+    out = [np.full(max(np.size(bars[n]), 1), 0.5) for n in program.inputs]
     call(f"{program.name}_adjoint", [*values.values(), *seeds.values()], out)
     for name, found in zip(program.inputs, out, strict=True):
-        np.testing.assert_allclose(found, np.ravel(bars[name]), rtol=1e-12, atol=1e-12, err_msg=name)
+        np.testing.assert_allclose(found - 0.5, np.ravel(bars[name]), rtol=1e-12, atol=1e-12, err_msg=name)
 
 
 @pytest.fixture(scope="module")

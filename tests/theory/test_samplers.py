@@ -42,14 +42,14 @@ def test_the_numerical_check_sees_a_wrong_term():
 # Section 7 of the theory, typed in: u(n, x) = 2(∇log p_τ + x) for the exact control, f annealed otherwise.
 EQUATIONS = {
     ("dis", "ou", "none"): (-POINT, -POINT),
-    ("dis", "ou", "exact"): (POINT + 2 * Score("noised"), -POINT),
+    ("dis", "ou", "exact"): (POINT + 2 * Score("target", True), -POINT),
     ("dis", "prior", "none"): (Score("prior"), Score("prior")),
     ("mcd", "annealed", "mixture"): (
         BETA * Score("target") + (1 - BETA) * Score("prior"),
         BETA * Score("target") + (1 - BETA) * Score("prior") + Score("control"),
     ),
     ("cmcd", "prior", "mixture"): (Score("prior") + Score("control"), Score("prior") - Score("control")),
-    ("dbs", "ou", "mixture"): (POINT + 2 * Score("control"), POINT + 2 * Score("control_back")),
+    ("dbs", "ou", "mixture"): (POINT + 2 * Score("control", True), POINT + 2 * Score("control_back", True)),
 }
 
 

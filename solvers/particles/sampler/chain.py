@@ -133,6 +133,12 @@ class Model:
         }[self.method]  # fmt: skip
         return _sum(reference, forward), _sum(reference, backward)
 
+    @property
+    def controls(self) -> tuple[str, ...]:
+        """The mixtures of the drifts beside prior and target."""
+        names = (name for drift in self.drifts(1) for name, _ in drift) if self.steps else ()
+        return tuple(dict.fromkeys(name for name in names if name not in ("x", "prior", "target")))
+
     def overshoot(self) -> float:
         """Largest η (−a) over steps, kernels and points, where a drift far from all means is a x: a step overshoots
         from 2 on, and the chain then has no stationary law."""

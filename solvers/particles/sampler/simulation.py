@@ -147,9 +147,7 @@ def replica_curves(
         def generator(purpose: int) -> np.random.Generator:
             return np.random.Generator(np.random.Philox(key=key(purpose)))
 
-        moves = {"prior": problem.family.learn} | {
-            name: options.learn for name in start.mixtures if name.startswith("control")
-        }
+        moves = {"prior": problem.family.learn} | dict.fromkeys(start.controls, options.learn)
         learner = Learner(moves, problem.flow.weights, problem.flow.metric, particles, step, cuts, lambda: report(0))
         differentiate = gradients(key(Purpose.GRADIENT, cuts), learner, cut.within, cut.engine)
         refine = _in_space(options.refine, problem.dimension)
@@ -238,11 +236,8 @@ def model_of(problem: Problem, mu: Array, nu: Array, log_weights: Array) -> Mode
     assert options is not None
     prior = Mixture(mu, np.array(problem.family.variances), np.array(log_weights))
     mixtures = {"prior": prior, "target": Mixture(nu, problem.target.variances, np.log(problem.target.weights))}
-    if options.control == "mixture":
-        mixtures["control"] = prior
-        if options.method == "dbs":
-            mixtures["control_back"] = prior
-    return Model(options.method, options.reference, options.control, options.steps, options.horizon, mixtures)
+    model = Model(options.method, options.reference, options.control, options.steps, options.horizon, mixtures)
+    return replace(model, mixtures=mixtures | dict.fromkeys(model.controls, prior))
 
 
 def described(model: Model, K: int) -> dict[str, Array]:

@@ -55,8 +55,11 @@ def score(x, mean, v, w):
     return np.einsum("nk,nkd->nd", r / v, mean - x[:, None, :])
 
 
-def plain(sampler, mixtures, paths, rng, frame):
-    """log W (n,), x_N (n, d) and the reduced noise of the same paths. mixtures: name -> (mean (K, d), v, w)."""
+def plain(sampler, mixtures, paths, rng, frame, drift=None):
+    """log W (n,), x_N (n, d) and the reduced noise of the same paths. mixtures: name -> (mean (K, d), v, w).
+
+    drift(side, n, x), side "forward" or "backward": by default that of the sampler's method.
+    """
     d, N, T = sampler.dimension, sampler.steps, sampler.horizon
     eta = T / N if N else 0.0
     log_w, noises = np.zeros(paths), []
@@ -65,7 +68,7 @@ def plain(sampler, mixtures, paths, rng, frame):
         (mean, v, w), e = mixtures[name], np.exp(-(T - n * eta))
         return e * mean, 1 + (v - 1) * e**2, w
 
-    def drift(side, n, x):
+    def of_method(side, n, x):
         beta, method, ou = n / N, sampler.method, sampler.reference == "ou"
         if ou:
             f = -x
@@ -93,6 +96,7 @@ def plain(sampler, mixtures, paths, rng, frame):
         along = (xi_ * x_).sum(1) / np.where(length > 1e-12, length, 1.0)
         return inside, along, np.maximum((xi_**2).sum(1) - along**2, 0.0)
 
+    drift = drift or of_method
     mean, v, w = mixtures["prior"]
     chosen = rng.choice(len(w), p=w, size=paths)
     z = rng.standard_normal((paths, d))

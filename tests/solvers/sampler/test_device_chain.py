@@ -113,7 +113,7 @@ def wrong(line: str, other: str) -> type[BlockKernels]:
     ("line", "other"),
     [
         ("double shrink = -sum_1;", "double shrink = -1.000001 * sum_1;"),
-        ("rho_bar = more_rho + of_rho;", "rho_bar = more_rho;"),
+        ("bar = earlier;", "bar = earlier; bar.rho[0] = 0.0;"),
     ],
 )
 def test_a_wrong_kernel_is_found_out(line: str, other: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -238,7 +238,7 @@ def test_errors_of_the_device_become_one_message(
 )
 def test_compiles(architecture: str, sizes: tuple[int, int, int]) -> None:
     code, log = compile_cuda(device.source(*sizes), architecture, VERBOSE)
-    assert set(re.findall(r"warning #(\d+)", log)) <= {"177"}  # noise is applied to mixtures on the host
+    assert "warning" not in log
     for kernel in (b"forward", b"backward", b"gradient"):
         assert kernel in code
     stacks = [int(n) for n in re.findall(r"(\d+) bytes stack frame", log)]
