@@ -22,6 +22,7 @@ from solvers.problem import Problem
 from solvers.problem.keys import replaced
 from solvers.problem.text import ProblemError, dotted, read_text, scalars, tables
 from solvers.problem.values import LARGEST_INTEGER, as_typed, is_number, show, suggestion
+from solvers.results.mechanisms import LABELS
 from solvers.results.outcomes import OUTCOMES
 
 __all__ = ["Axis", "Refine", "Sweep"]
@@ -148,6 +149,19 @@ class Sweep:
     def problem(self, index: Index) -> Problem:
         """The problem at a grid point. Raises ProblemError, naming the point, if there is none."""
         return Problem.parse(self.problem_text(index), self.where(index))
+
+    def kinds(self) -> Iterator[Index]:
+        """Points among which there is one of every kind of problem: keys of nothing but floats change none."""
+        floats = [all(isinstance(value, float) for value in axis.values) for axis in self.axes]
+        ranges = [range(1 if free else len(axis.values)) for free, axis in zip(floats, self.axes, strict=True)]
+        yield from itertools.islice(itertools.product(*ranges), 10_000)
+
+    @cached_property
+    def modes(self) -> int:
+        """The most modes that a point has, where they are asked for one by one, else 0."""
+        if "mechanism" not in self.quantities:
+            return 0
+        return max(len(self.problem(index).target.weights) for index in self.kinds())
 
     def to_check(self) -> Iterator[Index]:
         """Points that are looked at before a sweep begins: all, or so many along every key and at the corners."""
@@ -297,6 +311,8 @@ class _Reader:
             self.fail(
                 "refine.quantity", f"is {show(quantity)}; must be one of output.quantities: {', '.join(quantities)}"
             )
+        if quantity in LABELS:
+            self.fail("refine.quantity", f"is {show(quantity)}, which is a word; must be a number or a probability")
         if not is_number(contour):
             self.fail("refine.contour", f"is {show(contour)}; must be a number")
         if isinstance(levels, bool) or not isinstance(levels, int) or not 1 <= levels <= 20:
