@@ -150,19 +150,6 @@ class Sweep:
         """The problem at a grid point. Raises ProblemError, naming the point, if there is none."""
         return Problem.parse(self.problem_text(index), self.where(index))
 
-    def kinds(self) -> Iterator[Index]:
-        """Points among which there is one of every kind of problem: keys of nothing but floats change none."""
-        floats = [all(isinstance(value, float) for value in axis.values) for axis in self.axes]
-        ranges = [range(1 if free else len(axis.values)) for free, axis in zip(floats, self.axes, strict=True)]
-        yield from itertools.islice(itertools.product(*ranges), 10_000)
-
-    @cached_property
-    def modes(self) -> int:
-        """The most modes that a point has, where they are asked for one by one, else 0."""
-        if "mechanism" not in self.quantities:
-            return 0
-        return max(len(self.problem(index).target.weights) for index in self.kinds())
-
     def to_check(self) -> Iterator[Index]:
         """Points that are looked at before a sweep begins: all, or so many along every key and at the corners."""
         if self.points <= CHECKED:
