@@ -169,6 +169,9 @@ def sweep(
     backend: Annotated[str, typer.Option(help="auto (the fastest), numpy, numba or cupy.")] = "auto",
     rtol: Rtol = 1e-8,
     atol: Atol = 1e-10,
+    stop_at_equilibrium: Annotated[
+        bool, typer.Option("--stop-at-equilibrium", help="Leave trajectories where they rest.")
+    ] = False,
     quiet: Quiet = False,
 ) -> None:
     """Solve a problem at every point of a grid. Interrupted at any moment, --resume continues."""
@@ -189,7 +192,7 @@ def sweep(
         if scheduler is not None:
             check_address(scheduler)
 
-        plan, options = Sweep.load(sweep_path), Options(rtol, atol, backend)
+        plan, options = Sweep.load(sweep_path), Options(rtol, atol, backend, stop_at_equilibrium)
         if dry_run:
             from solvers.sweeps.estimate import estimate
 

@@ -54,16 +54,13 @@ def solve(
     """
     if problem.sampler is None:
         from solvers.closed import flow
-
-        ds = flow.solve(
-            problem, rtol=rtol, atol=atol, backend=backend, progress=progress, drop=drop,
-            stop_at_equilibrium=stop_at_equilibrium, system=system, samples=samples, threads=threads,
-        )  # fmt: skip
-        if not rest or drop is not None or system is not None:
-            return ds
         from solvers.equilibria.rest import settled
 
-        return settled(problem, ds)
+        settle = settled if rest and drop is None and system is None else None
+        return flow.solve(
+            problem, rtol=rtol, atol=atol, backend=backend, progress=progress, drop=drop,
+            stop_at_equilibrium=stop_at_equilibrium, system=system, samples=samples, threads=threads, settle=settle,
+        )  # fmt: skip
     from solvers.machine.backends import BackendError
     from solvers.sampler.solve import solve as solve_sampler
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -45,6 +46,7 @@ def solve(
     samples: range | None = None,
     begin: Starts | None = None,
     threads: int | None = None,
+    settle: Callable[[Closed, xr.Dataset], xr.Dataset] | None = None,
 ) -> xr.Dataset:
     """Trajectories of the closed equations from every start of the problem.
 
@@ -57,6 +59,7 @@ def solve(
     samples: which starts, default all of them; begin: starts other than the problem's. threads: of "numba", default all
     cores. drop: a term to leave out; system: closed equations to solve instead of the problem's own, from systems.load.
     Both exclude compiled backends, which have their own text. closed: the equations, where the caller has read them.
+    settle: what adds to the result, knowing the equations; see solvers.equilibria.rest.settled.
 
     stop_at_equilibrium: with "numba", leave a trajectory once it has come to rest at a stable equilibrium, and add
     `equilibrium` and `spectrum` of the last states (solvers.closed.ensembles.rest).
@@ -80,7 +83,8 @@ def solve(
         backend = backends.first_of(SOLVERS, task, names)
     backend = usable(backend)
     backends.check(SOLVERS, backend, task)
-    return _dataset(task, SOLVERS[backend].solve(task), backend)
+    ds = _dataset(task, SOLVERS[backend].solve(task), backend)
+    return settle(closed, ds) if settle else ds
 
 
 def _dataset(task: Task, solved: Solved, backend: str) -> xr.Dataset:

@@ -42,10 +42,13 @@ class Field:
     system: CompiledSystem
 
     @classmethod
-    def of(cls, problem: Problem, s: Array | None = None, m: Array | None = None) -> Field:
+    def of(
+        cls, problem: Problem, s: Array | None = None, m: Array | None = None, *, closed: Closed | None = None
+    ) -> Field:
         """The field around means in all directions that matter: min(K, d − r) of them besides the r of the modes.
 
-        s (n, K, K), m (n, K, L): give only the directions that n starts have, as a trajectory from them does.
+        s (n, K, K), m (n, K, L): give only the directions that n starts have, as a trajectory from them does. closed:
+        the equations, where the caller has read them.
         Raises  ProblemError if the problem learns nothing, anneals or descends by finite batches; BackendError for
         equations that are not compiled.
         """
@@ -62,7 +65,7 @@ class Field:
             space = Span(empty.modes, empty.inverse, min(K, room))
         else:
             space = Span.of(problem, s, m)
-        closed = Closed.of(problem)
+        closed = closed or Closed.of(problem)
         return cls(closed, space, ensembles.build(closed, space))
 
     def at(self, problem: Problem) -> Field:

@@ -40,51 +40,63 @@ ITERATIONS, POLISH = 12, 3
 TOGETHER = 2**24
 
 
-def settled(problem: Problem, ds: xr.Dataset) -> xr.Dataset:
-    """A result of the closed equations of a problem with at_rest, and what it says of mechanisms, filled in."""
-    return ds.assign(labels(ds["mechanism"].values, at_rest(problem, ds)))
+def settled(closed: Closed, ds: xr.Dataset) -> xr.Dataset:
+    """A result of closed equations with at_rest, and what it says of mechanisms, filled in."""
+    return ds.assign(labels(ds["mechanism"].values, at_rest(closed, ds)))
 
 
-def at_rest(problem: Problem, ds: xr.Dataset) -> Codes:
+def at_rest(closed: Closed, ds: xr.Dataset) -> Codes:
     """On what each run of a result rests at its last time, (n,): a key of results.mechanisms.AT_REST.
 
     STABLE, NEUTRAL, SADDLE: Newton's method finds an equilibrium within DISTANCE (saddles: LEAVING); no deviation
     grows, none that can be told from one that neither grows nor decays, some grows. IN_TRANSIT: there is none so near.
     UNDECIDED: nothing here decides it, of samplers, finite batches, problems that learn nothing, and equations that are
-    not compiled (variances of their own, more than 16 components or modes). The code a run had, where it has failed.
+    not compiled (variances of their own, more than 16 components or modes; the forward KL, unless the run was). The
+    code a run had, where it has failed.
     """
     codes = np.array(ds["at_rest"].values, dtype=np.int8)
     good = np.flatnonzero(ds["status"].values == 0)
-    fixed = _steady(problem)
-    if fixed is None or not len(good):
-        codes[good] = IN_TRANSIT if _anneals(problem) else UNDECIDED
+    steady = _steady(closed, str(ds.attrs["backend"]))
+    if steady is None or not len(good):
+        codes[good] = IN_TRANSIT if _anneals(closed.problem) else UNDECIDED
         return codes
-    field = Field.of(fixed)
+    try:
+        codes[good] = _of_runs(Field.of(steady.problem, closed=steady), ds, good)
+    except np.linalg.LinAlgError:  # overlaps or derivatives beyond the range of float64
+        codes[good] = UNDECIDED
+    return codes
+
+
+def _of_runs(field: Field, ds: xr.Dataset, good: NDArray[np.intp]) -> Codes:
     last = ds.isel(time=-1, sample=good)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         theta = np.log(last["w"].values)
         x = field.space.coordinates(last["s"].values, last["m"].values).reshape(len(good), -1)
-        y = np.concatenate([x, theta, np.tile(ensembles.driven(fixed), (len(good), 1))], axis=1)
+        y = np.concatenate([x, theta, np.tile(ensembles.driven(field.problem), (len(good), 1))], axis=1)
         size = max(1, TOGETHER // y.shape[1] ** 2)
         parts = [_codes(field, y[first : first + size], ds.attrs) for first in range(0, len(y), size)]
-    codes[good] = np.concatenate(parts)
-    return codes
+    return np.concatenate(parts)
 
 
 def _anneals(problem: Problem) -> bool:
-    return problem.sampler is None and isinstance(problem.flow.temperature, Schedule)
-
-
-def _steady(problem: Problem) -> Problem | None:
-    """The problem, its schedule over; None where its runs cannot be asked, or where the schedule still moves them."""
-    if problem.sampler is not None or not problem.family.learn or usable(ensembles.BACKEND) != ensembles.BACKEND:
-        return None
     schedule = problem.flow.temperature
+    return isinstance(schedule, Schedule) and schedule.rate > 0
+
+
+def _steady(closed: Closed, backend: str) -> Closed | None:
+    """The equations once a schedule is over; None where runs cannot be asked, or where a schedule still moves them."""
+    problem = closed.problem
+    if not problem.family.learn or usable(ensembles.BACKEND) != ensembles.BACKEND:
+        return None
+    if ensembles.refused_on_cpu(Task(closed)) or not (backend == ensembles.BACKEND or ensembles.unasked(closed)):
+        return None
+    schedule, end = problem.flow.temperature, float(problem.time.times[-1])
     if isinstance(schedule, Schedule):
-        if schedule.rate and abs(problem.flow.at(float(problem.time.times[-1])) - 1) > LEFT:
+        if schedule.rate and abs(problem.flow.at(end) - 1) > LEFT:
             return None
         problem = replace(problem, flow=replace(problem.flow, temperature=1.0 if schedule.rate else schedule.start))
-    return None if ensembles.refused_on_cpu(Task(Closed.of(problem))) else problem
+        closed = Closed.of(problem)
+    return closed
 
 
 def _codes(field: Field, y: Array, about: dict[str, float]) -> Codes:

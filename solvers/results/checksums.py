@@ -1,7 +1,7 @@
 """Damage to result files: a digest of the whole file as its last line, which HDF5 does not read, and of every array.
 
 The digest is compared before HDF5 sees the file, so that neither changed numbers nor changed structure get through.
-Beside it every array has HDF5's own checksum (fletcher32), which any program that reads NetCDF-4 verifies.
+Beside it every array of numbers has HDF5's own checksum (fletcher32), which any program that reads NetCDF-4 verifies.
 """
 
 from __future__ import annotations

@@ -82,7 +82,7 @@ def estimate(sweep: Sweep, *, workers: int | None = None, options: Options | Non
         if len(costs) >= FEWEST and time.perf_counter() - begun > ENOUGH:
             break
         index = tuple(int(i) for i in np.unravel_index(flat, sweep.shape))
-        costs.append(_seconds_a_start(sweep.problem(index), options))
+        costs.append(_seconds_a_start(sweep.problem(index), options, sweep.quantities))
     mean = float(np.mean(costs))
     if len(costs) > 1:
         half = float(student.ppf(0.975, len(costs) - 1) * np.std(costs, ddof=1) / np.sqrt(len(costs)))
@@ -90,8 +90,8 @@ def estimate(sweep: Sweep, *, workers: int | None = None, options: Options | Non
         half = 0.0
     plan = layout(sweep)
     views = math.prod(-(-n // VIEW) for n in plan.shape)
-    quantities = len(sweep.quantities)
-    variables = len(summaries(np.full((1, 1, quantities + 1, 3), np.nan), sweep.quantities))
+    sums, blank = plan.columns.count, summaries(np.full((1, plan.columns.count, 3), np.nan), plan.columns)
+    variables, numbers = len(blank), sum(array.size for array in blank.values())
     files = plan.units + variables * (views + 1) + 2 * len(plan.shape) + 4
     first_points, first_starts = sweep.points, sweep.starts
     if sweep.refine is not None:
@@ -111,17 +111,17 @@ def estimate(sweep: Sweep, *, workers: int | None = None, options: Options | Non
         seconds=(sweep.starts * mean, sweep.starts * max(mean - half, min(costs)), sweep.starts * (mean + half)),
         workers=max(1, min(workers or cores(), plan.units)),
         memory=peak_memory(),
-        store=sweep.points * (plan.parts * (quantities + 1) * 24 + variables * 8) + files * BLOCK,
+        store=sweep.points * (plan.parts * sums * 24 + numbers * 8) + files * BLOCK,
     )
 
 
-def _seconds_a_start(problem: Problem, options: Options) -> float:
+def _seconds_a_start(problem: Problem, options: Options, quantities: tuple[str, ...]) -> float:
     elsewhere = options.backend in BACKENDS and BACKENDS[options.backend].device
     clock = time.perf_counter if elsewhere else time.process_time
     count = 1
     while True:
         begun = clock()
-        for _ in ends(problem, range(count), options):  # those that fail take time, too
+        for _ in ends(problem, range(count), options, quantities):  # those that fail take time, too
             pass
         taken = clock() - begun
         if taken >= LONG_ENOUGH or count == min(problem.init.samples, PIECE):

@@ -56,7 +56,7 @@ class Journal:
 
         Raises  ResultError for a file that is damaged, not in its place, or of another sweep.
         """
-        rows = len(self.layout.quantities) + 1
+        rows = self.layout.columns.count
         out = np.full((*(s.stop - s.start for s in window), self.layout.parts, rows, 3), np.nan)
         for unit in self._units(window):
             region = self._region(unit)
@@ -88,7 +88,7 @@ class Journal:
 
     def _unit(self, unit: Index, part: int) -> Array:
         name = _name(unit, part)
-        shape = (*(s.stop - s.start for s in self._region(unit)), len(self.layout.quantities) + 1, 3)
+        shape = (*(s.stop - s.start for s in self._region(unit)), self.layout.columns.count, 3)
         try:
             found = (self.path / JOURNAL / name).read_bytes()
         except OSError as error:

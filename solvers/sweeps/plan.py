@@ -22,6 +22,7 @@ from solvers.problem import Problem
 from solvers.problem.keys import replaced
 from solvers.problem.text import ProblemError, dotted, read_text, scalars, tables
 from solvers.problem.values import LARGEST_INTEGER, as_typed, is_number, show, suggestion
+from solvers.results.mechanisms import LABELS
 from solvers.results.outcomes import OUTCOMES
 
 __all__ = ["Axis", "Refine", "Sweep"]
@@ -297,6 +298,8 @@ class _Reader:
             self.fail(
                 "refine.quantity", f"is {show(quantity)}; must be one of output.quantities: {', '.join(quantities)}"
             )
+        if quantity in LABELS:
+            self.fail("refine.quantity", f"is {show(quantity)}, which is a word; must be a number or a probability")
         if not is_number(contour):
             self.fail("refine.contour", f"is {show(contour)}; must be a number")
         if isinstance(levels, bool) or not isinstance(levels, int) or not 1 <= levels <= 20:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 from solvers.machine.cores import available_memory
 from solvers.problem import ProblemError
 from solvers.sampler.limits import check, finest
-from solvers.sweeps.dataset import Layout
+from solvers.sweeps.dataset import Columns, Layout
 from solvers.sweeps.plan import Index, Sweep
 from solvers.sweeps.work import PART, End, Options, code, end_state, kind, numerical, versions
 
@@ -30,22 +31,34 @@ def prepare(sweep: Sweep, options: Options) -> tuple[dict[str, Index], list[str]
     """
     for index in sweep.to_check() if "sampler" in sweep.base else ():
         check(sweep.problem(index))
-    ranges = []
-    for axis in sweep.axes:
-        floats = all(isinstance(value, float) for value in axis.values)
-        ranges.append(range(1 if floats else len(axis.values)))
     met: dict[Any, list[Index]] = {}
-    for index in itertools.islice(itertools.product(*ranges), 10_000):
+    for index in _kinds(sweep):
         met.setdefault(kind(sweep.problem(index)), []).append(index)
     systems: dict[str, Index] = {}
     backends = set()
     for alike in met.values():
         index, end = _solvable(sweep, alike, options)
-        for quantity in sweep.quantities:
-            end.of(quantity, sweep.name)
+        end.columns(columns_of(sweep), sweep.name)
         systems.setdefault(end.system, index)
         backends.add(end.backend)
     return systems, sorted(backends)
+
+
+def _kinds(sweep: Sweep, section: str = "") -> Iterator[Index]:
+    """Points among which there is one of every kind of problem, as far as keys of this section decide: those with
+    nothing but floats change none."""
+    ranges = []
+    for axis in sweep.axes:
+        floats = all(isinstance(value, float) for value in axis.values)
+        ranges.append(range(1 if floats or not axis.key.startswith(section) else len(axis.values)))
+    yield from itertools.islice(itertools.product(*ranges), 10_000)
+
+
+def columns_of(sweep: Sweep) -> Columns:
+    """What is summed at a point of a sweep. Modes are asked for one by one: of the point that has most."""
+    if "mechanism" not in sweep.quantities:
+        return Columns.of(sweep.quantities, 0)
+    return Columns.of(sweep.quantities, max(len(sweep.problem(i).target.weights) for i in _kinds(sweep, "target")))
 
 
 def _solvable(sweep: Sweep, alike: list[Index], options: Options) -> tuple[Index, End]:
@@ -61,7 +74,7 @@ def _solvable(sweep: Sweep, alike: list[Index], options: Options) -> tuple[Index
             problem = sweep.problem(index)
             try:
                 with np.errstate(all="ignore"):
-                    return index, end_state(problem, range(1), options)
+                    return index, end_state(problem, range(1), options, sweep.quantities)
             except Exception as error:
                 if not numerical(error):
                     raise
@@ -76,9 +89,9 @@ def check_size(sweep: Sweep) -> None:
 
     Raises  ProblemError with the size.
     """
-    parts = -(-int(sweep.samples.max()) // PART)
+    parts, columns = -(-int(sweep.samples.max()) // PART), columns_of(sweep)
     # One byte for what is done and one for what is wanted; a refined sweep looks at all sums at once.
-    bytes_ = sweep.points * parts * (2 + (48 * (len(sweep.quantities) + 1) if sweep.refine else 0))
+    bytes_ = sweep.points * parts * (2 + (48 * columns.count if sweep.refine else 0))
     if bytes_ > (there := available_memory()):
         raise ProblemError(
             f"{sweep.name}: grid: has {sweep.points} points, with init.samples up to {int(sweep.samples.max())}: takes "
@@ -96,6 +109,11 @@ def identity(sweep: Sweep, options: Options, systems: dict[str, Index]) -> dict[
         **asdict(options),
         "systems": sorted(systems),
     }
+    if not options.stop_at_equilibrium:  # which earlier versions had not
+        del content["stop_at_equilibrium"]
+    columns = columns_of(sweep)
+    if columns.labels:
+        content |= {"labels": columns.labels, "modes": columns.modes}
     return dict(json.loads(json.dumps(content, default=str)))
 
 
@@ -132,7 +150,7 @@ def layout(sweep: Sweep) -> Layout:
             block[i] = min(sweep.shape[i], together)
             together //= block[i]
     coordinates = {axis.key: axis.coordinate for axis in sweep.axes}
-    return Layout(coordinates, tuple(block), -(-most // PART), sweep.quantities)
+    return Layout(coordinates, tuple(block), -(-most // PART), columns_of(sweep))
 
 
 def refined(sweep: Sweep) -> tuple[bool, ...]:

@@ -12,7 +12,8 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from solvers.results.errors import ResultError
-from solvers.sweeps.dataset import Layout, described, summaries, windows
+from solvers.results.mechanisms import LABELS
+from solvers.sweeps.dataset import Columns, Layout, described, summaries, windows
 from solvers.sweeps.journal import Journal
 from solvers.sweeps.plan import Axis
 from solvers.sweeps.variables import Variables
@@ -80,7 +81,17 @@ def layout_of(attributes: dict[str, Any]) -> Layout:
     """How the store with these attributes is cut into units."""
     plan, units = json.loads(attributes["plan"]), json.loads(attributes["units"])
     coordinates = {key: Axis(key, tuple(values)).coordinate for key, values in json.loads(attributes["grid"]).items()}
-    return Layout(coordinates, tuple(units["block"]), units["parts"], tuple(plan["quantities"]))
+    quantities = tuple(plan["quantities"])
+    if averaged := [
+        quantity for quantity in quantities if quantity in LABELS and quantity not in plan.get("labels", {})
+    ]:
+        raise ResultError(
+            f"the sweep has the mean of codes of {averaged[0]}, as an earlier version wrote it; must have shares of "
+            "its labels: compute it again under a new name"
+        )
+    labels = {quantity: tuple(found) for quantity, found in plan.get("labels", {}).items()}
+    columns = Columns(quantities, labels, plan.get("modes", 0))
+    return Layout(coordinates, tuple(units["block"]), units["parts"], columns)
 
 
 def opened(path: Path) -> xr.Dataset:
@@ -98,7 +109,7 @@ def opened(path: Path) -> xr.Dataset:
     for window in windows(layout.shape):
         # In this order: a sweep that is running enters in the journal first.
         published = {name: variables.read(name, window) for name in variables.names}
-        values = summaries(journal.read(window), layout.quantities)
+        values = summaries(journal.read(window), layout.columns)
         known = published["samples"] > 0
         if lost := journal.missing(window, known):
             raise ResultError(f"{path}: {lost} is missing; must be there: --resume computes its points again")
@@ -109,11 +120,15 @@ def opened(path: Path) -> xr.Dataset:
                     f"{path}: {name} is damaged (it is not what the journal says); must be as it was written: --resume "
                     "writes it again"
                 )
-            found.setdefault(name, np.empty(layout.shape, dtype=array.dtype))[window] = array
-    described_ = described(layout.quantities)
+            shape = (*layout.shape, *array.shape[len(layout.shape) :])
+            found.setdefault(name, np.empty(shape, dtype=array.dtype))[window] = array
+    described_ = described(layout.columns)
     dims = tuple(layout.coordinates)
     return xr.Dataset(
-        {name: xr.Variable(dims, values, described_[name]) for name, values in found.items()},
-        coords={key: (key, values) for key, values in layout.coordinates.items()},
+        {
+            name: xr.Variable((*dims, *layout.columns.dims(name)), values, described_[name])
+            for name, values in found.items()
+        },
+        coords={key: (key, values) for key, values in layout.dimensions.items()},
         attrs=attributes,
     )

@@ -19,10 +19,9 @@ from numpy.typing import NDArray
 
 from solvers.machine.cores import cores
 from solvers.results.errors import ResultWarning
-from solvers.results.outcomes import OUTCOMES
 from solvers.results.versions import differences
 from solvers.sweeps import executors, work
-from solvers.sweeps.dataset import Layout, summaries
+from solvers.sweeps.dataset import EVENTS, Columns, Layout, summaries
 from solvers.sweeps.executors import unbroken
 from solvers.sweeps.plan import Index, Sweep
 from solvers.sweeps.prepare import attributes_of, check_size, identity, layout, prepare, refined
@@ -186,7 +185,7 @@ def _rounds(
         while True:
             with unbroken():
                 sums = store.sums()
-            low, high = interval(sums, sweep.quantities, sweep.refine.quantity)
+            low, high = interval(sums, store.layout.columns, sweep.refine.quantity)
             wanted = rounds.wanted(level, low, high, sweep.refine.contour)
             if finished[wanted].all():
                 break
@@ -194,11 +193,11 @@ def _rounds(
 
 
 def interval(
-    sums: NDArray[np.float64], quantities: tuple[str, ...], quantity: str
+    sums: NDArray[np.float64], columns: Columns, quantity: str
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Ends of the 95 % interval of one quantity; nan where it is not computed."""
-    found = summaries(sums, quantities)
-    if quantity in OUTCOMES:
+    found = summaries(sums, columns)
+    if quantity in EVENTS:
         return found[f"{quantity}_low"], found[f"{quantity}_high"]
     half = Z * found[f"{quantity}_se"]
     return found[quantity] - half, found[quantity] + half
@@ -233,7 +232,7 @@ def _compute(
         for corner, part in itertools.islice(waiting, free):
             points = [tuple(corner[i] + step[i] for i in range(len(corner))) for step in _steps(corner, plan)]
             texts = tuple((sweep.where(index), sweep.problem_text(index)) for index in points)
-            running[cluster.submit(compute, Unit(texts, part, sweep.quantities, options))] = corner, part
+            running[cluster.submit(compute, Unit(texts, part, plan.columns, options))] = corner, part
         if not running:
             return
         for future in cluster.wait(running):

@@ -91,7 +91,7 @@ class Store:
 
     def sums(self) -> Array:
         """The journal, (*shape, parts, Q + 1, 3); nan where nothing is entered yet."""
-        out = np.empty((*self.layout.shape, self.layout.parts, len(self.layout.quantities) + 1, 3))
+        out = np.empty((*self.layout.shape, self.layout.parts, self.layout.columns.count, 3))
         for index in self._indices():
             out[self._window(index)] = self._sums(index)
         return out
@@ -116,7 +116,7 @@ class Store:
         """Bring the dataset up to date with what was entered. Raises OutputError."""
         with _written(self.path):
             for index in sorted(self._dirty):
-                values = summaries(self._sums(index), self.layout.quantities)
+                values = summaries(self._sums(index), self.layout.columns)
                 self._variables.write(self._window(index), values)
                 self._dirty.discard(index)
 

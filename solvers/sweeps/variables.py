@@ -34,7 +34,7 @@ class Variables:
 
     def __init__(self, path: Path, layout: Layout) -> None:
         self.path, self.layout = path, layout
-        self.names = tuple(described(layout.quantities))
+        self.names = tuple(described(layout.columns))
 
     def make(self, attributes: dict[str, Any] | None = None) -> None:
         """Write metadata and coordinates that are not there; with attributes, the group too. Raises OSError."""
@@ -51,7 +51,7 @@ class Variables:
                 found = self._tried(key, lambda file: json.loads(file.read_text(encoding="utf-8")))
                 if found != json.loads(content):
                     raise self._damaged(key, f"{_differs(found, json.loads(content))} is not that of the plan")
-        for name, values in self.layout.coordinates.items():
+        for name, values in self.layout.dimensions.items():
             key = f"{name}/c/0"
             read = self._tried(key, lambda _, name=name: self._values(name, ...))  # type: ignore[misc]
             # Bits, so that a zero that has lost its sign is found; strings come back in a type of their own.
@@ -62,7 +62,7 @@ class Variables:
     def write(self, window: Region, values: dict[str, NDArray[Any]]) -> None:
         """Enter the values of a box of points, a chunk. Raises OSError."""
         for name, array in values.items():
-            self._group[name][window] = array  # type: ignore[index]
+            self._group[name][(*window, *[slice(None)] * (array.ndim - len(window)))] = array  # type: ignore[index]
             key = self._chunk(name, window)
             content = self._memory.pop(key, None)
             if content is not None:
@@ -86,22 +86,23 @@ class Variables:
     def _group(self) -> zarr.Group:
         """The dataset without values, in memory. Of large grids too: nothing but metadata is made."""
         group = zarr.create_group(zarr.storage.MemoryStore(self._memory))
-        shape = self.layout.shape
+        layout, columns = self.layout, self.layout.columns
         # With a checksum, so that any reader finds damage.
         compressors = (zarr.codecs.ZstdCodec(level=1, checksum=True),)
-        blank = summaries(np.full((1, len(self.layout.quantities) + 1, 3), np.nan), self.layout.quantities)
-        for name, about in described(self.layout.quantities).items():
+        blank = summaries(np.full((1, columns.count, 3), np.nan), columns)
+        for name, about in described(columns).items():
+            more = blank[name].shape
             group.create_array(
                 name,
-                shape=shape,
-                chunks=tuple(min(n, VIEW) for n in shape),
+                shape=(*layout.shape, *more),
+                chunks=(*[min(n, VIEW) for n in layout.shape], *more),
                 dtype=blank[name].dtype,
                 fill_value=np.nan if blank[name].dtype == np.float64 else 0,
-                dimension_names=tuple(self.layout.coordinates),
+                dimension_names=(*layout.coordinates, *columns.dims(name)),
                 attributes=dict(about),
                 compressors=compressors,
             )
-        for key, values in self.layout.coordinates.items():
+        for key, values in layout.dimensions.items():
             group.create_array(
                 key,
                 shape=values.shape,
@@ -122,7 +123,8 @@ class Variables:
         return {key: files[key] for key in sorted(files, key=lambda key: (key == "zarr.json", key))}
 
     def _chunk(self, name: str, window: Region) -> str:
-        return f"{name}/c/{'/'.join(str(s.start // VIEW) for s in window)}"
+        places = [str(s.start // VIEW) for s in window] + ["0"] * len(self.layout.columns.dims(name))
+        return f"{name}/c/{'/'.join(places)}"
 
     def _tried(self, key: str, attempt: Callable[[Path], Any], *, needed: bool = True) -> Any:
         if needed and not (self.path / key).exists():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -17,8 +18,9 @@ import solvers
 from solvers import ask
 from solvers.problem import Problem, ProblemError, Time
 from solvers.results.mechanisms import LABELS
-from solvers.results.outcomes import mode_mass_distance
+from solvers.results.outcomes import UNKNOWN, mode_mass_distance
 from solvers.results.versions import versions as versions_of
+from solvers.sweeps.dataset import Columns
 from solvers.sweeps.moments import moments
 
 __all__ = [
@@ -46,11 +48,13 @@ PIECE = 4096
 
 @dataclass(frozen=True)
 class Options:
-    """How to solve: tolerances of the integrator, and the backend or "auto" for the fastest one here."""
+    """How to solve: tolerances of the integrator, the backend or "auto" for the fastest one here, and whether to leave
+    trajectories where they rest, which asking for equilibrium does too."""
 
     rtol: float = 1e-8
     atol: float = 1e-10
     backend: str = "auto"
+    stop_at_equilibrium: bool = False
 
 
 @dataclass(frozen=True)
@@ -59,13 +63,13 @@ class Unit:
 
     points: tuple[tuple[str, str], ...]
     part: int
-    quantities: tuple[str, ...]
+    columns: Columns
     options: Options
 
 
 @dataclass(frozen=True)
 class Result:
-    """moments (points, quantities + 1, 3), the last the failed ones; systems met; versions and code of the worker."""
+    """moments (points, columns, 3), the last the failed ones; systems met; versions and code of the worker."""
 
     moments: Array
     systems: frozenset[str]
@@ -83,13 +87,13 @@ def compute(unit: Unit) -> Result:
         problem = Problem.parse(text, name)
         first = PART * unit.part
         last = min(first + PART, problem.init.samples)
-        pieces: dict[str, list[Array]] = {quantity: [] for quantity in (*unit.quantities, "failed")}
+        wanted, pieces = unit.columns.quantities, []
         for start in range(first, last, PIECE):
-            for end in ends(problem, range(start, min(start + PIECE, last)), unit.options):
+            for end in ends(problem, range(start, min(start + PIECE, last)), unit.options, wanted):
                 systems.update({end.system} - {""})
-                for quantity, values in pieces.items():
-                    values.append(end.of(quantity, name))
-        found.append([moments(np.concatenate(values)) if values else np.zeros(3) for values in pieces.values()])
+                pieces.append(end.columns(unit.columns, name))
+        values = np.concatenate(pieces) if pieces else np.empty((0, unit.columns.count))
+        found.append([moments(column) for column in np.ascontiguousarray(values.T)])
     return Result(np.array(found), frozenset(systems), versions(), code())
 
 
@@ -97,21 +101,38 @@ def compute(unit: Unit) -> Result:
 class End:
     """Everything that is one number a sample, at the last time, (samples,); nan where it is not known.
 
-    Of samples that no number came of, `values` has `failed` only, and system and backend are empty.
+    words: codes of LABELS, (samples,) or (samples, modes). Of samples that no number came of, `values` has `failed`
+    only, and system and backend are empty.
     """
 
     values: dict[str, Array]
+    words: dict[str, NDArray[np.int8]]
     system: str
     backend: str
 
-    def of(self, quantity: str, name: str) -> Array:
-        """Raises ProblemError, calling the problem `name`, for a quantity that there is not."""
-        if not self.system and quantity != "failed":
-            return np.full(len(self.values["failed"]), np.nan)
+    def columns(self, columns: Columns, name: str) -> Array:
+        """(samples, columns): numbers, and for every word 1 where it is the one, 0 where it is not.
+
+        Raises  ProblemError, calling the problem `name`, for a quantity that there is not.
+        """
+        found = [self._of(quantity, columns, name) for quantity in columns.quantities]
+        return np.concatenate([*found, self.values["failed"][:, None]], axis=1)
+
+    def _of(self, quantity: str, columns: Columns, name: str) -> Array:
+        shape, count = columns.shape(quantity), len(self.values["failed"])
+        if not self.system:
+            return np.full((count, math.prod(shape)), np.nan)
+        if shape:
+            codes = self.words[quantity]
+            places = {word: code for code, word in LABELS[quantity].names.items()}
+            hit = codes[..., None] == np.array([places[word] for word in columns.labels[quantity]])
+            out = np.full((count, *shape), np.nan)  # of modes that this point has not
+            out[:, : codes.shape[-1] if codes.ndim > 1 else None] = np.where(codes[..., None] == UNKNOWN, np.nan, hit)
+            return out.reshape(count, -1)
         if quantity not in self.values:
-            known = ", ".join(other for other in self.values if other != "failed")
+            known = ", ".join([*(other for other in self.values if other != "failed"), *LABELS])
             raise ProblemError(f"{name}: output.quantities: {quantity}: not known; allowed: {known}")
-        return self.values[quantity]
+        return self.values[quantity][:, None]
 
 
 def numerical(error: Exception) -> bool:
@@ -122,29 +143,34 @@ def numerical(error: Exception) -> bool:
     return isinstance(error, ArithmeticError | np.linalg.LinAlgError) or bool(words)
 
 
-def ends(problem: Problem, samples: range, options: Options) -> Iterator[End]:
+def ends(problem: Problem, samples: range, options: Options, quantities: tuple[str, ...] = ()) -> Iterator[End]:
     """The same as end_state, in parts. A start that the solver gives up on fails alone."""
     try:
         with np.errstate(all="ignore"):  # what is not finite is counted
-            end = end_state(problem, samples, options)
+            end = end_state(problem, samples, options, quantities)
     except Exception as error:
         if not numerical(error):
             raise
         if len(samples) == 1:
-            yield End({"failed": np.ones(1)}, "", "")
+            yield End({"failed": np.ones(1)}, {}, "", "")
             return
         half = len(samples) // 2
         for part in (samples[:half], samples[half:]):
-            yield from ends(problem, part, options)
+            yield from ends(problem, part, options, quantities)
     else:
         yield end
 
 
-def end_state(problem: Problem, samples: range, options: Options) -> End:
-    """Solve a problem from these of its starts to the last time."""
-    ends = replace(problem, time=Time(problem.time.end, problem.time.times[-1:]))
+def end_state(problem: Problem, samples: range, options: Options, quantities: tuple[str, ...] = ()) -> End:
+    """Solve a problem from these of its starts to the last time. quantities: what will be asked for."""
+    if "recovered_at" not in quantities:  # which is between save times
+        problem = replace(problem, time=Time(problem.time.end, problem.time.times[-1:]))
     backend = None if options.backend == "auto" else options.backend
-    ds = ask.solve(ends, rtol=options.rtol, atol=options.atol, backend=backend, samples=samples, threads=1)
+    ds = ask.solve(
+        problem, rtol=options.rtol, atol=options.atol, backend=backend, samples=samples, threads=1,
+        stop_at_equilibrium=options.stop_at_equilibrium or "equilibrium" in quantities,
+        rest=not LABELS.keys().isdisjoint(quantities),
+    )  # fmt: skip
     # Arrays, not the dataset: a few starts take no longer than a dataset does.
     values: dict[str, Array] = {}
     for name, variable in ds.variables.items():
@@ -153,11 +179,17 @@ def end_state(problem: Problem, samples: range, options: Options) -> End:
             unknown = (last < 0) & (last.dtype == np.int8)  # -1 among outcomes
             values[str(name)] = np.where(unknown, np.nan, last.astype(np.float64))
     values["mode_mass_distance"] = mode_mass_distance(ds.variables["mode_mass"].values[:, -1], problem.target.weights)
+    # Not recovered yet: as long as it was looked at. The mean is then of min(recovered_at, last time), of all alike.
+    late = values["recovered_at"]
+    values["recovered_at"] = np.where(np.isnan(late), problem.time.times[-1], late)
     # A mean must not be infinite for one start, nor may that start count in the others.
     failed = (values.pop("status") != 0) | np.isinf(values["objective"])
     values = {name: np.where(failed, np.nan, array) for name, array in values.items()}
     values["failed"] = failed.astype(np.float64)
-    return End(values, str(ds.attrs["system"]), str(ds.attrs["backend"]))
+    words = {name: np.array(ds.variables[name].values) for name in LABELS}
+    for codes in words.values():
+        codes[failed] = UNKNOWN
+    return End(values, words, str(ds.attrs["system"]), str(ds.attrs["backend"]))
 
 
 def kind(problem: Problem) -> tuple[Any, ...]:

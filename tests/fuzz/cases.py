@@ -77,7 +77,8 @@ def reduced(problem: Problem) -> Problem | None:
 def complaints(ds: xr.Dataset) -> list[str]:
     """Variables that are not finite in samples which reached the end."""
     good = ds["status"].values == 0
-    return [str(name) for name in ds.data_vars if "sample" in ds[name].dims and not _finite(ds[name].values[good])]
+    own = [name for name in ds.data_vars if "sample" in ds[name].dims and name != "recovered_at"]  # nan: not yet
+    return [str(name) for name in own if not _finite(ds[name].values[good])]
 
 
 def _finite(values: Any) -> bool:
@@ -102,7 +103,7 @@ def outcome(path: str, data: bytes, folder: Path, *, solved: bool = True) -> str
     if small is None:
         return "read, too large to solve here"
     try:
-        ds = ask.solve(small, rtol=1e-4, atol=1e-6, backend="numpy")
+        ds = ask.solve(small, rtol=1e-4, atol=1e-6, backend="numpy", rest=False)
     except (ProblemError, BackendError) as error:
         return _told(error, "refused by the solver")
     assert not (bad := complaints(ds)), f"not finite at status 0: {bad}"

@@ -33,7 +33,8 @@ def solved(given, **options):
     """The solution, checked to be complete and finite, with weights and mode masses that sum to one."""
     ds = solve(given, **options)
     assert (ds.status == 0).all()
-    assert all(np.isfinite(ds[name]).all() for name in ds.data_vars)
+    assert all(np.isfinite(ds[name]).all() for name in ds.data_vars if name != "recovered_at")
+    np.testing.assert_array_equal(np.isnan(ds["recovered_at"]), ds["collapsed"] == 1)
     for name in ("w", "mode_mass"):
         assert ds[name].values.sum(-1) == pytest.approx(1, abs=1e-12)
     return ds

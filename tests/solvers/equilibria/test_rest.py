@@ -11,6 +11,7 @@ import xarray as xr
 
 from solvers import ask
 from solvers.closed import systems
+from solvers.closed.equations import Closed
 from solvers.closed.flow import velocity
 from solvers.equilibria.rest import at_rest
 from solvers.problem import Problem
@@ -125,4 +126,4 @@ def test_what_nothing_here_decides_says_so() -> None:
 def test_failed_runs_stay_unknown() -> None:
     run = one(init="{means = [[3.0], [-3.0]]}")
     failed = run.assign(status=run.status * 0 + 2, at_rest=run.at_rest * 0 - 1)
-    assert at_rest(Problem.parse(run.attrs["problem"]), failed).tolist() == [-1]
+    assert at_rest(Closed.of(Problem.parse(run.attrs["problem"])), failed).tolist() == [-1]

@@ -43,7 +43,7 @@ SAMPLER = "[sampler]\nsteps = 2\npaths = 16\n"
 def test_an_objective_is_called_what_it_is(flow: str, more: str, formula: str) -> None:
     problem = Problem.parse(TEXT.format(flow=flow) + more)
     assert objective_of(problem) == formula
-    runs = [ask.solve(problem, backend="numpy")]
+    runs = [ask.solve(problem, backend="numpy", rest=False)]
     if "batch" in flow:
         runs.append(ask.simulate(problem, replicas=2, backend="numpy"))
     else:
@@ -69,7 +69,9 @@ def test_sums_are_sums_of_formulas(objective: str, formula: str) -> None:
     [("", (1e-7, 1e-9), (1e-7, 1e-9)), (SAMPLER, (1e-8, 1e-10), (1e-5, 1e-7)), (SAMPLER, (1e-3, 1e-4), (1e-3, 1e-4))],
 )
 def test_tolerances_are_those_that_were_used(more: str, asked: tuple[float, float], used: tuple[float, float]) -> None:
-    run = ask.solve(Problem.parse(TEXT.format(flow="") + more), rtol=asked[0], atol=asked[1], backend="numpy")
+    run = ask.solve(
+        Problem.parse(TEXT.format(flow="") + more), rtol=asked[0], atol=asked[1], backend="numpy", rest=False
+    )
     assert (run.attrs["rtol"], run.attrs["atol"]) == used
     grid = '[grid]\n"target.separation" = [1.0, 2.0]\n[output]\nquantities = ["objective"]\n'
     problem = TEXT.format(flow="").replace("\n[", "\n[problem.").replace("\ndimension", "\n[problem]\ndimension")

@@ -138,7 +138,9 @@ def test_refinement_finds_modes_that_one_start_of_the_same_size_misses():
     assert np.isnan(found.s.values[0, 0, 1:]).all()
     # control: six components that start together on one mode stay there
     start = "means = [[4.0], [4.1], [3.9], [4.0, 0.1], [4.0, -0.1], [4.1, 0.1]]"
-    fixed = ask.solve(Problem.parse(THREE.format(K=6, v=1.0, init=start, end=60.0, refine="")), backend="numpy")
+    fixed = ask.solve(
+        Problem.parse(THREE.format(K=6, v=1.0, init=start, end=60.0, refine="")), backend="numpy", rest=False
+    )
     assert fixed.collapsed.item() == 1
 
 

@@ -21,6 +21,7 @@ from solvers.problem import ProblemError
 from solvers.results.errors import ResultError
 from solvers.results.output import OutputError
 from solvers.sweeps import work
+from solvers.sweeps.dataset import Columns
 from solvers.sweeps.estimate import estimate
 from solvers.sweeps.moments import moments
 from solvers.sweeps.prepare import layout
@@ -253,7 +254,7 @@ def test_two_writers_on_one_store_are_refused(copied) -> None:
     from solvers.sweeps.dataset import Layout
     from solvers.sweeps.store import Store
 
-    first = Store(copied, Layout({}, (), 1, ()))
+    first = Store(copied, Layout({}, (), 1, Columns(())))
     first.take()
     with pytest.raises(OutputError, match=f"is being written by process {os.getpid()} on .*; must have one writer"):
         run(sweep(), copied, workers=1, resumed=True)

@@ -269,7 +269,7 @@ def test_a_large_grid_is_planned_without_being_built(monkeypatch) -> None:
     from solvers.sweeps.estimate import estimate
 
     monkeypatch.setattr("solvers.sweeps.plan.CHECKED", 20)
-    monkeypatch.setattr("solvers.sweeps.estimate._seconds_a_start", lambda problem, options: 1e-3)
+    monkeypatch.setattr("solvers.sweeps.estimate._seconds_a_start", lambda problem, options, quantities: 1e-3)
     tracemalloc.start()
     try:
         plan = sweep(TINY.replace('"target.separation" = [1.0, 2.0]', HUGE))
