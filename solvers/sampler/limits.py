@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from solvers.problem import Problem, ProblemError
 from solvers.results.outcomes import LOST, TOO_LONG
-from solvers.sampler.model import Mixture, Sampler, scores_of
+from solvers.sampler.model import Mixture, Sampler, Scores
 from solvers.sampler.paths import Paths
 
 __all__ = [
@@ -56,7 +56,7 @@ def sampler_of_variances(
 
 def pull(sampler: Sampler) -> tuple[Array, Array]:
     """Largest −a(x) over all x, of the forward drift at steps 0..N−1 and of the backward drift at 1..N: (N,) each."""
-    scores = scores_of(sampler)
+    scores = Scores(sampler)
     total = -scores.c_x
     for j, (_, log_var) in enumerate(scores.laws):
         c, precision = scores.c[:, j], np.exp(-log_var)

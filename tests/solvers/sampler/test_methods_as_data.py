@@ -122,6 +122,7 @@ def test_problem_files_and_the_simulation_know_the_methods_of_the_table():
             continue
         accepted.append((method, reference, control))
     assert sorted(accepted) == KEYS
+    key: tuple[str, str, str]
     for key in KEYS:
         names = {name for name, _ in chain_module().DRIFTS[key]} - {"x", "prior", "target"}
         assert set(Model(*key, 4, 1.0, {}).controls) == names
