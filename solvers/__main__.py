@@ -35,6 +35,10 @@ Step = Annotated[float, typer.Option(help="Time step of the simulation.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar and no summary.")]
 
 
+#: Points of a sweep whose outcomes are told when it is done.
+SHOWN = 100_000
+
+
 @app.command(epilog="Example: python -m solvers solve figures/problems/two_modes.toml --out run.nc")
 def solve(
     problem_path: ProblemPath,
@@ -71,7 +75,7 @@ def solve(
                 stop_at_equilibrium=stop_at_equilibrium,
             )
         results.write(ds, out)
-        summarise(ds, out, quiet)
+        summarise(ds, out, problem_path, quiet)
 
 
 @app.command(epilog="Example: python -m solvers simulate figures/problems/two_modes.toml --out sim.nc --particles 512")
@@ -101,7 +105,7 @@ def simulate(
                 problem, particles=particles, replicas=replicas, step=step, backend=backend, progress=progress
             )
         results.write(ds, out)
-        summarise(ds, out, quiet)
+        summarise(ds, out, problem_path, quiet)
 
 
 @app.command(epilog="Example: python -m solvers compare figures/problems/two_modes.toml --out report.json")
@@ -212,6 +216,12 @@ def sweep(
             )
         if not quiet:
             print(f"{shown(out)}: {done}")
+            if done.of <= SHOWN:
+                from solvers.sweeps.reading import opened
+                from solvers.sweeps.telling import told
+
+                for line in told(opened(Path(out)), shown(out)):
+                    print(line)
         if done.failed:
             say(f"{shown(out)}: {done.failed} starts failed and are left out")
 
@@ -240,27 +250,16 @@ def announce(out: str | None, quiet: bool) -> None:
         say(f"{shown(out)}: exists; will be replaced")
 
 
-def summarise(ds: xr.Dataset, out: str, quiet: bool) -> None:
+def summarise(ds: xr.Dataset, out: str, source: str, quiet: bool) -> None:
     """Where the result is and what it says. Samples that failed are counted on standard error even when quiet."""
-    from solvers.results.outcomes import OUTCOMES, STATUS
+    from solvers.results.outcomes import STATUS
     from solvers.results.output import shown
+    from solvers.results.telling import told
 
     out, status = shown(out), ds["status"].values
     if not quiet:
-        times = ds["time"].values
-        samples = "1 sample" if len(status) == 1 else f"{len(status)} samples"
-        print(f"{out}: {samples}, {len(times)} times from {times[0]:g} to {times[-1]:g}")
-        for name in OUTCOMES:
-            known = ds[name].values[ds[name].values >= 0]
-            print(f"{name:9} {known.sum()} of {len(known)}" + (f" ({known.mean():.1%})" if len(known) else ""))
-        if "elbo" in ds and (status == 0).any():
-            last, error = ds["elbo"].values[status == 0, -1], ds["elbo_se"].values[status == 0, -1]
-            spread = "" if len(last) == 1 else f", from {last.min():.4g} to {last.max():.4g} over samples"
-            print(f"elbo at the end: {last.mean():.4f}, standard error of one sample {error.mean():.4f}{spread}")
-        if "equilibrium" in ds:
-            print(f"at rest   {int((ds['equilibrium'] == 1).sum())} of {len(status)}, on equilibria")
-        if "quadrature_error" in ds and (status == 0).any():
-            print(f"largest estimated error of an expectation: {float(ds['quadrature_error'].max()):.1e}")
+        for line in told(ds, out, shown(source)):
+            print(line)
     counts = [f"{(status == code).sum()} {text}" for code, text in STATUS.items() if code and (status == code).any()]
     if counts:
         say(f"{out}: failed samples, which hold nan: {', '.join(counts)}")

@@ -119,10 +119,12 @@ def test_solve(work, folder):
     assert (done.exit_code, done.stderr) == (0, "")
     assert done.stdout.splitlines() == [
         "run.nc: 4 samples, 3 times from 0 to 10",
-        "collapsed 1 of 4 (25.0%)",
-        "aligned   0 of 4 (0.0%)",
-        "vanished  0 of 4 (0.0%)",
+        "collapsed 1 of 4 (25.0%) at t = 10, fixed weights: 1 straddling",
+        "at rest   undecided: docs/outcomes.md says of what it is",
+        "objective median 0 nat, of the collapsed 0",
+        "lifetimes 1 not over at t = 10",
         "largest estimated error of an expectation: 3.0e-13",
+        "next: python -m solvers simulate two_modes.toml --out sim.nc",
     ]
     asked = {"rtol": 1e-8, "atol": 1e-10, "backend": None, "stop_at_equilibrium": False}
     assert work.calls == [(64, asked | dict.fromkeys(("drop", "system", "samples", "threads")), False)]

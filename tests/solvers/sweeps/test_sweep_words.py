@@ -15,6 +15,7 @@ from solvers.results.mechanisms import LABELS
 from solvers.results.output import OutputError
 from solvers.sweeps.reading import layout_of
 from solvers.sweeps.run import run
+from solvers.sweeps.telling import told
 from solvers.sweeps.work import Options
 from tests.solvers.sweeps.sweep_cases import SMALL, same_bits, sweep, swept
 
@@ -66,6 +67,19 @@ def test_a_point_is_what_solve_says(words: xr.Dataset) -> None:
         until = np.where(np.isnan(one.recovered_at), 200.0, one.recovered_at)
         assert float(here.recovered_at) == pytest.approx(until.mean(), rel=1e-12)
         assert float(here.recovered_at_se) == pytest.approx(until.std(ddof=1) / np.sqrt(40), rel=1e-12)
+
+
+def test_the_screen_says_what_is_in_the_store(words: xr.Dataset) -> None:
+    lines = {line.split()[0]: line for line in told(words, "out.zarr")}
+    overall = float(words.collapsed.mean())
+    assert lines["collapsed"].startswith(f"collapsed {overall:.1%} of all starts at t = 200; at a point ")
+    assert lines["collapsed"].endswith('(target.separation = 3, family.learn = ["means"])')
+    aligned = float(words.collapse.sel(label="aligned_at_rest").mean())
+    assert f"aligned_at_rest {aligned:.1%}" in lines["collapse"]
+    assert "none" not in lines["collapse"]
+    assert f"stable {float(words.at_rest.sel(label='stable').mean()):.1%}" in lines["at_rest"]
+    assert lines["next:"] == "next: python -c \"import modecollapse as mc; print(mc.open('out.zarr'))\""
+    assert not list(told(words.assign(samples=words.samples * 0, failed=words.failed * 0), "out.zarr"))
 
 
 def test_other_targets_have_other_modes(tmp_path) -> None:

@@ -1,0 +1,115 @@
+"""What the screen says of a result: outcomes by mechanism, at rest or not, objective, lifetimes, what to do next."""
+
+from __future__ import annotations
+
+import shlex
+from collections import Counter
+from collections.abc import Iterator
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from solvers.problem import Problem
+from solvers.results.mechanisms import AT_REST, IN_TRANSIT, LABELS, NEUTRAL, SADDLE, STABLE, UNDECIDED
+
+__all__ = ["counted", "told"]
+
+_ON = {STABLE: "on a stable equilibrium", SADDLE: "on a saddle", NEUTRAL: "on a neutral equilibrium"}
+
+
+def told(ds: xr.Dataset, out: str, source: str) -> Iterator[str]:
+    """Lines on a RUN.nc or SIM.nc called `out`, made from a problem file called `source`."""
+    problem, times = Problem.parse(str(ds.attrs["problem"]), source), ds["time"].values
+    good = ds["status"].values == 0
+    replicas = ds.attrs.get("replicas")
+    samples = "1 sample" if len(good) == 1 else f"{len(good)} samples"
+    yield f"{out}: {samples}, {len(times)} times from {times[0]:g} to {times[-1]:g}"
+    rule = f"{problem.flow.weights} weights" if "weights" in problem.family.learn else "fixed weights"
+    of = "" if replicas is None else f", of averages over {replicas} replicas"
+    collapse = ds["collapse"].values[good]
+    yield f"collapsed {_share(collapse % 10 > 0)} at t = {times[-1]:g}, {rule}{of}{_by(collapse)}"
+    if "replica_collapse" in ds:
+        each = ds["replica_collapse"].values
+        each = each[each >= 0]
+        yield f"          {_share(each % 10 > 0)} of single replicas{_by(each)}"
+    if ds.sizes["mode"] > 2:
+        modes = ds["mechanism"].values[good].ravel()
+        yield f"modes     {_share(modes % 10 > 0, 'lost')}{_by(modes)}"
+    yield from _resting(ds["at_rest"].values[good], collapse, asked=replicas is None and problem.sampler is None)
+    if good.any():
+        objective = ds["objective"].values[good, -1]
+        line = f"objective median {np.median(objective):.4g} nat"
+        if (lost := collapse % 10 > 0).any():
+            line += f", of the collapsed {np.median(objective[lost]):.4g}"
+        yield line
+        yield from _lifetimes(ds, good, times[-1])
+    if "elbo" in ds and good.any():
+        last, error = ds["elbo"].values[good, -1], ds["elbo_se"].values[good, -1]
+        spread = "" if len(last) == 1 else f", from {last.min():.4g} to {last.max():.4g} over samples"
+        yield f"elbo at the end: {last.mean():.4f}, standard error of one sample {error.mean():.4f}{spread}"
+    if "equilibrium" in ds:
+        yield f"left      {int((ds['equilibrium'] == 1).sum())} of {len(good)} at an equilibrium to 100 tolerances"
+    if "quadrature_error" in ds and good.any():
+        yield f"largest estimated error of an expectation: {float(ds['quadrature_error'].max()):.1e}"
+    yield f"next: {_next(ds, problem, source)}"
+
+
+def counted(codes: NDArray[np.int8]) -> Counter[str]:
+    """How many of the codes of mechanisms are each of them, whether at rest or not, without those that lost nothing."""
+    names = LABELS["collapse"].names
+    return Counter(names[code % 10] for code in codes.tolist() if code > 0 and code % 10)
+
+
+def _share(hit: NDArray[np.bool_], word: str = "") -> str:
+    text = f"{int(hit.sum())} of {len(hit)}" + (f" ({hit.mean():.1%})" if len(hit) else "")
+    return f"{text} {word}".rstrip()
+
+
+def _by(codes: NDArray[np.int8]) -> str:
+    """How often by which mechanism."""
+    found = counted(codes)
+    return ": " + ", ".join(f"{count} {name}" for name, count in found.most_common()) if found else ""
+
+
+def _resting(at_rest: NDArray[np.int8], collapse: NDArray[np.int8], *, asked: bool) -> Iterator[str]:
+    if not asked or not len(at_rest):
+        return
+    lost = collapse % 10 > 0
+    if (at_rest == UNDECIDED).all():
+        yield f"at rest   {AT_REST[UNDECIDED]}: docs/outcomes.md says of what it is"
+        return
+    found = [f"{int((at_rest == code).sum())} {words}" for code, words in _ON.items() if (at_rest == code).any()]
+    moving = int((at_rest == IN_TRANSIT).sum())
+    line = f"at rest   {int((at_rest > IN_TRANSIT).sum())} of {len(at_rest)}"
+    line += f" ({', '.join(found)})" * bool(found) + f", {moving} in transit" * bool(moving)
+    if (lost & (at_rest == IN_TRANSIT)).any():
+        line += f"; of the collapsed {int((lost & (at_rest == IN_TRANSIT)).sum())} in transit, and may recover"
+    yield line
+
+
+def _lifetimes(ds: xr.Dataset, good: NDArray[np.bool_], end: float) -> Iterator[str]:
+    if len(ds["time"]) < 2:
+        return
+    found = ds["recovered_at"].values
+    censored = int((np.isnan(found) & good).sum())
+    over = np.where(good & ~np.isnan(found), found, 0.0)
+    if over.max(initial=0.0) > 0:
+        start = int(np.argmax(over))
+        parts = [f"the longest over by t = {over[start]:g} (sample {start}, counted from 0)"]
+    elif not censored:
+        parts = ["no mode was lost at a save time"]
+    else:
+        parts = []
+    parts += [f"{censored} not over at t = {end:g}"] * bool(censored)
+    yield f"lifetimes {'; '.join(parts)}"
+
+
+def _next(ds: xr.Dataset, problem: Problem, source: str) -> str:
+    name = shlex.quote(source)
+    if ds.attrs.get("system") == "none":
+        return f"python -m solvers compare {name}"
+    command = f"python -m solvers simulate {name} --out sim.nc"
+    if ((ds["at_rest"].values == IN_TRANSIT) & (ds["collapse"].values % 10 > 0)).any():
+        return f"{command}; or time.end = {10 * problem.time.end:g} in {source}: do they recover?"
+    return command
