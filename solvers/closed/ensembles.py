@@ -82,7 +82,7 @@ def refused_on_cpu(task: Task) -> str | None:
         return "cannot drop a term; allowed with --drop: numpy"
     if max(K, L) > LARGEST:
         return f"{K} components and {L} modes; allowed: at most {LARGEST} of each, or numpy"
-    if systems.own_variances(task.problem):
+    if task.problem.own_variances:
         return "variances that differ or are learned; allowed: numpy"
     if flow.batch is not None:
         return "flow.batch is descent by steps, which is not compiled; allowed: numpy"

@@ -119,6 +119,15 @@ class Flow:
         reverse = any(atom.name == "reverse-kl" and atom.inner is None for atom in found)
         return reverse or any((atom.kind, atom.name) == ("parameter", "beta") for atom in found)
 
+    @property
+    def nonnegative(self) -> bool:
+        """Whether the objective is known to be: divergences at temperature 1, times positive numbers."""
+        plain = all(
+            factor > 0 and [(a.kind, a.inner) for a, _ in monomial] == [("divergence", None)]
+            for monomial, factor in self.terms
+        )
+        return plain and self.temperature == 1
+
     def at(self, time: float) -> float:
         """Temperature."""
         if isinstance(self.temperature, Schedule):

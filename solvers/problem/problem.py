@@ -10,6 +10,8 @@ from typing import NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from solvers.objective.grammar import LONE_VARIANCE
+from solvers.objective.polynomials import unsummed
 from solvers.problem.flow_section import MOST_STEPS, Batch, Flow, FlowSection, Schedule, check_parameters, flow_options
 from solvers.problem.geometry import modes
 from solvers.problem.gram import NotGram, factor
@@ -120,6 +122,12 @@ class Problem:
     time: Time
     sampler: SamplerOptions | None = None
 
+    @property
+    def own_variances(self) -> bool:
+        """Whether variances differ or are learned: components and modes then have one each in the equations."""
+        both = (self.family.variances, self.target.variances)
+        return "variances" in self.family.learn or any(np.ptp(variances) > 0 for variances in both)
+
     def only_flow(self) -> None:
         """Raise ValueError for a sampler, in functions that know flows alone: solvers.ask tells them apart."""
         if self.sampler is not None:
@@ -144,7 +152,7 @@ class Problem:
         builder = _Builder(name, file.dimension)
         target = builder.target(file.target)
         family, time = builder.family(file.family), builder.time(file.time)
-        return cls(
+        problem = cls(
             text=text,
             name=name,
             dimension=file.dimension,
@@ -155,6 +163,9 @@ class Problem:
             time=time,
             sampler=builder.sampler(file, family, target),
         )
+        if problem.own_variances and "v" in {atom.name for atom in unsummed(problem.flow.terms)}:
+            builder.fail("flow.objective", f"is {show(problem.flow.objective)}; {LONE_VARIANCE}")
+        return problem
 
 
 @dataclass(frozen=True)
