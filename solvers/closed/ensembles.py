@@ -9,7 +9,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from solvers import cuda
-from solvers.closed import compiled, mobility, systems
+from solvers.closed import compiled, mobility
 from solvers.closed.equations import NOT_TO_REST, Closed, Solved, Task
 from solvers.closed.span import Span
 from solvers.expectations.lanes.nodes import LARGEST

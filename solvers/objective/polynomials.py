@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
-__all__ = ["DIVERGENCES", "Atom", "Monomial", "Polynomial", "alone", "atoms", "gathered", "product", "unsummed", "written"]
+__all__ = ["DIVERGENCES", "Atom", "Monomial", "Polynomial", "alone", "atoms", "gathered", "product"]
+__all__ += ["unsummed", "written"]
 
 DIVERGENCES = ("reverse-kl", "forward-kl")
 
