@@ -42,6 +42,9 @@ __all__ = [
 
 GENERATED = Path(__file__).parents[1] / "generated"
 
+#: What problems with a variance for each component have, in words.
+WIDTHS = "variances that differ or are learned"
+
 #: Parameters that every system has.
 PLAIN = ("c", "log_pi", "v", "u", "d")
 
@@ -84,8 +87,13 @@ def read_compiled(problem: Problem, view: str = "numba") -> str:
 
 
 def is_own(problem: Problem) -> bool:
-    """Whether the objective of a problem is none of those with a generated file."""
-    return problem.flow.objective not in {kind.objective for kind in derived()}
+    """Whether the equations of a problem are derived when asked for: those of an objective that has no generated file,
+    and those with a variance for each component that have none."""
+    flow, kinds = problem.flow, derived()
+    if flow.objective not in {kind.objective for kind in kinds}:
+        return True
+    plain = flow.batch is None and (flow.temperature == 1 or flow.tempered)
+    return problem.own_variances and plain and not any(kind.serves(problem) for kind in kinds)
 
 
 @dataclass(frozen=True)
@@ -114,10 +122,13 @@ class Kind:
 
     @property
     def beyond(self) -> list[str]:
-        """What the equations can have beyond their objective, in words; steps of a batch have β as well."""
+        """What the equations can have beyond their objective, in words; steps of a batch have β as well. Those with
+        WIDTHS are derived when asked for."""
         if self.variances:
-            return ["variances that differ or are learned"]
-        return ["batch"] if self.batch else ["none of these", *(["temperature"] if "beta" in self.extra else [])]
+            return [WIDTHS]
+        return (
+            ["batch"] if self.batch else ["none of these", *(["temperature"] if "beta" in self.extra else []), WIDTHS]
+        )
 
 
 @cache
@@ -141,7 +152,7 @@ def name(problem: Problem) -> str:
         if kind.serves(problem):
             return found
     asked = {"temperature": flow.temperature != 1 and not flow.batch, "batch": bool(flow.batch)}
-    asked["variances that differ or are learned"] = problem.own_variances
+    asked[WIDTHS] = problem.own_variances
     known = sorted({words for kind in derived() if kind.objective == flow.objective for words in kind.beyond})
     raise ProblemError(
         f"{problem.name}: flow: no equations are derived for {flow.objective} with "

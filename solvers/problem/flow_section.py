@@ -9,11 +9,11 @@ from typing import Annotated, NoReturn
 
 from pydantic import BeforeValidator, Field
 
-from solvers.objective.grammar import ObjectiveError, parse
-from solvers.objective.polynomials import Polynomial, atoms, written
+from solvers.objective.grammar import LONE_VARIANCE, ObjectiveError, parse
+from solvers.objective.polynomials import Polynomial, atoms, unsummed, written
 from solvers.problem.values import Section, choice, integer, is_number, number, refuse, show, unknown_key
 
-__all__ = ["MOST_STEPS", "Batch", "BatchSection", "Flow", "FlowSection", "Schedule", "check_parameters", "flow_options"]
+__all__ = ["MOST_STEPS", "Batch", "BatchSection", "Flow", "FlowSection", "Schedule", "check_objective", "flow_options"]
 
 LARGEST_BATCH = 2**32 - 1  # particles are counted in one word of a random number's counter
 # 1/T² times overlaps is in the equations: further out it leaves the range of float64.
@@ -149,8 +149,8 @@ def flow_options(section: FlowSection) -> Flow:
     return Flow(section.objective, section.weights, section.metric, temperature, batch, named)
 
 
-def check_parameters(flow: Flow, fail: Callable[[str, str], NoReturn]) -> None:
-    """Refuse by `fail` parameters that are not just those of the objective."""
+def check_objective(flow: Flow, own_variances: bool, fail: Callable[[str, str], NoReturn]) -> None:
+    """Refuse by `fail` parameters that are not just those of the objective, and one variance of q where it has more."""
     asked = {atom.name for atom in atoms(flow.terms) if atom.kind == "parameter"} - {"beta"}
     if missing := sorted(asked - set(flow.parameters)):
         fail("flow.parameters", f"lacks {missing[0]}; must give every parameter of flow.objective")
@@ -158,3 +158,5 @@ def check_parameters(flow: Flow, fail: Callable[[str, str], NoReturn]) -> None:
         if name not in asked:
             allowed = ", ".join(sorted(asked)) or "none, since flow.objective has none"
             fail(f"flow.parameters.{name}", f"is no parameter of flow.objective; allowed: {allowed}")
+    if own_variances and "v" in {atom.name for atom in unsummed(flow.terms)}:
+        fail("flow.objective", f"is {show(flow.objective)}; {LONE_VARIANCE}")

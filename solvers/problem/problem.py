@@ -10,9 +10,7 @@ from typing import NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from solvers.objective.grammar import LONE_VARIANCE
-from solvers.objective.polynomials import unsummed
-from solvers.problem.flow_section import MOST_STEPS, Batch, Flow, FlowSection, Schedule, check_parameters, flow_options
+from solvers.problem.flow_section import MOST_STEPS, Batch, Flow, FlowSection, Schedule, check_objective, flow_options
 from solvers.problem.geometry import modes
 from solvers.problem.gram import NotGram, factor
 from solvers.problem.sampler_section import SamplerOptions, sampler_options, with_points
@@ -163,8 +161,7 @@ class Problem:
             time=time,
             sampler=builder.sampler(file, family, target),
         )
-        if problem.own_variances and "v" in {atom.name for atom in unsummed(problem.flow.terms)}:
-            builder.fail("flow.objective", f"is {show(problem.flow.objective)}; {LONE_VARIANCE}")
+        check_objective(problem.flow, problem.own_variances, builder.fail)
         return problem
 
 
@@ -261,7 +258,6 @@ class _Builder:
 
     def flow(self, section: FlowSection, end: float) -> Flow:
         flow = flow_options(section)
-        check_parameters(flow, self.fail)
         # A save time stands for the step nearest to it: with steps no longer than the time that is half a step at most.
         if flow.batch is not None and end > 0 and not end / MOST_STEPS <= flow.batch.step <= end:
             allowed = f"from {show(end / MOST_STEPS)} to time.end = {show(end)}, for at most {MOST_STEPS:,} steps"

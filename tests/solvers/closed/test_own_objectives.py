@@ -239,12 +239,6 @@ def test_refused_where_no_equations_are(objective: str, more: str, said: str) ->
     assert str(refused.value).startswith("p.toml: flow")
 
 
-def test_variances_of_their_own_are_refused_by_name() -> None:
-    text = given("0.5 reverse-kl + 0.5 forward-kl").text.replace("variances = 0.8", "variances = [0.8, 0.9]")
-    with pytest.raises(ProblemError, match="with a variance for each component: only reverse-kl at β = 1 is derived"):
-        ask.solve(Problem.parse(text, "p.toml"))
-
-
 def test_a_backend_without_a_text_says_so() -> None:
     said = ensembles.refused_on_gpu(Task(Closed.of(given("0.5 reverse-kl + 0.5 forward-kl"))))
     assert said is not None
