@@ -86,8 +86,9 @@ def compare_outcomes(
         simulated.append(np.stack([found[name] for name in OUTCOMES], axis=-1))
         # One estimate a perturbation: its deviation from the mean is the noise of one step.
         noise = velocities(
-            problem, mu, theta, particles=particles, replicas=PERTURBED, key=(PERTURBATION, i), backend=backend
-        )
+            problem, mu, theta, particles=particles, replicas=PERTURBED, key=(PERTURBATION, i), pairs=False,
+            backend=backend,
+        )  # fmt: skip
         size = np.sqrt(step * NOISE_TIME * PERTURBED / (PERTURBED - 1))
         near = mu + size * (noise.dmu - noise.dmu.mean(0))
         moved.append((near @ near.mT, near @ nu.T, theta + size * (noise.dtheta - noise.dtheta.mean(0))))
