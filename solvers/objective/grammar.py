@@ -35,10 +35,14 @@ from solvers.objective.polynomials import (
 __all__ = ["LONE_VARIANCE", "ObjectiveError", "normal", "parse"]
 
 FUNCTIONS = ("log", "exp", "sqrt")
+#: What is over indices, and over x.
+OVER = ("sum", "E")
 #: Vectors, and scalars with an index, of each index: component, another component, mode, another mode.
 VECTORS = {"mu": "k", "mu'": "j", "nu": "l", "nu'": "n", "x": "x"}
 INDEXED = {"w": "k", "w'": "j", "v'": "j", "pi": "l", "pi'": "n", "u": "l", "u'": "n"}
 CONSTANTS = ("d", "v")
+#: What has an index, to be summed over.
+SUMMED = [name for name in ("v", *INDEXED, *VECTORS) if name != "x" and "'" not in name]
 #: What is said of such a text where every component has a variance of its own.
 LONE_VARIANCE = "v outside of sum( ) is the one variance of q; with a variance for each component it must stand in one"
 
@@ -207,15 +211,15 @@ class _Reader:
 
     def _called(self, name: str, where: str) -> Polynomial:
         """A name with a bracket right behind it."""
-        if name in ("sum", "E", *DIVERGENCES) and where:
+        if name in (*OVER, *DIVERGENCES) and where:
             raise self._error(f"{name} inside {where}( )")
         if name == "reverse-kl":
             self.at += 1
             return alone(self._fixed_temperature())
-        if name not in ("sum", "E", *FUNCTIONS):
-            raise self._error(f"no function {name!r}; allowed are sum, E, {', '.join(FUNCTIONS)}")
+        if name not in (*OVER, *FUNCTIONS):
+            raise self._error(f"no function {name!r}; allowed are {', '.join((*OVER, *FUNCTIONS))}")
         self.at += 1
-        inner = self._bracket(name if name in ("sum", "E") else where)
+        inner = self._bracket(name if name in OVER else where)
         if not inner:
             raise self._error(f"{name}( ) of zero")
         if any(atom.kind == "divergence" for atom in atoms(inner)):
@@ -230,7 +234,7 @@ class _Reader:
             outside = tuple((atom, n) for atom, n in monomial if not _indices(atom, name))
             if not inside and name == "sum":
                 shown = written(((monomial, Fraction(1)),))
-                raise self._error(f"sum( ) of {shown}, which has no index; must contain w, v, pi, u, mu or nu")
+                raise self._error(f"sum( ) of {shown}, which has no index; must contain one of {', '.join(SUMMED)}")
             atom = Atom(name, name, ((inside, Fraction(1)),))
             out += product(((outside, factor),), alone(atom) if inside else (((), Fraction(1)),))
         return gathered(out)

@@ -10,7 +10,7 @@ from typing import Annotated, NoReturn
 from pydantic import BeforeValidator, Field
 
 from solvers.objective.grammar import LONE_VARIANCE, ObjectiveError, parse
-from solvers.objective.polynomials import Polynomial, atoms, unsummed, written
+from solvers.objective.polynomials import DIVERGENCES, Polynomial, atoms, unsummed, written
 from solvers.problem.values import Section, choice, integer, is_number, number, refuse, show, unknown_key
 
 __all__ = ["MOST_STEPS", "Batch", "BatchSection", "Flow", "FlowSection", "Schedule", "check_objective", "flow_options"]
@@ -37,7 +37,7 @@ def _temperature(value: object) -> float | tuple[float, float]:
 
 def _objective(value: object) -> str:
     """The normal form of the text of an objective."""
-    allowed = 'allowed: "reverse-kl", "forward-kl", or a sum such as "reverse-kl + 0.3 forward-kl"'
+    allowed = f'allowed: {", ".join(map(show, DIVERGENCES))}, or a sum such as "{" + 0.3 ".join(DIVERGENCES)}"'
     if not isinstance(value, str):
         raise refuse(f"is {show(value)}; {allowed}")
     try:
