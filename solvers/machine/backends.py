@@ -44,8 +44,8 @@ _Entry = TypeVar("_Entry")
 
 
 class Contract(Protocol[_AskedOf]):
-    """What an entry of every table has: refuse(asked) is what the backend cannot do of it, in words, and perhaps what it
-    could instead, `...; allowed: at most 16`; or None. Who can is the table's to say, see `refusal`. The rest is what
+    """What an entry of every table has: refuse(asked) is what the backend cannot do of it, in words, perhaps with what
+    it could, `...; allowed: at most 16`; or None. Who else can is the table's to say, see `refusal`. The rest is what
     the room computes: solve, walk, gradient, sample."""
 
     @property

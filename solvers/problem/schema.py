@@ -10,7 +10,6 @@ import math
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
-from pydantic_core import PydanticCustomError
 
 from solvers.problem.flow_section import BatchSection, FlowSection
 from solvers.problem.geometry import MOST_MODES, SHAPES

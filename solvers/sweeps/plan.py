@@ -31,7 +31,7 @@ Table = dict[str, Any]
 Index = tuple[int, ...]
 
 QUANTITIES = (*OUTCOMES, "objective")
-SPACINGS = {"linear": np.linspace, "log": np.geomspace}
+SPACINGS: dict[str, Any] = {"linear": np.linspace, "log": np.geomspace}
 MOST_POINTS = 10**8
 MOST_VALUES = 10**6  # of one key
 #: Up to so many points each is checked before the sweep begins; of more, so many values one key at a time, and corners.
