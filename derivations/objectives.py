@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
-from sympy import S
-
 from derivations.catalogue import Entry
 from derivations.document import render
 from theory import (
@@ -58,13 +56,12 @@ def derive(text: str, *, own_variances: bool = False, verify: bool = False) -> F
     """The closed system of a text of solvers.objective.grammar, for example "reverse-kl + 0.3 forward-kl".
 
     Texts that are read alike give the same files. own_variances: a variance for each component and mode, those of q
-    among the states; only multiples of the reverse KL, at temperature 1, with regularisers. verify: check every step of
-    the derivation by numbers, in R^3.
+    among the states. verify: check every step of the derivation by numbers, in R^3.
     Raises ObjectiveError for a text that is no objective, NotClosed or ValueError for one whose flow is not derived,
     and WrongRule if a step does not hold.
     """
     if own_variances:
-        wanted = objective(text, mixture(own_variances=True), target(own_variances=True), beta=S.One)
+        wanted = objective(text, mixture(own_variances=True), target(own_variances=True))
         system = close_variances(variance_flow(wanted, check=verify))
     else:
         wanted = objective(text)

@@ -6,13 +6,14 @@ from collections.abc import Callable
 
 from sympy import Expr
 
-from theory.radial import RadialExpectation
+from theory.radial import radial_nodes
 from theory.system import ClosedSystem
 
 __all__ = ["NOTATION", "TABLES", "laws"]
 
 NOTATION = (
-    "Notation as in the README; $E_k$ is the expectation over $x\\sim N(\\mu_k,v_kI)$, $\\ell_j$ the logits "
+    "Notation as in the README; $E_k$ is the expectation over $x\\sim N(\\mu_k,v_kI)$, $E_l$ over "
+    "$x\\sim N(\\nu_l,u_lI)$, $\\ell_j$ the logits "
     "$\\log w_j+\\log N(x;\\mu_j,v_jI)$ (without the $\\tfrac d2\\log2\\pi$ that they share), $E^+_k$ the expectation "
     "over $x$ with two more coordinates, in which every mean is zero."
 )
@@ -25,14 +26,15 @@ TABLES = (
 
 
 def laws(system: ClosedSystem, display: Callable[[Expr], str]) -> list[str]:
-    """Of both kinds of logits: value at the mean, covariance, and factor of |z|²; then the tables made of them."""
+    """Of all kinds of logits: value at the mean, covariance, and factor of |z|²; then the tables made of them."""
     out: list[str] = []
     seen = set()
     for table in system.tables:
-        label = f"${table.name}_{{{''.join(map(str, table.indices))}}}$"
-        if isinstance(table.value, RadialExpectation) and table.value.size not in seen:
-            node, k = table.value, table.indices[0]
-            seen.add(node.size)
+        k, label = table.indices[0], f"${table.name}_{{{''.join(map(str, table.indices))}}}$"
+        for node in radial_nodes(table.value):
+            if (k, node.size) in seen:
+                continue
+            seen.add((k, node.size))
             (j,), (i, j2), (j3,) = node.mean.variables, node.cov.variables, node.curvature.variables
             u = f"U^{{({node.size})}}"
             out += [

@@ -35,7 +35,7 @@ from theory.sums import substitute
 from theory.system import ClosedSystem, Table
 from theory.vectors import Dot, Image, Mean
 
-__all__ = ["GRAM", "NotClosed", "close", "refuse_open"]
+__all__ = ["GRAM", "LETTERS", "NotClosed", "close", "energies", "gram", "refuse_open", "refuse_other_fields"]
 
 #: The statistics of the theory: overlaps of the means of q and of p, c of which does not move; and inner products of
 #: the velocities of means with them.
@@ -98,7 +98,7 @@ def close(velocities: Velocities) -> ClosedSystem:
     value, mode_mass = (rules.linearity(e) for e in (objective.value(), objective.mode_mass()))
     used = [velocities.mean, velocities.theta, velocities.square, value, mode_mass]
     used = [rules.linearity(e) for e in used if e is not None]
-    _refuse_other_fields(used)
+    refuse_other_fields(used)
     tables = _tables(objective, used, derivation)
     gamma = run(r"\dot\mu_k\cdot\mu_i", Dot(velocities.mean, q.mean(i)), (GRAM,))
     dm = run(r"\dot m_{kl}", Dot(velocities.mean, p.mean(l)), (GRAM,))
@@ -165,9 +165,9 @@ def _tables(objective: Objective, used: list[Expr], derivation: Derivation) -> l
     """A_kj = E_k[r_j], B_kl = E_k[ρ_l], …, F_k = E_k[integrand]: all that is used, reduced to Gaussian logits."""
     nodes = {node for expr in used for node in expr.atoms(Expectation)}
     found = {known[0] for node in nodes if (known := _pattern(node)) and len(known[0][1]) <= 2}
-    energies = _energies(objective)
+    averaged = energies(objective)
     # The log-sum-exp has the logits of a softmax, whose table lends it a name.
-    found |= {(m, (f.args[0],)) for (m, _), e in energies.items() for f in e.atoms(LogDensity)}
+    found |= {(m, (f.args[0],)) for (m, _), e in averaged.items() for f in e.atoms(LogDensity)}
     sources: dict[tuple[str, tuple[Symbol, ...]], Expectation] = {}
     for under, fields in sorted(
         found, key=lambda known: (len(known[1]), list(LETTERS.values()).index(_name(known)[0]), _name(known))
@@ -179,7 +179,7 @@ def _tables(objective: Objective, used: list[Expr], derivation: Derivation) -> l
             indices.append(letters[0])
         field = Mul(*(Responsibility(of, index) for of, index in zip(fields, indices, strict=True)))
         sources[_name((under, fields)), (component, *indices)] = Expectation(under, component, field)
-    for (mixture, name), energy in energies.items():
+    for (mixture, name), energy in averaged.items():
         (component,) = mixture.indices(1)
         common = _common(Expectation(mixture, component, energy))
         sources[name, (component,)] = Expectation(mixture, component, energy - common)
@@ -191,7 +191,7 @@ def _tables(objective: Objective, used: list[Expr], derivation: Derivation) -> l
     return tables
 
 
-def _energies(objective: Objective) -> dict[tuple[Mixture, str], Expr]:
+def energies(objective: Objective) -> dict[tuple[Mixture, str], Expr]:
     """The log-densities averaged under each mixture, as one table: log q − β log p, whatever they are multiplied by.
 
     Where no polynomial of parameters says how much of one goes with the other, a table for each.
@@ -243,7 +243,7 @@ def _use_tables(expr: Expr, tables: list[Table]) -> Expr:
     return rules.WIDTHS.apply(rules.NORMALISATION.apply(named))
 
 
-def _refuse_other_fields(expressions: list[Expr]) -> None:
+def refuse_other_fields(expressions: list[Expr]) -> None:
     """Raise NotClosed for expectations of fields that no table is for, whatever their law."""
     nodes = {node for expr in expressions for node in expr.atoms(Expectation)}
     other = {node for node in nodes if has_other_functions(node.integrand)}

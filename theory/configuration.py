@@ -64,8 +64,9 @@ class Configuration:
             weights={
                 "w": rng.dirichlet(4 * np.ones(K)),
                 "pi": rng.dirichlet(4 * np.ones(L)),
-                "v": np.linspace(0.6, 1.0, K),
-                "u": np.linspace(1.5, 1.1, L),
+                # Not much wider than one another: logits are steeper in wide components, and need more nodes.
+                "v": np.linspace(0.7, 1.0, K),
+                "u": np.linspace(1.3, 1.1, L),
                 # Any rates, for identities that hold in every metric.
                 **{f"rate_{group}": np.linspace(0.7 + n, 1.4, K) for n, group in enumerate(RATES)},
             },

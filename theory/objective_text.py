@@ -6,8 +6,8 @@ from fractions import Fraction
 
 from sympy import Expr, Integer, Mul, Rational, S, Symbol, exp, log, sqrt
 
-from solvers.objective.grammar import ObjectiveError, parse
-from solvers.objective.polynomials import Atom, Polynomial, atoms, written
+from solvers.objective.grammar import LONE_VARIANCE, ObjectiveError, parse
+from solvers.objective.polynomials import Atom, Polynomial, atoms, unsummed, written
 from theory.mixtures import DIMENSION, Mixture, mixture, target
 from theory.objectives import ForwardKL, Objective, Regulariser, ReverseKL, WeightedSum, average
 from theory.parameters import BETA
@@ -27,7 +27,10 @@ def objective(text: str, q: Mixture | None = None, p: Mixture | None = None, *, 
     """
     family, other = q or mixture(), p or target()
     parts: list[tuple[Expr, Objective]] = []
-    for monomial, number in parse(text):
+    read = parse(text)
+    if family.own_variances and "v" in {atom.name for atom in unsummed(read)}:
+        raise ObjectiveError(f"objective: is {text!r}: {LONE_VARIANCE}")
+    for monomial, number in read:
         factor = Rational(number.numerator, number.denominator)
         divergence = next((atom for atom, _ in monomial if atom.kind == "divergence"), None)
         outside = [(a, n) for a, n in monomial if a.kind == "parameter"]
@@ -64,6 +67,7 @@ def _atom(atom: Atom, q: Mixture, p: Mixture) -> Expr:
     l, n = p.indices(2)
     vectors = {"mu": q.mean(k), "mu'": q.mean(j), "nu": p.mean(l), "nu'": p.mean(n), "x": POINT}
     scalars = {"w": q.weight(k), "w'": q.weight(j), "pi": p.weight(l), "pi'": p.weight(n)}
+    scalars |= {"u": p.variance(l), "u'": p.variance(n)}
     scalars |= {"v": q.variance(k), "v'": q.variance(j), "d": DIMENSION}
     if atom.kind == "parameter":
         return _parameter(atom.name)
@@ -78,7 +82,7 @@ def _atom(atom: Atom, q: Mixture, p: Mixture) -> Expr:
         return average(q, inner)
     used = {part.name for part in (*atoms(atom.inner),)}
     letters = {
-        k: {"w", "v", "mu"}, j: {"w'", "v'", "mu'"}, l: {"pi", "nu"}, n: {"pi'", "nu'"},
+        k: {"w", "v", "mu"}, j: {"w'", "v'", "mu'"}, l: {"pi", "u", "nu"}, n: {"pi'", "u'", "nu'"},
     }  # fmt: skip
     names = {piece for name in used for piece in name.split(".")}
     for letter, of in letters.items():

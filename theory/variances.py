@@ -9,16 +9,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sympy import Expr, Mul, expand, factor_terms
+from sympy import Expr, Mul, Symbol, expand, factor_terms
 
 from theory import rules
-from theory.closure import GRAM, gram, refuse_open
+from theory.closure import GRAM, energies, gram, refuse_open, refuse_other_fields
 from theory.derivation import Derivation
 from theory.expectations import Expectation, Gradient
 from theory.flows import slope_of_weights
-from theory.mixtures import LogDensity, Responsibility
-from theory.objectives import Objective
-from theory.parameters import descend
+from theory.mixtures import Responsibility
+from theory.objectives import Objective, annealing
+from theory.parameters import BETA, descend
 from theory.radial import Raised, Slope, SquaredDistance
 from theory.rules import bottom_up
 from theory.system import ClosedSystem, Table
@@ -45,6 +45,9 @@ TO_TABLES = (
     rules.COLLECT,
 )
 
+#: Tables of responsibilities, of their slopes, and weighted by the squared distance, by the mixtures of k and of r.
+NAMES = {("q", "q"): ("A", "H", "Y"), ("q", "p"): ("B", "J", "Z"), ("p", "q"): ("P", "M", "W")}
+
 
 @dataclass(frozen=True)
 class WidthVelocities:
@@ -63,19 +66,11 @@ def variance_flow(objective: Objective, *, check: bool = False) -> WidthVelociti
 
     The coordinate of a variance is log v, so that v stays positive. check: verify every step by numbers as it is
     taken.
-    Raises ValueError for mixtures with one variance (use gradient_flow), and for other objectives than multiples of the
-    reverse KL at β = 1 with functions of overlaps, weights and variances beside it.
+    Raises ValueError for mixtures with one variance (use gradient_flow).
     """
     q, value = objective.q, objective.value()
     if not (q.own_variances and objective.p.own_variances):
         raise ValueError("mixtures with one variance: use gradient_flow, or mixture(own_variances=True) for both")
-    integrand = objective.integrand(q)
-    c = integrand.coeff(LogDensity(q))
-    if objective.integrand(objective.p) != 0 or expand(integrand - c * (LogDensity(q) - LogDensity(objective.p))) != 0:
-        raise ValueError(
-            f"{objective.name} with a variance for each component: only reverse-kl at β = 1 is derived, its multiples, "
-            "and functions of overlaps, weights and variances beside it"
-        )
     derivation = Derivation(check=check)
     (k,), run = q.indices(1), derivation.run
     v, w = q.variance(k), q.weight(k)
@@ -94,24 +89,28 @@ def variance_flow(objective: Objective, *, check: bool = False) -> WidthVelociti
 def close_variances(velocities: WidthVelocities) -> ClosedSystem:
     """The closed system of a flow with a variance for each component.
 
-    States: overlaps s, m, log-weights θ, and log v. Tables, k a component of q:
-    A, B mean responsibilities; H, J their mean slopes, E⁺; Y, Z responsibilities weighted by |x − μ_k|² − d v_k; F.
+    States: overlaps s, m, log-weights θ, and log v. Tables, by the mixtures that are averaged over and that
+    responsibilities are of, qq, qp, pq: A, B, P mean responsibilities; H, J, M their mean slopes, E⁺; Y, Z, W
+    responsibilities weighted by |x − μ_k|² − d v_k; F, G the log-densities of the objective under q and p.
 
     Raises NotClosed, naming the missing statistics, if anything else is left: nothing is truncated.
     """
     q, p, run = velocities.objective.q, velocities.objective.p, velocities.derivation.run
     i, (l,) = q.indices(3)[2], p.indices(1)
-    tables = _tables(velocities)
+    value, mode_mass = velocities.objective.value(), velocities.objective.mode_mass()
+    used = [rules.linearity(e) for e in (velocities.mean, velocities.theta, velocities.log_v, value, mode_mass)]
+    refuse_other_fields(used)
+    tables = _tables(velocities, used)
     equations = {"gamma": run(r"\dot\mu_k\cdot\mu_i", Dot(velocities.mean, q.mean(i)), (GRAM, rules.COLLECT))}
     equations["m"] = run(r"\dot m_{kl}", Dot(velocities.mean, p.mean(l)), (GRAM, rules.COLLECT))
     equations["theta"] = run(r"\dot\theta_k", velocities.theta, (GRAM,))
     equations["log_v"] = run(r"\dot{\log v_k}", velocities.log_v, (GRAM, rules.COLLECT))
     observables = {
-        "objective": run("D", velocities.objective.value(), (rules.LINEARITY, rules.STEIN, GRAM)),
-        "mode_mass": run(r"\hat\pi_l", velocities.objective.mode_mass(), (rules.LINEARITY,)),
+        "objective": run("D", value, (rules.LINEARITY, rules.STEIN, GRAM)),
+        "mode_mass": run(r"\hat\pi_l", mode_mass, (rules.LINEARITY,)),
     }
     named = {name: use_tables(expr, tables) for name, expr in equations.items()}
-    # F_k + E_k[log p] − E_k[log p]: what cancels has to meet
+    # F_k + β E_k[log p] − β E_k[log p]: what cancels has to meet
     loose = [name for name in ("theta", "objective", "mode_mass") if name in equations | observables]
     named |= {name: expand(rules.linearity(use_tables((equations | observables)[name], tables))) for name in loose}
     refuse_open([*named.values(), *(t.value for t in tables)])
@@ -126,25 +125,30 @@ def close_variances(velocities: WidthVelocities) -> ClosedSystem:
         gamma=gamma,
         equations={name: factor_terms(named[name]) for name in equations if name != "gamma"},
         noise={},
-        driven={},
+        driven={"beta": annealing()} if any(e.has(BETA) for e in named.values()) else {},
         observables={name: named[name] for name in observables},
         steps=tuple(velocities.derivation.steps),
     )
 
 
-def _tables(velocities: WidthVelocities) -> list[Table]:
+def _tables(velocities: WidthVelocities, used: list[Expr]) -> list[Table]:
     q, p, derivation = velocities.objective.q, velocities.objective.p, velocities.derivation
-    (k, j, i), (l, n) = q.indices(3), p.indices(2)
-    distance = SquaredDistance(q.mean(k), q.variance(k))
-    sources = {
-        ("A", (k, j)): Expectation(q, k, Responsibility(q, j)),
-        ("H", (k, j, i)): Raised(q, k, Slope(q, j, i)),
-        ("Y", (k, j)): Expectation(q, k, Responsibility(q, j) * distance),
-        ("B", (k, l)): Expectation(q, k, Responsibility(p, l)),
-        ("J", (k, l, n)): Raised(q, k, Slope(p, l, n)),
-        ("Z", (k, l)): Expectation(q, k, Responsibility(p, l) * distance),
-        ("F", (k,)): Expectation(q, k, LogDensity(q) - LogDensity(p)),
-    }
+    kinds = {_kind(node) for expr in used for node in expr.atoms(Expectation, Raised)}
+    sources: dict[tuple[str, tuple[Symbol, ...]], Expr] = {}
+    for (under, of), (mean, slope, square) in NAMES.items():
+        averaged, mixture = (q if name == "q" else p for name in (under, of))
+        (k,) = averaged.indices(1)
+        j, i = (n for n in mixture.indices(3) if n != k) if under == of else mixture.indices(2)
+        r, distance = Responsibility(mixture, j), SquaredDistance(averaged.mean(k), averaged.variance(k))
+        found = {
+            (mean, (k, j)): Expectation(averaged, k, r),
+            (slope, (k, j, i)): Raised(averaged, k, Slope(mixture, j, i)),
+            (square, (k, j)): Expectation(averaged, k, r * distance),
+        }
+        sources |= {name: source for name, source in found.items() if _kind(source) in kinds}
+    for (mixture, name), energy in energies(velocities.objective).items():
+        (k,) = mixture.indices(1)
+        sources[name, (k,)] = Expectation(mixture, k, energy)
     tables = []
     for (name, indices), source in sources.items():
         label = f"{name}_{{{''.join(map(str, indices))}}}"
@@ -154,17 +158,18 @@ def _tables(velocities: WidthVelocities) -> list[Table]:
 
 
 def use_tables(expr: Expr, tables: list[Table]) -> Expr:
-    """Name every expectation by its table; E_k[log q] = F_k + E_k[log p], the last of which cancels."""
+    """Name every expectation by its table; E_k[log q] = F_k + β E_k[log p], the last of which cancels."""
     known = {_kind(t.source): t for t in tables}
 
     def rewrite(node: Expectation | Raised) -> Expr:
         kind = _kind(node)
         if kind in known:
             return known[kind].symbol[(node.component, *_parts(node)[0].args[1:])]
-        table = next(t for t in tables if t.name == "F")
-        if node.integrand == LogDensity(node.mixture):
-            other = expand(table.source.integrand - node.integrand)
-            return table.symbol[node.component] - rules.linearity(Expectation(node.mixture, node.component, other))
+        for table in tables:
+            energy = expand(table.source.integrand)
+            if table.source.mixture == node.mixture and energy.coeff(node.integrand) == 1:
+                other = Expectation(node.mixture, node.component, energy - node.integrand)
+                return table.symbol[node.component] - rules.linearity(other)
         return node
 
     return bottom_up(expr, rewrite, (Expectation, Raised))
@@ -181,4 +186,4 @@ def _parts(node: Expectation | Raised) -> tuple[Expr, bool]:
 def _kind(node: Expectation | Raised) -> tuple[object, ...]:
     field, squared = _parts(node)
     side = field.args[0] if isinstance(field, Responsibility | Slope) else field
-    return type(node), type(field), side, squared
+    return type(node), node.mixture, type(field), side, squared

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -33,14 +34,16 @@ MAX_STEPS = 200_000
 FIRST_STEPS, FIRST_SHARE = 5_000, 1e-15
 #: Relative tolerances below this LSODA takes for more than rounding allows; SciPy would silently use this one.
 SMALLEST_RTOL = float(100 * np.finfo(float).eps)
+#: With two digits, so that one may type it.
+_SHOWN = f"{math.ceil(SMALLEST_RTOL * 1e15) * 1e-15:.2g}"
 
 
 def refused(task: Task) -> str | None:
-    """What LSODA cannot do, and what can."""
+    """What LSODA cannot do."""
     if task.stop_at_equilibrium:
         return NOT_TO_REST
     if task.rtol < SMALLEST_RTOL and task.problem.flow.batch is None:
-        return f"rtol {task.rtol:g} is less than LSODA can keep; allowed: from 2.3e-14, or numba"
+        return f"rtol {task.rtol:g} is less than LSODA can keep; allowed: from {_SHOWN}"
     return None
 
 
@@ -56,7 +59,7 @@ def solve(task: Task) -> Solved:
         most = int(2 * ((task.rtol / SMALLEST_RTOL) ** 2 - 1))
         raise ProblemError(
             f"{problem.name}: dimension: is {problem.dimension}; must be at most {most} for variances learned with "
-            f"--rtol {task.rtol:g}: it is to hold in units of √(2/d) of log v, and LSODA keeps 2.3e-14"
+            f"--rtol {task.rtol:g}: it is to hold in units of √(2/d) of log v, and LSODA keeps {_SHOWN}"
         )
     s, m, theta = task.starts()
     first_states = s, m, theta, np.broadcast_to(np.log(problem.family.variances), theta.shape)

@@ -9,7 +9,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from solvers import cuda
-from solvers.closed import compiled, mobility, systems
+from solvers.closed import compiled, mobility
 from solvers.closed.equations import NOT_TO_REST, Closed, Solved, Task
 from solvers.closed.span import Span
 from solvers.expectations.lanes.nodes import LARGEST
@@ -60,38 +60,38 @@ def build(closed: Closed, space: Span) -> compiled.CompiledSystem:
 
 
 def refused_on_gpu(task: Task) -> str | None:
-    """What the kernels cannot do, and what can: what compiled systems cannot, the forward KL, roots of weights."""
+    """What the kernels cannot do: what compiled systems cannot, the forward KL, roots of weights."""
     flow = task.problem.flow
     if task.stop_at_equilibrium:
         return NOT_TO_REST
     if reason := refused_on_cpu(task):
         return reason
     if not task.closed.has("cu"):
-        return f"flow.objective = {show(flow.objective)} is not among the kernels; allowed: numpy, numba"
+        return f"flow.objective = {show(flow.objective)} is not among the kernels"
     if any(power % 1 for power in task.closed.powers.values()):
-        return f"rates of {flow.metric}, {flow.weights} are no whole powers of w; allowed: numpy, numba"
+        return f"rates of {flow.metric}, {flow.weights} are no whole powers of w"
     return None
 
 
 def refused_on_cpu(task: Task) -> str | None:
-    """What a compiled system cannot do, and what can: other equations than the problem's own, more than LARGEST
+    """What a compiled system cannot do: other equations than the problem's own, more than LARGEST
     components or modes, variances that differ or are learned, finite batches, and the forward KL of more than four
     components, which needs K² logits."""
     closed, flow, K, L = task.closed, task.problem.flow, task.closed.components, task.closed.modes
     if not closed.own:
-        return "cannot drop a term; allowed with --drop: numpy"
+        return "cannot drop a term"
     if max(K, L) > LARGEST:
-        return f"{K} components and {L} modes; allowed: at most {LARGEST} of each, or numpy"
-    if systems.own_variances(task.problem):
-        return "variances that differ or are learned; allowed: numpy"
+        return f"{K} components and {L} modes; allowed: at most {LARGEST} of each"
+    if task.problem.own_variances:
+        return "variances that differ or are learned"
     if flow.batch is not None:
-        return "flow.batch is descent by steps, which is not compiled; allowed: numpy"
+        return "flow.batch is descent by steps, which is not compiled"
     if not closed.has("numba"):
-        return f"flow.objective = {show(flow.objective)} is not compiled; allowed: numpy"
+        return f"flow.objective = {show(flow.objective)} is not compiled"
     most = max(compiled.logits(closed.lanes, K, L))
     if most > LARGEST:
         what = f"flow.objective = {show(flow.objective)} with {K} components and {L} modes"
-        return f"{what} needs expectations of {most} logits; allowed: at most {LARGEST}, or numpy"
+        return f"{what} needs expectations of {most} logits; allowed: at most {LARGEST}"
     return None
 
 

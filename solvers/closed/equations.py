@@ -22,7 +22,7 @@ __all__ = ["NOT_TO_REST", "Closed", "Solved", "Task"]
 Array = NDArray[np.float64]
 
 #: What backends say that cannot.
-NOT_TO_REST = "does not stop at equilibria; allowed with --stop-at-equilibrium: numba"
+NOT_TO_REST = "does not stop at equilibria"
 
 
 @dataclass(frozen=True, eq=False)

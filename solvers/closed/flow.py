@@ -119,7 +119,7 @@ def _dataset(task: Task, solved: Solved, backend: str) -> xr.Dataset:
             1.0, np.abs(objective[here])
         )
         B[good] = values["B"][:, -1]
-    if closed.own and problem.flow.temperature == 1:
+    if closed.own and problem.flow.nonnegative:
         # A divergence is not negative. What is, beyond the errors of its parts, has come of overlaps that are none.
         terms = results.rounding(problem, m, s, np.exp(log_v)) / (2 * np.finfo(float).eps)
         status[good & (objective < -ALLOWANCE * quadrature_error * (1 + terms)).any(axis=1)] = 2

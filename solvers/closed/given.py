@@ -34,7 +34,7 @@ def check(problem: Problem, module: ModuleType) -> None:
         raise ProblemError(
             f"{where}batch is {'given' if flow.batch else 'not given'}; {wants} for {STEPS[found.batch]}"
         )
-    if systems.own_variances(problem) != bool(found.variances):
+    if problem.own_variances != bool(found.variances):
         asked, given = (
             ("differ or are learned", "one of q and one of p")
             if not found.variances

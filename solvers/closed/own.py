@@ -36,23 +36,25 @@ class Own:
 
 
 @cache
-def own(objective: str) -> Own:
+def own(objective: str, *, own_variances: bool = False) -> Own:
     """The system of an objective, a text of solvers.objective.grammar in its normal form.
 
+    own_variances: with one for each component and mode.
     Raises  ProblemError, beginning with the key, if its equations do not close or cannot be derived here.
     """
-    name, store = _key(objective), opened()
+    arguments = ["--objective", objective, *(["--own-variances"] if own_variances else [])]
+    name, store = _key(arguments), opened()
     if store is not None and (kept := store.load(name)) is not None:
         found = json.loads(kept)
         return Own(found["name"], found["texts"])
-    made = _derived(objective)
+    made = _derived(arguments)
     if store is not None:
         store.save(name, json.dumps({"name": made.name, "texts": made.texts}).encode())
     return made
 
 
-def _key(objective: str) -> str:
-    digest = hashlib.sha256(f"{objective}\0{sys.version}\0".encode())
+def _key(arguments: list[str]) -> str:
+    digest = hashlib.sha256("\0".join([*arguments, sys.version, ""]).encode())
     for package in _PACKAGES:
         for folder in _folders(package):
             for path in sorted(folder.rglob("*.py")):
@@ -68,11 +70,11 @@ def _folders(package: str) -> list[Path]:
     return [Path(place) for place in found.submodule_search_locations]
 
 
-def _derived(objective: str) -> Own:
+def _derived(arguments: list[str]) -> Own:
     above = str(_folders("derivations")[0].parent)
     paths = os.pathsep.join(filter(None, (above, os.environ.get("PYTHONPATH"))))
     with tempfile.TemporaryDirectory(prefix="modecollapse-") as folder:
-        command = [sys.executable, "-m", "derivations", "--objective", objective, "--into", folder, "--quiet"]
+        command = [sys.executable, "-m", "derivations", *arguments, "--into", folder, "--quiet"]
         done = subprocess.run(
             command, stdin=subprocess.DEVNULL, capture_output=True, text=True, encoding="utf-8",
             env=os.environ | {"PYTHONPATH": paths, "PYTHONUTF8": "1"},

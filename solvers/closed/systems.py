@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from solvers.closed import mobility
-from solvers.closed.own import own
+from solvers.closed.own import Own, own
 from solvers.expectations import gaussian_softmax
 from solvers.expectations.quadratic import centred_softmax
 from solvers.problem import Problem, ProblemError
@@ -32,7 +32,6 @@ __all__ = [
     "has_variances",
     "load",
     "name",
-    "own_variances",
     "parameters",
     "powers",
     "read",
@@ -42,6 +41,9 @@ __all__ = [
 ]
 
 GENERATED = Path(__file__).parents[1] / "generated"
+
+#: What problems with a variance for each component have, in words.
+WIDTHS = "variances that differ or are learned"
 
 #: Parameters that every system has.
 PLAIN = ("c", "log_pi", "v", "u", "d")
@@ -75,19 +77,23 @@ def source(problem: Problem) -> str:
 def has_compiled(problem: Problem, view: str) -> bool:
     """Whether the system behind a problem has a text for a compiler."""
     if is_own(problem):
-        return view in own(problem.flow.objective).texts
+        return view in _own(problem).texts
     return (GENERATED / f"{name(problem)}.{view}").is_file()
 
 
 def read_compiled(problem: Problem, view: str = "numba") -> str:
     """Text for numba, or CUDA source (view "cu"), of the system behind a problem."""
-    found = name(problem)
-    return own(problem.flow.objective).texts[view] if is_own(problem) else read_text(f"{found}.{view}")
+    return _own(problem).texts[view] if is_own(problem) else read_text(f"{name(problem)}.{view}")
 
 
 def is_own(problem: Problem) -> bool:
-    """Whether the objective of a problem is none of those with a generated file."""
-    return problem.flow.objective not in {kind.objective for kind in derived()}
+    """Whether the equations of a problem are derived when asked for: those of an objective that has no generated file,
+    and those with a variance for each component that have none."""
+    flow, kinds = problem.flow, derived()
+    if flow.objective not in {kind.objective for kind in kinds}:
+        return True
+    plain = flow.batch is None and (flow.temperature == 1 or flow.tempered)
+    return problem.own_variances and plain and not any(kind.serves(problem) for kind in kinds)
 
 
 @dataclass(frozen=True)
@@ -110,16 +116,19 @@ class Kind:
     def serves(self, problem: Problem) -> bool:
         """Whether these are the equations of a problem. At temperature 1 they may have a β, which is 1."""
         flow = problem.flow
-        each = "own" if own_variances(problem) else ""
+        each = "own" if problem.own_variances else ""
         tempered = flow.temperature == 1 or "beta" in self.extra
         return (self.objective, self.batch, self.variances) == (flow.objective, bool(flow.batch), each) and tempered
 
     @property
     def beyond(self) -> list[str]:
-        """What the equations can have beyond their objective, in words; steps of a batch have β as well."""
+        """What the equations can have beyond their objective, in words; steps of a batch have β as well. Those with
+        WIDTHS are derived when asked for."""
         if self.variances:
-            return ["variances that differ or are learned"]
-        return ["batch"] if self.batch else ["none of these", *(["temperature"] if "beta" in self.extra else [])]
+            return [WIDTHS]
+        return (
+            ["batch"] if self.batch else ["none of these", *(["temperature"] if "beta" in self.extra else []), WIDTHS]
+        )
 
 
 @cache
@@ -138,12 +147,12 @@ def name(problem: Problem) -> str:
     """Name of the system behind a problem. Raises ProblemError if there is none."""
     flow = problem.flow
     if is_own(problem):
-        return _own_name(problem)
+        return _own(problem).name
     for kind, found in derived().items():
         if kind.serves(problem):
             return found
     asked = {"temperature": flow.temperature != 1 and not flow.batch, "batch": bool(flow.batch)}
-    asked["variances that differ or are learned"] = own_variances(problem)
+    asked[WIDTHS] = problem.own_variances
     known = sorted({words for kind in derived() if kind.objective == flow.objective for words in kind.beyond})
     raise ProblemError(
         f"{problem.name}: flow: no equations are derived for {flow.objective} with "
@@ -151,25 +160,17 @@ def name(problem: Problem) -> str:
     )
 
 
-def _own_name(problem: Problem) -> str:
-    """The same for an objective that is derived when asked for."""
+def _own(problem: Problem) -> Own:
+    """The system behind a problem whose objective is derived when asked for. Raises ProblemError if there is none."""
     flow, where = problem.flow, f"{problem.name}: flow: {show(problem.flow.objective)}"
-    if own_variances(problem):
-        raise ProblemError(f"{where} is derived for one variance of q and one of p; they differ or are learned here")
     if flow.batch is not None:
         raise ProblemError(f"{where} is derived for the flow, not for the steps of flow.batch; leave it out")
     if flow.temperature != 1 and not flow.tempered:
         raise ProblemError(f"{where} has no reverse-kl that flow.temperature could temper; must be 1")
     try:
-        return own(flow.objective).name
+        return own(flow.objective, own_variances=problem.own_variances)
     except ProblemError as error:
         raise ProblemError(f"{problem.name}: {error}") from None
-
-
-def own_variances(problem: Problem) -> bool:
-    """Whether the problem needs equations with a variance for each component."""
-    mixtures = (problem.family, problem.target)
-    return "variances" in problem.family.learn or any(np.ptp(mixture.variances) > 0 for mixture in mixtures)
 
 
 def terms(source: str, problem: Problem | None = None) -> tuple[str, ...]:
@@ -253,12 +254,12 @@ def parameters(problem: Problem, time: float = 0.0) -> dict[str, Any]:
 
     Where variances differ or are learned, v is (K,), at the start, and u (L,).
     """
-    flow, own = problem.flow, own_variances(problem)
+    flow, each = problem.flow, problem.own_variances
     plain = {
         "c": np.asarray(problem.target.c),
         "log_pi": np.log(problem.target.weights),
-        "v": np.asarray(problem.family.variances) if own else problem.family.variances[0],
-        "u": np.asarray(problem.target.variances) if own else problem.target.variances[0],
+        "v": np.asarray(problem.family.variances) if each else problem.family.variances[0],
+        "u": np.asarray(problem.target.variances) if each else problem.target.variances[0],
         "d": problem.dimension,
         **flow.parameters,
     }

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from solvers.cuda.source import MANY, OPTIONS, THREADS, assemble, missing
+from solvers.cuda.source import MANY, OPTIONS, PROVIDED, THREADS, assemble, missing
 from solvers.expectations.logistic_normal import coefficients
 from solvers.expectations.quadrature import HALVINGS, REPLICATES, digits, lattice, sobol
 from solvers.integrate.ensemble import Paths, check
@@ -101,7 +101,8 @@ def build(xp: Any, text: str, components: int, modes: int, directions: int, driv
         ValueError for more components or modes than the kernels can do.
     """
     if absent := missing(text):
-        raise BackendError(f"cupy: this system needs {', '.join(absent)}, not among the kernels; allowed: numpy")
+        known = ", ".join(sorted(PROVIDED))
+        raise BackendError(f"cupy: this system needs {', '.join(absent)}, not among the kernels; allowed: {known}")
     module = compile_cuda(xp, assemble(text, components, modes, directions, driven), OPTIONS)
     sizes = xp.zeros(4, dtype=np.int64)
     module.get_function("describe")((1,), (1,), (sizes,))

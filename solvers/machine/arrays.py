@@ -65,7 +65,7 @@ def _numpy(also: tuple[str, ...]) -> Any:
 
 
 def _cupy(also: tuple[str, ...]) -> Any:
-    here = ", ".join(["numpy", *also])
+    here = ", ".join([*(name for name in ARRAYS if name != "cupy"), *also])
     if "cupy" not in sys.modules and importlib.util.find_spec("cupy") is not None:
         from solvers.machine.code.kernels import choose_place_of_kernels
 

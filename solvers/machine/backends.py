@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple, Protocol, TypeVar
 
 __all__ = ["BACKENDS", "BY_DEFAULT", "DEFAULT", "Backend", "BackendError", "Contract", "check", "first_of", "looked_up"]
+__all__ += ["refusal"]
 
 
 class BackendError(RuntimeError):
@@ -43,8 +44,9 @@ _Entry = TypeVar("_Entry")
 
 
 class Contract(Protocol[_AskedOf]):
-    """What an entry of every table has: refuse(asked) is what the backend cannot do of it, and what can, in words
-    `what it cannot; allowed: ...`, or None. The rest is what the room computes: solve, walk, gradient, sample."""
+    """What an entry of every table has: refuse(asked) is what the backend cannot do of it, in words, perhaps with what
+    it could, `...; allowed: at most 16`; or None. Who else can is the table's to say, see `refusal`. The rest is what
+    the room computes: solve, walk, gradient, sample."""
 
     @property
     def refuse(self) -> Callable[[_AskedOf], str | None]: ...
@@ -59,8 +61,16 @@ def looked_up(table: Mapping[str, _Entry], name: str) -> _Entry:
 
 def check(table: Mapping[str, Contract[_Asked]], name: str, asked: _Asked) -> None:
     """Raise BackendError if a backend is not in the table, or refuses what is asked."""
-    if reason := looked_up(table, name).refuse(asked):
-        raise BackendError(f"{name}: {reason}")
+    if reason := refusal(table, name, asked):
+        raise BackendError(reason)
+
+
+def refusal(table: Mapping[str, Contract[_Asked]], name: str, asked: _Asked) -> str | None:
+    """What a backend cannot do of what is asked, and which others of the table can; None if it can."""
+    reason = looked_up(table, name).refuse(asked)
+    if reason is None or not (others := [other for other in table if table[other].refuse(asked) is None]):
+        return reason and f"{name}: {reason}"
+    return f"{name}: {reason}{', or' if '; allowed: ' in reason else '; allowed:'} {', '.join(others)}"
 
 
 def first_of(table: Mapping[str, Contract[_Asked]], asked: _Asked, names: Iterable[str] = BY_DEFAULT) -> str:

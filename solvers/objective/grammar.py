@@ -5,10 +5,10 @@
     divergence reverse-kl, of the target tempered by beta, or reverse-kl(2) at a fixed inverse temperature; forward-kl
     parameter  any other name of small letters, digits and _; its value is given where the equations are used
     sum( )     each product in it over the components of q and the modes of p that stand in that product: w, v, mu are
-               of a component, pi, nu of a mode, with a prime ' of a second one, as in sum(w w' mu.mu')
+               of a component, pi, u, nu of a mode, with a prime ' of a second one, as in sum(w w' mu.mu')
     mu.mu      inner products, also mu.nu and nu.nu
     E( )       the average over q, of x.x
-    d, v       dimension and, outside of sums, the one variance of q
+    d, v       dimension and, outside of sums, the one variance of q, where there is one
 
 No symbolic algebra is needed to read. The reading is normal: products are multiplied out, equal terms
 gathered, all in one order, numbers exact, so that texts that differ in form alone are read alike.
@@ -32,13 +32,19 @@ from solvers.objective.polynomials import (
     written,
 )
 
-__all__ = ["ObjectiveError", "normal", "parse"]
+__all__ = ["LONE_VARIANCE", "ObjectiveError", "normal", "parse"]
 
 FUNCTIONS = ("log", "exp", "sqrt")
+#: What is over indices, and over x.
+OVER = ("sum", "E")
 #: Vectors, and scalars with an index, of each index: component, another component, mode, another mode.
 VECTORS = {"mu": "k", "mu'": "j", "nu": "l", "nu'": "n", "x": "x"}
-INDEXED = {"w": "k", "w'": "j", "v'": "j", "pi": "l", "pi'": "n"}
+INDEXED = {"w": "k", "w'": "j", "v'": "j", "pi": "l", "pi'": "n", "u": "l", "u'": "n"}
 CONSTANTS = ("d", "v")
+#: What has an index, to be summed over.
+SUMMED = [name for name in ("v", *INDEXED, *VECTORS) if name != "x" and "'" not in name]
+#: What is said of such a text where every component has a variance of its own.
+LONE_VARIANCE = "v outside of sum( ) is the one variance of q; with a variance for each component it must stand in one"
 
 #: Longer texts, deeper brackets and longer sums are no objectives that anybody typed.
 LONGEST, DEEPEST, MOST_TERMS, HIGHEST = 1000, 20, 200, 12
@@ -205,15 +211,15 @@ class _Reader:
 
     def _called(self, name: str, where: str) -> Polynomial:
         """A name with a bracket right behind it."""
-        if name in ("sum", "E", *DIVERGENCES) and where:
+        if name in (*OVER, *DIVERGENCES) and where:
             raise self._error(f"{name} inside {where}( )")
         if name == "reverse-kl":
             self.at += 1
             return alone(self._fixed_temperature())
-        if name not in ("sum", "E", *FUNCTIONS):
-            raise self._error(f"no function {name!r}; allowed are sum, E, {', '.join(FUNCTIONS)}")
+        if name not in (*OVER, *FUNCTIONS):
+            raise self._error(f"no function {name!r}; allowed are {', '.join((*OVER, *FUNCTIONS))}")
         self.at += 1
-        inner = self._bracket(name if name in ("sum", "E") else where)
+        inner = self._bracket(name if name in OVER else where)
         if not inner:
             raise self._error(f"{name}( ) of zero")
         if any(atom.kind == "divergence" for atom in atoms(inner)):
@@ -228,7 +234,7 @@ class _Reader:
             outside = tuple((atom, n) for atom, n in monomial if not _indices(atom, name))
             if not inside and name == "sum":
                 shown = written(((monomial, Fraction(1)),))
-                raise self._error(f"sum( ) of {shown}, which has no index; must contain w, v, pi, mu or nu")
+                raise self._error(f"sum( ) of {shown}, which has no index; must contain one of {', '.join(SUMMED)}")
             atom = Atom(name, name, ((inside, Fraction(1)),))
             out += product(((outside, factor),), alone(atom) if inside else (((), Fraction(1)),))
         return gathered(out)

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
-__all__ = ["DIVERGENCES", "Atom", "Monomial", "Polynomial", "alone", "atoms", "gathered", "product", "written"]
+__all__ = ["DIVERGENCES", "Atom", "Monomial", "Polynomial", "alone", "atoms", "gathered", "product"]
+__all__ += ["unsummed", "written"]
 
 DIVERGENCES = ("reverse-kl", "forward-kl")
 
@@ -48,6 +49,15 @@ def atoms(polynomial: Polynomial) -> Iterator[Atom]:
             yield atom
             if atom.inner is not None:
                 yield from atoms(atom.inner)
+
+
+def unsummed(polynomial: Polynomial) -> Iterator[Atom]:
+    """All atoms that stand in no sum."""
+    for monomial, _ in polynomial:
+        for atom, _ in monomial:
+            yield atom
+            if atom.inner is not None and atom.kind != "sum":
+                yield from unsummed(atom.inner)
 
 
 def written(polynomial: Polynomial) -> str:

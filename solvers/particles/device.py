@@ -24,20 +24,20 @@ LISTENING = 16  # steps between two waits for the GPU: launches return at once, 
 
 
 def refused(problem: Problem) -> str | None:
-    """What the kernels cannot do of a problem, and what can."""
+    """What the kernels cannot do of a problem."""
     options, K, L = problem.sampler, problem.family.components, len(problem.target.weights)
     if options is None:
         if K + L <= MOST:
             return None
         return (
             f"{K} components and {L} modes; a GPU takes at most {MOST} together, as its blocks share the inner "
-            "products with all of them; allowed: numba"
+            "products with all of them"
         )
     model = Model(options.method, options.reference, options.control, options.steps, options.horizon, {})
     means = (options.refine.until if options.refine else K) + L + len(model.controls) * K
     if means <= MOST:
         return None
-    return f"{means} means of prior, target and control; a GPU takes at most {MOST} together; allowed: numba, numpy"
+    return f"{means} means of prior, target and control; a GPU takes at most {MOST} together"
 
 
 def source(*names: str) -> str:

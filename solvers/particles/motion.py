@@ -114,8 +114,8 @@ def motion(at: Mixtures, found: Found, problem: Problem, time: float) -> Motion:
     if found.forward is not None:
         slopes.append(_forward(at, found.forward).times(wanted.forward))
     if wanted.beside:
-        pi = xp.exp(at.log_weights[0, K:])
-        slopes.append(regulariser(wanted.beside, known(problem, time), mu, at.means[:, K:], w, v, pi))
+        pi, u = xp.exp(at.log_weights[0, K:]), at.variances[0, K:]
+        slopes.append(regulariser(wanted.beside, known(problem, time), mu, at.means[:, K:], w, v, pi, u))
     total = Slopes(xp.zeros_like(mu), xp.zeros_like(w), xp.zeros_like(w), xp.zeros(len(w)))
     for more in slopes:
         total = total.plus(more)

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from solvers.machine.backends import BACKENDS
+from solvers.machine.backends import BACKENDS, refusal
 from solvers.machine.cores import available_memory, cores
-from solvers.particles.engines import Engine, arrays, engine
+from solvers.particles.engines import ENGINES, Engine, arrays, engine
 from solvers.particles.motion import drawn_from, parts
 from solvers.particles.streams import LARGEST_COUNT, TILE
 from solvers.problem import Problem, ProblemError
@@ -155,8 +155,8 @@ def threads(problem: Problem, held: int, groups: int) -> tuple[int, int]:
 
 def refuse(problem: Problem, backend: str) -> None:
     """Raise SimulationError for what a backend cannot simulate, naming what can."""
-    if reason := engine(backend).refuse(problem):
-        raise SimulationError(f"{problem.name}: {backend}: {reason}")
+    if reason := refusal(ENGINES, backend, problem):
+        raise SimulationError(f"{problem.name}: {reason}")
 
 
 def _available(xp: Any) -> float:

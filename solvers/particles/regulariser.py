@@ -42,7 +42,7 @@ class Slopes:
 
 @dataclass(frozen=True)
 class _Point:
-    """s (replica, K, K), m (replica, K, L), c (L, L), w, v (replica, K), pi (L,), d: what regularisers see."""
+    """s (replica, K, K), m (replica, K, L), c (L, L), w, v (replica, K), pi, u (L,), d: what regularisers see."""
 
     s: Any
     m: Any
@@ -50,6 +50,7 @@ class _Point:
     w: Any
     v: Any
     pi: Any
+    u: Any
     d: int
     values: Mapping[str, float]
 
@@ -66,15 +67,15 @@ def number(polynomial: Polynomial, values: Mapping[str, float]) -> float:
 
 
 def regulariser(
-    polynomial: Polynomial, values: Mapping[str, float], mu: Any, nu: Any, w: Any, v: Any, pi: Any
+    polynomial: Polynomial, values: Mapping[str, float], mu: Any, nu: Any, w: Any, v: Any, pi: Any, u: Any
 ) -> Slopes:
-    """Of means mu (replica, K, d), weights w and variances v (replica, K), modes nu (replica, L, d) of masses pi (L,).
+    """Of means mu (replica, K, d), weights w and variances v (replica, K); modes nu (replica, L, d), their pi, u (L,).
 
     values: of the parameters, beta among them.
     """
     xp = array_module(mu)
     at = _Point(
-        mu @ mu.swapaxes(-1, -2), mu @ nu.swapaxes(-1, -2), nu @ nu.swapaxes(-1, -2), w, v, pi, mu.shape[-1], values
+        mu @ mu.swapaxes(-1, -2), mu @ nu.swapaxes(-1, -2), nu @ nu.swapaxes(-1, -2), w, v, pi, u, mu.shape[-1], values
     )
 
     def slope(name: str) -> Any:
@@ -141,7 +142,8 @@ def _average(atom: Atom, at: _Point) -> Any:
 
 #: Axes after that of the replicas: component, another component, mode, another mode.
 _AXES = {"k": 1, "j": 2, "l": 3, "n": 4}
-_INDEX = {"mu": "k", "mu'": "j", "nu": "l", "nu'": "n", "w": "k", "v": "k", "w'": "j", "v'": "j", "pi": "l", "pi'": "n"}
+_INDEX = {"mu": "k", "mu'": "j", "nu": "l", "nu'": "n", "w": "k", "v": "k", "w'": "j", "v'": "j"}
+_INDEX |= {"pi": "l", "pi'": "n", "u": "l", "u'": "n"}
 
 
 def _sum(atom: Atom, at: _Point) -> Any:
@@ -175,9 +177,9 @@ def _indexed(atom: Atom, at: _Point) -> Any:
         return _spread(at.m, first, second)
     if atom.name == "d":
         return at.d
-    table = {"w": at.w, "v": at.v, "p": array_module(at.w).broadcast_to(at.pi, (at.w.shape[0], len(at.pi)))}[
-        atom.name[0]
-    ]
+    table = getattr(at, atom.name.rstrip("'"))
+    if table.ndim == 1:  # of the target, the same for all replicas
+        table = array_module(at.w).broadcast_to(table, (at.w.shape[0], len(table)))
     return _spread(table, _INDEX[atom.name])
 
 

@@ -129,15 +129,17 @@ def velocities(
     key: tuple[int, ...] = (),
     time: float = 0.0,
     variances: Array | None = None,
+    pairs: bool = True,
     backend: str = DEFAULT,
 ) -> Velocities:
     """Estimates of the flow's velocity at one point.
 
     Takes
         mu (K, d), theta (K,): the point, and variances (K,), default those at the start of the problem; particles:
-        drawn from each source, for each replica: the same z for all sources, and −z with every z, so that the small
-        differences that move weights are not lost in what all sources share or what is odd in z. An odd number is one
-        more. key: names the random streams; time: matters under a schedule.
+        drawn from each source, for each replica. pairs: the same z for all sources, and −z with every z, so that the
+        small differences that move weights are not lost in what all sources share or what is odd in z, and an odd
+        number is one more; else with the noise of a step of a trajectory. key: names the random streams; time: matters
+        under a schedule.
     Returns
         Velocities; what does not learn has velocity 0. Linear in the estimates, so unbiased too: ds/dt = dμ·μᵀ + μ·dμᵀ,
         dm/dt = dμ·νᵀ, dw_k/dt = w_k (dθ_k − Σ_j w_j dθ_j).
@@ -148,7 +150,8 @@ def velocities(
 
     def run(group: range, report: Report) -> Velocities:
         streams = (Purpose.RIGHT_HAND_SIDE, *key)
-        together = _Replicas(problem, mu, theta, -(-particles // 2), cut, group, streams, report, variances, pairs=True)
+        count = -(-particles // 2) if pairs else particles
+        together = _Replicas(problem, mu, theta, count, cut, group, streams, report, variances, pairs)
         at = together.mixtures(time)
         found = together.found(at, time, 0)
         moved = motion(at, found, problem, time)

@@ -9,11 +9,11 @@ from typing import Annotated, NoReturn
 
 from pydantic import BeforeValidator, Field
 
-from solvers.objective.grammar import ObjectiveError, parse
-from solvers.objective.polynomials import Polynomial, atoms, written
+from solvers.objective.grammar import LONE_VARIANCE, ObjectiveError, parse
+from solvers.objective.polynomials import DIVERGENCES, Polynomial, atoms, unsummed, written
 from solvers.problem.values import Section, choice, integer, is_number, number, refuse, show, unknown_key
 
-__all__ = ["MOST_STEPS", "Batch", "BatchSection", "Flow", "FlowSection", "Schedule", "check_parameters", "flow_options"]
+__all__ = ["MOST_STEPS", "Batch", "BatchSection", "Flow", "FlowSection", "Schedule", "check_objective", "flow_options"]
 
 LARGEST_BATCH = 2**32 - 1  # particles are counted in one word of a random number's counter
 # 1/T² times overlaps is in the equations: further out it leaves the range of float64.
@@ -37,7 +37,7 @@ def _temperature(value: object) -> float | tuple[float, float]:
 
 def _objective(value: object) -> str:
     """The normal form of the text of an objective."""
-    allowed = 'allowed: "reverse-kl", "forward-kl", or a sum such as "reverse-kl + 0.3 forward-kl"'
+    allowed = f'allowed: {", ".join(map(show, DIVERGENCES))}, or a sum such as "{" + 0.3 ".join(DIVERGENCES)}"'
     if not isinstance(value, str):
         raise refuse(f"is {show(value)}; {allowed}")
     try:
@@ -119,6 +119,15 @@ class Flow:
         reverse = any(atom.name == "reverse-kl" and atom.inner is None for atom in found)
         return reverse or any((atom.kind, atom.name) == ("parameter", "beta") for atom in found)
 
+    @property
+    def nonnegative(self) -> bool:
+        """Whether the objective is known to be: divergences at temperature 1, times positive numbers."""
+        plain = all(
+            factor > 0 and [(a.kind, a.inner) for a, _ in monomial] == [("divergence", None)]
+            for monomial, factor in self.terms
+        )
+        return plain and self.temperature == 1
+
     def at(self, time: float) -> float:
         """Temperature."""
         if isinstance(self.temperature, Schedule):
@@ -140,8 +149,8 @@ def flow_options(section: FlowSection) -> Flow:
     return Flow(section.objective, section.weights, section.metric, temperature, batch, named)
 
 
-def check_parameters(flow: Flow, fail: Callable[[str, str], NoReturn]) -> None:
-    """Refuse by `fail` parameters that are not just those of the objective."""
+def check_objective(flow: Flow, own_variances: bool, fail: Callable[[str, str], NoReturn]) -> None:
+    """Refuse by `fail` parameters that are not just those of the objective, and one variance of q where it has more."""
     asked = {atom.name for atom in atoms(flow.terms) if atom.kind == "parameter"} - {"beta"}
     if missing := sorted(asked - set(flow.parameters)):
         fail("flow.parameters", f"lacks {missing[0]}; must give every parameter of flow.objective")
@@ -149,3 +158,5 @@ def check_parameters(flow: Flow, fail: Callable[[str, str], NoReturn]) -> None:
         if name not in asked:
             allowed = ", ".join(sorted(asked)) or "none, since flow.objective has none"
             fail(f"flow.parameters.{name}", f"is no parameter of flow.objective; allowed: {allowed}")
+    if own_variances and "v" in {atom.name for atom in unsummed(flow.terms)}:
+        fail("flow.objective", f"is {show(flow.objective)}; {LONE_VARIANCE}")

@@ -10,7 +10,7 @@ from typing import NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from solvers.problem.flow_section import MOST_STEPS, Batch, Flow, FlowSection, Schedule, check_parameters, flow_options
+from solvers.problem.flow_section import MOST_STEPS, Batch, Flow, FlowSection, Schedule, check_objective, flow_options
 from solvers.problem.geometry import modes
 from solvers.problem.gram import NotGram, factor
 from solvers.problem.sampler_section import SamplerOptions, sampler_options, with_points
@@ -120,6 +120,12 @@ class Problem:
     time: Time
     sampler: SamplerOptions | None = None
 
+    @property
+    def own_variances(self) -> bool:
+        """Whether variances differ or are learned: components and modes then have one each in the equations."""
+        both = (self.family.variances, self.target.variances)
+        return "variances" in self.family.learn or any(np.ptp(variances) > 0 for variances in both)
+
     def only_flow(self) -> None:
         """Raise ValueError for a sampler, in functions that know flows alone: solvers.ask tells them apart."""
         if self.sampler is not None:
@@ -144,7 +150,7 @@ class Problem:
         builder = _Builder(name, file.dimension)
         target = builder.target(file.target)
         family, time = builder.family(file.family), builder.time(file.time)
-        return cls(
+        problem = cls(
             text=text,
             name=name,
             dimension=file.dimension,
@@ -155,6 +161,8 @@ class Problem:
             time=time,
             sampler=builder.sampler(file, family, target),
         )
+        check_objective(problem.flow, problem.own_variances, builder.fail)
+        return problem
 
 
 @dataclass(frozen=True)
@@ -250,7 +258,6 @@ class _Builder:
 
     def flow(self, section: FlowSection, end: float) -> Flow:
         flow = flow_options(section)
-        check_parameters(flow, self.fail)
         # A save time stands for the step nearest to it: with steps no longer than the time that is half a step at most.
         if flow.batch is not None and end > 0 and not end / MOST_STEPS <= flow.batch.step <= end:
             allowed = f"from {show(end / MOST_STEPS)} to time.end = {show(end)}, for at most {MOST_STEPS:,} steps"

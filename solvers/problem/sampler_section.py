@@ -19,15 +19,18 @@ __all__ = [
     "Refinement",
     "SamplerOptions",
     "SamplerSection",
+    "learned",
     "sampler_options",
     "with_points",
 ]
 
 MOST_STEPS, MOST_PATHS, MOST_COMPONENTS = 10**5, 10**9, 10**4
 LEARNED = ("means", "weights", "variances")
+REFERENCES = ("ou", "prior", "annealed")
 
 
-def _learn(value: object) -> list[str]:
+def learned(value: object) -> list[str]:
+    """What moves of a mixture: a list of any of LEARNED, in that order."""
     if not isinstance(value, list):
         raise refuse(f"is {show(value)}; must be a list of any of {', '.join(map(show, LEARNED))}")
     for entry in value:
@@ -55,12 +58,12 @@ class RefineSection(Section):
 
 class SamplerSection(Section):
     method: Annotated[str, BeforeValidator(choice(("dis", "mcd", "cmcd", "dbs")))] = "dis"
-    reference: Annotated[str | None, BeforeValidator(choice(("ou", "prior", "annealed")))] = None
+    reference: Annotated[str | None, BeforeValidator(choice(REFERENCES))] = None
     control: Annotated[str, BeforeValidator(choice(("none", "exact", "mixture")))] = "none"
     steps: Annotated[int, BeforeValidator(integer(0, MOST_STEPS))] = 32
     horizon: Annotated[float, BeforeValidator(number("a number > 0", lambda x: x > 0))] = 1.5
     paths: Annotated[int, BeforeValidator(integer(2, MOST_PATHS))] = 4096
-    learn: Annotated[list[str] | None, BeforeValidator(_learn)] = None
+    learn: Annotated[list[str] | None, BeforeValidator(learned)] = None
     refine: RefineSection | None = None
 
 
@@ -124,7 +127,8 @@ def sampler_options(
     method, control = section.method, section.control
     reference = section.reference or ("ou" if method == "dis" else "annealed")
     if method == "dis" and reference == "annealed":
-        fail("sampler.reference", 'is "annealed"; with method = "dis" allowed: "ou", "prior"')
+        others = ", ".join(show(name) for name in REFERENCES if name != reference)
+        fail("sampler.reference", f'is "annealed"; with method = "dis" allowed: {others}')
     if control == "exact" and (method, reference) != ("dis", "ou"):
         fail(
             "sampler.control",
@@ -139,7 +143,10 @@ def sampler_options(
         if section.refine.until < components:
             fail("sampler.refine.until", f"is {section.refine.until}; must be >= family.components = {components}")
         if not learn:
-            fail("sampler.refine", 'needs a prior that learns; family.learn must name some of "means", "weights"')
+            fail(
+                "sampler.refine",
+                f"needs a prior that learns; family.learn must name some of {', '.join(map(show, LEARNED))}",
+            )
         refine = Refinement(**section.refine.model_dump())
     moves = (learn if section.learn is None else tuple(section.learn)) if control == "mixture" else ()
     return SamplerOptions(method, reference, control, section.steps, section.horizon, section.paths, moves, refine)

@@ -10,11 +10,10 @@ import math
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
-from pydantic_core import PydanticCustomError
 
 from solvers.problem.flow_section import BatchSection, FlowSection
 from solvers.problem.geometry import MOST_MODES, SHAPES
-from solvers.problem.sampler_section import RefineSection, SamplerSection
+from solvers.problem.sampler_section import RefineSection, SamplerSection, learned
 from solvers.problem.text import ProblemError, dotted, tables
 from solvers.problem.values import LARGEST_INTEGER, show, suggestion
 from solvers.problem.values import Section as _Section
@@ -33,7 +32,6 @@ MOST_COMPONENTS, MOST_SAMPLES, MOST_TIMES = 10**4, 10**9, 10**7
 #: Squares of shorter times underflow, and integrators take squares. No rate is so large that anything happens in them.
 SHORTEST_TIME = 1e-150
 _TIME = f"a number >= 0, and >= {SHORTEST_TIME:g} unless it is 0"
-LEARNABLE = ("means", "weights", "variances")
 
 
 def _weights(value: object) -> list[float]:
@@ -76,18 +74,6 @@ def _gram(value: object) -> list[list[float]]:
                     "must be symmetric"
                 )
     return [[row[j] / 2 + rows[j][i] / 2 for j in range(len(rows))] for i, row in enumerate(rows)]
-
-
-def _learn(value: object) -> list[str]:
-    if not isinstance(value, list):
-        choices = ", ".join(show(name) for name in LEARNABLE)
-        raise _refuse(f"is {show(value)}; must be a list of any of {choices}")
-    for entry in value:
-        try:
-            _choice(LEARNABLE)(entry)
-        except PydanticCustomError as error:
-            raise _refuse(f"one entry {error.message()}") from None
-    return [name for name in LEARNABLE if name in value]
 
 
 def _is_time(value: float) -> bool:
@@ -137,7 +123,7 @@ class FamilySection(_Section):
     components: Annotated[int, BeforeValidator(_integer(1, MOST_COMPONENTS))] = Field(description="an integer >= 1")
     weights: _Weights | None = None
     variances: _Variances = 1.0
-    learn: Annotated[list[str], BeforeValidator(_learn)] = Field(default=["means"])
+    learn: Annotated[list[str], BeforeValidator(learned)] = Field(default=["means"])
 
 
 class StartOverlaps(_Section):

@@ -45,10 +45,10 @@ class Task(NamedTuple):
     drop: str | None = None
 
 
-def _refused(largest: int, others: str, task: Task) -> str | None:
-    """What machine code cannot do, whose mixtures have at most `largest` numbers in their means, and who can."""
+def _refused(largest: int, task: Task) -> str | None:
+    """What machine code cannot do, whose mixtures have at most `largest` numbers in their means."""
     if task.drop is not None:
-        return "cannot drop a term; allowed with --drop: numpy"
+        return "cannot drop a term"
     problem, options = task.problem, task.problem.sampler
     assert options is not None
     K, L = problem.family.components, len(problem.target.c)
@@ -56,7 +56,7 @@ def _refused(largest: int, others: str, task: Task) -> str | None:
     directions = min(problem.dimension, most + L)
     if possible(max(most, L), directions, largest):
         return None
-    return f"{most} components in up to {directions} directions; allowed: at most {largest} numbers, or {others}"
+    return f"{most} components in up to {directions} directions; allowed: at most {largest} numbers"
 
 
 WALKERS = {
@@ -65,7 +65,7 @@ WALKERS = {
         compiled.forward,
         compiled.backward,
         compiled.gradient,
-        partial(_refused, compiled.LARGEST, "numpy"),
+        partial(_refused, compiled.LARGEST),
         whole=True,
         threaded=True,
     ),
@@ -73,7 +73,7 @@ WALKERS = {
         device.forward,
         device.backward,
         device.gradient,
-        partial(_refused, device.LARGEST, "numba, numpy"),
+        partial(_refused, device.LARGEST),
         whole=True,
     ),
 }

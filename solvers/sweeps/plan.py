@@ -31,6 +31,7 @@ Table = dict[str, Any]
 Index = tuple[int, ...]
 
 QUANTITIES = (*OUTCOMES, "objective")
+SPACINGS: dict[str, Any] = {"linear": np.linspace, "log": np.geomspace}
 MOST_POINTS = 10**8
 MOST_VALUES = 10**6  # of one key
 #: Up to so many points each is checked before the sweep begins; of more, so many values one key at a time, and corners.
@@ -258,12 +259,12 @@ class _Reader:
         if start == stop:
             self.fail(f"{label}.stop", f"is {show(stop)}, as start; must differ")
         spacing = given.get("spacing", "linear")
-        if spacing not in ("linear", "log"):
-            self.fail(f"{label}.spacing", f'is {show(spacing)}; allowed: "linear", "log"')
+        if spacing not in SPACINGS:
+            self.fail(f"{label}.spacing", f"is {show(spacing)}; allowed: {', '.join(map(show, SPACINGS))}")
         if spacing == "log" and min(start, stop) <= 0:
             self.fail(label, f"runs from {show(start)} to {show(stop)}; must be > 0 with logarithmic spacing")
         with np.errstate(all="ignore"):
-            values = (np.linspace if spacing == "linear" else np.geomspace)(float(start), float(stop), count)
+            values = SPACINGS[spacing](float(start), float(stop), count)
             differ = np.all(np.diff(values) != 0)
         if not (differ and np.all(np.isfinite(values))):
             self.fail(

@@ -98,7 +98,6 @@ class Comparison:
         s, m, theta = mu @ mu.T, mu @ nu.T, np.log(np.maximum(w, np.finfo(float).tiny))
         time = float(row["time"])
         values = systems.evaluate(self.problem, self.module, s, m, theta, np.log(row["v"].values), time=time)
-        own = {"variances": row["v"].values} if systems.has_variances(self.module) else {}
         log_v = np.log(row["v"].values)
         ds, dm, dtheta, *dlog_v = flow.velocity(self.problem, self.module, s, m, theta, log_v, time=time)
         particles = times * self.particles
@@ -111,7 +110,7 @@ class Comparison:
             key=(i, at, look),
             time=time,
             backend=self.backend,
-            **own,
+            variances=row["v"].values,
         )
         half = found.dmu @ mu.T
         length, field = self.scales(s, m)

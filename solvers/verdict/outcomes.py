@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 
 from solvers.closed import flow
+from solvers.closed.equations import Closed
 from solvers.machine.backends import DEFAULT
 from solvers.machine.chance import PERTURBATION
 from solvers.machine.code import usable
@@ -71,6 +72,7 @@ def compare_outcomes(
     end, backend = float(problem.time.end), usable(backend)
     problem = replace(problem, time=replace(problem.time, times=np.array([0.0, end])))
     plan(problem, particles=particles, replicas=REPLICAS, step=step, backend=backend)
+    closed = Closed.of(problem)
     begin, count = starts(problem), problem.init.samples
     simulated, moved = [], []
     for i in range(count):
@@ -84,16 +86,17 @@ def compare_outcomes(
         simulated.append(np.stack([found[name] for name in OUTCOMES], axis=-1))
         # One estimate a perturbation: its deviation from the mean is the noise of one step.
         noise = velocities(
-            problem, mu, theta, particles=particles, replicas=PERTURBED, key=(PERTURBATION, i), backend=backend
-        )
+            problem, mu, theta, particles=particles, replicas=PERTURBED, key=(PERTURBATION, i), pairs=False,
+            backend=backend,
+        )  # fmt: skip
         size = np.sqrt(step * NOISE_TIME * PERTURBED / (PERTURBED - 1))
         near = mu + size * (noise.dmu - noise.dmu.mean(0))
         moved.append((near @ near.mT, near @ nu.T, theta + size * (noise.dtheta - noise.dtheta.mean(0))))
         if progress:
             progress((i + 1) / count)
-    own = _codes(flow.solve(problem, rtol=rtol))
+    own = _codes(flow.solve(problem, rtol=rtol, closed=closed))
     around = Starts(*(np.concatenate(parts) for parts in zip(*moved, strict=True)))
-    ends = _codes(flow.solve(problem, rtol=rtol, begin=around)).reshape(count, PERTURBED, len(OUTCOMES))
+    ends = _codes(flow.solve(problem, rtol=rtol, closed=closed, begin=around)).reshape(count, PERTURBED, len(OUTCOMES))
     sensitive = (ends != own[:, None]).any(1)
     theory = own if system is None else _codes(flow.solve(problem, rtol=rtol, system=system))
     return xr.Dataset(

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from solvers import results
 from solvers.closed import flow
+from solvers.closed.equations import Closed
 from solvers.machine.backends import DEFAULT
 from solvers.machine.code import usable
 from solvers.machine.progress import Progress
@@ -67,11 +68,10 @@ def scaling(
     work = np.cumsum([0.0, *(n * max(d, 16) / h for _, n, h, d in points)])
     found: dict[str, list[Array]] = {"theory": [], "mean": [], "spread": []}
     labels: list[str] = []
-    system = ""
+    closed = Closed.of(problem)
     for number, (_, n, h, dimension) in enumerate(points):
         here = replace(problem, dimension=dimension)
-        theory = flow.solve(here, samples=range(1))
-        system = theory.attrs["system"]
+        theory = flow.solve(here, closed=replace(closed, problem=here), samples=range(1))
         begin = starts(here, [0])
         mu, _ = vectors(begin.s[0], begin.m[0], here)
         path = replicas_path(
@@ -96,7 +96,7 @@ def scaling(
     # Options by their names, so that a stored result can be known by them.
     options = {"replicas": replicas, "at_particles": at_particles, "at_step": at_step, "many": many}
     options_of_lines = {name: list(line) for name, line in given.items() if line}
-    origin = results.attributes(problem, backend, COMMAND) | {"system": system}
+    origin = results.attributes(problem, backend, COMMAND) | {"system": closed.module.SYSTEM}
     return xr.Dataset(variables, {"entry": labels}, origin | options | options_of_lines)
 
 

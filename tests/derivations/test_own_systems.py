@@ -63,7 +63,7 @@ def test_the_command(tmp_path: Path) -> None:
     written = [Path(line.removeprefix("wrote ")) for line in done.stdout.splitlines()]
     assert sorted(written) == sorted(tmp_path.iterdir())
     module = systems.load(next(path for path in written if path.suffix == ".py").read_text(encoding="utf-8"))
-    assert module.PARAMETERS == ("c", "log_pi", "v", "u", "d", "lam")
+    assert module.PARAMETERS == ("c", "log_pi", "v", "u", "d", "beta", "lam")
     assert systems.has_variances(module)
 
 
@@ -73,7 +73,7 @@ def test_the_command(tmp_path: Path) -> None:
         ("revers-kl", "", {}, "--into: is missing; must be a folder"),
         ("", "{}", {}, "--objective: is missing; must be an objective"),
         ("reverse-kl +", "{}", {}, "--objective: is 'reverse-kl +': at character 13: 'the end'"),
-        ("forward-kl", "{}", {"own_variances": True}, "only reverse-kl at β = 1 is derived"),
+        ("reverse-kl + E(x.x)/v", "{}", {"own_variances": True}, "v outside of sum( ) is the one variance of q"),
         ("forward-kl", "{}", {"more": True}, "stands beside names or --check; must be alone"),
         ("reverse-kl", "{}/file/below", {}, "cannot be written"),
     ],

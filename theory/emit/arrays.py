@@ -108,10 +108,15 @@ class ArrayPrinter:
         options = {(name, tuple(indices))}
         if len(indices) == 2:
             options.add((name if name in SYMMETRIC else f"{name}.mT", tuple(reversed(indices))))
-        best = min((self._slots(n, i, axes) for n, i in sorted(options, key=str)), key=lambda item: item[0])
-        return best[1]
+        found = [code for n, i in sorted(options, key=str) if (code := self._slots(n, i, axes))]
+        if found:
+            return min(found, key=lambda item: item[0])[1]
+        order = sorted(indices, key=list(axes).index)
+        letters, turned = ("".join(map(str, one)) for one in (indices, order))
+        return self.array(f'xp.einsum("...{letters}->...{turned}", {name})', order, axes)
 
-    def _slots(self, name: str, indices: Sequence[Expr], axes: Axes) -> tuple[tuple[int, int], str]:
+    def _slots(self, name: str, indices: Sequence[Expr], axes: Axes) -> tuple[tuple[int, int], str] | None:
+        """What it costs to write the array over the axes, and the code; None if its own are in another order."""
         slots, out = list(indices), []
         letters_left = [s for s in slots if s in axes]
         for axis in axes:
@@ -124,7 +129,7 @@ class ArrayPrinter:
             else:
                 out.append("None")
         if any(s in axes for s in slots):
-            return (99, 99), ""
+            return None
         out += ["-1"] * len(slots)
         cost = (out.count("None"), name.count(".mT"))
         plain = all(o == ":" for o in out)

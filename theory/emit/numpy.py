@@ -13,7 +13,7 @@ from theory.emit.text import text
 from theory.equations import Equations
 from theory.expectations import LogitExpectation, PairExpectation
 
-__all__ = ["LOG_WEIGHTS", "RATES", "Writer", "assignment", "powers", "prelude", "source", "strings"]
+__all__ = ["LOG_WEIGHTS", "RATES", "Writer", "assignment", "powers", "prelude", "source", "strings", "uses"]
 
 HEADER = '''"""Closed equations of the {title}.
 
@@ -149,7 +149,7 @@ class Writer:
                 body += assignment(table.name, self.printer.print(value, indices))
         names_ = ", ".join(t.name for t in system.tables)
         parameters = ["c", "log_pi", "v", "u", "d"]
-        parameters += [n for n in system.parameters if n == "beta" or (n in system.factors and _uses(body, n))]
+        parameters += [n for n in system.parameters if n == "beta" or (n in system.factors and uses(body, n))]
         head = [f"def tables(s, m, theta, {', '.join(parameters)}, expect):", f'    """Expectation tables {names_}."""']
         return "\n".join([*head, *prelude(body), *body, f"    return {names_}"])
 
@@ -166,10 +166,10 @@ class Writer:
             body += [f"    # d{state}_{subscript}/dt = {text(rhs)}"]
             body += self.equation(f"d{state}", rhs, names[state], f"d{state}")
         body += self.finite_batches() if system.noise else []
-        tables = [t.name for t in system.tables if _uses(body, t.name)]
-        extra = [n for n in ("d", *system.parameters) if _uses(body, n)]
+        tables = [t.name for t in system.tables if uses(body, t.name)]
+        extra = [n for n in ("d", *system.parameters) if uses(body, n)]
         rates = [f"rate_{group}" for group in system.powers]
-        arguments = [*tables, "s", "m", "theta", "c", "v", "u", *(["log_pi"] if _uses(body, "pi") else [])]
+        arguments = [*tables, "s", "m", "theta", "c", "v", "u", *(["log_pi"] if uses(body, "pi") else [])]
         arguments += [*extra, *rates]
         lines = [
             f"def velocity({', '.join(arguments)}):",
@@ -235,15 +235,15 @@ class Writer:
 
     def _observable(self, name: str, doc: str, code: str) -> str:
         body = [f"    return {code}"]
-        tables = [t.name for t in self.system.tables if _uses(body, t.name)]
+        tables = [t.name for t in self.system.tables if uses(body, t.name)]
         states = {"s": ("s",), "m": ("m",), "c": ("c", "L"), "theta": ("w", "log_w", "K"), "log_pi": ("pi",)}
-        arguments = [*tables, *(a for a, arrays in states.items() if any(_uses(body, array) for array in arrays))]
+        arguments = [*tables, *(a for a, arrays in states.items() if any(uses(body, array) for array in arrays))]
         last, scalars = arguments[-1], ("v", "u", "d", *self.system.parameters)
-        arguments += [name for name in scalars if _uses(body, name) or _uses(body, f"log_{name}")]
+        arguments += [name for name in scalars if uses(body, name) or uses(body, f"log_{name}")]
         return "\n".join([f"def {name}({', '.join(arguments)}):", f'    """{doc}"""', *prelude(body, last), *body])
 
 
-def _uses(body: list[str], name: str) -> bool:
+def uses(body: list[str], name: str) -> bool:
     """Whether the code, comments aside, uses that name."""
     return bool(re.search(rf"(?<!\.)\b{name}(_diag)?\b", re.sub(r"#.*", "", "\n".join(body))))
 

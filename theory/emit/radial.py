@@ -5,7 +5,7 @@ from __future__ import annotations
 from sympy import Expr, Indexed, Symbol
 
 from theory.emit.arrays import ArrayPrinter, Axes
-from theory.emit.numpy import LOG_WEIGHTS, RATES, Writer, assignment, powers, prelude, strings
+from theory.emit.numpy import LOG_WEIGHTS, RATES, Writer, assignment, powers, prelude, strings, uses
 from theory.emit.text import text
 from theory.equations import Equations
 from theory.radial import RadialExpectation, radial_nodes
@@ -52,15 +52,20 @@ class _Writer(Writer):
     def __init__(self, system: Equations) -> None:
         super().__init__(system)
         self.printer = RadialPrinter(self.name_of)
-        #: Side (K or L) → names of E softmax, E |z|² softmax, E⁺ slope, E logsumexp.
-        self.sides: dict[Expr, dict[str, str]] = {}
+        #: Component averaged over, and size of the logits → names of E softmax, E |z|² softmax, E⁺ slope, E logsumexp.
+        self.sides: dict[tuple[Symbol, Expr], dict[str, str]] = {}
         for table in system.tables:
             for node in radial_nodes(table.value):
-                names = self.sides.setdefault(
-                    node.size, {"radius": f"radius_{node.size}", "logsumexp": f"lse_{node.size}"}
-                )
+                under, size = side = self._side(node)
+                tag = size if under == self.k else f"p{size}"
+                kinds = {"softmax": "softmax", "radius": "radius", "slope": "slope", "logsumexp": "lse"}
+                names = self.sides.setdefault(side, {kind: f"{name}_{tag}" for kind, name in kinds.items()})
                 if node == table.value:
                     names[node.kind] = table.name
+
+    def _side(self, node: RadialExpectation) -> tuple[Symbol, Expr]:
+        """The component that an expectation is under, and the number of its logits."""
+        return self.k if self.k in node.curvature.free_symbols else self.l, node.size
 
     def label(self, term: Expr) -> str:
         """A short name of a term: parameters of the objective and arrays."""
@@ -69,24 +74,22 @@ class _Writer(Writer):
         return "*".join([*own, *([arrays] if arrays else [])])
 
     def name_of(self, node: RadialExpectation) -> str:
-        return self.sides[node.size][node.kind]
+        return self.sides[self._side(node)][node.kind]
 
     def tables(self) -> str:
         names = ", ".join(sorted(t.name for t in self.system.tables))
         body: list[str] = []
-        for size, outputs in self.sides.items():
-            node = next(
-                n for t in self.system.tables for n in radial_nodes(t.value)
-                if n.size == size and n.kind == "softmax"
-            )  # fmt: skip
-            covered = [t for t in self.system.tables if isinstance(t.value, RadialExpectation) and t.value.size == size]
+        nodes = {self._side(node): node for t in self.system.tables[::-1] for node in radial_nodes(t.value)[::-1]}
+        for (under, size), outputs in self.sides.items():
+            node = nodes[under, size]
+            covered = [t for t in self.system.tables if t.name in outputs.values()]
             body += [f"    # {t.name}_{''.join(map(str, t.indices))} = {text(t.source)}" for t in covered]
             (j,), (i, j2), (j3,) = node.mean.variables, node.cov.variables, node.curvature.variables
             body += [
-                f"    # {size} logits under component k: their means, covariances, and factors of |z|² - d",
-                *assignment("mean", self.printer.print(node.mean.expr, (self.k, j))),
-                *assignment("cov", self.printer.print(node.cov.expr, (self.k, i, j2))),
-                *assignment("curvature", self.printer.print(node.curvature.expr, (self.k, j3))),
+                f"    # {size} logits under component {under}: their means, covariances, and factors of |z|² - d",
+                *assignment("mean", self.printer.print(node.mean.expr, (under, j))),
+                *assignment("cov", self.printer.print(node.cov.expr, (under, i, j2))),
+                *assignment("curvature", self.printer.print(node.curvature.expr, (under, j3))),
                 f"    {', '.join(outputs[kind] for kind in ('softmax', 'radius', 'slope', 'logsumexp'))} = "
                 "expect(mean, cov, curvature, d)",
             ]
@@ -94,8 +97,9 @@ class _Writer(Writer):
             if not isinstance(table.value, RadialExpectation):
                 body.append(f"    # {table.name}_{''.join(map(str, table.indices))} = {text(table.source)}")
                 body += assignment(table.name, self.printer.print(table.value, table.indices))
+        used = "".join(f"{name}, " for name in self.system.parameters if uses(body, name))
         head = [
-            "def tables(s, m, theta, c, log_pi, v, u, d, expect):",
+            f"def tables(s, m, theta, c, log_pi, v, u, d, {used}expect):",
             f'    """Expectation tables {names}."""',
             *prelude(body),
         ]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from sympy import Add, Expr, IndexedBase, Mul, S, Symbol, factor, factor_terms
+from sympy import Add, Expr, IndexedBase, Mul, S, Symbol, expand, factor, factor_terms
 
 from theory.expectations import Expectation
-from theory.mixtures import Responsibility
+from theory.mixtures import DIMENSION, Responsibility
 from theory.radial import Raised, Slope
 from theory.rules.rule import Rule
 from theory.sums import LETTERS, Sigma, index, substitute
@@ -13,6 +13,7 @@ from theory.vectors import Dot, Mean
 
 __all__ = ["COLLECT"]
 
+KIND = {"integer": True, "positive": True}
 OVERLAPS = {IndexedBase(name, real=True) for name in "smc"}
 
 
@@ -32,19 +33,23 @@ def _canonical(body: Expr, sums: list[Sigma], taken: set[Symbol]) -> tuple[Expr,
     averages = body.atoms(Expectation, Raised)
     if len(averages) != 1:
         return None
-    fields = next(iter(averages)).integrand.atoms(Responsibility, Slope)
-    entries = [n for field in fields for n in field.args[1:]]
-    if len(fields) != 1 or {s.index for s in sums} != set(entries) or len(sums) != len(entries):
+    (average,) = averages
+    fields = average.integrand.atoms(Responsibility, Slope)
+    if len(fields) != 1:
         return None
-    side = next(iter(fields)).args[0].name
-    letters = [index(x) for x in LETTERS[side] if index(x) not in taken]
-    stand_ins = [Symbol(f"_{n}", integer=True, positive=True) for n in range(len(entries))]
-    for names in (stand_ins, letters):
-        for old, new in zip(entries, names, strict=False):
+    (field,) = fields
+    sides = [(average.component, average.mixture), *((n, field.args[0]) for n in field.args[1:])]
+    size = {s.index: s.size for s in sums}
+    bound = [(n, mixture) for n, mixture in sides if n in size]
+    if len(bound) != len(sums):
+        return None
+    free = {name: iter([index(x) for x in letters if index(x) not in taken]) for name, letters in LETTERS.items()}
+    entries = [n for n, _ in bound]
+    for names in ([Symbol(f"_{n}", **KIND) for n in range(len(bound))], [next(free[m.name]) for _, m in bound]):
+        for old, new in zip(entries, names, strict=True):
             body = substitute(body, old, new)
-        entries = names[: len(entries)]
-    size = sums[0].size
-    return body, tuple(Sigma(S.One, (n, 1, size)) for n in entries)
+        entries = names
+    return body, tuple(Sigma(S.One, (n, 1, size[old])) for n, (old, _) in zip(entries, bound, strict=True))
 
 
 def _rebuild(body: Expr, sums: tuple[Sigma, ...]) -> Expr:
@@ -58,8 +63,11 @@ def _rebuild(body: Expr, sums: tuple[Sigma, ...]) -> Expr:
 
 
 def _bracket(c: Expr) -> Expr:
-    """A coefficient; of variances alone as a product, so that it is exactly zero where they agree."""
-    return factor_terms(c) if c.atoms(Dot, Mean, Sigma) or c.atoms(IndexedBase) & OVERLAPS else factor(c)
+    """A coefficient; of variances alone, or of d times these, as a product: exactly zero where they agree."""
+    if not (c.atoms(Dot, Mean, Sigma) or c.atoms(IndexedBase) & OVERLAPS):
+        return factor(c)
+    ofd = expand(c).coeff(DIMENSION)
+    return factor_terms(c if ofd == 0 else factor_terms(expand(c - ofd * DIMENSION)) + factor(ofd) * DIMENSION)
 
 
 def collect(expr: Expr) -> Expr:
