@@ -19,7 +19,7 @@ from solvers.closed.equations import Closed, Task
 from solvers.equilibria.field import Field
 from solvers.equilibria.point import stability_of
 from solvers.integrate.tolerances import of_expectations
-from solvers.machine.code import usable
+from solvers.machine.code.switch import switched_off
 from solvers.machine.ranks import DERIVATIVES
 from solvers.problem import Problem, Schedule
 from solvers.results.datasets import labels
@@ -37,7 +37,7 @@ DISTANCE, LEAVING = 1e-3, 1e-6
 LEFT = 1e-9
 ITERATIONS, POLISH = 12, 3
 #: Runs whose Jacobians are in memory at a time, in numbers.
-TOGETHER = 2**24
+TOGETHER = 2**19
 
 
 def settled(closed: Closed, ds: xr.Dataset) -> xr.Dataset:
@@ -86,7 +86,7 @@ def _anneals(problem: Problem) -> bool:
 def _steady(closed: Closed, backend: str) -> Closed | None:
     """The equations once a schedule is over; None where runs cannot be asked, or where a schedule still moves them."""
     problem = closed.problem
-    if not problem.family.learn or usable(ensembles.BACKEND) != ensembles.BACKEND:
+    if not problem.family.learn or switched_off():
         return None
     if ensembles.refused_on_cpu(Task(closed)) or not (backend == ensembles.BACKEND or ensembles.unasked(closed)):
         return None

@@ -14,7 +14,7 @@ from solvers.problem import Problem
 from solvers.verdict import comparison as comparing
 from solvers.verdict.agreement import POWER, detectable, more_needed, t_limit
 from solvers.verdict.flow import compare
-from tests.solvers.verdict.test_agreement import family
+from tests.solvers.verdict.families import family
 
 SOURCE = systems.read("reverse_kl")
 # Weights that move from .40 to .34 while both means move: F_k is nearly the same for both components.
