@@ -44,20 +44,24 @@ def calibration(result: dict[str, Any]) -> str:
 
 
 def power(result: dict[str, Any]) -> str:
-    """Rejections of each term changed by each factor."""
+    """Rejections of each rate multiplied by each factor, and what the report said that it would reject."""
     total, rows = result["repetitions"], []
-    factors = sorted({row["factor"] for row in result["rows"]})
-    by_term: dict[tuple[int, str], dict[float, dict[str, int]]] = {}
     for row in result["rows"]:
-        by_term.setdefault((row["particles"], row["term"]), {})[row["factor"]] = row["rejected"]
-    for (particles, term), of in by_term.items():
-        cells = [_of(of[factor][part], total) for part in PARTS for factor in factors]
-        rows.append([str(particles), f"`{term}`", *cells])
-    heading = ["particles", "term", *(f"{part}, +{percent(factor - 1)}" for part in PARTS for factor in factors)]
+        low, middle, high = map(percent, row["said"])
+        rows.append(
+            [
+                str(row["particles"]),
+                row["rate"],
+                f"+{percent(row['factor'] - 1)}",
+                *(_of(row["rejected"][part], total) for part in PARTS),
+                f"{middle} ({low} to {high})",
+            ]
+        )
+    heading = ["particles", "rate of", "error", *PARTS, "errors that the report said it rejects"]
     return (
         f"{total} repetitions, d = {result['d']}, {result['replicas']} replicas, step {result['step']:g}, level "
-        f"{result['level']:g} for each part. In brackets: {percent(CONFIDENCE)} interval, exact.\n\n"
-        + table(heading, rows)
+        f"{result['level']:g} for each part. In brackets: {percent(CONFIDENCE)} interval, exact; of what was said "
+        "median, least and largest.\n\n" + table(heading, rows)
     )
 
 
