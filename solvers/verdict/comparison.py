@@ -76,12 +76,12 @@ class Comparison:
             plan(self.problem, particles=times * self.particles, replicas=self.replicas, backend=self.backend)
             found = look(1, times, within(progress, 0.2, 1.0))
             notes.append(
-                f"right-hand side: {times * self.particles:,} particles, {times // FIRST_LOOK} times the first look, to "
-                f"resolve {100 * target:.3g} % of rates"
+                f"right-hand side: {times * self.particles:,} particles, {times // FIRST_LOOK} times the first look, "
+                f"to resolve {100 * target:.3g} % of rates"
             )
         if missed := [name for name, need in needs.items() if need > most]:
             notes.append(
-                f"right-hand side: {100 * target:.3g} % of {', '.join(missed)} does not show, near to rest where compared"
+                f"right-hand side: {100 * target:.3g} % of {', '.join(missed)} does not show, near to rest as they are"
             )
         return found, times, notes
 
