@@ -16,8 +16,8 @@ from matplotlib.lines import Line2D
 from figures.drawing import COLLAPSE_LABEL, GUIDE, INTERVAL, frequency, letters, points, shades, simulated
 from figures.files import in_style
 from figures.stored import Along, Simulate, Solve, Stored
+from figures.stores import check_grid
 from solvers.reopen import problem_of
-from solvers.results.errors import ResultError
 
 _FILE = "annealing.toml"
 _WIDE = {"target.separation": 4.0, "init.scale": 0.5}
@@ -52,7 +52,7 @@ def main(results: Mapping[str, xr.Dataset]) -> Figure:
     Takes  small, wide: the closed equations along start temperature and rate; simulation: that of wide at some points.
     Raises  ResultError if a result lacks a key.
     """
-    _check(results)
+    check_grid(results, START, RATE)
     figure = Figure(figsize=(7.0, 2.9), layout="constrained")
     panels = figure.subplots(1, 2)
     starts = results["wide"][START].values.tolist()
@@ -92,7 +92,7 @@ def main(results: Mapping[str, xr.Dataset]) -> Figure:
 
 def caption(results: Mapping[str, xr.Dataset]) -> str:
     """What is drawn and how it was made, in one paragraph of plain text."""
-    _check(results)
+    check_grid(results, START, RATE)
     small, simulation = results["small"], results["simulation"]
     problem, run = problem_of(small), simulation.attrs
     sentences = [
@@ -111,7 +111,7 @@ def caption(results: Mapping[str, xr.Dataset]) -> str:
 
 def numbers(results: Mapping[str, xr.Dataset]) -> dict[str, Any]:
     """Probabilities by start temperature and rate, of theory and simulation."""
-    _check(results)
+    check_grid(results, START, RATE)
     out: dict[str, Any] = {}
     for role, ds in results.items():
         at = ds.transpose(START, RATE, ...)
@@ -120,9 +120,3 @@ def numbers(results: Mapping[str, xr.Dataset]) -> dict[str, Any]:
         if role == "simulation":
             out[role] |= {"low": low.tolist(), "high": high.tolist()}
     return out
-
-
-def _check(results: Mapping[str, xr.Dataset]) -> None:
-    for role, ds in results.items():
-        if missing := [key for key in (START, RATE) if key not in ds.dims]:
-            raise ResultError(f"{role}: must have the key {missing[0]} on its grid")

@@ -31,9 +31,8 @@ from figures.drawing import (
 )
 from figures.files import in_style
 from figures.stored import Along, Continuation, Simulate, Solve, Stored
-from figures.stores import Swept
+from figures.stores import Swept, check_grid
 from solvers.reopen import problem_of
-from solvers.results.errors import ResultError
 
 _BOTH: dict[str, list[Any]] = {"family.learn": [["means"], ["means", "weights"]]}
 _FULL = _BOTH | {"dimension": [16, 64, 1024], "target.separation": [2.0, 2.5, 3.0, 4.0, 5.0, 6.0]}
@@ -202,8 +201,6 @@ def _power(d: int) -> str:
 
 
 def _checked(results: Mapping[str, xr.Dataset]) -> tuple[xr.Dataset, xr.Dataset, xr.Dataset]:
-    keys = {"theory": (R, D, LEARN), "same": (R, D, LEARN), "simulation": (R, D, LEARN), "small": (R, SCALE)}
-    for role, needed in keys.items():
-        if missing := [key for key in needed if key not in results[role].dims]:
-            raise ResultError(f"{role}: must have the key {missing[0]} on its grid")
+    check_grid({role: results[role] for role in ("theory", "same", "simulation")}, R, D, LEARN)
+    check_grid({"small": results["small"]}, R, SCALE)
     return results["theory"], results["simulation"], results["small"]

@@ -15,9 +15,8 @@ from matplotlib.figure import Figure
 from figures.drawing import MAP, R_LABEL, SCALE_LABEL, frequency, letters
 from figures.files import in_style
 from figures.stored import Along, Simulate, Stored
-from figures.stores import Swept
+from figures.stores import Swept, check_grid
 from solvers.reopen import problem_of
-from solvers.results.errors import ResultError
 
 RESULTS: Mapping[str, Stored] = {
     "theory": Swept(
@@ -111,7 +110,5 @@ def numbers(results: Mapping[str, xr.Dataset]) -> dict[str, Any]:
 
 
 def _checked(results: Mapping[str, xr.Dataset]) -> tuple[xr.Dataset, xr.Dataset]:
-    for role in ("theory", "simulation"):
-        if missing := [key for key in (R, SCALE) if key not in results[role].dims]:
-            raise ResultError(f"{role}: must have the key {missing[0]} on its grid")
+    check_grid(results, R, SCALE)
     return results["theory"], results["simulation"]

@@ -186,6 +186,13 @@ class Benchmark(Stored):
         return {}
 
 
+def check_grid(swept: Mapping[str, xr.Dataset], *keys: str) -> None:
+    """Raise ResultError unless all these sweeps, by their roles, were over these keys."""
+    for role, ds in swept.items():
+        if missing := [key for key in keys if key not in ds.dims]:
+            raise results.ResultError(f"{role}: must have the key {missing[0]} on its grid")
+
+
 def _share_of(progress: Progress, done: int, total: int) -> None:
     progress(done / max(total, 1))
 

@@ -35,7 +35,7 @@ from theory.sums import substitute
 from theory.system import ClosedSystem, Table
 from theory.vectors import Dot, Image, Mean
 
-__all__ = ["GRAM", "LETTERS", "NotClosed", "close", "energies", "gram", "refuse_open", "refuse_other_fields"]
+__all__ = ["GRAM", "NotClosed", "assembled", "close", "energies", "gram", "refuse_other_fields"]
 
 #: The statistics of the theory: overlaps of the means of q and of p, c of which does not move; and inner products of
 #: the velocities of means with them.
@@ -111,20 +111,32 @@ def close(velocities: Velocities) -> ClosedSystem:
     named: dict[str, Expr] = {}
     for group in (equations, noise, observables):
         named.update({name: _use_tables(expr, tables) for name, expr in group.items()})
+    mean = factor_terms(_use_tables(gram(velocities.mean), tables))
+    return assembled(objective, velocities.powers, derivation, tables, mean, named)
+
+
+def assembled(
+    objective: Objective,
+    powers: dict[str, int],
+    derivation: Derivation,
+    tables: list[Table],
+    mean: Expr,
+    named: dict[str, Expr],
+) -> ClosedSystem:
+    """The closed system of right-hand sides in terms of tables. Raises NotClosed if anything else is left in them."""
     refuse_open([*named.values(), *(t.value for t in tables)])
-    driven = {"beta": annealing()} if any(e.has(BETA) for e in named.values()) else {}
     return ClosedSystem(
-        q=q,
-        p=p,
+        q=objective.q,
+        p=objective.p,
         objective=objective.name,
-        powers=velocities.powers,
+        powers=powers,
         tables=tuple(tables),
-        velocity=factor_terms(_use_tables(gram(velocities.mean), tables)),
+        velocity=mean,
         gamma=factor_terms(named["gamma"]),
-        equations={name: factor_terms(named[name]) for name in equations if name != "gamma"},
-        noise={name: factor_terms(named[name]) if name == "V" else named[name] for name in noise},
-        driven=driven,
-        observables={name: named[name] for name in observables},
+        equations={name: factor_terms(named[name]) for name in ("m", "theta", "log_v") if name in named},
+        noise={name: factor_terms(e) if name == "V" else e for name, e in named.items() if name in ("V", "Q", "Xi")},
+        driven={"beta": annealing()} if any(e.has(BETA) for e in named.values()) else {},
+        observables={name: named[name] for name in ("objective", "mode_mass")},
         steps=tuple(derivation.steps),
     )
 

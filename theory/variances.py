@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from sympy import Expr, Mul, Symbol, expand, factor_terms
 
 from theory import rules
-from theory.closure import GRAM, energies, gram, refuse_open, refuse_other_fields
+from theory.closure import GRAM, assembled, energies, gram, refuse_other_fields
 from theory.derivation import Derivation
 from theory.expectations import Expectation, Gradient
 from theory.flows import slope_of_weights
 from theory.mixtures import Responsibility
-from theory.objectives import Objective, annealing
-from theory.parameters import BETA, descend
+from theory.objectives import Objective
+from theory.parameters import descend
 from theory.radial import Raised, Slope, SquaredDistance
 from theory.rules import bottom_up
 from theory.system import ClosedSystem, Table
@@ -109,26 +109,11 @@ def close_variances(velocities: WidthVelocities) -> ClosedSystem:
         "objective": run("D", value, (rules.LINEARITY, rules.STEIN, GRAM)),
         "mode_mass": run(r"\hat\pi_l", mode_mass, (rules.LINEARITY,)),
     }
-    named = {name: use_tables(expr, tables) for name, expr in equations.items()}
-    # F_k + β E_k[log p] − β E_k[log p]: what cancels has to meet
-    loose = [name for name in ("theta", "objective", "mode_mass") if name in equations | observables]
-    named |= {name: expand(rules.linearity(use_tables((equations | observables)[name], tables))) for name in loose}
-    refuse_open([*named.values(), *(t.value for t in tables)])
-    gamma = factor_terms(named["gamma"])
-    return ClosedSystem(
-        q=q,
-        p=p,
-        objective=velocities.objective.name,
-        powers=velocities.powers,
-        tables=tuple(tables),
-        velocity=factor_terms(use_tables(gram(velocities.mean), tables)),
-        gamma=gamma,
-        equations={name: factor_terms(named[name]) for name in equations if name != "gamma"},
-        noise={},
-        driven={"beta": annealing()} if any(e.has(BETA) for e in named.values()) else {},
-        observables={name: named[name] for name in observables},
-        steps=tuple(velocities.derivation.steps),
-    )
+    named = {name: use_tables(expr, tables) for name, expr in (equations | observables).items()}
+    for name in ("theta", *observables):  # F_k + β E_k[log p] − β E_k[log p]: what cancels has to meet
+        named[name] = expand(rules.linearity(named[name]))
+    mean = factor_terms(use_tables(gram(velocities.mean), tables))
+    return assembled(velocities.objective, velocities.powers, velocities.derivation, tables, mean, named)
 
 
 def _tables(velocities: WidthVelocities, used: list[Expr]) -> list[Table]:

@@ -278,7 +278,6 @@ def evaluate(
     *,
     time: float = 0.0,
     expect: Callable[..., Any] | None = None,
-    xp: Any = np,
 ) -> dict[str, Any]:
     """Everything that the functions of a system take, by name: states, parameters, the rates of the problem's metric
     and, evaluated here, its tables.
@@ -286,11 +285,11 @@ def evaluate(
     log_v (..., K): where variances are states; default those at the start.
     """
     expect = expect or expectations(module)
-    given = {name: xp.asarray(x) if isinstance(x, np.ndarray) else x for name, x in parameters(problem, time).items()}
-    values = {"s": xp.asarray(s), "m": xp.asarray(m), "theta": xp.asarray(theta), "expect": expect, **given}
+    values = {"s": np.asarray(s), "m": np.asarray(m), "theta": np.asarray(theta), "expect": expect}
+    values |= parameters(problem, time)
     if has_variances(module) and log_v is not None:
-        values["v"] = xp.exp(xp.asarray(log_v))
-    w = xp.exp(module.log_weights(values["theta"]))
+        values["v"] = np.exp(np.asarray(log_v))
+    w = np.exp(module.log_weights(values["theta"]))
     values |= mobility.rates(problem.flow, module.POWERS, w, values["v"], values["d"])
     return values | dict(zip(module.TABLES, call(module.tables, values), strict=True))
 

@@ -23,6 +23,7 @@ class Shape(NamedTuple):
     """points (L, d, seed): coordinates (L, n), n ≤ d. room: dimensions that L modes need.
 
     fixed: the one number of modes there is; else least: the fewest. limits: the key to change where there is no room.
+    drawn: whether points depend on d and the seed.
     """
 
     points: Callable[[int, int, int], Array]
@@ -30,6 +31,7 @@ class Shape(NamedTuple):
     fixed: int | None = None
     least: int = 2
     limits: str = "shape"
+    drawn: bool = False
 
 
 def _polygon(modes: int, dimension: int, seed: int) -> Array:
@@ -83,7 +85,7 @@ SHAPES = {
     "simplex": Shape(_simplex, lambda L: L - 1, limits="modes"),
     "grid": Shape(_grid, lambda L: min(_sides(L)[1], 2)),
     "orthogonal": Shape(lambda L, d, seed: math.sqrt(2) * np.eye(L), lambda L: L, limits="modes"),
-    "random": Shape(_random, lambda L: 1),
+    "random": Shape(_random, lambda L: 1, drawn=True),
 }
 
 
@@ -127,15 +129,16 @@ def _shaped(section: Any, dimension: int, fail: Callable[[str, str], NoReturn]) 
         fail("target.modes", f"is {count}; must be {shape.fixed} or left out {of}")
     if count < shape.least:
         fail("target.modes", f"is {count}; must be an integer >= {shape.least} {of}")
-    if seed is not None and name != "random":
-        fail("target.seed", f'is {seed}; must be left out {of}, only "random" has one')
+    if seed is not None and not shape.drawn:
+        others = ", ".join(f'"{other}"' for other, one in SHAPES.items() if one.drawn)
+        fail("target.seed", f"is {seed}; must be left out {of}, only {others} has one")
     if (room := shape.room(count)) > dimension:
         value = count if shape.limits == "modes" else f'"{name}"'
         fail(
             f"target.{shape.limits}",
             f"is {value}; must fit dimension = {dimension}, and {count} modes {of} need {room} dimensions",
         )
-    return _kept(name, count, dimension if name == "random" else 0, seed or 0)
+    return _kept(name, count, dimension if shape.drawn else 0, seed or 0)
 
 
 @lru_cache(maxsize=32)

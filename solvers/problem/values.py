@@ -116,14 +116,11 @@ def rows(value: object) -> list[list[float]]:
     return found
 
 
-def choice(allowed: Sequence[str], later: Sequence[str] = ()) -> Callable[[object], str]:
+def choice(allowed: Sequence[str]) -> Callable[[object], str]:
     def check(value: object) -> str:
         if isinstance(value, str) and value in allowed:
             return value
-        choices = "allowed: " + ", ".join(show(choice) for choice in allowed)
-        if isinstance(value, str) and value in later:
-            raise refuse(f"is {show(value)}; not available in this version, {choices}")
-        raise refuse(f"is {show(value)}; {choices}")
+        raise refuse(f"is {show(value)}; allowed: {', '.join(map(show, allowed))}")
 
     return check
 
