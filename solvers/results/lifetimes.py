@@ -7,16 +7,18 @@ at save times, so a lifetime is known between the one before and the one that is
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
-from scipy.stats import CensoredData, binomtest, ecdf
 
 from solvers.results.errors import ResultError
 from solvers.results.intervals import CONFIDENCE, wilson
 from solvers.results.outcomes import lost
+
+if TYPE_CHECKING:  # scipy.stats takes longer to import than many a problem to solve
+    from scipy.stats import CensoredData
 
 __all__ = ["REPLICAS", "lifetimes", "lost_modes", "recovered_at", "survival"]
 
@@ -48,6 +50,8 @@ def lifetimes(run: xr.Dataset) -> CensoredData:
     Of a simulation, of all its replicas: `scipy.stats.logrank(lifetimes(run), lifetimes(simulation))`. Runs that failed
     are left out. Raises  ResultError if none is left, or the dataset is no result of runs.
     """
+    from scipy.stats import CensoredData
+
     count = _counts(run).reshape(-1, run.sizes["time"])
     found = recovered_at(count, run["time"].values)
     censored = np.isnan(found)
@@ -67,6 +71,8 @@ def survival(run: xr.Dataset, *, confidence: float = CONFIDENCE) -> xr.Dataset:
         which is too wide rather than too narrow. Attributes: runs, starts, problem.
     Raises  ResultError if no run is left, or the dataset is no result of runs.
     """
+    from scipy.stats import binomtest, ecdf
+
     count, times = _counts(run), run["time"].values
     starts, total = len(count), count.shape[0] * count.shape[1]
     collapsed = (count > 0).mean((0, 1))

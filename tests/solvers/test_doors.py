@@ -168,7 +168,7 @@ def test_compare(work, folder, agrees, status):
     assert (done.exit_code, done.stderr) == (status, "")
     assert done.stdout == "all entries within their errors\n"
     assert json.loads((folder / "report.json").read_text()) == {"agrees": agrees}
-    options = {"particles": 256, "replicas": 32, "step": 0.05, "rtol": 1e-8, "atol": 1e-10}
+    options = {"particles": 256, "replicas": 32, "step": 0.05, "rtol": 1e-8, "atol": 1e-10, "resolve": None}
     assert work.calls == [(64, options | {"backend": "numba", "drop": "repulsion", "system": None}, False)]
     quiet = call("compare", "two_modes.toml", "--quiet")
     assert (quiet.exit_code, quiet.stdout, quiet.stderr) == (status, "", "")
