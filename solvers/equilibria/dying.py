@@ -135,8 +135,8 @@ def dying_weight(
     if set(problem.family.learn) != {"means", "weights"} or problem.family.components < 2:
         learn = list(problem.family.learn)
         raise ProblemError(
-            f"{problem.name}: family.learn: is {show(learn)}, with {problem.family.components} components; must be means and "
-            "weights of at least 2 for one of them to die"
+            f"{problem.name}: family.learn: is {show(learn)} of {problem.family.components} components; must be means "
+            "and weights of at least 2, for one of them to die"
         )
     if not 0 < time < until:
         raise ValueError(f"time: is {time:g}; must be > 0 and < until = {until:g}")
@@ -163,6 +163,7 @@ def dying_weight(
         atol=ATOL,
         events=(turns, recovers),
     )
+    assert found.t_events is not None
     turned, recovered = (np.exp(times[0]) if len(times) else np.inf for times in found.t_events)
     return Dying(dying, time if grows else float(turned), float(recovered))
 
