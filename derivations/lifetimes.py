@@ -78,7 +78,7 @@ def exact(separation: float, position: float, across: float = 0.0) -> float:
     def cost(log_odds_: float) -> float:
         values = {"x11": other, "x21": 0.0, "x12": position, "x22": across, "theta1": 0.0, "theta2": log_odds_}
         values |= {"pi1": 0.5, "pi2": 0.5, "v": 1.0, "u": 1.0, "beta": 1.0, "R": separation}
-        return float(concrete.evaluate(rate, values, nodes=160).item()) / np.exp(log_odds_)
+        return float(concrete.evaluate(rate, values, nodes=160).item() / np.exp(log_odds_))
 
     odds = brentq(cost, -60.0, 5.0, xtol=1e-10)
     return float(odds - np.log1p(np.exp(odds)))

@@ -177,7 +177,9 @@ def predicted_lifetimes(
         run: RUN.nc of learned means and weights. time: a save time. until: default the last. samples: which starts.
     Returns
         Dataset along sample: dying (int8), why there is a prediction or none, a key of DYING; component, turned_at,
-        recovered_at as in Dying, and nan (-1) where there is none.
+        recovered_at as in Dying, and nan (-1) where there is none. Beside them what the run itself did,
+        measured_turned_at and measured_recovered_at, between its save times by interpolation in log t; inf where that
+        is later than its end.
     Raises  ResultError if the result has no such save time; what dying_weight raises of its problem.
     """
     problem = Problem.parse(str(run.attrs["problem"]), "problem of the result")
@@ -188,31 +190,47 @@ def predicted_lifetimes(
     chosen = range(run.sizes["sample"]) if samples is None else samples
     until = float(times[-1]) if until is None else until
     codes = np.full(len(chosen), 1, dtype=np.int8)
-    components, found = np.full(len(chosen), -1, dtype=np.int64), np.full((2, len(chosen)), np.nan)
-    at = run.isel(time=place)
-    lost = lost_modes(at["mode_mass"].values, problem.target.weights)
+    components, found = np.full(len(chosen), -1, dtype=np.int64), np.full((4, len(chosen)), np.nan)
+    lost = lost_modes(run["mode_mass"].values[:, place], problem.target.weights)
     field = Field.of(problem)
     for i, sample in enumerate(chosen):
         if lost[sample] < 1:
             continue
-        state = (at[name].values[sample] for name in ("s", "m", "w"))
+        path = run.isel(sample=sample)
+        state = (path[name].values[place] for name in ("s", "m", "w"))
         try:
             one = dying_weight(problem, *state, time=time, until=until, follow=follow, field=field)
         except NoEquilibrium:
             codes[i] = 2
             continue
         codes[i], components[i] = 0, one.component
-        found[:, i] = one.turned_at, one.recovered_at
+        after = times[place:], path["w"].values[place:, one.component], path["mode_mass"].values[place:]
+        found[:, i] = one.turned_at, one.recovered_at, *_measured(*after, problem.target.weights)
     meanings = {"flag_values": np.array(list(DYING), dtype=np.int8), "flag_meanings": "predicted none_lost not_at_rest"}
     variables = {
         "dying": ("sample", codes, {"long_name": "whether a lifetime is predicted", **meanings}),
         "component": ("sample", components, {"long_name": "component whose weight dies, from 0; -1: no prediction"}),
-        "turned_at": (
-            "sample",
-            found[0],
-            {"units": "1", "long_name": "predicted time at which its weight is smallest"},
-        ),
-        "recovered_at": ("sample", found[1], {"units": "1", "long_name": "predicted time at which no mode is lost"}),
     }
+    events = {"turned_at": "its weight is smallest", "recovered_at": "no mode is lost any more"}
+    for row, (name, what) in zip(
+        found, [*events.items(), *((f"measured_{k}", v) for k, v in events.items())], strict=True
+    ):
+        how = "time in the run" if name.startswith("measured") else "predicted time"
+        variables[name] = ("sample", row, {"units": "1", "long_name": f"{how} at which {what}"})
     about = {"time": time, "until": until, "follow": int(follow), "problem": problem.text}
     return xr.Dataset(variables, {"sample": list(chosen)}, about)
+
+
+def _measured(times: Array, w: Array, mode_mass: Array, pi: Array) -> tuple[float, float]:
+    """When w (T,) is smallest, and from when on no mode of mode_mass (T, L) is lost."""
+    x, low = np.log(times), int(np.argmin(w))
+    turned = float(times[low]) if low < len(w) - 1 else np.inf
+    if 0 < low < len(w) - 1:  # the vertex of a parabola
+        a, b, _ = np.polyfit(x[low - 1 : low + 2] - x[low], np.log(w[low - 1 : low + 2]), 2)
+        turned = float(np.exp(x[low] - b / (2 * a))) if a > 0 else turned
+    share = (mode_mass / pi).min(-1) - 0.5
+    last = int(np.flatnonzero(share < 0)[-1])
+    if last == len(share) - 1:
+        return turned, np.inf
+    part = share[last] / (share[last] - share[last + 1])
+    return turned, float(np.exp(x[last] + part * (x[last + 1] - x[last])))
