@@ -32,7 +32,7 @@ RULES: Mapping[str, dict[str, Any]] = {
     "fisher-rao": {"flow.weights": "fisher-rao"},
 }
 SIMULATED = 4.0
-STARTS = 150  # that are simulated; those after them are compared with
+STARTS = "init.samples"  # that are simulated; those after them are compared with
 AT = 15.0  # when lifetimes are predicted
 TABLE = (15.0, 100.0, 1e3, 1e4, 1e5)
 _SHORT = [0.0, 5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 50.0, 65.0, 80.0, 100.0, 125.0, 150.0, 200.0, 250.0, 300.0]
@@ -44,12 +44,10 @@ def _theory(rule: str) -> Along:
     return Along(Solve("lifetimes.toml", changes=RULES[rule]), {R: [3.0, 4.0, 5.0, 6.0]}, {R: [3.0, 4.0]}, keep=kept)
 
 
-def _simulation(rule: str) -> Simulate:
-    ends = {"init.samples": STARTS, "time.end": _SHORT[-1], "time.save": _SHORT}
-    options = {"particles": 64, "replicas": 2, "step": 0.1}
-    return Simulate(
-        "lifetimes.toml", options, changes=RULES[rule] | {R: SIMULATED} | ends, quick=options | {"particles": 8}
-    )
+def _simulation(rule: str) -> Along:
+    ends = {R: SIMULATED, "time.end": _SHORT[-1], "time.save": _SHORT}
+    run = Simulate("lifetimes.toml", {"particles": 32, "replicas": 2, "step": 0.1}, changes=RULES[rule] | ends)
+    return Along(run, {STARTS: [80]}, {STARTS: [8]}, keep=("replica_lost", "mode_mass", "status"))
 
 
 RESULTS: Mapping[str, Stored] = {
@@ -68,6 +66,18 @@ TITLES = {"fixed": "weights fixed", "softmax": "softmax weights", "fisher-rao": 
 def curves(ds: xr.Dataset) -> dict[float, xr.Dataset]:
     """By separation: P(collapsed at t) of the runs along time."""
     return {float(r): survival(ds.sel({R: r})) for r in ds[R].values}
+
+
+def replicas(results: Mapping[str, xr.Dataset], rule: str) -> xr.Dataset:
+    """The simulation of a rule: every replica of every start."""
+    return results[f"{rule} simulated"].isel({STARTS: 0})
+
+
+def same(results: Mapping[str, xr.Dataset], rule: str) -> xr.Dataset:
+    """P(collapsed at t) by the closed equations of the starts that were simulated."""
+    run = replicas(results, rule)
+    at = results[rule].sel({R: SIMULATED}).isel(sample=slice(run.sizes["sample"]))
+    return survival(at.sel(time=run["time"].values[run["time"].values >= 5]))
 
 
 def pairs(
@@ -114,17 +124,21 @@ def main(results: Mapping[str, xr.Dataset]) -> Figure:
     for ax, (rule, title) in zip(panels, TITLES.items(), strict=False):
         for r, curve in curves(results[rule]).items():
             _line(ax, curve, color=colors[r])
-        at = survival(results[f"{rule} simulated"])
+        at = survival(replicas(results, rule))
         shown = at.sel(time=at["time"] >= 5)
         bars = np.abs([shown["collapsed"] - shown["collapsed_low"], shown["collapsed_high"] - shown["collapsed"]])
         style = {**POINT, "color": colors.get(SIMULATED, "black"), "marker": "o", "linestyle": ""}
         ax.errorbar(shown["time"].values, shown["collapsed"].values, bars, **style)
+        alike = same(results, rule)
+        ax.plot(alike["time"], alike["collapsed"], **GUIDE | {"color": style["color"], "linewidth": 1.2})
         ax.set(xscale="log", xlim=(5, 1e5), ylim=(-0.03, 1.03), title=title, xlabel="time $t$")
         ax.set_ylabel("$P$(collapsed at $t$)")
     _scatter(panels[3], results["single"], colors)
     letters(panels)
     handles = [Line2D([], [], color=colors[r], marker="", label=f"$R={r:g}$") for r in every]
-    handles.append(simulated(color=colors.get(SIMULATED, "black"), label=f"simulation, $R={SIMULATED:g}$"))
+    color = colors.get(SIMULATED, "black")
+    handles.append(simulated(color=color, label=f"simulation, $R={SIMULATED:g}$"))
+    handles.append(Line2D([], [], **GUIDE | {"color": color, "linewidth": 1.2}, label="its starts"))
     figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
     return figure
 
@@ -152,17 +166,18 @@ def _scatter(ax: Axes, single: xr.Dataset, colors: Mapping[float, Any]) -> None:
 def caption(results: Mapping[str, xr.Dataset]) -> str:
     """What is drawn and how it was made, in one paragraph of plain text."""
     _check(results)
-    problem, run = problem_of(results["softmax"]), results["softmax simulated"]
+    problem, run = problem_of(results["softmax"]), replicas(results, "softmax")
     told = errors(np.concatenate([both for found in pairs(results["single"]).values() for both in found.values()]))
     sentences = [
         "How long a mode stays lost: two components, two equal modes at ±R, "
         f"d = {problem.dimension}, means drawn from N(0, {problem.init.scale:g}² I)",
         "(a) to (c) Share of starts that have less than half of its mass on some mode at time t, by how weights are "
-        f"learned; lines: closed equations, {results['softmax'].sizes['sample']} starts, one run a line; bands: {INTERVAL}",
+        f"learned; lines: closed equations, {results['softmax'].sizes['sample']} starts, one run a line; bands: "
+        f"{INTERVAL}",
         f"Points: {run.sizes['sample']} of these starts simulated in {problem.dimension} dimensions to "
-        f"t = {float(run['time'][-1]):g} at R = {SIMULATED:g}, {run.attrs['replicas']} replicas of each judged one by one, "
-        f"with {run.attrs['particles']} fresh particles a component at each step of {run.attrs['step']:g}; bars: the "
-        "interval of as many runs as starts",
+        f"t = {float(run['time'][-1]):g} at R = {SIMULATED:g}, {run.attrs['replicas']} replicas of each judged one by "
+        f"one, with {run.attrs['particles']} fresh particles a component at each step of {run.attrs['step']:g}; "
+        "bars: the interval of as many runs as starts; dotted: closed equations from these starts",
         "With fixed weights collapse is for ever; with learned ones it ends, late",
         f"(d) When no mode is lost any more, predicted from the state at t = {AT:g} by the equations of the dying "
         "component alone, the other at rest, against the full equations; dotted: equality",
@@ -180,7 +195,8 @@ def numbers(results: Mapping[str, xr.Dataset]) -> dict[str, Any]:
     for rule in RULES:
         found = curves(results[rule])
         out[rule] = {f"{r:g}": curve["collapsed"].sel(time=list(TABLE)).values.tolist() for r, curve in found.items()}
-        at = survival(results[f"{rule} simulated"])
+        at = survival(replicas(results, rule))
+        out[f"{rule} same starts"] = same(results, rule)["collapsed"].values.tolist()
         out[f"{rule} simulated"] = {
             name: at[name].values.tolist() for name in ("time", "collapsed", "collapsed_low", "collapsed_high")
         }
@@ -195,7 +211,7 @@ def numbers(results: Mapping[str, xr.Dataset]) -> dict[str, Any]:
 
 def _test(results: Mapping[str, xr.Dataset], simulation: str, theory: str) -> float:
     """p of the log-rank test between the first replica of each simulated start and the closed equations from others."""
-    run = results[f"{simulation} simulated"]
+    run = replicas(results, simulation)
     whole = results[theory].sel({R: SIMULATED})
     same = whole.isel(sample=slice(run.sizes["sample"], None)).sel(time=run["time"].values)
     return float(logrank(lifetimes(run.isel(replica=slice(0, 1))), lifetimes(same)).pvalue)
