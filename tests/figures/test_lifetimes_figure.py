@@ -1,4 +1,4 @@
-"""lifetimes: legible, captioned, and what it states: the table of survival, who agrees with whom, errors of predictions."""
+"""lifetimes: legible, captioned, and true: the table of survival, who agrees with whom, errors of predictions."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_reference_is_the_table_found_before() -> None:
 
 
 def test_reference_of_single_starts() -> None:
-    """At least fifty predictions, none of which says before or after the end of the run where the run says otherwise."""
+    """At least fifty predictions, none of which says before the end of the run or after it where the run does not."""
     every = [told for rules in REFERENCE["recovered_at"].values() for told in rules.values()]
     assert sum(told["starts"] for told in every) >= 50
     assert sum(told["one_alone"] for told in every) == 0
