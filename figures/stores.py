@@ -97,8 +97,9 @@ class Lifetimes(Solve):
     """Solve, and from the states at `time` alone when dying weights turn round and modes are recovered."""
 
     @staticmethod
-    def compute(problem: Problem, *, time: float, progress: Progress | None = None) -> xr.Dataset:
-        run = solve(problem, progress=progress, rest=False)
+    def compute(problem: Problem, **options: Any) -> xr.Dataset:
+        time = options.pop("time")
+        run = solve(problem, rest=False, **options)
         return predicted_lifetimes(run, time=time).assign_attrs(run.attrs | {"time": time})
 
 

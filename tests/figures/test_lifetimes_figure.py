@@ -12,6 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from figures import lifetimes as figure
 from figures.lifetimes import RULES, STARTS, TABLE, R
+from figures.stored import Along
 from solvers.results.errors import ResultError
 
 REFERENCE = json.loads((Path(__file__).parent / "reference" / "lifetimes.json").read_text(encoding="utf-8"))["numbers"]
@@ -25,12 +26,18 @@ SOFTMAX = {
 }
 
 
+def along(name: str) -> Along:
+    kind = figure.RESULTS[name]
+    assert isinstance(kind, Along)
+    return kind
+
+
 def made_up() -> dict[str, xr.Dataset]:
     """Results of no meaning of the shapes of the quick tier."""
     out: dict[str, xr.Dataset] = {}
     rng = np.random.default_rng(0)
     for rule in RULES:
-        theory, simulation = (figure.RESULTS[name] for name in (rule, f"{rule} simulated"))
+        theory, simulation = along(rule), along(f"{rule} simulated")
         for name, kind, n in ((rule, theory, 30), (f"{rule} simulated", simulation, 8)):
             problem = kind.of.load_problem()
             times = problem.time.times
@@ -48,7 +55,7 @@ def made_up() -> dict[str, xr.Dataset]:
                 )
             attributes = {"problem": problem.text, "replicas": 2, "particles": 32, "step": 0.1}
             out[name] = xr.Dataset(variables, {**grid, "time": times}, attributes)
-    kind = figure.RESULTS["single"]
+    kind = along("single")
     lead = tuple(map(len, kind.quick.values()))
     values = rng.exponential(300.0, (*lead, 5)) + 15
     names = ("turned_at", "recovered_at", "measured_turned_at", "measured_recovered_at")
