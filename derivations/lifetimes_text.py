@@ -75,8 +75,9 @@ The weight turns round where it meets the floor. Between the modes the mean leav
 $g=@SADDLE@$ per $\tau$ ($\kappa_0=E\,\mathrm{sech}^2Rz$), so
 
 - **Fisher–Rao**: the weight is at the floor after a time of order 1, the mean moves at $w_*$, and the mode is
-  recovered after $t\simeq\frac1{g\,w_*(0)}\log\frac{R}{|y|}$: exponential in $\ell\sim-R^2/2$, logarithmic in
-  where the mean is.
+  recovered after a time of the order of $\frac1{g\,w_*(0)}\log\frac{R}{|y|}$: exponential in $\ell\sim-R^2/2$,
+  logarithmic in where the mean is. Samples that it shares with the other push it to the lost mode besides, so the
+  logarithm is too much: a mean at $y=0$ does not stay.
 - **softmax**: until the floor is met $w\simeq1/(2\Delta t)$ and $\tau\simeq\frac1{2\Delta}\log t$: the mean moves
   $\log$-slowly, and the weight needs $t\simeq e^{-\ell}/(2\Delta)$ to come down. A mean on the side of the lost
   mode meets the floor on its way up, early.
