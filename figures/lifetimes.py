@@ -200,7 +200,7 @@ def numbers(results: Mapping[str, xr.Dataset]) -> dict[str, Any]:
         out[f"{rule} simulated"] = {
             name: at[name].values.tolist() for name in ("time", "collapsed", "collapsed_low", "collapsed_high")
         }
-    out["logrank"] = {f"{a} simulated, {b}": _test(results, a, b) for a in RULES for b in RULES}
+    out["logrank"] = {rule: {f"{r:g}": _test(results, rule, r) for r in results[rule][R].values} for rule in RULES}
     for event in ("recovered_at", "turned_at"):
         out[event] = {
             rule: {f"{r:g}": errors(both) for r, both in found.items()}
@@ -209,10 +209,11 @@ def numbers(results: Mapping[str, xr.Dataset]) -> dict[str, Any]:
     return out
 
 
-def _test(results: Mapping[str, xr.Dataset], simulation: str, theory: str) -> float:
-    """p of the log-rank test between the first replica of each simulated start and the closed equations from others."""
-    run = replicas(results, simulation)
-    whole = results[theory].sel({R: SIMULATED})
+def _test(results: Mapping[str, xr.Dataset], rule: str, r: float) -> float:
+    """p of the log-rank test between the first replica of each simulated start, at SIMULATED, and the closed equations
+    from other starts at R = r."""
+    run = replicas(results, rule)
+    whole = results[rule].sel({R: r})
     same = whole.isel(sample=slice(run.sizes["sample"], None)).sel(time=run["time"].values)
     return float(logrank(lifetimes(run.isel(replica=slice(0, 1))), lifetimes(same)).pvalue)
 

@@ -29,6 +29,7 @@ def test_log_odds_beside_others_whose_ratios_rest(K) -> None:
         log_odds(flow(), 1)
 
 
+@pytest.mark.slow
 def test_the_limits_are_those_of_the_paper_and_pencil() -> None:
     near, far = lifetimes.limits()["near"], lifetimes.limits()["far"]
     tanh = TanhMean(1, R * Y, R)
