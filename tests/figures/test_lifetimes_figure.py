@@ -65,6 +65,7 @@ def made_up() -> dict[str, xr.Dataset]:
     return out
 
 
+@pytest.mark.slow
 def test_it_is_legible_and_says_what_it_shows() -> None:
     results = made_up()
     drawing = figure.main(results)
