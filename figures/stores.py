@@ -19,6 +19,7 @@ import xarray as xr
 from figures.stored import Run, Simulate, Solve, Stored, Table
 from solvers import reopen, results
 from solvers.ask import simulate, solve
+from solvers.equilibria import predicted_lifetimes
 from solvers.machine.progress import Progress
 from solvers.problem import Problem
 from solvers.sampler.ideal import continuous_time, learned
@@ -89,6 +90,17 @@ class Swept(Stored):
             return plan.Sweep.load(path)
         changed = _merged(_merged(tomllib.loads(path.read_text(encoding="utf-8")), self.changes), quicker)
         return plan.Sweep.parse(tomli_w.dumps(changed), self.file, SWEEPS)
+
+
+@dataclass(frozen=True)
+class Lifetimes(Solve):
+    """Solve, and from the states at `time` alone when dying weights turn round and modes are recovered."""
+
+    @staticmethod
+    def compute(problem: Problem, **options: Any) -> xr.Dataset:
+        time = options.pop("time")
+        run = solve(problem, rest=False, **options)
+        return predicted_lifetimes(run, time=time).assign_attrs(run.attrs | {"time": time})
 
 
 @dataclass(frozen=True)

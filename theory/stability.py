@@ -34,7 +34,16 @@ from theory.system import ClosedSystem
 from theory.tanh import TanhMean, with_tanh
 from theory.vectors import Mean
 
-__all__ = ["Linearisation", "NotBlock", "Path", "in_coordinates", "linearise", "named", "vanishing_weight"]
+__all__ = [
+    "Linearisation",
+    "NotBlock",
+    "Path",
+    "in_coordinates",
+    "linearise",
+    "log_odds",
+    "named",
+    "vanishing_weight",
+]
 
 
 class NotBlock(ValueError):
@@ -174,6 +183,28 @@ def vanishing_weight(system: ClosedSystem, K: int) -> tuple[Expr, Symbol, Symbol
     what the component costs more than the average.
     In the metric of `under()`, unless the system says another. Raises ValueError if K < 2.
     """
+    theta, _, point, small, excess = _others_at_rest(system, K)
+    # w = softmax θ, by the chain rule
+    logits = symbols(f"theta1:{K + 1}", real=True)
+    share = exp(logits[-1]) / Add(*map(exp, logits))
+    weights = dict(zip(map(exp, logits), point, strict=True))
+    velocity = Add(*(share.diff(x).subs(weights) * rate for x, rate in zip(logits, theta, strict=True)))
+    velocity = factor(simplify(velocity))
+    return velocity.series(small, 0, 3).removeO().as_leading_term(small), small, excess
+
+
+def log_odds(system: ClosedSystem, K: int) -> tuple[Expr, Symbol, Symbol]:
+    """d/dt log(w/(1 − w)) of a weight w = w_K of any size beside others whose ratios rest, and the symbols w and Δ.
+
+    It is θ̇_K less what θ̇ of all the others is. Raises ValueError if K < 2.
+    """
+    theta, common, _, small, excess = _others_at_rest(system, K)
+    return factor(simplify(theta[-1] - common)), small, excess
+
+
+def _others_at_rest(system: ClosedSystem, K: int) -> tuple[list[Expr], Expr, list[Expr], Symbol, Symbol]:
+    """dθ/dt of all, that of all but the last, the weights, and the symbols w = w_K and Δ = F_K − D, where all but the
+    last have one dθ/dt."""
     if K < 2:
         raise ValueError(f"K = {K}: a weight can only vanish beside another")
     w = [Symbol(f"w{k + 1}", real=True, positive=True) for k in range(K)]
@@ -188,10 +219,4 @@ def vanishing_weight(system: ClosedSystem, K: int) -> tuple[Expr, Symbol, Symbol
     theta = [rate.subs(point, simultaneous=True) for rate in theta]
     objective = Add(*(a * b for a, b in zip(w, F, strict=True))).subs(point, simultaneous=True)
     rest = solve([*(rate - common for rate in theta[:-1]), objective - level], [*F[:-1], common], dict=True)[0]
-    # w = softmax θ, by the chain rule
-    logits = symbols(f"theta1:{K + 1}", real=True)
-    share = exp(logits[-1]) / Add(*map(exp, logits))
-    weights = dict(zip(map(exp, logits), [a.subs(point) for a in w], strict=True))
-    velocity = Add(*(share.diff(x).subs(weights) * rate for x, rate in zip(logits, theta, strict=True)))
-    velocity = factor(simplify(velocity.subs(rest)))
-    return velocity.series(small, 0, 3).removeO().as_leading_term(small), small, excess
+    return [rate.subs(rest) for rate in theta], rest[common], [a.subs(point) for a in w], small, excess

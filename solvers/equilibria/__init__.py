@@ -2,17 +2,22 @@
 
 from solvers.equilibria.boundary import basin_boundary
 from solvers.equilibria.branches import COMMAND, KINDS, STABILITY, continuation
+from solvers.equilibria.dying import DYING, Dying, dying_weight, predicted_lifetimes
 from solvers.equilibria.field import Field, NoEquilibrium
 from solvers.equilibria.point import Equilibrium, equilibrium
 
 __all__ = [
     "COMMAND",
+    "DYING",
     "KINDS",
     "STABILITY",
+    "Dying",
     "Equilibrium",
     "Field",
     "NoEquilibrium",
     "basin_boundary",
     "continuation",
+    "dying_weight",
     "equilibrium",
+    "predicted_lifetimes",
 ]
