@@ -29,7 +29,9 @@ def first(folder):
     """What the demo returns and prints when every step is really run; its files stay in out."""
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(StringIO()) as shown:
         patch.chdir(folder)
-        return demo(folder / "tiny.toml", folder / "out", simulate=SMALL, compare=SMALL), shown.getvalue()
+        return demo(
+            folder / "tiny.toml", folder / "out", simulate=SMALL, compare=(*SMALL, "--resolve", "1.0")
+        ), shown.getvalue()
 
 
 @pytest.mark.slow

@@ -53,7 +53,7 @@ def test_every_text_is_read_once(read: Counter[str]) -> None:
     ask.solve(Problem.parse(TEXT), backend="numpy")  # the compiled one for the Jacobian, whether the runs are at rest
     assert read == {"reverse_kl.py": 1, "reverse_kl.numba": 1}
     read.clear()
-    ask.compare(Problem.parse(TEXT), particles=4, replicas=32, step=0.2, backend="numpy")
+    ask.compare(Problem.parse(TEXT), particles=4, replicas=32, step=0.2, backend="numpy", resolve=1.0)
     assert read == {"reverse_kl.py": 1, "reverse_kl.numba": 1}
 
 

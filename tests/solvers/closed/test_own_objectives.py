@@ -187,11 +187,11 @@ def test_one_file_of_twenty_lines_is_compared() -> None:
     text, more, _ = CASES["norms"]
     problem = given(text, 2, more)
     assert len([line for line in problem.text.splitlines() if line]) <= 20
-    report = ask.compare(problem, particles=64, backend="numpy")
+    report = ask.compare(problem, particles=64, backend="numpy", resolve=1.0)
     assert report.agrees
     # Negative control: the theory without the regulariser's pull on the means.
     (term,) = [name for name in systems.terms(systems.source(problem)) if name.startswith("dm.lam")]
-    assert not ask.compare(problem, particles=64, backend="numpy", drop=term).agrees
+    assert not ask.compare(problem, particles=64, backend="numpy", resolve=1.0, drop=term).agrees
 
 
 def test_one_flow_whatever_way_it_is_written() -> None:

@@ -161,7 +161,7 @@ def test_a_file_is_compared() -> None:
     text, more, _ = CASES["widths"]
     problem = given(text, Point.random(2, K=2, own=True), more)
     assert len([line for line in problem.text.splitlines() if line]) <= 20
-    options: dict[str, Any] = {"particles": 64, "backend": "numpy", "step": 0.02}
+    options: dict[str, Any] = {"particles": 64, "backend": "numpy", "step": 0.02, "resolve": 1.0}
     assert ask.compare(problem, **options).agrees
     assert not ask.compare(problem, **options, drop="dlog_v.lam*vw").agrees
 

@@ -259,6 +259,6 @@ def test_comparison_with_the_particle_simulation() -> None:
     """Right-hand side and trajectory, variances included; without one term of d log v/dt the verdict turns."""
     at = point(4, seed=8)
     given = problem(4, **at, end=0.2, save=2)
-    options: dict[str, Any] = {"particles": 64, "step": 0.02, "backend": "numpy"}
+    options: dict[str, Any] = {"particles": 64, "step": 0.02, "backend": "numpy", "resolve": 1.0}
     assert compare(given, **options).agrees
     assert not compare(given, **options, drop="dlog_v.Zu").agrees

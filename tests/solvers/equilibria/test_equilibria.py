@@ -191,7 +191,7 @@ def test_refusals(monkeypatch) -> None:
     monkeypatch.setattr(field, "ITERATIONS", 2)
     with pytest.raises(NoEquilibrium, match="2 steps of Newton"):
         equilibrium(problem("[[1.0], [-0.4]]"), follow=0.0)
-    with pytest.raises(BackendError, match="^numpy: does not stop at equilibria; allowed: numba"):
+    with pytest.raises(BackendError, match=r"^numpy: does not stop at equilibria; allowed: numba"):
         solve(PAIR, backend="numpy", stop_at_equilibrium=True)
 
 
