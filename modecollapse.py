@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
     from solvers.ask import compare, equilibria, simulate, solve
-    from solvers.equilibria import basin_boundary, continuation, equilibrium
+    from solvers.equilibria import basin_boundary, continuation, dying_weight, equilibrium, predicted_lifetimes
     from solvers.problem import Problem, ProblemError
     from solvers.reopen import open, problem_of
     from solvers.results.lifetimes import lifetimes, survival
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 #: Where each name comes from, and what it is called there if otherwise.
 _HOMES = {
     "solvers.ask": "compare equilibria simulate solve",
-    "solvers.equilibria": "basin_boundary continuation equilibrium",
+    "solvers.equilibria": "basin_boundary continuation dying_weight equilibrium predicted_lifetimes",
     "solvers.problem": "Problem ProblemError",
     "solvers.reopen": "open problem_of",
     "solvers.results.lifetimes": "lifetimes survival",
@@ -70,12 +70,14 @@ __all__ = [
     "close_variances",
     "compare",
     "continuation",
+    "dying_weight",
     "equilibria",
     "equilibrium",
     "gradient_flow",
     "lifetimes",
     "mixture",
     "open",
+    "predicted_lifetimes",
     "problem_of",
     "simulate",
     "solve",
