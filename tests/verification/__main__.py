@@ -17,7 +17,7 @@ Measure = Callable[..., dict[str, Any]]
 
 #: What can be measured, with its full and its quick size.
 PARTS: dict[str, tuple[Measure, dict[str, Any], dict[str, Any]]] = {
-    "calibration": (calibration.measure_false_alarms, {"repetitions": 2000}, {"repetitions": 20}),
+    "calibration": (calibration.measure_false_alarms, {"repetitions": 1000}, {"repetitions": 20}),
     "power": (calibration.measure_power, {"repetitions": 50}, {"repetitions": 3}),
     "mutations": (mutations.measure, {}, {"dimensions": (3,)}),
     "outcomes": (outcomes.measure, {}, {"samples": 20, "dimensions": (10,)}),
