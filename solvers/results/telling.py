@@ -36,7 +36,8 @@ def told(ds: xr.Dataset, out: str, source: str) -> Iterator[str]:
     if ds.sizes["mode"] > 2:
         modes = ds["mechanism"].values[good].ravel()
         yield f"modes     {_share(modes % 10 > 0, 'lost')}{_by(modes)}"
-    yield from _resting(ds["at_rest"].values[good], collapse, asked=replicas is None and problem.sampler is None)
+    fixed, asked = "weights" not in problem.family.learn, replicas is None and problem.sampler is None
+    yield from _resting(ds["at_rest"].values[good], collapse, asked=asked, fixed=fixed)
     if good.any():
         objective = ds["objective"].values[good, -1]
         line = f"objective median {np.median(objective):.4g} nat"
@@ -72,7 +73,7 @@ def _by(codes: NDArray[np.int8]) -> str:
     return ": " + ", ".join(f"{count} {name}" for name, count in found.most_common()) if found else ""
 
 
-def _resting(at_rest: NDArray[np.int8], collapse: NDArray[np.int8], *, asked: bool) -> Iterator[str]:
+def _resting(at_rest: NDArray[np.int8], collapse: NDArray[np.int8], *, asked: bool, fixed: bool) -> Iterator[str]:
     if not asked or not len(at_rest):
         return
     lost = collapse % 10 > 0
@@ -84,7 +85,8 @@ def _resting(at_rest: NDArray[np.int8], collapse: NDArray[np.int8], *, asked: bo
     line = f"at rest   {int((at_rest > IN_TRANSIT).sum())} of {len(at_rest)}"
     line += f" ({', '.join(found)})" * bool(found) + f", {moving} in transit" * bool(moving)
     if (lost & (at_rest == IN_TRANSIT)).any():
-        line += f"; of the collapsed {int((lost & (at_rest == IN_TRANSIT)).sum())} in transit, and may recover"
+        line += f"; of the collapsed {int((lost & (at_rest == IN_TRANSIT)).sum())} in transit, "
+        line += "still moving" if fixed else "and may recover"
     yield line
 
 
