@@ -93,7 +93,7 @@ def main(results: Mapping[str, xr.Dataset]) -> Figure:
     Raises  ResultError if a result lacks a key.
     """
     theory, simulation = _checked(results)
-    figure = Figure(figsize=(7.0, 3.9), layout="constrained")
+    figure = Figure(figsize=(7.0, 4.1), layout="constrained")
     above, below = figure.subplots(2, len(PANELS), sharex=True, sharey=True)
     r, scale = theory[R].values, theory[SCALE].values
     at = np.meshgrid(simulation[R].values, simulation[SCALE].values)
@@ -109,8 +109,8 @@ def main(results: Mapping[str, xr.Dataset]) -> Figure:
         for x, y, z in zip(*(values.ravel() for values in (*at, gap)), strict=True):
             color = "white" if abs(z) > 0.6 * MOST else "black"
             bottom.annotate(f"{z:.1f}", (x, y), ha="center", va="center", fontsize=6, color=color)
-    for ax in below:
-        ax.set_xlabel("half distance $R$")
+        for ax in (top, bottom):
+            ax.set_xlabel("half distance $R$")
     figure.supylabel(r"scale of the starts $\sigma_0$ (mode widths)", fontsize=8.5)
     figure.colorbar(image, ax=above, label=f"probability at $t={problem_of(theory).time.end:g}$", pad=0.01, aspect=12)
     label = "simulation − theory\n(standard errors)"

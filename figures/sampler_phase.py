@@ -37,11 +37,11 @@ RESULTS: Mapping[str, Stored] = {
     "two": Swept(
         "sampler_phase.toml",
         changes={
-            "problem": {"family": {"components": 2}, "init": _RANDOM | {"samples": 24}, "sampler": {"paths": 128}},
+            "problem": {"family": {"components": 2}, "init": _RANDOM | {"samples": 96}, "sampler": {"paths": 128}},
             "grid": {"target.separation": {"start": 2.5, "stop": 6.0, "count": 8}, "sampler.horizon": [0.1, 0.3, 0.6]},
         },
         quick={
-            "problem": {"init": {"samples": 6}, "sampler": {"steps": 16, "paths": 64}},
+            "problem": {"init": {"samples": 48}, "sampler": {"steps": 16, "paths": 64}},
             "grid": {"target.separation": {"count": 2}, "sampler.horizon": [0.1, 0.3]},
         },
         options=_LOOSE,

@@ -52,7 +52,7 @@ def test_reference_numbers(solved):
 def test_reference_has_one_start_of_each_outcome_and_a_simulation_that_follows():
     reference = json.loads(REFERENCE.read_text(encoding="utf-8"))["numbers"]
     outcomes = [reference[start]["theory"]["outcome"] for start in ("start 0", "start 1")]
-    assert outcomes == ["both modes recovered", "collapsed onto one mode"]
+    assert outcomes == ["both modes recovered", "collapsed onto one mode (aligned)"]
     for start in ("start 0", "start 1"):
         theory, simulation, error = (reference[start][kind] for kind in ("theory", "simulation", "standard error"))
         assert simulation.pop("outcome") == theory.pop("outcome")
