@@ -178,7 +178,7 @@ def main(results: Mapping[str, xr.Dataset]) -> Figure:
         if row.limits:
             across[0].set_ylim(row.limits)
     for ax, sample in zip(panels[0], samples, strict=True):
-        ax.set_title(_history(theory, sample))
+        ax.set_title(history(theory, sample))
     logarithmic = times[-1] > LOGARITHMIC * np.median(times)
     for ax in panels[-1]:
         ax.set_xlabel("time of the flow $t$ (dimensionless)")
@@ -218,7 +218,7 @@ def caption(results: Mapping[str, xr.Dataset]) -> str:
         + f" ({weight_rule(problem)})"
     ]
     for sample in samples:
-        theory, simulation = _history(results["theory"], sample), _history(results["simulation"], sample)
+        theory, simulation = history(results["theory"], sample), history(results["simulation"], sample)
         found = f"{theory}, in theory and simulation" if theory == simulation else f"{theory}; simulation: {simulation}"
         sentences.append(f"Start {sample} (counted from 0): {found}")
     if "weights" in problem.family.learn:
@@ -276,7 +276,7 @@ def _outcome(result: xr.Dataset, sample: int) -> str:
     return ("collapsed onto one mode" if two else "collapsed") + f" ({', '.join(reasons)})" * bool(reasons)
 
 
-def _history(result: xr.Dataset, sample: int) -> str:
+def history(result: xr.Dataset, sample: int) -> str:
     """The outcome at the last time, and where a mode was lost before, since when none is."""
     end, outcome, since = float(result["time"][-1]), _outcome(result, sample), float(result["recovered_at"][sample])
     if int(result["collapsed"][sample]) == 0 and since > 0:
