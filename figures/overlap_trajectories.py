@@ -168,6 +168,9 @@ def main(results: Mapping[str, xr.Dataset]) -> Figure:
     table, times = rows(problem), theory["time"].values
     figure = Figure(figsize=(7.0 if len(samples) > 1 else 3.5, 0.5 + 1.35 * len(table)), layout="constrained")
     panels = figure.subplots(len(table), len(samples), sharex=True, sharey="row", squeeze=False)
+    logarithmic = times[-1] > LOGARITHMIC * np.median(times)
+    if logarithmic:
+        panels[0, 0].set_xscale("log")  # of all, for they share it
     for row, across in zip(table, panels, strict=True):
         across[0].set_ylabel(row.label)
         for ax, sample in zip(across, samples, strict=True):
@@ -179,11 +182,8 @@ def main(results: Mapping[str, xr.Dataset]) -> Figure:
             across[0].set_ylim(row.limits)
     for ax, sample in zip(panels[0], samples, strict=True):
         ax.set_title(history(theory, sample))
-    logarithmic = times[-1] > LOGARITHMIC * np.median(times)
     for ax in panels[-1]:
         ax.set_xlabel("time of the flow $t$ (dimensionless)")
-        if logarithmic:
-            ax.set_xscale("log")
         ax.set_xlim(times[times > 0][0] if logarithmic else times[0], times[-1] if len(times) > 1 else None)
     # Last, for it needs the limits of the axes.
     for row, across in zip(table, panels, strict=True):
@@ -288,11 +288,12 @@ def _draw(ax: Axes, curve: Curve, results: Mapping[str, xr.Dataset], sample: int
     """The line of the theory over the points and the band of the simulation."""
     simulation, replicas = results["simulation"], int(results["simulation"].attrs["replicas"])
     times, color, marker = simulation["time"].values, curve.style["color"], curve.style["marker"]
-    mean = curve.of(simulation)[sample]
-    error = curve.of(simulation, "_se")[sample] * _quantile(replicas)
+    there = times > (0 if ax.get_xscale() == "log" else -np.inf)  # t = 0 is nowhere on a logarithmic axis
+    times, mean = times[there], curve.of(simulation)[sample][there]
+    error = curve.of(simulation, "_se")[sample][there] * _quantile(replicas)
     band = error * np.sqrt(replicas)
     ax.fill_between(times, mean - band, mean + band, color=color, alpha=SHADE, linewidth=0)
-    line = curve.of(results["theory"])[sample]
+    line = curve.of(results["theory"])[sample][there]
     ax.plot(times, line, color=color, linestyle=curve.dash, marker="", label=curve.key)
     at = slice(None, None, max(1, -(-len(times) // POINTS)))
     ax.errorbar(times[at], mean[at], error[at], fmt=marker, color=color, **POINT)
