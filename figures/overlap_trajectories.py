@@ -22,7 +22,7 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 from scipy.stats import t as student
 
-from figures.drawing import weight_rule
+from figures import drawing
 from figures.files import in_style
 from figures.stored import Simulate, Solve, Stored
 from solvers.problem import Problem
@@ -58,13 +58,7 @@ PROBABILITY = (-0.05, 1.05)
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (5, 1.5, 1, 1.5)))  # of overlaps with the first, second, ... mode
 SHADE = 0.22
 LEVEL: dict[str, Any] = {"color": "0.35", "linewidth": 0.6, "linestyle": (0, (1, 2)), "zorder": 0}
-POINT: dict[str, Any] = {
-    "markerfacecolor": "white",
-    "markeredgewidth": 0.8,
-    "elinewidth": 0.8,
-    "zorder": 3,
-    "clip_on": False,
-}
+POINT: dict[str, Any] = drawing.POINT | {"clip_on": False}
 
 
 @dataclass(frozen=True)
@@ -215,7 +209,7 @@ def caption(results: Mapping[str, xr.Dataset]) -> str:
     sentences = [
         f"Gradient flow of KL(q‖p), K = {problem.family.components}, L = {len(target.c)}, d = {dimension}, "
         f"R = max |ν_l| = {np.sqrt(target.c.diagonal().max()):g}, learning {' and '.join(problem.family.learn)}"
-        + f" ({weight_rule(problem)})"
+        + f" ({drawing.weight_rule(problem)})"
     ]
     for sample in samples:
         theory, simulation = history(results["theory"], sample), history(results["simulation"], sample)
