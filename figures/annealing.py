@@ -13,7 +13,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from figures.drawing import COLLAPSE_LABEL, GUIDE, INTERVAL, frequency, letters, points, shades, simulated
+from figures.drawing import GUIDE, INTERVAL, Array, frequency, letters, points, shades
 from figures.files import in_style
 from figures.stored import Along, Simulate, Solve, Stored
 from figures.stores import check_grid
@@ -36,12 +36,13 @@ RESULTS: Mapping[str, Stored] = {
             quick={"particles": 16, "replicas": 2, "step": 0.1},
             changes={**_WIDE, "init.samples": 100, "time.end": 40.0, "time.save": [0.0, 40.0]},
         ),
-        grid={START: [0.5, 64.0], RATE: [0.1, 0.3, 1.0, 3.0]},
-        quick={START: [0.5, 64.0], RATE: [0.1, 1.0]},
+        grid={START: _STARTS, RATE: [0.1, 0.3, 1.0, 3.0]},
+        quick={START: _STARTS, RATE: [0.1, 1.0]},
     ),
 }
 
 TITLES = {"small": "small starts", "wide": "wide starts, modes further apart"}
+MARKERS = "so^Dvp"
 DASHES: tuple[Any, ...] = ((0, (1, 1)), "-", (0, (4, 1.2)), "-.", (0, (6, 1, 1, 1, 1, 1)), "-")
 
 
@@ -69,24 +70,34 @@ def main(results: Mapping[str, xr.Dataset]) -> Figure:
                 ax.plot(rates, share, color=colors[start], linestyle=dash, marker="")
             top = max(top, high.max())
         if role == "wide":
-            for start, marker in zip(results["simulation"][START].values.tolist(), "so^D", strict=False):
-                at = results["simulation"].sel({START: start})
-                points(ax, at[RATE].values, at, marker=marker, color=colors.get(start, "black"))
-                top = max(top, frequency(at)[2].max())
+            for start, marker, beside in zip(starts, MARKERS, _beside(len(starts)), strict=False):
+                found = results["simulation"].sel({START: start})
+                points(ax, found[RATE].values * beside, found, marker=marker, color=colors[start])
+                top = max(top, frequency(found)[2].max())
         r, scale = np.sqrt(problem.target.c[0, 0]), problem.init.scale
         ax.set(title=rf"{title}: $R={r:g}$, $\sigma_0={scale:g}$", xscale="log", xlim=(rates[0], rates[-1]))
         ax.set(xlabel="rate of the schedule (1 / unit of time)", ylim=(0, 1.08 * top))
-    panels[0].set_ylabel(COLLAPSE_LABEL)
+    panels[0].set_ylabel("probability of collapse $P$")
     letters(panels)
     handles = [
-        Line2D([], [], **GUIDE, label="$T=1$")
+        Line2D(
+            [], [], **{**GUIDE, "marker": marker}, markeredgecolor=colors[start], markerfacecolor="white", label="$T=1$"
+        )
         if start == 1
-        else Line2D([], [], color=colors[start], linestyle=dash, marker="", label=f"$T_0={start:g}$")
-        for start, dash in zip(starts, DASHES, strict=False)
+        else Line2D(
+            [],
+            [],
+            color=colors[start],
+            linestyle=dash,
+            marker=marker,
+            markerfacecolor="white",
+            label=f"$T_0={start:g}$",
+        )
+        for start, dash, marker in zip(starts, DASHES, MARKERS, strict=False)
     ]
-    for start, marker in zip(results["simulation"][START].values.tolist(), "so^D", strict=False):
-        handles.append(simulated(marker=marker, color=colors.get(start, "black"), label=f"simulation, $T_0={start:g}$"))
-    figure.legend(handles=handles, loc="outside upper center", ncols=4)
+    figure.legend(
+        handles=handles, loc="outside upper center", ncols=6, title="lines: closed equations; symbols: simulation"
+    )
     return figure
 
 
@@ -98,15 +109,22 @@ def caption(results: Mapping[str, xr.Dataset]) -> str:
     sentences = [
         "Probability that gradient flow of the reverse KL leaves one of two equal modes at ±R with less than half its "
         "mass, where the target is p^(1/T) with T = 1 + (T₀ − 1) exp(−rate t); two components, means learned, "
-        f"d = {problem.dimension}, means drawn from N(0, σ₀² I)",
-        f"Lines: closed equations at t = {problem.time.end:g}, {small.sizes['sample']} starts at each point, the same "
+        f"weights fixed, d = {problem.dimension}, means drawn from N(0, σ₀² I)",
+        f"Lines: closed equations at t = {problem.time.end:g}, when the slowest schedule is over, "
+        f"{small.sizes['sample']} starts at each point, the same "
         "along rate and T₀. Dotted: no schedule",
         f"Symbols: {simulation.sizes['sample']} starts simulated in {problem_of(simulation).dimension} dimensions to "
-        f"t = {problem_of(simulation).time.end:g}, {run['replicas']} replicas each with {run['particles']} fresh "
+        f"t = {problem_of(simulation).time.end:g}, side by side at each rate, "
+        f"{run['replicas']} replicas each with {run['particles']} fresh "
         f"particles a component at each step of {run['step']:g}",
         f"Bands and bars: {INTERVAL}",
     ]
     return " ".join(f"{sentence}." for sentence in sentences)
+
+
+def _beside(count: int) -> Array:
+    """Factors of the rate that put the symbols of one rate side by side."""
+    return np.asarray(1.12 ** (np.arange(count) - (count - 1) / 2))
 
 
 def numbers(results: Mapping[str, xr.Dataset]) -> dict[str, Any]:

@@ -77,6 +77,9 @@ def demo(problem: Path, out: Path, *, simulate: Sequence[str] = (), compare: Seq
         f"{name}.txt, .json": "caption and numbers of the figure",
     }.items():
         print(f"  {files:34} {content}")
+    print()
+    for line in _ends(run):
+        print(line)
     print(f"\ngenerated files: {'DISAGREE' if status['derivations'] else 'agree'} with the derivations")
     for line in _verdict(json.loads(report.read_text(encoding="utf-8"))):
         print(line)
@@ -91,6 +94,19 @@ def _draw(run: Path, simulation: Path, out: Path) -> str:
 
     pictures = write(overlap_trajectories, {"theory": reopen.open(run), "simulation": reopen.open(simulation)}, out)
     return pictures[0].stem
+
+
+def _ends(run: Path) -> Iterator[str]:
+    """What became of the starts that are drawn, and what that is worth later."""
+    from figures.overlap_trajectories import drawn, history
+    from solvers import reopen
+
+    found = reopen.open(run)
+    learned = "weights" in reopen.problem_of(found).family.learn
+    for sample in drawn({"theory": found}):
+        lost = learned and int(found["collapsed"][sample]) == 1
+        later = "; weights are learned, so it may recover later: raise time.end" if lost else ""
+        yield f"start {sample}: {history(found, sample)}{later}"
 
 
 def _verdict(report: Mapping[str, Any]) -> Iterator[str]:

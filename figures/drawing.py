@@ -13,18 +13,30 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 from scipy.stats import t as student
 
+from solvers.problem import Problem
 from solvers.sweeps import moments
 
 Array = NDArray[np.float64]
 
 R_LABEL = "half distance of modes $R$ (mode widths)"
 SCALE_LABEL = r"scale of the starts $\sigma_0$ (mode widths)"
-COLLAPSE_LABEL = "probability of collapse $P$"
 INTERVAL = "95 % Wilson interval"
 #: Light to dark in greyscale too, and made for the colour-blind.
 MAP = "cividis"
 GUIDE: dict[str, Any] = {"color": "0.35", "linewidth": 0.8, "linestyle": (0, (1, 1.5)), "marker": ""}
 POINT: dict[str, Any] = {"markerfacecolor": "white", "markeredgewidth": 0.8, "elinewidth": 0.8, "zorder": 3}
+
+
+def collapse_label(*times: float) -> str:
+    """The label of an axis of P(collapsed at t): a probability of collapse is one at a time."""
+    return f"$P$(collapsed at $t={'$ or $'.join(f'{t:g}' for t in dict.fromkeys(times))}$)"
+
+
+def weight_rule(problem: Problem) -> str:
+    """How the weights of a problem move: `fixed weights`, `softmax weights`, `Fisher–Rao weights`."""
+    if "weights" not in problem.family.learn:
+        return "fixed weights"
+    return "Fisher–Rao weights" if problem.flow.weights == "fisher-rao" else "softmax weights"
 
 
 def letters(panels: Iterable[Axes]) -> None:

@@ -1,7 +1,9 @@
 """Overlaps, weights, mode masses and objective along the flow: theory over simulation, from two starts of one problem.
 
-Lines are the closed equations; points and bands the particles in R^d. It draws the RUN.nc and SIM.nc of any problem: of
-one with several starts, a start that recovers all modes beside one that collapses, where there are both.
+Lines are the closed equations; points and bands the particles in R^d. The figure's own problem has fixed weights: one
+start ends on one mode, an attractor. With learned weights it would leave later, each simulation at a time of its own,
+which no mean over them shows. It draws the RUN.nc and SIM.nc of any problem: of one with several starts, a start that
+has all modes at the last time beside one that has lost one, where there are both.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 from scipy.stats import t as student
 
+from figures import drawing
 from figures.files import in_style
 from figures.stored import Simulate, Solve, Stored
 from solvers.problem import Problem
@@ -28,29 +31,34 @@ from solvers.results.errors import ResultError
 
 Array = NDArray[np.float64]
 
+# The problem of the file with weights that stay, to a later time. The seed: far from a basin boundary, where the noise
+# of the particles would decide, and means over replicas describe none of them.
+_FIXED: dict[str, Any] = {
+    "family.learn": ["means"],
+    "init.seed": 133,
+    "time.end": 100.0,
+    "time.save": [0.0, *(float(f"{t:.2g}") for t in np.geomspace(0.1, 100.0, 37))],
+}
+
 RESULTS: Mapping[str, Stored] = {
-    "theory": Solve("overlap_trajectories.toml", {"rtol": 1e-8, "atol": 1e-10}),
+    "theory": Solve("overlap_trajectories.toml", {"rtol": 1e-8, "atol": 1e-10}, changes=_FIXED),
     "simulation": Simulate(
         "overlap_trajectories.toml",
-        {"particles": 64, "replicas": 32, "step": 0.01},
-        quick={"particles": 64, "replicas": 32, "step": 0.025},
+        {"particles": 64, "replicas": 32, "step": 0.02},
+        quick={"particles": 64, "replicas": 32, "step": 0.04},
+        changes=_FIXED,
     ),
 }
 
 STARTS = 2  # at most, side by side
 POINTS = 16  # of the simulation, at most, along the time axis
+LOGARITHMIC = 10.0  # how many times the median of the save times the last one is, from which on their axis is
 CONFIDENCE = 0.95
 PROBABILITY = (-0.05, 1.05)
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (5, 1.5, 1, 1.5)))  # of overlaps with the first, second, ... mode
 SHADE = 0.22
 LEVEL: dict[str, Any] = {"color": "0.35", "linewidth": 0.6, "linestyle": (0, (1, 2)), "zorder": 0}
-POINT: dict[str, Any] = {
-    "markerfacecolor": "white",
-    "markeredgewidth": 0.8,
-    "elinewidth": 0.8,
-    "zorder": 3,
-    "clip_on": False,
-}
+POINT: dict[str, Any] = drawing.POINT | {"clip_on": False}
 
 
 @dataclass(frozen=True)
@@ -154,6 +162,9 @@ def main(results: Mapping[str, xr.Dataset]) -> Figure:
     table, times = rows(problem), theory["time"].values
     figure = Figure(figsize=(7.0 if len(samples) > 1 else 3.5, 0.5 + 1.35 * len(table)), layout="constrained")
     panels = figure.subplots(len(table), len(samples), sharex=True, sharey="row", squeeze=False)
+    logarithmic = times[-1] > LOGARITHMIC * np.median(times)
+    if logarithmic:
+        panels[0, 0].set_xscale("log")  # of all, for they share it
     for row, across in zip(table, panels, strict=True):
         across[0].set_ylabel(row.label)
         for ax, sample in zip(across, samples, strict=True):
@@ -164,10 +175,10 @@ def main(results: Mapping[str, xr.Dataset]) -> Figure:
         if row.limits:
             across[0].set_ylim(row.limits)
     for ax, sample in zip(panels[0], samples, strict=True):
-        ax.set_title(_outcome(theory, sample))
+        ax.set_title(history(theory, sample))
     for ax in panels[-1]:
         ax.set_xlabel("time of the flow $t$ (dimensionless)")
-        ax.set_xlim(times[0], times[-1] if len(times) > 1 else None)
+        ax.set_xlim(times[times > 0][0] if logarithmic else times[0], times[-1] if len(times) > 1 else None)
     # Last, for it needs the limits of the axes.
     for row, across in zip(table, panels, strict=True):
         for ax, sample in zip(across, samples, strict=True):
@@ -198,11 +209,14 @@ def caption(results: Mapping[str, xr.Dataset]) -> str:
     sentences = [
         f"Gradient flow of KL(q‖p), K = {problem.family.components}, L = {len(target.c)}, d = {dimension}, "
         f"R = max |ν_l| = {np.sqrt(target.c.diagonal().max()):g}, learning {' and '.join(problem.family.learn)}"
+        + f" ({drawing.weight_rule(problem)})"
     ]
     for sample in samples:
-        theory, simulation = _outcome(results["theory"], sample), _outcome(results["simulation"], sample)
+        theory, simulation = history(results["theory"], sample), history(results["simulation"], sample)
         found = f"{theory}, in theory and simulation" if theory == simulation else f"{theory}; simulation: {simulation}"
         sentences.append(f"Start {sample} (counted from 0): {found}")
+    if "weights" in problem.family.learn:
+        sentences.append("With learned weights a lost mode may come back later: what is said holds at its t")
     sentences += [
         "Lines: the closed equations",
         f"Points: mean over {run['replicas']} replicas of the stochastic gradient flow in {dimension} dimensions, "
@@ -256,15 +270,24 @@ def _outcome(result: xr.Dataset, sample: int) -> str:
     return ("collapsed onto one mode" if two else "collapsed") + f" ({', '.join(reasons)})" * bool(reasons)
 
 
+def history(result: xr.Dataset, sample: int) -> str:
+    """The outcome at the last time, and where a mode was lost before, since when none is."""
+    end, outcome, since = float(result["time"][-1]), _outcome(result, sample), float(result["recovered_at"][sample])
+    if int(result["collapsed"][sample]) == 0 and since > 0:
+        return f"{outcome} from t = {since:g} on"
+    return f"{outcome} at t = {end:g}"
+
+
 def _draw(ax: Axes, curve: Curve, results: Mapping[str, xr.Dataset], sample: int) -> None:
     """The line of the theory over the points and the band of the simulation."""
     simulation, replicas = results["simulation"], int(results["simulation"].attrs["replicas"])
     times, color, marker = simulation["time"].values, curve.style["color"], curve.style["marker"]
-    mean = curve.of(simulation)[sample]
-    error = curve.of(simulation, "_se")[sample] * _quantile(replicas)
+    there = times > (0 if ax.get_xscale() == "log" else -np.inf)  # t = 0 is nowhere on a logarithmic axis
+    times, mean = times[there], curve.of(simulation)[sample][there]
+    error = curve.of(simulation, "_se")[sample][there] * _quantile(replicas)
     band = error * np.sqrt(replicas)
     ax.fill_between(times, mean - band, mean + band, color=color, alpha=SHADE, linewidth=0)
-    line = curve.of(results["theory"])[sample]
+    line = curve.of(results["theory"])[sample][there]
     ax.plot(times, line, color=color, linestyle=curve.dash, marker="", label=curve.key)
     at = slice(None, None, max(1, -(-len(times) // POINTS)))
     ax.errorbar(times[at], mean[at], error[at], fmt=marker, color=color, **POINT)

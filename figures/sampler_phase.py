@@ -15,7 +15,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from figures.drawing import COLLAPSE_LABEL, GUIDE, INTERVAL, MAP, POINT, R_LABEL, letters, looks, with_interval
+from figures.drawing import GUIDE, INTERVAL, MAP, POINT, R_LABEL, collapse_label, letters, looks, with_interval
 from figures.files import in_style
 from figures.stored import Along, Continuation, Simulate, Stored
 from figures.stores import Swept
@@ -37,7 +37,7 @@ RESULTS: Mapping[str, Stored] = {
     "two": Swept(
         "sampler_phase.toml",
         changes={
-            "problem": {"family": {"components": 2}, "init": _RANDOM | {"samples": 24}, "sampler": {"paths": 128}},
+            "problem": {"family": {"components": 2}, "init": _RANDOM | {"samples": 96}, "sampler": {"paths": 128}},
             "grid": {"target.separation": {"start": 2.5, "stop": 6.0, "count": 8}, "sampler.horizon": [0.1, 0.3, 0.6]},
         },
         quick={
@@ -127,7 +127,11 @@ def main(results: Mapping[str, xr.Dataset]) -> Figure:
             right.errorbar(two[R].values * np.exp(-horizon), ds["collapsed"], np.maximum(errors, 0), **style, **POINT)
         )
     right.axvline(r_c, **GUIDE)
-    right.set(xlabel="noised half distance $R\\,e^{-T}$ (mode widths)", ylabel=COLLAPSE_LABEL, ylim=(-0.03, 1.03))
+    right.set(
+        xlabel="noised half distance $R\\,e^{-T}$ (mode widths)",
+        ylabel=collapse_label(problem_of(two).time.end),
+        ylim=(-0.03, 1.03),
+    )
     right.set_xlim(left=0.5, right=6.0)
     right.set_title("prior of two Gaussians")
     right.legend(handles=handles, loc="lower right", bbox_to_anchor=(1.0, 0.02))
@@ -153,8 +157,9 @@ def caption(results: Mapping[str, xr.Dataset]) -> str:
         "Squares, beside them: learned "
         f"from {run['particles']} simulated paths in d dimensions at each Euler step of {run['step']:g}, mean of "
         f"{run['replicas']} replicas. Dashed: R exp(−T) = R_c = {critical(results):.6g}",
-        f"(b) Two Gaussians of equal weight from N(0, {problem_of(two).init.scale:g}² I): probability that a mode has "
-        f"less than half its mass. Line: closed equations at R exp(−T), {int(results['flow_two']['samples'].max())} "
+        f"(b) Two Gaussians of equal and fixed weight from N(0, {problem_of(two).init.scale:g}² I): probability that "
+        f"at learning time {problem_of(two).time.end:g} a mode has less than half its mass. Line: closed equations at "
+        f"R exp(−T), {int(results['flow_two']['samples'].max())} "
         "starts. Points: learned through the chain from "
         f"{pair.paths} paths, {int(two['samples'].max())} starts each. Dotted: R_c",
         f"Band and bars: {INTERVAL}",

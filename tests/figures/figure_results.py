@@ -9,6 +9,7 @@ import xarray as xr
 from figures.stores import Swept
 from solvers import results
 from solvers.problem import Problem
+from solvers.sweeps.dataset import words
 from solvers.sweeps.plan import Axis
 
 TINY = """
@@ -79,6 +80,11 @@ def stand_in(kind, *, share=0.3):
         along = np.linspace(0.0, 2 * share, sweep.points).reshape(sweep.shape)
         swept = {"samples": np.full(sweep.shape, 10)}
         for name in sweep.quantities:
+            if name == "collapse":
+                coordinates["label"] = np.array(words(name), dtype=object)
+                parts = along[..., None] * (np.arange(len(words(name))) == words(name).index("aligned_in_transit"))
+                swept[name] = parts
+                continue
             swept |= {
                 name: along,
                 f"{name}_low": along * 0.8,
@@ -86,7 +92,7 @@ def stand_in(kind, *, share=0.3):
                 f"{name}_se": along * 0.1,
             }
         attrs = {"problem": sweep.base_text, "grid": json.dumps({axis.key: list(axis.values) for axis in sweep.axes})}
-        return xr.Dataset({name: (tuple(coordinates), v) for name, v in swept.items()}, coordinates, attrs)
+        return xr.Dataset({name: (tuple(coordinates)[: v.ndim], v) for name, v in swept.items()}, coordinates, attrs)
     coordinates = {key: Axis(key, tuple(values)).coordinate for key, values in kind.quick.items()}
     shape = tuple(map(len, coordinates.values()))
     variables: dict[str, Any] = {}
@@ -95,6 +101,9 @@ def stand_in(kind, *, share=0.3):
             samples = 1 if {"elbo", "coverage"} & set(kind.keep) else 10
             values = np.broadcast_to(np.arange(samples) < samples * share, (*shape, samples)).astype(np.int8)
             variables[name] = ((*coordinates, "sample"), values)
+        elif name == "replica_collapse":
+            values = np.broadcast_to((np.arange(10) < 10 * share)[:, None], (*shape, 10, 2)).astype(np.int8)
+            variables[name] = ((*coordinates, "sample", "replica"), values)
         else:
             values = np.linspace(share, 2 * share, int(np.prod(shape))).reshape(*shape, 1, 1)
             variables[name] = ((*coordinates, "sample", "time"), -values if name == "elbo" else values)

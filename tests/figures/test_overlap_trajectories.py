@@ -31,7 +31,7 @@ def stored():
 @pytest.fixture(scope="module")
 def solved(stored):
     """The theory as the figure draws it, and a made-up simulation."""
-    problem = Problem.load(PROBLEMS / stored.problem)
+    problem = stored.load_problem()
     return made_up(problem) | {"theory": flow.solve(problem, **stored.options)}
 
 
@@ -52,7 +52,7 @@ def test_reference_numbers(solved):
 def test_reference_has_one_start_of_each_outcome_and_a_simulation_that_follows():
     reference = json.loads(REFERENCE.read_text(encoding="utf-8"))["numbers"]
     outcomes = [reference[start]["theory"]["outcome"] for start in ("start 0", "start 1")]
-    assert outcomes == ["both modes recovered", "collapsed onto one mode"]
+    assert outcomes == ["both modes recovered", "collapsed onto one mode (aligned)"]
     for start in ("start 0", "start 1"):
         theory, simulation, error = (reference[start][kind] for kind in ("theory", "simulation", "standard error"))
         assert simulation.pop("outcome") == theory.pop("outcome")
@@ -104,14 +104,31 @@ def test_caption_says_what_is_drawn():
     text = figure.caption(made_up(Problem.parse(TINY), replicas=8, particles=77))
     for part in (
         "K = 2, L = 2, d = 3, R = max |ν_l| = 2",
-        "Start 0 (counted from 0): both modes recovered, in theory and simulation.",
-        "Start 1 (counted from 0): collapsed onto one mode (aligned), in theory and simulation.",
+        "learning means and weights (softmax weights)",
+        "Start 0 (counted from 0): both modes recovered at t = 1, in theory and simulation.",
+        "Start 1 (counted from 0): collapsed onto one mode (aligned) at t = 1, in theory and simulation.",
+        "a lost mode may come back later",
         "mean over 8 replicas",
         "77 fresh particles",
         "step of at most 0.05",
         "mean ± 2.36 standard deviations",
     ):
         assert part in text
+
+
+def test_a_mode_that_came_back_is_said_with_its_time():
+    results = made_up(Problem.parse(TINY))
+    results["theory"]["recovered_at"][0] = 0.75
+    assert "Start 0 (counted from 0): both modes recovered from t = 0.75 on" in figure.caption(results)
+    assert figure.main(results).axes[0].get_title() == "both modes recovered from t = 0.75 on"
+
+
+def test_long_plateaus_have_a_logarithmic_axis():
+    assert figure.main(made_up(Problem.parse(TINY))).axes[0].get_xscale() == "linear"
+    spread = TINY.replace("end = 1.0\nsave = 5", "end = 1000.0\nsave = [0.0, 0.1, 1.0, 10.0, 100.0, 1000.0]")
+    drawing = figure.main(made_up(Problem.parse(spread)))
+    assert {ax.get_xscale() for ax in drawing.axes} == {"log"}
+    assert drawing.axes[0].get_xlim() == (0.1, 1000.0)
 
 
 PLAIN = {path.stem: path.read_text(encoding="utf-8") for path in sorted(PROBLEMS.glob("*.toml"))}

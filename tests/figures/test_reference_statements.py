@@ -182,7 +182,7 @@ def test_simulations_of_the_phase_diagram_are_near_the_theory():
     """
     known = reference("phase_diagram")["numbers"]
     at, near = known["simulated"], np.log(known["scale"])
-    for name in ("collapsed", "aligned", "vanished"):
+    for name in ("collapsed", "aligned", "vanished", "straddling"):
         theory, found = np.array(known[name]["theory"]), np.array(known[name]["simulation"])
         for j, R in enumerate(at["R"]):
             column = theory[:, known["R"].index(R)]
