@@ -13,7 +13,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from figures.drawing import GUIDE, INTERVAL, Array, frequency, letters, points, shades
+from figures.drawing import GUIDE, INTERVAL, Array, collapse_label, frequency, letters, points, shades
 from figures.files import in_style
 from figures.stored import Along, Simulate, Solve, Stored
 from figures.stores import check_grid
@@ -77,7 +77,8 @@ def main(results: Mapping[str, xr.Dataset]) -> Figure:
         r, scale = np.sqrt(problem.target.c[0, 0]), problem.init.scale
         ax.set(title=rf"{title}: $R={r:g}$, $\sigma_0={scale:g}$", xscale="log", xlim=(rates[0], rates[-1]))
         ax.set(xlabel="rate of the schedule (1 / unit of time)", ylim=(0, 1.08 * top))
-    panels[0].set_ylabel("probability of collapse $P$")
+    lines, symbols = (problem_of(results[role]).time.end for role in ("wide", "simulation"))
+    panels[0].set_ylabel(collapse_label(lines, symbols))
     letters(panels)
     handles = [
         Line2D(
@@ -96,7 +97,10 @@ def main(results: Mapping[str, xr.Dataset]) -> Figure:
         for start, dash, marker in zip(starts, DASHES, MARKERS, strict=False)
     ]
     figure.legend(
-        handles=handles, loc="outside upper center", ncols=6, title="lines: closed equations; symbols: simulation"
+        handles=handles,
+        loc="outside upper center",
+        ncols=6,
+        title=f"lines: closed equations, $t={lines:g}$; symbols: simulation, $t={symbols:g}$",
     )
     return figure
 

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import xarray as xr
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from scipy.stats import norm
 from scipy.stats import t as student
@@ -26,11 +25,11 @@ from figures import (
     speciation,
     work_precision,
 )
-from figures.stored import Along, Run
-from figures.stores import BENCHMARKS, Benchmark, Clones, Swept
+from figures.stores import Swept
 from solvers import ask
 from solvers.reopen import problem_of
 from solvers.results.errors import ResultError
+from tests.figures.figure_cases import results_of
 from tests.figures.figure_results import stand_in
 
 pytestmark = pytest.mark.slow
@@ -51,48 +50,9 @@ def name_of(module) -> str:
     return module.__name__.rpartition(".")[2]
 
 
-def made_up(module) -> dict[str, xr.Dataset]:
-    """Results of the quick tier of a figure; cheap ones are real."""
-    found = {}
-    for role, kind in module.RESULTS.items():
-        if isinstance(kind, Swept | Along):
-            found[role] = stand_in(kind)
-        elif isinstance(kind, Benchmark):
-            found[role] = kind.read(BENCHMARKS / kind.file)
-        elif role in ("rates", "critical"):
-            rising = np.linspace(1.0, 5.0, 9)
-            rates = np.stack([rising, rising - 0.5, rising * 0], 1)
-            kinds = np.where(np.arange(9) == 1, 2, 0)
-            found[role] = xr.Dataset(
-                {
-                    "parameter": (("branch", "point"), rising[None]),
-                    "eigenvalue": (("branch", "point", "direction"), rates[None]),
-                    "kind": (("branch", "point"), kinds[None]),
-                    "points": ("branch", [9]),
-                }
-            )
-        elif module is refinement:
-            problem = kind.load_problem()
-            samples, modes = problem.init.samples, len(problem.target.weights)
-            times = problem.time.times
-            masses = np.random.default_rng(1).dirichlet(np.ones(modes), (samples, len(times)))
-            variables = {
-                "mode_mass": (("sample", "time", "mode"), masses),
-                "coverage": (("sample", "time"), masses[..., 0]),
-                "coverage_se": (("sample", "time"), 0.1 * masses[..., 0]),
-                "collapsed": ("sample", np.arange(samples) % 2),
-            }
-            found[role] = xr.Dataset(variables, {"time": times}, {"problem": problem.text, **kind.chosen(True)})
-        else:
-            assert isinstance(kind, Run)
-            few = {"paths": 400} if isinstance(kind, Clones) else {}
-            found[role] = type(kind).compute(kind.load_problem(), **{**kind.chosen(True), **few})
-    return found
-
-
 @pytest.fixture(scope="module", params=MODULES, ids=name_of)
 def case(request):
-    return request.param, made_up(request.param)
+    return request.param, results_of(request.param)
 
 
 def test_nothing_is_clipped_and_no_names_overlap(case) -> None:
@@ -293,7 +253,7 @@ def test_growing_recovers_what_a_fixed_prior_loses() -> None:
 
 
 def test_this_solver_is_the_lowest_curve() -> None:
-    found = work_precision.curves(made_up(work_precision)["benchmark"])
+    found = work_precision.curves(results_of(work_precision)["benchmark"])
     ours = found.pop("modecollapse")
     assert len(found) == 5
     assert all(float(ours["cost"].max()) < float(ds["cost"].min()) * 2 for ds in found.values())
@@ -301,11 +261,11 @@ def test_this_solver_is_the_lowest_curve() -> None:
 
 def test_results_without_their_keys_are_refused() -> None:
     for module, role, key in ((collapse_probability, "small", "init.scale"), (phase_diagram, "theory", "init.scale")):
-        results = made_up(module)
+        results = results_of(module)
         results[role] = results[role].isel({key: 0})
         with pytest.raises(ResultError, match=f"{role}: must have the key {key}"):
             module.main(results)
-    results = made_up(sampler_phase)
+    results = results_of(sampler_phase)
     results["critical"]["kind"][:] = 0
     with pytest.raises(ResultError, match="pitchfork"):
         sampler_phase.main(results)

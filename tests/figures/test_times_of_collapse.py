@@ -13,10 +13,8 @@ import pytest
 
 from figures import annealing, collapse_probability, overlap_trajectories, phase_diagram, sampler_phase
 from solvers.problem import Problem
-from tests.figures.figure_results import TINY
-from tests.figures.figure_results import made_up as made_up_run
-from tests.figures.test_figures_of_flows import results_of
-from tests.figures.test_figures_of_sweeps import made_up
+from tests.figures.figure_cases import results_of
+from tests.figures.figure_results import TINY, made_up
 
 ROOT = Path(__file__).parents[2]
 FATE = re.compile(
@@ -77,13 +75,14 @@ def test_a_statement_with_both_passes() -> None:
 
 @pytest.mark.slow
 def test_captions_and_axes_of_probabilities_say_when() -> None:
-    cases = {module: made_up(module) for module in (collapse_probability, phase_diagram, sampler_phase)}
-    cases[annealing] = results_of(annealing)
-    cases[overlap_trajectories] = made_up_run(Problem.parse(TINY))
+    swept = (annealing, collapse_probability, phase_diagram, sampler_phase)
+    cases = {module: results_of(module) for module in swept}
+    cases[overlap_trajectories] = made_up(Problem.parse(TINY))
     for module, results in cases.items():
         caption = module.caption(results)
         assert TIME.search(caption), module.__name__
         assert RULE.search(caption), module.__name__
-    for module in (collapse_probability, phase_diagram, sampler_phase):
+    for module in swept:
         axes = module.main(cases[module]).axes
-        assert any("t=40" in ax.get_ylabel() for ax in axes), module.__name__
+        told = "t=1000" if module is annealing else "t=40"  # of the lines
+        assert any(told in ax.get_ylabel() for ax in axes), module.__name__
