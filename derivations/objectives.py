@@ -10,6 +10,8 @@ from types import SimpleNamespace
 
 from derivations.catalogue import Entry
 from derivations.document import render
+from solvers.objective.grammar import NO_DIVERGENCE, ObjectiveError, parse
+from solvers.objective.polynomials import atoms
 from theory import (
     ClosedSystem,
     close,
@@ -60,6 +62,8 @@ def derive(text: str, *, own_variances: bool = False, verify: bool = False) -> F
     Raises ObjectiveError for a text that is no objective, NotClosed or ValueError for one whose flow is not derived,
     and WrongRule if a step does not hold.
     """
+    if not any(atom.kind == "divergence" for atom in atoms(parse(text))):
+        raise ObjectiveError(f"objective: is {text!r}: {NO_DIVERGENCE}")
     if own_variances:
         wanted = objective(text, mixture(own_variances=True), target(own_variances=True))
         system = close_variances(variance_flow(wanted, check=verify))

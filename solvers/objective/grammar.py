@@ -32,7 +32,7 @@ from solvers.objective.polynomials import (
     written,
 )
 
-__all__ = ["LONE_VARIANCE", "ObjectiveError", "normal", "parse"]
+__all__ = ["LONE_VARIANCE", "NO_DIVERGENCE", "ObjectiveError", "normal", "parse"]
 
 FUNCTIONS = ("log", "exp", "sqrt")
 #: What is over indices, and over x.
@@ -45,6 +45,8 @@ CONSTANTS = ("d", "v")
 SUMMED = [name for name in ("v", *INDEXED, *VECTORS) if name != "x" and "'" not in name]
 #: What is said of such a text where every component has a variance of its own.
 LONE_VARIANCE = "v outside of sum( ) is the one variance of q; with a variance for each component it must stand in one"
+#: Regularisers alone are functions that the engine derives, and nothing that a family learns a target by.
+NO_DIVERGENCE = f"without a divergence it descends to no target; must have {' or '.join(DIVERGENCES)} in a term"
 
 #: Longer texts, deeper brackets and longer sums are no objectives that anybody typed.
 LONGEST, DEEPEST, MOST_TERMS, HIGHEST = 1000, 20, 200, 12

@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 
 from pydantic import BeforeValidator, Field
 
-from solvers.objective.grammar import LONE_VARIANCE, ObjectiveError, parse
+from solvers.objective.grammar import LONE_VARIANCE, NO_DIVERGENCE, ObjectiveError, parse
 from solvers.objective.polynomials import DIVERGENCES, Polynomial, atoms, unsummed, written
 from solvers.problem.values import Section, choice, integer, is_number, number, refuse, show, unknown_key
 
@@ -150,11 +150,16 @@ def flow_options(section: FlowSection) -> Flow:
 
 
 def check_objective(flow: Flow, own_variances: bool, fail: Callable[[str, str], NoReturn]) -> None:
-    """Refuse by `fail` parameters that are not just those of the objective, and one variance of q where it has more."""
+    """Refuse by `fail` an objective without a divergence, parameters that are not just those of the objective, and one
+    variance of q where it has more."""
+    if not any(atom.kind == "divergence" for atom in atoms(flow.terms)):
+        fail("flow.objective", f"is {show(flow.objective)}; {NO_DIVERGENCE}")
     asked = {atom.name for atom in atoms(flow.terms) if atom.kind == "parameter"} - {"beta"}
     if missing := sorted(asked - set(flow.parameters)):
         fail("flow.parameters", f"lacks {missing[0]}; must give every parameter of flow.objective")
     for name in flow.parameters:
+        if name == "beta":
+            fail("flow.parameters.beta", "is 1/temperature, of flow.temperature; must be left out")
         if name not in asked:
             allowed = ", ".join(sorted(asked)) or "none, since flow.objective has none"
             fail(f"flow.parameters.{name}", f"is no parameter of flow.objective; allowed: {allowed}")

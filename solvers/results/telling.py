@@ -36,8 +36,8 @@ def told(ds: xr.Dataset, out: str, source: str) -> Iterator[str]:
     if ds.sizes["mode"] > 2:
         modes = ds["mechanism"].values[good].ravel()
         yield f"modes     {_share(modes % 10 > 0, 'lost')}{_by(modes)}"
-    fixed, asked = "weights" not in problem.family.learn, replicas is None and problem.sampler is None
-    yield from _resting(ds["at_rest"].values[good], collapse, asked=asked, fixed=fixed)
+    asked = replicas is None and problem.sampler is None
+    yield from _resting(ds["at_rest"].values[good], collapse, asked=asked, hopeful=_hopeful(problem, ds))
     if good.any():
         objective = ds["objective"].values[good, -1]
         line = f"objective median {np.median(objective):.4g} nat"
@@ -73,7 +73,7 @@ def _by(codes: NDArray[np.int8]) -> str:
     return ": " + ", ".join(f"{count} {name}" for name, count in found.most_common()) if found else ""
 
 
-def _resting(at_rest: NDArray[np.int8], collapse: NDArray[np.int8], *, asked: bool, fixed: bool) -> Iterator[str]:
+def _resting(at_rest: NDArray[np.int8], collapse: NDArray[np.int8], *, asked: bool, hopeful: bool) -> Iterator[str]:
     if not asked or not len(at_rest):
         return
     lost = collapse % 10 > 0
@@ -86,8 +86,13 @@ def _resting(at_rest: NDArray[np.int8], collapse: NDArray[np.int8], *, asked: bo
     line += f" ({', '.join(found)})" * bool(found) + f", {moving} in transit" * bool(moving)
     if (lost & (at_rest == IN_TRANSIT)).any():
         line += f"; of the collapsed {int((lost & (at_rest == IN_TRANSIT)).sum())} in transit, "
-        line += "still moving" if fixed else "and may recover"
+        line += "and may recover" if hopeful else "still moving"
     yield line
+
+
+def _hopeful(problem: Problem, ds: xr.Dataset) -> bool:
+    """Whether a lost mode may come back: weights are learned, and there are as many components as modes."""
+    return "weights" in problem.family.learn and ds.sizes["component"] >= ds.sizes["mode"]
 
 
 def _lifetimes(ds: xr.Dataset, good: NDArray[np.bool_], end: float) -> Iterator[str]:
@@ -113,5 +118,6 @@ def _next(ds: xr.Dataset, problem: Problem, source: str) -> str:
         return f"python -m solvers compare {name}"
     command = f"python -m solvers simulate {name} --out sim.nc"
     if ((ds["at_rest"].values == IN_TRANSIT) & (ds["collapse"].values % 10 > 0)).any():
-        return f"{command}; or time.end = {10 * problem.time.end:g} in {source}: do they recover?"
+        what = "recover" if _hopeful(problem, ds) else "come to rest"
+        return f"{command}; or time.end = {10 * problem.time.end:g} in {source}: do they {what}?"
     return command

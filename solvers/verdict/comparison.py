@@ -67,9 +67,12 @@ class Comparison:
         found, target = look(0, FIRST_LOOK, within(progress, 0, 0.2)), RESOLVE if resolve is None else resolve
         if not found:
             return [], FIRST_LOOK, []
-        needs = more_needed(found, target, ALPHA)
+        needs, usual = (more_needed(found, part, ALPHA) for part in (target, RESOLVE))
         most = MOST if resolve is None else MOST_ASKED
-        needed = max((need for need in needs.values() if need <= most), default=0.0)
+        missed = [name for name, need in needs.items() if need > most]
+        # what is out of reach is looked at no less than if nothing had been asked for
+        within_reach = [need for name, need in needs.items() if name not in missed]
+        needed = max([*within_reach, *(usual[name] for name in missed if usual[name] <= MOST)], default=0.0)
         times = FIRST_LOOK * math.ceil(max(1.0, SPARE * needed if needed > 1 else 1.0))
         notes = []
         if times > FIRST_LOOK:
@@ -77,11 +80,12 @@ class Comparison:
             found = look(1, times, within(progress, 0.2, 1.0))
             notes.append(
                 f"right-hand side: {times * self.particles:,} particles, {times // FIRST_LOOK} times the first look, "
-                f"to resolve {100 * target:.3g} % of rates"
+                f"to resolve {100 * (target if within_reach else RESOLVE):.3g} % of rates"
             )
-        if missed := [name for name, need in needs.items() if need > most]:
+        if missed:
             notes.append(
-                f"right-hand side: {100 * target:.3g} % of {', '.join(missed)} does not show, near to rest as they are"
+                f"right-hand side: {100 * target:.3g} % of {', '.join(missed)} is out of reach of "
+                f"{most * FIRST_LOOK * self.particles:,} particles a point: near to rest, or a part too small"
             )
         return found, times, notes
 

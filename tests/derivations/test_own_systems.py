@@ -74,6 +74,7 @@ def test_the_command(tmp_path: Path) -> None:
         ("", "{}", {}, "--objective: is missing; must be an objective"),
         ("reverse-kl +", "{}", {}, "--objective: is 'reverse-kl +': at character 13: 'the end'"),
         ("reverse-kl + E(x.x)/v", "{}", {"own_variances": True}, "v outside of sum( ) is the one variance of q"),
+        ("sum(w log(w))", "{}", {}, "--objective: is 'sum(w log(w))': without a divergence"),
         ("forward-kl", "{}", {"more": True}, "stands beside names or --check; must be alone"),
         ("reverse-kl", "{}/file/below", {}, "cannot be written"),
     ],

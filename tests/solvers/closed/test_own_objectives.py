@@ -212,6 +212,10 @@ def test_one_flow_whatever_way_it_is_written() -> None:
         ("reverse-kl reverse-kl", "", "a divergence is multiplied by numbers and parameters only"),
         ("__import__('os')", "", "means nothing here"),
         ("reverse-kl - 1.0 reverse-kl", "", "everything cancels"),
+        ("sum(w log(w)) + 0.2 E(x.x)", "", 'flow.objective: is "sum(w log(w)) + 1/5 E(x.x)"; without a divergence'),
+        ("sum(pi)", "", "without a divergence"),
+        ("beta reverse-kl", "parameters = {beta = 2.0}",
+         "flow.parameters.beta: is 1/temperature, of flow.temperature; must be left out"),
     ],
 )  # fmt: skip
 def test_refused_when_read(objective: str, more: str, said: str) -> None:

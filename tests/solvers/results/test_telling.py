@@ -66,6 +66,20 @@ def test_by_which_mechanism_is_on_the_screen() -> None:
     )
 
 
+def test_modes_that_no_component_is_left_for_are_not_said_to_recover() -> None:
+    ds = run()
+    ds = ds.assign(labels(ds.mechanism.values, np.array([1, 1, 0, 2], dtype=np.int8)))
+    text = ds.attrs["problem"]
+    assert 'learn = ["means", "weights"]' in text
+    cases = [
+        ds.assign_attrs(problem=text.replace('learn = ["means", "weights"]', 'learn = ["means"]')),
+        ds.isel(component=slice(3)),  # of four modes
+    ]
+    for lines in (list(told(case, "run.nc", "square.toml")) for case in cases):
+        assert any(line.endswith("of the collapsed 1 in transit, still moving") for line in lines)
+        assert lines[-1].endswith("time.end = 200 in square.toml: do they come to rest?")
+
+
 def test_failed_runs_are_in_no_count() -> None:
     lines = list(told(run((0, 2, 2, 2)), "run.nc", "square.toml"))
     assert lines[1] == "collapsed 0 of 1 (0.0%) at t = 20, softmax weights"
