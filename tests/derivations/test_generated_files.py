@@ -55,6 +55,7 @@ def test_committed_files_are_current(entries: dict[str, Entry]) -> None:
     assert files.stray(entries, written) == []
 
 
+@pytest.mark.slow
 def test_one_character_is_enough_and_missing_and_stray_files_are_differences(checkout: Path) -> None:
     edits = {
         "derivations/documents/reverse_kl.md": ("{}& ", "{}&  "),
@@ -168,6 +169,7 @@ def test_a_users_own_system_is_emitted_and_loaded_alike() -> None:
     assert "dtheta" not in system.held("theta").emit("numpy")
 
 
+@pytest.mark.slow
 def test_the_catalogue_finds_files_by_itself(entries: dict[str, Entry]) -> None:
     assert {"reverse_kl", "forward_kl"} <= set(entries)
     for name, entry in entries.items():

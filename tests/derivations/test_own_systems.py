@@ -30,6 +30,7 @@ def door(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_what_is_written_says_what_it_is(tmp_path: Path) -> None:
     found = objectives.derive(JEFFREYS)
     paths = objectives.write(found, tmp_path / "new")
@@ -47,6 +48,7 @@ def test_what_is_written_says_what_it_is(tmp_path: Path) -> None:
     assert [os.stat(path).st_mtime_ns for path in paths] == times
 
 
+@pytest.mark.slow
 def test_compilers_take_what_a_regulariser_adds() -> None:
     found = objectives.derive(REGULARISED)
     texts = {file.rpartition(".")[2]: text for file, text in found.texts.items()}
@@ -57,6 +59,7 @@ def test_compilers_take_what_a_regulariser_adds() -> None:
     assert "inv_scale" in unknown(texts["numba"].replace("inv_scale = ", "inverse = "))
 
 
+@pytest.mark.slow
 def test_the_command(tmp_path: Path) -> None:
     done = door("--objective", "reverse-kl + lam sum(w v)", "--own-variances", "--into", str(tmp_path))
     assert (done.returncode, done.stderr) == (0, "")

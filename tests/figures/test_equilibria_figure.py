@@ -45,6 +45,7 @@ def test_reference_numbers(solved) -> None:
             np.testing.assert_allclose(values, reference[name][quantity], atol=1e-8, err_msg=f"{name}, {quantity}")
 
 
+@pytest.mark.slow
 def test_solid_lines_are_the_stable_parts(solved) -> None:
     drawing = figure.main(solved)
     left, right = drawing.axes
@@ -61,12 +62,14 @@ def test_solid_lines_are_the_stable_parts(solved) -> None:
     assert len(left.texts) >= 3
 
 
+@pytest.mark.slow
 def test_caption_names_the_special_points(solved) -> None:
     text = figure.caption(solved)
     assert "fold at R = 2.2596076" in text
     assert "pitchfork at R = 1.460834" in text
 
 
+@pytest.mark.slow
 def test_other_results_are_refused(solved) -> None:
     other = solved["pair"].assign_attrs(key="target.weights.0")
     with pytest.raises(ResultError, match=r"target\.separation"):

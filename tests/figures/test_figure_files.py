@@ -42,6 +42,7 @@ def test_four_files(written):
         assert picture.size[0] == 2100  # 7 inches at 300 dots
 
 
+@pytest.mark.slow
 def test_every_file_says_where_it_comes_from(written, results):
     about = json.loads(written[".json"].read_text())
     assert about["numbers"] == overlap_trajectories.numbers(results)

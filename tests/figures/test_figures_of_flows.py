@@ -84,6 +84,7 @@ def test_reference_numbers(module, every) -> None:
             np.testing.assert_allclose(value, known[role][name], atol=1e-7, err_msg=f"{role}, {name}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", ["now", "reference"])
 def test_simulations_are_those_of_the_closed_equations(every, which) -> None:
     """At all three times, t of 32 replicas; the bias of a step of 0.02, first order in it, is below a hundredth."""

@@ -352,6 +352,7 @@ def process(*arguments, **options):
     return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, cwd=ROOT, **options)
 
 
+@pytest.mark.slow
 def test_as_a_process_bad_input_exits_2_without_a_traceback(folder):
     (folder / "typo.toml").write_text(PROBLEM.replace("separation", "seperation"))
     done = process("-m", "solvers", "solve", folder / "typo.toml", "--out", folder / "run.nc")
@@ -381,6 +382,7 @@ def test_the_solver_is_imported_without_what_a_run_may_not_need():
     assert "scipy.stats" in process("-c", script, check=True).stdout
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="sends a POSIX signal")
 def test_ctrl_c_in_a_process_exits_130_and_leaves_nothing(folder):
     script = f"""

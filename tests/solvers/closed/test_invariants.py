@@ -133,6 +133,7 @@ def test_random_starts_keep_the_invariants(K, R, d, learn):
     check_path(solve(given_), given_.target.c, d)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("drop", ["dm.Bc/u", "dtheta.F"])
 def test_control_in_a_wrong_theory_the_objective_rises(drop):
     family = {"components": 2, "weights": [0.2, 0.8], "learn": ["means", "weights"]}

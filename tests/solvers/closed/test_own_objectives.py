@@ -183,6 +183,7 @@ def test_particles_descend_the_same(case: str) -> None:
         assert apart.max() > 6.5 or case == "entropy"
 
 
+@pytest.mark.slow
 def test_one_file_of_twenty_lines_is_compared() -> None:
     text, more, _ = CASES["norms"]
     problem = given(text, 2, more)
@@ -274,6 +275,7 @@ def test_equations_given_must_be_those_of_the_problem() -> None:
     assert right.attrs["system"] == jeffreys.SYSTEM
 
 
+@pytest.mark.slow
 def test_texts_are_kept_and_damage_is_not_believed(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("MODECOLLAPSE_CACHE", str(tmp_path / "cache"))
     objective = given("reverse-kl + 0.25 forward-kl").flow.objective

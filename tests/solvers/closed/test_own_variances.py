@@ -201,6 +201,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", REFUSED)
 def test_what_does_not_close_is_refused_by_name(text: str) -> None:
     more, said = REFUSED[text]

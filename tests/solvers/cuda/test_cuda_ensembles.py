@@ -102,6 +102,7 @@ def test_more_modes_are_those_of_numpy() -> None:
         np.testing.assert_allclose(gpu[name], numpy[name], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_stiff_method_for_more_components(cupy: Any) -> None:
     case = problem(3, 2, samples=2, end=3.0, save=4)
     y0, p, space = compiled_start(case)

@@ -42,6 +42,7 @@ def test_one_character_less_does_not_compile() -> None:
         compile_cuda(text.replace(call, call[:-1], 1), "sm_90", VERBOSE)
 
 
+@pytest.mark.slow
 def test_small_systems_live_in_registers() -> None:
     """Left in local memory of the explicit method are its stages and the weights of the dense output; no spills."""
     _, log = compile_cuda(source("reverse_kl.cu", 2, 2, 3), "sm_90", VERBOSE)

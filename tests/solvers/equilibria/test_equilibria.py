@@ -79,6 +79,7 @@ def test_one_component_leaves_the_centre_in_a_pitchfork() -> None:
     np.testing.assert_allclose(up["m"].values[-1], -down["m"].values[-1], atol=1e-9)
 
 
+@pytest.mark.slow
 def test_the_pair_at_one_mode_ends_in_a_fold() -> None:
     """2.25961 of section 6, against the formulas of the document, which know nothing of this code; split 0.411985."""
     at_3 = equilibrium(PAIR)
@@ -131,6 +132,7 @@ def test_spectrum_is_the_rate_at_which_the_flow_returns() -> None:
     assert rate != pytest.approx(2 * rest.eigenvalues[0], rel=0.02)
 
 
+@pytest.mark.slow
 def test_continuation_in_a_weight_of_the_target() -> None:
     """Unequal modes unfold the pitchfork: K = 1 at R = 2 has two folds, mirror images in π, and no branch point."""
     ds = continuation(
@@ -152,6 +154,7 @@ def test_results_can_be_written_and_opened(tmp_path) -> None:
         reopen.open(tmp_path / "branches.nc", required=("m", "s", "objective_se"))
 
 
+@pytest.mark.slow
 def test_basin_boundary_between_recovery_and_collapse() -> None:
     """The edge state is the saddle on the far side of the fold: one growing direction, and its overlaps."""
     given = problem("[[1.0], [0.5]]", end=3000.0)  # saved every 60, while the edge is left by t = 60

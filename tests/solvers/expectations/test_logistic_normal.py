@@ -30,6 +30,7 @@ def test_against_integrals_at_edges_of_patches() -> None:
     assert errors(softplus_jet(-alpha, v), -alpha, v).max() <= TIGHT
 
 
+@pytest.mark.slow
 def test_against_integrals_beyond_the_patches() -> None:
     """Where the table ends in α; and in v, where the logistic is absorbed in the variance."""
     alpha = np.array([36.9, 37.1, 37.5, 38.5, 41, 51, 72.7, 73.5, 85.1, 8.6e3])

@@ -98,6 +98,7 @@ def test_nodes_are_those_of_numpy_and_within_reach():
         assert max(np.linalg.norm(z, axis=1).max() for z in sets) < REACH
 
 
+@pytest.mark.slow
 def test_principal_axes():
     rng = np.random.default_rng(0)
     for size in (1, 2, 5, 15):

@@ -43,6 +43,7 @@ def test_softmax(n):
     assert np.isfinite(work[2 * n :, 1:]).all()
 
 
+@pytest.mark.slow
 def test_expectations_and_their_changes():
     rng = np.random.default_rng(0)
     mean, variance = rng.normal(size=W) * 3, rng.exponential(size=W) * np.logspace(-2, 2, W)

@@ -18,6 +18,7 @@ def solved(matrix, x, swap):
     return swapped
 
 
+@pytest.mark.slow
 def test_lanes_are_solved_and_exchange_rows_on_their_own():
     n, rng = 7, np.random.default_rng(0)
     matrix, right = rng.normal(size=(n, n, W)), rng.normal(size=(n, W))

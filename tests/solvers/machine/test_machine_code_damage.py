@@ -251,6 +251,7 @@ def test_code_of_which_no_function_can_be_made_is_made_again(monkeypatch, tmp_pa
     assert use() == (RIGHT, True, [])
 
 
+@pytest.mark.slow
 def test_a_process_with_a_damaged_cache_ends_well(monkeypatch, tmp_path):
     """To the end of a process: nothing aborts, one line is said, the value is right, the next one loads."""
     program = "import sys; sys.path[:0] = sys.argv[1:]; from tests.solvers.machine import machine_code_cases as cases; "

@@ -245,6 +245,7 @@ def finished(process):
     return out.split()
 
 
+@pytest.mark.slow
 def test_files_that_cannot_grow(tmp_path):
     """The kernel itself refuses to write, in a process of its own: more than a key does not fit."""
 

@@ -64,6 +64,7 @@ def test_numpy_instead_and_one_line(arguments, written):
     assert not Path("cache").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("problem", ["flow.toml", "sampler.toml"])
 def test_compare_goes_through(problem):
     with pytest.warns(CacheWarning) as caught:

@@ -102,6 +102,7 @@ def names(text: str) -> set[str]:
     return found | {node.name for node in nodes if isinstance(node, ast.FunctionDef)}
 
 
+@pytest.mark.slow
 def test_no_parameter_is_called_what_emitted_code_calls_something_else() -> None:
     """Every name in a text that a parameter could have is refused as one."""
     own, seen = "lam_of_mine", set()

@@ -101,6 +101,7 @@ def test_same_numbers_same_gradients(key, monkeypatch):
     assert gradient_difference(model(key, d=19, steps=4)) < 1e-12
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("K", "L", "d", "steps", "held", "of"),
     [

@@ -100,6 +100,7 @@ def test_what_cannot_fit_is_refused_before_any_vector_is_made():
         simulate(Problem.parse(text), particles=2, replicas=2, step=0.5)
 
 
+@pytest.mark.slow
 def test_loads_nothing_of_the_theory():
     """What is loaded in fact; tests/test_house.py reads the imports."""
     code = "import sys, solvers.particles.flow; print(*[name for name in sys.modules])"

@@ -114,6 +114,7 @@ def test_files_of_a_figure_are_checked_before_the_work(folder, monkeypatch) -> N
     assert (done.exit_code, done.stdout, done.stderr) == (2, "", expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["b" * 242, "c" * 255, "é" * 127, "two\nlines.nc", os.fsdecode(b"\xff.nc"), " "])
 def test_names_that_can_be_are_written(name, folder) -> None:
     """Up to the longest that the file system takes; and those that do not print are told on one line."""

@@ -67,6 +67,7 @@ def test_reduced_chain_and_all_dimensions_agree(found) -> None:
     assert np.all(np.abs(earlier["reduced"].values - found["simulated"].values[1:3]) > BOUND * error)
 
 
+@pytest.mark.slow
 def test_ends_of_the_curve(found) -> None:
     """From noise alone both modes are as likely; clones that never part are one path, with Σρ² near 1."""
     for name in ("closed", "reduced"):

@@ -109,6 +109,7 @@ def wrong(line: str, other: str) -> type[BlockKernels]:
     return Wrong
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("line", "other"),
     [

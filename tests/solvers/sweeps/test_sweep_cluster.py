@@ -48,6 +48,7 @@ def cluster(tmp_path):
         running.communicate("\n", timeout=HANG)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # of dask itself
 def test_a_worker_that_dies_loses_nothing(cluster, tmp_path) -> None:
     address, workers = cluster

@@ -109,6 +109,7 @@ def resumed(store) -> str | None:
     return None
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::solvers.reopen.ResultWarning")  # where it hits the versions it was made with
 def test_a_damaged_store_gives_the_same_values_or_one_line(stores, tmp_path) -> None:
     before = [reopen.open(store) for store in stores]

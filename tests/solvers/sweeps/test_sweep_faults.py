@@ -107,6 +107,7 @@ def interrupted(out):
     (out / "zarr.json").write_text(json.dumps(content))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_a_disk_that_fails_at_any_step(tmp_path, monkeypatch, case) -> None:
     steps, resumed = CASES[case]

@@ -76,6 +76,7 @@ def test_keys_without_numbers_are_computed_in_full() -> None:
     assert known.mean() < 0.5
 
 
+@pytest.mark.slow
 def test_a_refined_sweep_has_the_numbers_of_the_full_one(tmp_path) -> None:
     grid = (
         '"target.separation" = {start = 1.0, stop = 4.0, count = 17}\n"init.scale" = {start = 0.1, stop = 4, count = 9}'

@@ -15,6 +15,7 @@ def test_the_limit_is_the_quantile_of_student():
     assert 2 * t.sf(t_limit(1e-6, 300, 32), 31) * 300 == pytest.approx(1e-6, rel=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("correlation", [0.0, 0.9])
 def test_false_alarm_rate_under_the_truth(correlation):
     """Independent entries are rejected at 1 − (1 − α/E)^E, dependent ones less often."""
@@ -42,6 +43,7 @@ def test_power_against_a_difference():
     assert [e.deviation for e in part.entries] == sorted((e.deviation for e in part.entries), reverse=True)
 
 
+@pytest.mark.slow
 def test_rare_events_raise_no_false_alarm():
     """Responsibilities 0 or 1 with probability p: without the allowance they are rejected, with it they are not."""
     rng, alpha, replicas, particles, repetitions = np.random.default_rng(2), 0.01, 32, 100, 400

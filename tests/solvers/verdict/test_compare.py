@@ -100,6 +100,7 @@ def test_an_unknown_term_is_refused_before_anything_runs(monkeypatch):
         compare(problem(), drop="nonsense")
 
 
+@pytest.mark.slow
 def test_many_seeds_agree():
     """The truth is accepted whatever the seed: at 2e-6 each, ten false alarms would be a broken test."""
     assert all(compare(problem(seed=seed), particles=20, step=0.25).agrees for seed in range(10))
