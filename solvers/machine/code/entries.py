@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import pickle
 from collections.abc import Callable
+from operator import attrgetter
 from typing import Any
 
 from numba import njit
@@ -22,6 +23,8 @@ from solvers.machine.code.store import SUFFIX, opened
 
 __all__ = ["callback", "entry"]
 
+#: Whether compiled code holds addresses of the process that made it.
+_names_addresses = attrgetter("library.has_dynamic_globals")
 #: Settings of numba that change the code it makes and are not among what its code generator tells about itself.
 _SETTINGS = ("OPT", "LOOP_VECTORIZE", "SLP_VECTORIZE", "BOUNDSCHECK", "DEBUGINFO_DEFAULT")
 
@@ -81,7 +84,7 @@ class _Kept(_Cache):
     def save_overload(self, sig: Any, compiled: Any) -> None:
         store = opened()
         # Code with addresses of this process in it means nothing to another one.
-        if store is None or compiled.library.has_dynamic_globals or compiled.lifted:
+        if store is None or _names_addresses(compiled) or compiled.lifted:
             return
         store.save(self._name(sig, compiled.codegen), dumps(compiled._reduce()))
 
