@@ -106,6 +106,15 @@ def test_more_is_drawn_for_less():
     assert any(f"{many:,} particles" in note for note in reports[1].notes)
 
 
+@pytest.mark.slow
+def test_what_is_out_of_reach_is_looked_at_no_less_than_by_default(monkeypatch):
+    monkeypatch.setattr(comparing, "RESOLVE", 0.08)
+    usual, beyond = (compare(SLOW, particles=64, resolve=part) for part in (None, 1e-9))
+    assert beyond.options["point_particles"] == usual.options["point_particles"] > comparing.FIRST_LOOK * 64
+    assert any("out of reach" in note for note in beyond.notes)
+    assert not any("out of reach" in note for note in usual.notes)
+
+
 def test_what_cannot_be_resolved_is_refused_or_said():
     for part in (0.0, -1.0, 1.5, np.nan):
         with pytest.raises(SimulationError, match=r"^resolve: is .*; must be > 0 and at most 1, a part of a rate$"):
