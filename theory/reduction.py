@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sympy import Expr, Function, Indexed, IndexedBase, Symbol, dsolve, exp, expand, log, pi
+from sympy import Expr, Function, Indexed, IndexedBase, Integer, Symbol, dsolve, exp, expand, log, pi
 from sympy.codegen.cfunctions import expm1
 
 from theory.derivation import Step
@@ -63,13 +63,13 @@ def noise_law() -> tuple[Expr, Expr]:
 
 
 def programs(score: tuple[Expr, Expr], logit: Expr, eta: Symbol, steps: list[Step]) -> tuple[Program, ...]:
-    """start, noise, score, step, weight and across of the reduced chain."""
+    """start, law, noise, score, step, weight and across of the reduced chain."""
     scored = _score(score, logit, steps)
     step, weight = step_and_weight(eta, steps)
     one = {a.variable: a.value for a in scored.body if a.name == "thin"}
     summands = next(a.value for a in scored.body if a.name == "logit").xreplace(one)
     alone = across(step, weight, summands.xreplace({array("log_var", k): array("log_var")}))
-    return _start(), _noise(), scored, step, weight, alone
+    return _start(), _law(logit), _noise(), scored, step, weight, alone
 
 
 def _start() -> Program:
@@ -89,6 +89,30 @@ def _start() -> Program:
         body,
         ("x", "rho"),
         {body[0].value: array("spread")},
+    )
+
+
+def _law(logit: Expr) -> Program:
+    """log N(x; μ, v I) at a point that stays where it is: what its derivatives say of E f(x_0) need nothing of f."""
+    # The logit of a component alone in its mixture, its mean a vector of the span.
+    delta = POINT - Isotropic().mean(k)
+    rest = expand(logit + Dot(delta, delta) / (2 * V[k]))
+    names = {Isotropic().weight(k): Integer(0), V[k]: array("log_v")}
+    whole = logarithms(rest.xreplace({log(2 * pi * V[k]): log(2 * pi) + log(V[k])}), names)
+    square = dot(POINT - PULL, POINT - PULL)
+    body = (
+        Assign("offset", (b,), coordinate(POINT - PULL, b)),
+        Assign("near", (), (square - array("rho")).xreplace({coordinate(POINT - PULL, b): array("offset", b)})),
+        Assign("density", (), whole - (array("near") + array("rho")) * exp(-array("log_v")) / 2),
+    )
+    return Program(
+        "law",
+        "log N(x_0; μ, v I), x_0 as it is",
+        {"pull_f": (b,), "log_v": ()},
+        {"x": (b,), "rho": (), "d": ()},
+        body,
+        ("density",),
+        on_paths=False,
     )
 
 

@@ -12,7 +12,7 @@ d_Y = ∂L/∂Y for each output Y of NAME, and returns ∂L/∂(input), one a pa
 from solvers.machine.arrays import array_module
 
 NAME = "sampler_chain"
-SYSTEM = "18e53474e9cfcaaf6017a6cf7c87f32e6898e4a1505e872e081de70a2f85ccc2"
+SYSTEM = "81bf5d960ddda5f3b40afad54099d8f653a592aef49a8f23d614392beeb1a369"
 
 #: (method, reference, control): of x and of the scores, (mixture, whether it is noised for the time that is left), the
 #: coefficients in the forward and in the backward drift, as (constant, slope) in β, the fraction of the way at which
@@ -90,6 +90,31 @@ def start_adjoint(pull_f, log_v, xi, xi1, chi2, saved, d_x, d_rho):
     spread_bar = 2 * chi2 * rho_bar * spread + 2 * rho_bar * spread * xi1**2 + xp.sum(x_bar * xi, axis=-1)
     pull_f_bar = x_bar
     log_v_bar = spread * spread_bar / 2
+    return {"pull_f": pull_f_bar, "log_v": log_v_bar}
+
+
+def law(pull_f, log_v, x, rho, d):
+    """log N(x_0; μ, v I), x_0 as it is."""
+    xp = array_module(pull_f)
+    offset = x - pull_f
+    near = xp.sum(offset**2, axis=-1)
+    density = -(near + rho) * xp.exp(-log_v) / 2 - d * xp.log(2) / 2 - d * xp.log(xp.pi) / 2 - log_v * d / 2
+    return {"offset": offset, "near": near, "density": density}
+
+
+def law_adjoint(pull_f, log_v, x, rho, d, saved, d_density):
+    """Derivatives of the inputs of `law`, whose variables are `saved`."""
+    xp = array_module(pull_f)
+    offset = saved["offset"]
+    near = saved["near"]
+    density_bar = d_density
+    near_bar = -density_bar * xp.exp(-log_v) / 2
+    offset_bar = 2 * near_bar[..., None] * offset
+    pull_f_bar = -offset_bar
+    log_v_bar = (
+        density_bar * near * xp.exp(-log_v) / 2 + density_bar * rho * xp.exp(-log_v) / 2
+        - density_bar * d / 2
+    )
     return {"pull_f": pull_f_bar, "log_v": log_v_bar}
 
 

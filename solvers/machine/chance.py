@@ -15,7 +15,8 @@ __all__ = ["Domain", "Purpose", "Stream", "generator"]
 
 @unique
 class Stream(IntEnum):
-    """Of starts and of the theory: Philox with the key (seed, start), and this as the last word of the counter."""
+    """Of starts and of the theory: Philox with the key (seed, start), and this as the last word of the counter; the
+    word before it says which of several runs."""
 
     STARTS = 0x737461727473
     GRADIENT = 0x6772616469656E74  # paths of a sampler's reduced chain behind the gradient
@@ -51,6 +52,6 @@ class Purpose(IntEnum):
 PERTURBATION = 0x5E25
 
 
-def generator(seed: int, start: int, stream: Stream) -> np.random.Generator:
-    """The generator of one use, of one start."""
-    return np.random.Generator(np.random.Philox(key=[seed, start], counter=[0, 0, 0, int(stream)]))
+def generator(seed: int, start: int, stream: Stream, run: int = 0) -> np.random.Generator:
+    """The generator of one use, of one start, and of one of several runs from it."""
+    return np.random.Generator(np.random.Philox(key=[seed, start], counter=[0, 0, run, int(stream)]))

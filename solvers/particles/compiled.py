@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from solvers.machine.code import package
+from solvers.machine.pieces import PerThread, in_order
 from solvers.particles.estimate import Averages, Draws, Mixtures, Report, sources
-from solvers.particles.pieces import PerThread, in_order
 from solvers.particles.streams import TILE
 
 Array = NDArray[np.float64]

@@ -1,7 +1,9 @@
-"""Learning the prior, and a mixture control with it: gradient flow of the reverse KL on paths, by the derived adjoint.
+"""Learning the prior, and a mixture control with it: the gradient flow of the reverse KL on paths, from fresh paths.
 
-The paths behind the gradient are the same at all learning times (common random numbers) and stratified over the prior's
-components, so the flow is that of a smooth function and the weights have exact gradients given the paths.
+A stochastic approximation: paths are drawn anew at every step of the integrator and are the same within it, so its
+error estimate sees how smooth the flow is and not how noisy, and errors of the gradient average out along the way
+instead of bending it. What they leave is told by independent runs, see solvers.sampler.solve.
+Source: Robbins, Monro, Ann. Math. Stat. 22, 400 (1951).
 """
 
 from __future__ import annotations
@@ -10,96 +12,76 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.integrate import RK45
+from scipy.integrate import RK23
 from scipy.special import log_softmax
 
 from solvers.closed import mobility
 from solvers.results.outcomes import TOO_LONG
 from solvers.sampler.backends import PLAIN, Walker
-from solvers.sampler.chain import TOGETHER, Noise
+from solvers.sampler.chain import Noise
+from solvers.sampler.gradients import Slope, estimator
 from solvers.sampler.limits import overshoot
 from solvers.sampler.model import Mixture, Sampler
+from solvers.sampler.orthogonal import depends_on_step_only
 
-__all__ = ["Learning", "Slope", "path_gradient"]
+__all__ = ["Learning"]
 
 Array = NDArray[np.float64]
 MAX_STEPS = 20_000
 
 
 @dataclass(frozen=True)
-class Slope:
-    """∂D/∂mean (K, R), ∂D/∂log v (K,) and ∂D/∂θ (K,) with weights = softmax θ."""
-
-    mean: Array
-    log_var: Array
-    theta: Array
-
-
-def path_gradient(sampler: Sampler, noise: Noise, walker: Walker = PLAIN) -> tuple[float, dict[str, Slope]]:
-    """D = Σ_k α_k E_k[−log W], the reverse KL on paths up to log Z in nats, and its gradient in every mixture.
-
-    Path i starts in component i mod K, so every component has as many paths whatever its weight.
-    """
-    prior = sampler.mixtures["prior"]
-    K, n = len(prior.log_w), noise.xi.shape[1]
-    chosen = np.arange(n) % K
-    counts = np.bincount(chosen, minlength=K)
-    losses = np.zeros(K)
-    total: dict[str, tuple[Array, ...]] = {}
-    together = n if walker.whole else TOGETHER
-    for first in range(0, n, together):
-        block = slice(first, min(first + together, n))
-        some = chosen[block]
-        paths, bars = walker.gradient(sampler, noise.block(block), some, (prior.weights / counts)[some])
-        losses += np.bincount(some, weights=-paths.log_weight, minlength=K)
-        for name, bar in bars.items():
-            found = (bar.mean, bar.log_var, bar.log_w)
-            total[name] = tuple(a + b for a, b in zip(total[name], found, strict=True)) if first else found
-    by_component = losses / counts
-    value = float(prior.weights @ by_component)
-    slopes = {}
-    for name, (mean, log_var, log_w) in total.items():
-        weights = sampler.mixtures[name].weights
-        theta = log_w - weights * np.sum(log_w)
-        if name == "prior":
-            theta = theta + weights * (by_component - value)
-        slopes[name] = Slope(mean, log_var, theta)
-    return value, slopes
-
-
-@dataclass(frozen=True)
 class Learning:
-    """Which parameters of which mixture move, and by which metric.
+    """Which parameters of which mixture move, by which metric, and what their gradients are drawn from.
 
-    learn: names of mixtures, with any of means, weights, variances. weights, metric: those of solvers.closed.mobility.
-    walker: who runs the paths.
+    paths: behind every gradient; rounded up to a power of two for each component of the prior, at least two. rng: what
+    draws them. learn: names of mixtures, with any of means, weights, variances. weights, metric: those of
+    solvers.closed.mobility. walker: who runs the paths.
     """
 
     sampler: Sampler
-    noise: Noise
+    paths: int
+    rng: np.random.Generator
     learn: dict[str, tuple[str, ...]]
     weights: str = "softmax"
     metric: str = "euclidean"
     walker: Walker = PLAIN
 
-    def velocity(self, sampler: Sampler) -> dict[str, Slope]:
+    def within(self, sampler: Sampler) -> Sampler:
+        """The chain that the gradient needs: in the span alone, where the rest of log W has one law whatever moves."""
+        moves = any("variances" in learned for learned in self.learn.values())
+        return sampler if moves or not depends_on_step_only(sampler) else replace(sampler, dimension=sampler.directions)
+
+    def draw(self) -> Noise:
+        """Fresh paths for one gradient, or one step."""
+        chain = self.within(self.sampler)
+        each = -(-self.paths // len(chain.mixtures["prior"].log_w))
+        return Noise.spread(chain, max(2, 1 << (each - 1).bit_length()), self.rng)
+
+    def slopes(self, sampler: Sampler, noise: Noise) -> dict[str, Slope]:
+        """The gradient of every mixture that moves, from these paths."""
+        chain = self.within(sampler)
+        return estimator(chain)(chain, noise, self.walker)[1]
+
+    def velocity(self, sampler: Sampler, noise: Noise) -> dict[str, Slope]:
         """dμ/dt, d log v/dt and dθ/dt of every learned mixture; zero for what does not move."""
         out = {}
-        _, slopes = path_gradient(sampler, self.noise, self.walker)
+        slopes = self.slopes(sampler, noise)
         for name, learned in self.learn.items():
             slope, w = slopes[name], sampler.mixtures[name].weights
-            # The adjoint gives whole slopes: nothing is known of a w_k in them.
+            # The estimate gives whole slopes: nothing is known of a w_k in them.
             whole = dict.fromkeys(("means", "variances", "weights"), 0)
             rates = mobility.rates(self, whole, w, np.exp(sampler.mixtures[name].log_var), sampler.dimension)
             means, variances, weights = (rates[f"rate_{group}"] * (group in learned) for group in whole)
             out[name] = Slope(-means[:, None] * slope.mean, -variances * slope.log_var, -weights * slope.theta)
         return out
 
-    def decrease(self, sampler: Sampler) -> float:
-        """−dD/dt ≥ 0 along the flow, in nats per unit of time."""
-        _, slopes = path_gradient(sampler, self.noise, self.walker)
+    def decrease(self) -> float:
+        """−dD/dt along the flow, in nats per unit of time, without bias: slopes and velocities are from paths of their
+        own, since a gradient times itself has the noise of both. So an estimate of 0 may be negative."""
+        slopes, velocity = self.slopes(self.sampler, self.draw()), self.velocity(self.sampler, self.draw())
         total = 0.0
-        for name, v in self.velocity(sampler).items():
+        for name, v in velocity.items():
             slope = slopes[name]
             total -= float(np.sum(slope.mean * v.mean) + slope.log_var @ v.log_var + slope.theta @ v.theta)
         return total
@@ -129,16 +111,17 @@ class Learning:
             return found + [self.sampler] * (len(times) - len(found)), 0
 
         narrows = any("variances" in learned for learned in self.learn.values())
+        noise = self.draw()
 
         def rhs(_: float, y: Array) -> Array:
-            velocity = self.velocity(self.unpack(y))
+            velocity = self.velocity(self.unpack(y), noise)
             return np.concatenate([a for v in velocity.values() for a in (v.mean.ravel(), v.log_var, v.theta)])
 
         with np.errstate(over="ignore", invalid="ignore"):
-            solver = RK45(rhs, 0.0, y, float(times[-1]), rtol=rtol, atol=atol)
-            if not np.all(np.isfinite(solver.f)):  # its first step would be nan, and be tried for ever
-                return found, 2
+            solver = RK23(rhs, 0.0, y, float(times[-1]), rtol=rtol, atol=atol)
             for _ in range(MAX_STEPS):
+                if not np.all(np.isfinite(solver.f)):  # a step would be nan, and be tried for ever
+                    return found, 2
                 solver.step()
                 if solver.status == "failed" or not np.all(np.isfinite(solver.y)):
                     return found, 2
@@ -148,4 +131,6 @@ class Learning:
                 found += [self.unpack(dense(t)) for t in times[len(found) :] if t <= solver.t]
                 if solver.status == "finished":
                     return found, 0
+                noise = self.draw()
+                solver.f = rhs(solver.t, solver.y)
         return found, 1

@@ -34,8 +34,8 @@ EPSILON = float(np.finfo(np.float64).eps)
 NEGLIGIBLE = 1e-6  # nats: less than any digit that is shown, where log-weights have no spread to compare with
 #: By Markov's inequality at most e^{−50} of correct runs have one log-weight of n beyond log n + 50.
 UNLIKELY = 50.0
-#: The gradient is a sum over some thousand paths; tolerances beyond these would resolve its noise, at great cost.
-FINEST_RTOL, FINEST_ATOL = 1e-5, 1e-7
+#: The gradient is a mean over some thousand paths: tolerances of a step beyond these would be lost in its noise.
+FINEST_RTOL, FINEST_ATOL = 1e-4, 1e-5
 
 
 def finest(rtol: float, atol: float) -> tuple[float, float]:

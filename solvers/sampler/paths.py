@@ -6,12 +6,16 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import chdtri, ndtri
 
 from solvers.sampler.model import Mixture, Sampler
 
 __all__ = ["Noise", "Paths", "component"]
 
 Array = NDArray[np.float64]
+
+#: Sobol points are multiples of 2^−30, and 0 one of them.
+HALF_A_CELL = 2.0**-31
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +37,28 @@ class Noise:
         xi1 = rng.standard_normal(shape) if orthogonal else np.zeros(shape)
         chi2 = rng.chisquare(orthogonal - 1, shape) if orthogonal > 1 else np.zeros(shape)
         return cls(xi, xi1, chi2, uniform)
+
+    @classmethod
+    def spread(cls, sampler: Sampler, each: int, rng: np.random.Generator) -> Noise:
+        """Of `each` paths from every component of the prior, path i from component i mod K: their starts are scrambled
+        Sobol points, of every component its own, the rest of the paths is independent. Unbiased at any number, most
+        even at powers of two.
+
+        Source: Owen, Ann. Statist. 25, 1541 (1997).
+        """
+        from scipy.stats import qmc  # takes longer to import than most of what has no sampler
+
+        K, directions = len(sampler.mixtures["prior"].log_w), sampler.directions
+        noise, orthogonal = cls.draw(sampler, each * K, rng), sampler.dimension - sampler.directions
+        for k in range(K):
+            sobol = qmc.Sobol(directions + min(orthogonal, 2), rng=int(rng.integers(2**63)))
+            points = sobol.random(each) + HALF_A_CELL
+            noise.xi[0, k::K] = ndtri(points[:, :directions])
+            if orthogonal > 0:
+                noise.xi1[0, k::K] = ndtri(points[:, directions])
+            if orthogonal > 1:
+                noise.chi2[0, k::K] = chdtri(orthogonal - 1, points[:, directions + 1])
+        return noise
 
     def block(self, paths: slice) -> Noise:
         """The same noise for some of the paths; itself for all."""

@@ -18,7 +18,8 @@ from solvers.problem.gram import span
 from solvers.problem.sampler_section import Refinement
 from solvers.sampler.backends import PLAIN, Walker
 from solvers.sampler.chain import Noise, component
-from solvers.sampler.learn import Learning, path_gradient
+from solvers.sampler.gradients import path_gradient
+from solvers.sampler.learn import Learning
 from solvers.sampler.model import Mixture, Sampler
 
 __all__ = ["Addition", "add_component", "candidate", "due", "placed", "points", "predicted_gain", "refined"]
@@ -151,9 +152,8 @@ def due(
     if refine.rule == "interval":
         return True
     if refine.rule == "stalled":
-        return learning.decrease(learning.sampler) < refine.threshold
-    paths = learning.noise.xi.shape[1]
-    return predicted_gain(learning.sampler, x, rho, variance, paths, rng, learning.walker) > refine.threshold
+        return learning.decrease() < refine.threshold
+    return predicted_gain(learning.sampler, x, rho, variance, learning.paths, rng, learning.walker) > refine.threshold
 
 
 def refined(
@@ -163,7 +163,7 @@ def refined(
     where additions are laid down, what was there to be added."""
     found: list[Sampler] = []
     added: list[Addition] = []
-    paths, now, event = learning.noise.xi.shape[1], 0.0, 0
+    now, event = 0.0, 0
     while len(found) < len(times):
         event += 1
         stop = event * refine.every
@@ -185,5 +185,5 @@ def refined(
                 added.append(Addition(x, rho, scores))
             if due(learning, refine, x, rho, variance, rng):
                 sampler = add_component(sampler, x, rho, refine.weight, variance)
-                learning = replace(learning, sampler=sampler, noise=Noise.draw(sampler, paths, rng))
+                learning = replace(learning, sampler=sampler)
     return found, 0, added

@@ -27,8 +27,8 @@ from solvers.machine.backends import DEFAULT
 from solvers.machine.chance import Domain
 from solvers.machine.code import usable
 from solvers.machine.cores import cores
+from solvers.machine.pieces import in_order
 from solvers.machine.progress import Progress, within
-from solvers.particles.pieces import in_order
 from solvers.particles.sampler.simulation import Curves, plan, replica_curves
 from solvers.problem import Init, Overlaps, Problem, ProblemError
 from solvers.problem.starts import Starts, starts, vectors

@@ -106,7 +106,7 @@ NAMES = {
     "log_var_t": r"\log v^\tau", "spread": r"\sqrt v", "log_v": r"\log v", "eta": r"\eta", "beta": r"\beta",
     "v": "v", "pull_b": "c'", "log_w": r"\log w", "ending": r"\Lambda_W", "c_w": r"\gamma_W", "c_f": r"\gamma",
     "c_b": r"\gamma'", "kick": "s", "square": "o", "cross": "p", "drawn": "q", "level": r"\Lambda_0",
-    "curvature": r"\Lambda_2",
+    "curvature": r"\Lambda_2", "offset": r"\delta", "density": r"\log\varphi_k",
 }  # fmt: skip
 
 

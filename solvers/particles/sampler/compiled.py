@@ -13,8 +13,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from solvers.machine.pieces import PerThread, in_order
 from solvers.particles.compiled import loops
-from solvers.particles.pieces import PerThread, in_order
 from solvers.particles.sampler.chain import Bars, Drift, Model, Walk
 from solvers.particles.streams import TILE
 
