@@ -41,8 +41,9 @@ Estimate = Callable[[Sampler, Noise, Walker], tuple[float, dict[str, Slope]]]
 
 
 def estimator(sampler: Sampler) -> Estimate:
-    """The estimate with the least noise: of the start where the control is exact, since then log W is nearly a function
-    of x_0; along paths where the prior or a control to be learned is in the drifts, or no control makes up for x_0."""
+    """The estimate with the least noise for its time: of the start where the control is exact, since then log W is
+    nearly a function of x_0, and its paths take a third of the time; along paths where the prior or a control to be
+    learned is in the drifts, or no control makes up for x_0."""
     return start_gradient if sampler.control == "exact" else path_gradient
 
 

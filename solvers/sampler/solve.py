@@ -6,8 +6,8 @@ learned, and their scatter says how well that is known.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -15,48 +15,28 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from solvers import results
-from solvers.closed import flow
-from solvers.closed.span import Span
 from solvers.machine import backends
 from solvers.machine.arrays import check_backend
-from solvers.machine.chance import Stream, generator
 from solvers.machine.code import usable
 from solvers.machine.cores import cores
 from solvers.machine.pieces import in_order
 from solvers.machine.progress import Progress, part
-from solvers.problem import Init, Overlaps, Problem, demands
+from solvers.problem import Problem, demands
 from solvers.problem.starts import starts
 from solvers.results.replicas import judged, variables
-from solvers.sampler.backends import WALKERS, Task, Walker
-from solvers.sampler.chain import Noise
-from solvers.sampler.evaluate import QUANTITIES, Invalid, evaluate
-from solvers.sampler.learn import Learning
+from solvers.sampler.backends import WALKERS, Task
+from solvers.sampler.evaluate import QUANTITIES
 from solvers.sampler.limits import check, finest
-from solvers.sampler.model import Mixture, Sampler, chain_module
-from solvers.sampler.refine import Addition, placed, refined
+from solvers.sampler.model import chain_module
+from solvers.sampler.refine import Addition
+from solvers.sampler.runs import Learner, Run, from_paths, sampler_of
 
-__all__ = ["sampler_of", "solve", "traced"]
+__all__ = ["solve", "traced"]
 
 Array = NDArray[np.float64]
 
 #: Independent runs of learning: enough for a standard error that is known to a quarter of itself.
 RUNS = 8
-
-
-def sampler_of(problem: Problem, s: Array, m: Array, log_w: Array, v: Array, drop: str | None = None) -> Sampler:
-    """The sampler of a problem whose prior has overlaps s (K, K), m (K, L), log-weights and variances (K,).
-
-    A mixture control starts as the prior does.
-    """
-    options, target = problem.sampler, problem.target
-    assert options is not None
-    space = Span.of(problem, s[None], m[None])
-    prior = Mixture(space.coordinates(s, m), np.log(v), log_w)
-    mixtures = {"prior": prior, "target": Mixture.of(space.target(), target.variances, target.weights)}
-    return Sampler(
-        options.method, options.reference, options.control, options.steps, options.horizon, problem.dimension, mixtures,
-        chain_module(drop),
-    ).begun()  # fmt: skip
 
 
 def solve(
@@ -82,7 +62,7 @@ def solve(
     Returns
         The dataset of RUN.nc with objective = −elbo (the reverse KL on paths, since the target is normalised),
         mode_mass that of the samples, and QUANTITIES, all of them means over RUNS independent runs of learning where
-        anything is learned from paths (sampler.paths / RUNS of them behind each gradient of each). `_se` of all of
+        anything is learned from paths (sampler.paths / RUNS behind each gradient of each, or FEWEST). `_se` of all of
         these, of m, s, w and v too: the standard error over these runs, or where there is one run that of the paths of
         its evaluation, which are not those of any gradient. With several runs, outcomes of each and their shares, see
         solvers.results.replicas.
@@ -126,8 +106,8 @@ def traced(
     if options.refine is not None:  # room for all components; those that are not there have weight 0 and overlaps nan
         K = options.refine.until
     shown = replace(problem, family=replace(problem.family, components=K))
-    runs = runs if _from_paths(problem) else 1
-    learner = _Learner(problem, WALKERS[backend].within(1 if runs > 1 else threads), runs, rtol, atol, drawn, K)
+    runs = runs if from_paths(problem) else 1
+    learner = Learner(problem, WALKERS[backend].within(1 if runs > 1 else threads), runs, rtol, atol, drawn, K)
     workers = min(threads or cores(), runs) if WALKERS[backend].threaded else 1
     out = {"m": (K, L), "s": (K, K), "w": (K,), "v": (K,), "mode_mass": (L,)} | dict.fromkeys(QUANTITIES, ())
     values = {name: np.full((count, len(times), *rest), np.nan) for name, rest in out.items()}
@@ -166,19 +146,7 @@ def traced(
     return ds.assign(extra | (variables(problem, each) if each else {})), tuple(added)
 
 
-@dataclass(frozen=True)
-class _Run:
-    """What one run of learning found, at the save times. values: (T, ...) of everything, nan where the status is not 0;
-    errors: of what is estimated from paths of the evaluation. B (K, L): at the last time."""
-
-    values: dict[str, Array]
-    errors: dict[str, Array]
-    B: Array
-    status: int
-    added: tuple[Addition, ...]
-
-
-def _pooled(name: str, found: Sequence[_Run]) -> tuple[Array, Array]:
+def _pooled(name: str, found: Sequence[Run]) -> tuple[Array, Array]:
     """The mean over runs and its standard error; that of its evaluation where there is one run."""
     all_of = np.stack([run.values[name] for run in found])
     if len(found) == 1:
@@ -186,119 +154,7 @@ def _pooled(name: str, found: Sequence[_Run]) -> tuple[Array, Array]:
     return all_of.mean(0), all_of.std(0, ddof=1) / np.sqrt(len(found))
 
 
-@dataclass(frozen=True)
-class _Learner:
-    """One run of learning after the other. K: the most components there will be."""
-
-    problem: Problem
-    walker: Walker
-    runs: int
-    rtol: float
-    atol: float
-    drawn: bool
-    K: int
-
-    def run(self, sampler: Sampler, sample: int, run: int) -> _Run:
-        """Learn from a start, and evaluate along the way."""
-        problem, options = self.problem, self.problem.sampler
-        assert options is not None
-        T, K, L = len(problem.time.times), self.K, len(problem.target.weights)
-        values = {"m": np.full((T, K, L), np.nan), "s": np.full((T, K, K), np.nan), "v": np.full((T, K), np.nan)}
-        values |= {"w": np.full((T, K), np.nan), "mode_mass": np.full((T, L), np.nan)}
-        values |= {name: np.full(T, np.nan) for name in QUANTITIES}
-        errors = {name: np.full_like(values[name], np.nan) for name in ("mode_mass", *QUANTITIES)}
-        nothing = np.full((K, L), np.nan)
-
-        def rng(stream: Stream) -> np.random.Generator:
-            return generator(problem.init.seed, sample, stream, run)
-
-        found, status, added = self._learned(sampler, rng)
-        if status:
-            return _Run(values, errors, nothing, status, tuple(added))
-        for t, learned in enumerate(found):
-            try:  # the same paths at every time, so that curves are smooth in it
-                estimates = evaluate(
-                    learned, options.paths, rng(Stream.EVALUATION), drawn=self.drawn, walker=self.walker
-                )
-            except Invalid as error:
-                return _Run({name: np.full_like(a, np.nan) for name, a in values.items()}, errors, nothing,
-                            error.status, tuple(added))  # fmt: skip
-            for name, (value, spread) in estimates.items():
-                values[name][t], errors[name][t] = value, spread
-            prior, target = learned.mixtures["prior"], learned.mixtures["target"]
-            there = slice(len(prior.log_w))
-            values["m"][t, there], values["s"][t, there, there] = (
-                prior.mean @ target.mean.T,
-                prior.mean @ prior.mean.T,
-            )
-            values["w"][t] = 0.0
-            values["w"][t, there], values["v"][t, there] = prior.weights, np.exp(prior.log_var)
-        table = _by_component(found[-1], rng(Stream.EVALUATION), options.paths, self.walker)
-        B = np.pad(table, ((0, K - len(table)), (0, 0)))
-        return _Run(values, errors, B, 0, tuple(added))
-
-    def _learned(
-        self, sampler: Sampler, rng: Callable[[Stream], np.random.Generator]
-    ) -> tuple[list[Sampler], int, Sequence[Addition]]:
-        """The samplers at the save times, the status, and the additions that were laid down."""
-        problem, options, times = self.problem, self.problem.sampler, self.problem.time.times
-        assert options is not None
-        learn = {"prior": problem.family.learn} | dict.fromkeys(sampler.controls, options.learn)
-        if not any(learn.values()) or times[-1] == 0:
-            return [sampler] * len(times), 0, ()
-        if _quadrature_knows(problem):
-            return *_by_quadrature(problem, sampler, self.rtol, self.atol), ()
-        refine = options.refine
-        if refine is not None and not isinstance(refine.source, str):
-            sampler, coordinates = placed(problem, sampler, refine.source)
-            refine = replace(refine, source=coordinates)
-        paths, metric = -(-options.paths // self.runs), (problem.flow.weights, problem.flow.metric)
-        learning = Learning(sampler, paths, rng(Stream.GRADIENT), learn, *metric, self.walker)
-        if refine is not None:
-            return refined(learning, refine, times, self.rtol, self.atol, rng(Stream.REFINEMENT))
-        return *learning.run(times, self.rtol, self.atol), ()
-
-
 def _error(of: xr.DataArray | xr.Variable, values: Array) -> xr.Variable:
     """The standard error of a variable, with its dimensions and units."""
     attributes = of.attrs | {"long_name": f"standard error: {of.attrs['long_name']}"}
     return xr.Variable(of.dims, values, attributes)
-
-
-def _from_paths(problem: Problem) -> bool:
-    """Whether anything is learned from paths, and so with an error."""
-    assert problem.sampler is not None
-    learns = bool(problem.family.learn or problem.sampler.learn) and problem.time.end > 0
-    return learns and not _quadrature_knows(problem)
-
-
-def _quadrature_knows(problem: Problem) -> bool:
-    """Whether the closed equations solve it: no steps, and one variance in a mixture."""
-    assert problem.sampler is not None
-    if problem.sampler.steps or problem.sampler.refine is not None:
-        return False
-    one = all(np.ptp(mixture.variances) == 0 for mixture in (problem.family, problem.target))
-    return one and "variances" not in problem.family.learn
-
-
-def _by_quadrature(problem: Problem, sampler: Sampler, rtol: float, atol: float) -> tuple[list[Sampler], int]:
-    """No steps: the loss is KL(φ‖p), whose flow the closed equations solve without paths."""
-    prior, target = sampler.mixtures["prior"], sampler.mixtures["target"]
-    overlaps = Overlaps(prior.mean @ prior.mean.T, prior.mean @ target.mean.T)
-    start = replace(problem, sampler=None, init=Init(None, None, overlaps, 1, problem.init.seed))
-    run = flow.solve(start, rtol=rtol, atol=atol, backend="numpy").isel(sample=0)
-    if int(run.status):
-        return [], int(run.status)
-    found = []
-    for t in range(len(problem.time.times)):
-        at = run.isel(time=t)
-        found.append(sampler_of(problem, at.s.values, at.m.values, np.log(at.w.values), at.v.values))
-    return found, 0
-
-
-def _by_component(sampler: Sampler, rng: np.random.Generator, paths: int, walker: Walker) -> Array:
-    """B (K, L): mass that samples started in component k put on mode l."""
-    K = len(sampler.mixtures["prior"].log_w)
-    chosen = np.repeat(np.arange(K), -(-paths // K))
-    modes = walker.forward(sampler, Noise.draw(sampler, len(chosen), rng), chosen).modes
-    return np.asarray(modes.reshape(K, -1, modes.shape[1]).mean(axis=1))

@@ -1,13 +1,14 @@
 """A sampler's reduced chain against its simulation in R^d, at a stated false-alarm rate.
 
-Two parts, each decided by solvers.verdict.agreement at a false-alarm probability of ALPHA: *evaluation*, the sampler at
-the start, and *learning*, the prior and the sampler at later times; with components added on the way a third, *choice*,
-see solvers.verdict.additions. Both sides are averages over paths, so the theory is repeated as often as the simulation,
-with random numbers of its own, and pairs of one replica each are tested by t.
+Three parts, each decided by solvers.verdict.agreement at a false-alarm probability of ALPHA: *evaluation*, the sampler
+at the start; *gradient*, how what is learned begins to move, see solvers.verdict.gradients; and *learning*, the prior
+and the sampler at later times. With components added on the way a fourth, *choice*, see solvers.verdict.additions. Both
+sides are averages over paths, so the theory is repeated as often as the simulation, with random numbers of its own, and
+pairs of one replica each are tested by t.
 
-Biases are taken out replica by replica. Simulation: runs with Euler steps 4h, 2h, h; E = 2 X(h) − X(2h) has none of
-first order in the step, and twice what the three show of the second is allowed. Theory: its paths are kept along the
-learning time, which makes a bias of first order in 1/paths; runs with n and n/2 paths, E = 2 T(n) − T(n/2).
+Biases of what was learned are taken out replica by replica. Simulation: runs with Euler steps 4h, 2h, h; E = 2 X(h) −
+X(2h) has none of first order in the step, and twice what the three show of the second is allowed. Theory: noise bends
+what is learned by first order in 1/paths; single runs of learning with n and n/2 paths, E = 2 T(n) − T(n/2).
 
 ESS and log Z of n paths are biased beyond any order where few paths carry the weights. So it is the mean of their
 estimates that is compared, not the ESS: 2 f_n − f_{n/2}, f_n the estimate from n paths in R^d or of the whole reduced
@@ -37,7 +38,8 @@ from solvers.sampler.evaluate import QUOTIENTS
 from solvers.sampler.limits import finest
 from solvers.sampler.model import chain_module
 from solvers.sampler.refine import Addition
-from solvers.sampler.solve import sampler_of, traced
+from solvers.sampler.runs import sampler_of
+from solvers.sampler.solve import traced
 from solvers.verdict.additions import Choices, addition_times, choice_part, comparable, in_space, margins
 from solvers.verdict.agreement import Family
 from solvers.verdict.entries import (
@@ -52,6 +54,7 @@ from solvers.verdict.entries import (
     parts,
     unsolved,
 )
+from solvers.verdict.gradients import gradients
 from solvers.verdict.report import Report
 
 __all__ = ["compare_sampler"]
@@ -60,6 +63,8 @@ Array = NDArray[np.float64]
 
 STARTS = 2  # at most so many of a problem's starts are compared
 PATHS_THEORY = 4  # times as many paths as the simulation has, where nothing is learned: they are cheap
+PATHS_GRADIENT = 8  # times as many paths behind each gradient at the start: it is one of the many that learning takes
+GRADIENT = 4  # what a repetition of the theory repeats, beside runs with the paths of `theory` and the pilot
 PATHS_PILOT = 4  # the same in the run of the theory that says which points are added
 
 _BIASED = (*QUOTIENTS, "coverage")
@@ -105,6 +110,7 @@ def compare_sampler(
         problem, note = comparable(problem)
         notes.append(note)
     at_start: list[Family] = []
+    moving: list[Family] = []
     later: list[Family] = []
     choices: list[Choices] = []
     broken: list[str] = []
@@ -123,12 +129,15 @@ def compare_sampler(
         if start.given and start.order:
             choices.append(start.choices(simulated, theory))
             notes.append(choices[-1].note())
+        if learns:
+            seeds = [start.seed(r, GRADIENT) for r in range(replicas)]
+            moving.append(gradients(problem, begin, i, PATHS_GRADIENT * particles, seeds, backend, drop))
         for at, time in enumerate(problem.time.times):
             if learns and time > 0 and start.scattered(simulated, at):
                 notes.append(f"start {i}: not compared from time {time:g} on, where replicas scatter too widely")
                 break
             (later if learns and time > 0 else at_start).append(start.family(simulated, second, theory, at))
-    found = parts({"evaluation": at_start, "learning": later})
+    found = parts({"evaluation": at_start, "gradient": moving, "learning": later})
     return Report(
         parts=(*found, *filter(None, [choice_part(choices, ALPHA)])),
         broken=tuple(broken),
@@ -237,18 +246,19 @@ class _Start:
                 progress((r + 1) / self.replicas)
         return {name: np.stack([values[name] for values in found]) for name in found[0]}, 0
 
+    def seed(self, replica: int, kind: int) -> np.random.SeedSequence:
+        """Of one repetition of the theory, by what it repeats."""
+        return np.random.SeedSequence(self.problem.init.seed, spawn_key=(Domain.THEORY, self.i, replica, kind))
+
     def solved(self, paths: int, replica: int, kind: int) -> tuple[xr.Dataset, tuple[Addition, ...]]:
         """The theory from so many paths, and what was there to be added."""
         problem = self.laid(self.problem)
-        words = np.random.SeedSequence(
-            problem.init.seed, spawn_key=(Domain.THEORY, self.i, replica, kind)
-        ).generate_state(1)
-        init = replace(problem.init, seed=int(words[0]))
+        init = replace(problem.init, seed=int(self.seed(replica, kind).generate_state(1)[0]))
         if init.scale is not None:
             init = Init(None, None, Overlaps(self.begin.s[self.i], self.begin.m[self.i]), 1, init.seed)
         assert problem.sampler is not None
         once = replace(problem, init=init, sampler=replace(problem.sampler, paths=paths))
-        run, added = traced(once, rtol=self.rtol, atol=self.atol, drop=self.drop, threads=1, drawn=True)
+        run, added = traced(once, rtol=self.rtol, atol=self.atol, drop=self.drop, threads=1, drawn=True, runs=1)
         return run, added[0]
 
     def laid(self, problem: Problem) -> Problem:

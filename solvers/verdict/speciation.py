@@ -21,7 +21,7 @@ from solvers.problem import Problem, ProblemError
 from solvers.problem.starts import starts
 from solvers.sampler import clones
 from solvers.sampler.backends import WALKERS
-from solvers.sampler.solve import sampler_of
+from solvers.sampler.runs import sampler_of
 
 __all__ = ["COMMAND", "speciation"]
 

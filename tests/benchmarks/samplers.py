@@ -153,7 +153,7 @@ def _reduced(d: int, paths: int, device: str, *, kept: bool = False) -> Callable
 
 
 def _reduced_gradient(d: int, paths: int, device: str, *, kept: bool = False) -> Callable[[int], dict[str, Any]]:
-    from solvers.sampler.learn import path_gradient
+    from solvers.sampler.gradients import path_gradient
 
     sampler, walker = _sampler(d), _walker(device)
     noise = _noise(sampler, paths, kept)

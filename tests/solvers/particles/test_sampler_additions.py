@@ -13,7 +13,8 @@ from solvers.particles.sampler.simulation import placed, replica_curves
 from solvers.problem import Problem
 from solvers.problem.starts import starts, vectors
 from solvers.sampler import refine
-from solvers.sampler.solve import sampler_of, traced
+from solvers.sampler.runs import sampler_of
+from solvers.sampler.solve import traced
 from solvers.verdict import sampler as compare_sampler
 from solvers.verdict.additions import Choices, choice_part, comparable, in_space
 

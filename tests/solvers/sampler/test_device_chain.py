@@ -16,7 +16,7 @@ from solvers.machine.arrays import BackendError
 from solvers.problem import Problem
 from solvers.sampler import Mixture, Noise, Sampler, device
 from solvers.sampler.backends import PLAIN, WALKERS, Walker
-from solvers.sampler.learn import path_gradient
+from solvers.sampler.gradients import path_gradient
 from tests.solvers.cuda.cuda_compiler import CompileError, compile_cuda
 from tests.solvers.cuda.cuda_host import BlockKernels, CUDADriverError, HalfWarps, HostCuda, OneThread, OutOfMemoryError
 from tests.solvers.sampler.plain_chain import KEYS, case, in_dimensions

@@ -16,7 +16,7 @@ from solvers.sampler.backends import WALKERS
 from solvers.sampler.ideal import continuous_time, learned
 from solvers.sampler.orthogonal import share
 from solvers.sampler.refine import add_component, candidate, placed
-from solvers.sampler.solve import sampler_of
+from solvers.sampler.runs import sampler_of
 from tests.solvers.sampler.plain_chain import case
 
 TEXT = """

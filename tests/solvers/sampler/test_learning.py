@@ -9,7 +9,8 @@ from scipy.stats import t as student
 
 from solvers.closed import systems
 from solvers.sampler import Mixture, Noise, Sampler, forward, gradient
-from solvers.sampler.learn import Learning, path_gradient
+from solvers.sampler.gradients import path_gradient
+from solvers.sampler.learn import Learning
 from tests.rated import rated
 from tests.solvers.sampler.plain_chain import KEYS as ALL
 from tests.solvers.sampler.plain_chain import case, in_dimensions
@@ -150,10 +151,10 @@ def test_tied_control_is_the_flow_on_the_target():
 def test_learning_lowers_the_loss_and_moves_only_what_it_may():
     rng = np.random.default_rng(5)
     sampler, *_ = case("dis", "ou", "mixture", d=8, steps=4, rng=rng)
-    noise = Noise.draw(sampler, 400, rng)
-    learning = Learning(sampler, noise, {"prior": ("means", "variances"), "control": ("weights",)})
-    found, status = learning.run(np.array([0.0, 0.5, 2.0]), 1e-5, 1e-7)
+    learning = Learning(sampler, 400, rng, {"prior": ("means", "variances"), "control": ("weights",)})
+    found, status = learning.run(np.array([0.0, 0.5, 2.0]), 1e-4, 1e-5)
     assert status == 0
+    noise = Noise.draw(sampler, 400, rng)
     losses = [path_gradient(one, noise)[0] for one in found]
     assert losses[0] > losses[1] > losses[2]
     before, after = sampler.mixtures, found[-1].mixtures
@@ -186,9 +187,11 @@ def test_metrics_are_those_of_section_3():
     """Fisher–Rao: dw = −w (F − D). Wasserstein: dμ = −∂D/∂μ / w, dv = −4v/(d w) ∂D/∂v."""
     rng = np.random.default_rng(7)
     sampler, *_ = case("dis", "ou", "exact", d=6, steps=2, rng=rng)
-    noise, everything = Noise.draw(sampler, 50, rng), {"prior": ("means", "weights", "variances")}
-    plain = Learning(sampler, noise, everything).velocity(sampler)["prior"]
-    other = Learning(sampler, noise, everything, "fisher-rao", "wasserstein").velocity(sampler)["prior"]
+    everything = {"prior": ("means", "weights", "variances")}
+    learning = Learning(sampler, 50, rng, everything)
+    noise = learning.draw()
+    plain = learning.velocity(sampler, noise)["prior"]
+    other = replace(learning, weights="fisher-rao", metric="wasserstein").velocity(sampler, noise)["prior"]
     w, v = sampler.mixtures["prior"].weights, np.exp(sampler.mixtures["prior"].log_var)
     np.testing.assert_allclose(w * other.theta, plain.theta)
     np.testing.assert_allclose(w[:, None] * other.mean, plain.mean)
@@ -201,7 +204,7 @@ def test_blocks_of_paths_add_up(monkeypatch):
     sampler, *_ = case("dis", "ou", "mixture", d=6, steps=2, rng=rng)
     noise = Noise.draw(sampler, 50, rng)
     value, slopes = path_gradient(sampler, noise)
-    monkeypatch.setattr("solvers.sampler.learn.TOGETHER", 16)
+    monkeypatch.setattr("solvers.sampler.gradients.TOGETHER", 16)
     again, parts = path_gradient(sampler, noise)
     assert again == pytest.approx(value, rel=1e-13)
     np.testing.assert_allclose(parts["control"].mean, slopes["control"].mean, rtol=1e-11)
@@ -209,11 +212,12 @@ def test_blocks_of_paths_add_up(monkeypatch):
 
 
 def test_a_gradient_of_nan_at_the_start_is_a_status():
-    """Two paths for three components leave one without: its first step was nan, and was tried for ever."""
+    """The first step would be nan, and was tried for ever."""
     rng = np.random.default_rng(1)
     sampler, *_ = case("dis", "ou", "exact", d=6, rng=rng)
-    K = len(sampler.mixtures["prior"].log_w)
-    few, enough = (Learning(sampler, Noise.draw(sampler, n, rng), {"prior": ("means",)}) for n in (K - 1, K))
+    prior = sampler.mixtures["prior"]
+    broken = replace(sampler, mixtures=sampler.mixtures | {"prior": replace(prior, mean=prior.mean * 1e200)})
+    few, enough = (Learning(one, 2, rng, {"prior": ("means",)}) for one in (broken, sampler))
     with np.errstate(all="ignore"):
         assert few.run(np.array([0.1]), 1e-4, 1e-6) == ([], 2)
     found, status = enough.run(np.array([0.1]), 1e-4, 1e-6)

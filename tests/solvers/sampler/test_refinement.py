@@ -12,7 +12,8 @@ from solvers import ask
 from solvers.problem import Problem, ProblemError
 from solvers.problem.sampler_section import Refinement
 from solvers.sampler import Noise
-from solvers.sampler.learn import Learning, path_gradient
+from solvers.sampler.gradients import path_gradient
+from solvers.sampler.learn import Learning
 from solvers.sampler.refine import add_component, candidate, due, points, predicted_gain
 from tests.solvers.sampler.plain_chain import case
 
@@ -113,16 +114,16 @@ def test_predicted_gain_is_the_slope_of_the_loss():
 def test_rules():
     rng = np.random.default_rng(5)
     sampler, *_ = case("dis", "ou", "exact", d=6, steps=3, rng=rng)
-    learning = Learning(sampler, Noise.draw(sampler, 400, rng), {"prior": ("means",)})
+    learning = Learning(sampler, 400, rng, {"prior": ("means",)})
     x, rho, _ = candidate(sampler, REFINE, rng)
 
     def ask(rule, threshold):
         return due(learning, replace(REFINE, rule=rule, threshold=threshold), x, rho, 1.0, rng)
 
     assert ask("interval", 0.0)
-    assert learning.decrease(sampler) > 0
+    assert learning.decrease() > 0
     assert ask("stalled", 1e9)
-    assert not ask("stalled", 0.0)
+    assert not ask("stalled", 0.0)  # the decrease is some thirty of its standard errors
     assert ask("gain", 0.0) == (predicted_gain(sampler, x, rho, 1.0, 400, rng) > 0)
     assert not ask("gain", 1e9)
 

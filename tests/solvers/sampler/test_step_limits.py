@@ -16,7 +16,7 @@ from solvers.particles.sampler.chain import Mixture as InSpace
 from solvers.particles.sampler.simulation import rounding, simulate
 from solvers.problem import Problem, ProblemError
 from solvers.results.outcomes import LOST, STATUS, TOO_LONG
-from solvers.sampler.learn import Slope
+from solvers.sampler.gradients import Slope
 from solvers.sampler.limits import check, overshoot, pull, sampler_of_variances
 from solvers.sampler.model import Mixture, chain_module
 from solvers.sampler.solve import solve, traced
@@ -144,7 +144,7 @@ NARROWING = {"v": [1.0], "u": [1.0, 1.0], "learn": '["variances"]', "end": 1.0, 
 def falling(monkeypatch):
     """Learning by which log v falls at rate 1, on both sides: 1/v + 1/q at η = 0.75 is too much from t = log 4/3 on."""
 
-    def theory(self, sampler):
+    def theory(self, sampler, noise):
         return {
             name: Slope(0 * m.mean, np.full_like(m.log_var, -1.0), 0 * m.log_w)
             for name, m in sampler.mixtures.items()

@@ -1,0 +1,62 @@
+"""How the prior of a sampler, and a control with it, begin to move: gradients in R^d at a start, replica by replica."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from solvers.machine.chance import Purpose
+from solvers.particles.estimate import Report
+from solvers.particles.replicas import over_groups
+from solvers.particles.sampler.engine import gradients
+from solvers.particles.sampler.learn import Learner, path_gradient, velocity
+from solvers.particles.sampler.simulation import model_of, placed, plan
+from solvers.particles.streams import stream_keys
+from solvers.problem import Problem
+from solvers.problem.starts import Starts
+
+__all__ = ["replica_velocities"]
+
+Array = NDArray[np.float64]
+
+AT_START = 0  # in the place of the cuts of a step, of which there is at least one
+
+
+def replica_velocities(
+    problem: Problem, begin: Starts, i: int, *, particles: int, replicas: int, backend: str
+) -> dict[str, dict[str, Array]]:
+    """Of every mixture that learns: dm/dt (replica, K, L), ds/dt (replica, K, K), dtheta/dt and dlog v/dt (replica, K).
+
+    Takes
+        begin, i: the starts, and which; particles: paths behind the gradient of each replica. m are overlaps of means
+        with the modes, s with each other, theta with weights = softmax theta.
+    Raises
+        SimulationError for numbers that do not do, or arrays that do not fit in memory; BackendError.
+    """
+    options = problem.sampler
+    assert options is not None
+    cut = plan(problem, particles=particles, replicas=replicas, step=1e-3, backend=backend)
+    start = model_of(problem, *placed(problem, begin, i), begin.theta[i])
+    moves = {"prior": problem.family.learn} | dict.fromkeys(start.controls, options.learn)
+    nu = start.mixtures["target"].means
+
+    def run(group: range, report: Report) -> list[dict[str, dict[str, Array]]]:
+        return [one(replica, report) for replica in group]
+
+    def one(replica: int, report: Report) -> dict[str, dict[str, Array]]:
+        key = stream_keys(problem.init.seed, (Purpose.GRADIENT, AT_START, i), range(replica, replica + 1))[0]
+        learner = Learner(moves, problem.flow.weights, problem.flow.metric, particles, 1.0, 1, lambda: report(0))
+        differentiate = gradients(np.asarray(key), learner, cut.within, cut.engine)(0)
+        moved = velocity(start, learner, path_gradient(start, particles, differentiate)[1])
+        report(1)
+        found = {}
+        for name, speed in moved.items():
+            turned = speed.means @ start.mixtures[name].means.T
+            found[name] = {
+                "dm/dt": speed.means @ nu.T, "ds/dt": turned + turned.T, "dtheta/dt": speed.log_weights,
+                "dlog v/dt": speed.log_variances,
+            }  # fmt: skip
+        return found
+
+    rows = [row for group in over_groups(run, cut, 1, None) for row in group]
+    return {name: {what: np.stack([row[name][what] for row in rows]) for what in rows[0][name]} for name in rows[0]}
