@@ -63,6 +63,7 @@ class SamplerSection(Section):
     steps: Annotated[int, BeforeValidator(integer(0, MOST_STEPS))] = 32
     horizon: Annotated[float, BeforeValidator(number("a number > 0", lambda x: x > 0))] = 1.5
     paths: Annotated[int, BeforeValidator(integer(2, MOST_PATHS))] = 4096
+    components: Annotated[int | None, BeforeValidator(integer(1, MOST_COMPONENTS))] = None
     learn: Annotated[list[str] | None, BeforeValidator(learned)] = None
     refine: RefineSection | None = None
 
@@ -101,6 +102,7 @@ class SamplerOptions:
 
     method: "dis", "mcd", "cmcd" or "dbs". reference: "ou", "prior" or "annealed". control: "none", "exact" or
     "mixture". steps: N. horizon: N η. paths: of the reduced chain behind each evaluation, and behind the gradient.
+    components: of a mixture control, at most; it begins as the prior, or its first components, and grows with it.
     learn: which of "means", "weights", "variances" of the mixture control move; empty for other controls.
     """
 
@@ -110,6 +112,7 @@ class SamplerOptions:
     steps: int
     horizon: float
     paths: int
+    components: int
     learn: tuple[str, ...]
     refine: Refinement | None
 
@@ -148,8 +151,17 @@ def sampler_options(
                 f"needs a prior that learns; family.learn must name some of {', '.join(map(show, LEARNED))}",
             )
         refine = Refinement(**section.refine.model_dump())
+    most = refine.until if refine else components
+    if section.components is not None and control != "mixture":
+        fail("sampler.components", f'is {section.components}; a control of components needs control = "mixture"')
+    if section.components is not None and section.components > most:
+        grown = "sampler.refine.until" if refine else "family.components"
+        fail("sampler.components", f"is {section.components}; must be <= {grown} = {most}: it grows with the prior")
     moves = (learn if section.learn is None else tuple(section.learn)) if control == "mixture" else ()
-    return SamplerOptions(method, reference, control, section.steps, section.horizon, section.paths, moves, refine)
+    return SamplerOptions(
+        method, reference, control, section.steps, section.horizon, section.paths, section.components or most, moves,
+        refine,
+    )  # fmt: skip
 
 
 def with_points(options: SamplerOptions, file: Any, vectors: NDArray[np.float64], builder: Any) -> SamplerOptions:

@@ -26,13 +26,16 @@ def told(ds: xr.Dataset, out: str, source: str) -> Iterator[str]:
     samples = "1 sample" if len(good) == 1 else f"{len(good)} samples"
     yield f"{out}: {samples}, {len(times)} times from {times[0]:g} to {times[-1]:g}"
     rule = f"{problem.flow.weights} weights" if "weights" in problem.family.learn else "fixed weights"
-    of = "" if replicas is None else f", of averages over {replicas} replicas"
+    runs = ds.attrs.get("runs", 1)  # of learning, by paths of the theory
+    each_of = "replicas" if replicas else "runs of learning"
+    of = "" if (replicas or runs) == 1 else f", of averages over {replicas or runs} {each_of}"
     collapse = ds["collapse"].values[good]
     yield f"collapsed {_share(collapse % 10 > 0)} at t = {times[-1]:g}, {rule}{of}{_by(collapse)}"
     if "replica_collapse" in ds:
         each = ds["replica_collapse"].values
         each = each[each >= 0]
-        yield f"          {_share(each % 10 > 0)} of single replicas{_by(each)}"
+        yield f"          {_share(each % 10 > 0)} of single {each_of}{_by(each)}"
+        yield from _torn(ds, each_of)
     if ds.sizes["mode"] > 2:
         modes = ds["mechanism"].values[good].ravel()
         yield f"modes     {_share(modes % 10 > 0, 'lost')}{_by(modes)}"
@@ -71,6 +74,18 @@ def _by(codes: NDArray[np.int8]) -> str:
     """How often by which mechanism."""
     found = counted(codes)
     return ": " + ", ".join(f"{count} {name}" for name, count in found.most_common()) if found else ""
+
+
+def _torn(ds: xr.Dataset, each_of: str) -> Iterator[str]:
+    """Where an average over replicas is no description of them."""
+    collapse: NDArray[np.int8] = ds["replica_collapse"].values
+    known = collapse >= 0
+    lost = known & (collapse % 10 > 0)
+    torn: NDArray[np.bool_] = np.any(lost, axis=1) & np.any(known & ~lost, axis=1)
+    if torn.any():
+        share = float(lost[torn].sum() / known[torn].sum())
+        yield f"          {int(torn.sum())} of {len(torn)} samples end differently in different {each_of}, which lose a"
+        yield f"          mode in {share:.0%} of them: see collapsed_share and its interval, not the averages"
 
 
 def _resting(at_rest: NDArray[np.int8], collapse: NDArray[np.int8], *, asked: bool, hopeful: bool) -> Iterator[str]:

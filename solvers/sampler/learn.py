@@ -34,8 +34,8 @@ MAX_STEPS = 20_000
 class Learning:
     """Which parameters of which mixture move, by which metric, and what their gradients are drawn from.
 
-    paths: behind every gradient; rounded up to a power of two for each component of the prior, at least two. rng: what
-    draws them. learn: names of mixtures, with any of means, weights, variances. weights, metric: those of
+    paths: behind every gradient, shared out over the components of the prior, at least two for each. rng: what draws
+    them. learn: names of mixtures, with any of means, weights, variances. weights, metric: those of
     solvers.closed.mobility. walker: who runs the paths.
     """
 
@@ -56,7 +56,7 @@ class Learning:
         """Fresh paths for one gradient, or one step."""
         chain = self.within(self.sampler)
         each = -(-self.paths // len(chain.mixtures["prior"].log_w))
-        return Noise.spread(chain, max(2, 1 << (each - 1).bit_length()), self.rng)
+        return Noise.spread(chain, max(2, each), self.rng)
 
     def slopes(self, sampler: Sampler, noise: Noise) -> dict[str, Slope]:
         """The gradient of every mixture that moves, from these paths."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import logsumexp
 
 from solvers.closed import systems
 
@@ -53,8 +54,8 @@ class Mixture:
 @dataclass(frozen=True, eq=False)
 class Sampler:
     """steps: N ≥ 0. horizon: N η. dimension: d ≥ R. mixtures: prior and target, and control and control_back where
-    the drifts have them. module: the generated chain, with a term dropped for a wrong theory; machine code is that of
-    the whole chain."""
+    the drifts have them. components: of a control, at most. module: the generated chain, with a term dropped for a
+    wrong theory; machine code is that of the whole chain."""
 
     method: str
     reference: str
@@ -63,6 +64,7 @@ class Sampler:
     horizon: float
     dimension: int
     mixtures: dict[str, Mixture]
+    components: int | None = None
     module: ModuleType = field(default_factory=chain_module)
 
     @property
@@ -96,8 +98,12 @@ class Sampler:
         return tuple(dict.fromkeys(name for name, _ in self.drifts if name not in ("x", *self.module.ENDS)))
 
     def begun(self) -> Sampler:
-        """The same with controls that begin as the prior."""
-        return replace(self, mixtures=self.mixtures | dict.fromkeys(self.controls, self.mixtures["prior"]))
+        """The same with controls that begin as the prior, or as its first components."""
+        prior = self.mixtures["prior"]
+        log_w = prior.log_w[: self.components]
+        first = Mixture(prior.mean[: self.components], prior.log_var[: self.components], log_w - logsumexp(log_w))
+        control = prior if len(log_w) == len(prior.log_w) else first
+        return replace(self, mixtures=self.mixtures | dict.fromkeys(self.controls, control))
 
 
 class Scores:

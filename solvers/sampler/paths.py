@@ -52,7 +52,7 @@ class Noise:
         noise, orthogonal = cls.draw(sampler, each * K, rng), sampler.dimension - sampler.directions
         for k in range(K):
             sobol = qmc.Sobol(directions + min(orthogonal, 2), rng=int(rng.integers(2**63)))
-            points = sobol.random(each) + HALF_A_CELL
+            points = sobol.random(1 << (each - 1).bit_length())[:each] + HALF_A_CELL
             noise.xi[0, k::K] = ndtri(points[:, :directions])
             if orthogonal > 0:
                 noise.xi1[0, k::K] = ndtri(points[:, directions])

@@ -111,7 +111,8 @@ def placed(problem: Problem, sampler: Sampler, given: Array) -> tuple[Sampler, A
 
 
 def add_component(sampler: Sampler, x: Array, rho: float, weight: float, variance: float) -> Sampler:
-    """The sampler with one more prior component at (x_∥, ϱ), the other weights reduced in proportion.
+    """The sampler with one more prior component at (x_∥, ϱ), the other weights reduced in proportion; and one more of
+    every control, as long as it may have more: a control that does not know of a component leads its paths away.
 
     Off the span, ϱ > 0, all means get one more coordinate, that of √ϱ.
     Raises ValueError if the candidate is not finite.
@@ -120,13 +121,15 @@ def add_component(sampler: Sampler, x: Array, rho: float, weight: float, varianc
         raise ValueError("the candidate is not finite")
     wider = int(rho > 0)
     mixtures = {name: replace(m, mean=np.pad(m.mean, ((0, 0), (0, wider)))) for name, m in sampler.mixtures.items()}
-    prior = mixtures["prior"]
     new = np.append(x, np.sqrt(rho)) if wider else x
-    mixtures["prior"] = Mixture(
-        np.vstack([prior.mean, new]),
-        np.append(prior.log_var, np.log(variance)),
-        np.append(prior.log_w + np.log1p(-weight), np.log(weight)),
-    )
+    for name in ("prior", *sampler.controls):
+        old = mixtures[name]
+        if name == "prior" or sampler.components is None or len(old.log_w) < sampler.components:
+            mixtures[name] = Mixture(
+                np.vstack([old.mean, new]),
+                np.append(old.log_var, np.log(variance)),
+                np.append(old.log_w + np.log1p(-weight), np.log(weight)),
+            )
     return replace(sampler, mixtures=mixtures)
 
 
@@ -134,7 +137,8 @@ def predicted_gain(
     sampler: Sampler, x: Array, rho: float, variance: float, paths: int, rng: np.random.Generator,
     walker: Walker = PLAIN,
 ) -> float:  # fmt: skip
-    """−dD/dε at ε = 0, ε the weight of a new component at the candidate: D − E_new[−log W], nats per unit weight."""
+    """−dD/dε at ε = 0, ε the weight of a new component of the prior at the candidate, nats per unit weight:
+    D − E_new[−log W]. What a control gains by growing with it is not in it."""
     tiny = 1e-12  # the prior itself must stay what it is
     wider = add_component(sampler, x, rho, tiny, variance)
     K = len(wider.mixtures["prior"].log_w) - 1

@@ -32,7 +32,7 @@ FEWEST = 512
 def sampler_of(problem: Problem, s: Array, m: Array, log_w: Array, v: Array, drop: str | None = None) -> Sampler:
     """The sampler of a problem whose prior has overlaps s (K, K), m (K, L), log-weights and variances (K,).
 
-    A mixture control starts as the prior does.
+    A mixture control starts as the prior does, or as its first components.
     """
     options, target = problem.sampler, problem.target
     assert options is not None
@@ -41,7 +41,7 @@ def sampler_of(problem: Problem, s: Array, m: Array, log_w: Array, v: Array, dro
     mixtures = {"prior": prior, "target": Mixture.of(space.target(), target.variances, target.weights)}
     return Sampler(
         options.method, options.reference, options.control, options.steps, options.horizon, problem.dimension, mixtures,
-        chain_module(drop),
+        options.components, chain_module(drop),
     ).begun()  # fmt: skip
 
 

@@ -65,7 +65,7 @@ def solve(
         anything is learned from paths (sampler.paths / RUNS behind each gradient of each, or FEWEST). `_se` of all of
         these, of m, s, w and v too: the standard error over these runs, or where there is one run that of the paths of
         its evaluation, which are not those of any gradient. With several runs, outcomes of each and their shares, see
-        solvers.results.replicas.
+        solvers.results.replicas. The attribute `runs` says how many there are.
     Raises
         BackendError if the backend cannot do it; ProblemError if its steps are too long or its dimension too large
         (solvers.sampler.limits), or memory for it is not there (solvers.problem.demands);
@@ -143,7 +143,7 @@ def traced(
     extra["objective_se"] = _error(ds.objective, errors["elbo"])
     for name in ("mode_mass", *(("m", "s", "w", "v") if runs > 1 else ())):
         extra[f"{name}_se"] = _error(ds[name], errors[name])
-    return ds.assign(extra | (variables(problem, each) if each else {})), tuple(added)
+    return ds.assign(extra | (variables(problem, each) if each else {})).assign_attrs(runs=runs), tuple(added)
 
 
 def _pooled(name: str, found: Sequence[Run]) -> tuple[Array, Array]:

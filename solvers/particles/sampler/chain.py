@@ -91,7 +91,7 @@ class Mixture:
 class Model:
     """method: dis, mcd, cmcd or dbs. reference: ou, prior or annealed. control: none, exact or mixture. steps: N.
 
-    mixtures: prior, target, and control, control_back where the drifts have them.
+    mixtures: prior, target, and control, control_back where the drifts have them. components: of a control, at most.
     """
 
     method: str
@@ -100,6 +100,7 @@ class Model:
     steps: int
     horizon: float
     mixtures: dict[str, Mixture]
+    components: int | None = None
 
     @property
     def eta(self) -> float:

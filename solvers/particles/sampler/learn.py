@@ -208,14 +208,18 @@ def addition(
 
 
 def widened(model: Model, mean: Array, weight: float, variance: float) -> Model:
-    """The model with one more prior component, the weights of the others reduced in proportion."""
-    prior = model.mixtures["prior"]
-    larger = Mixture(
-        np.vstack([prior.means, mean]),
-        np.append(prior.variances, variance),
-        np.append(prior.log_weights + np.log1p(-weight), np.log(weight)),
-    )
-    return replace(model, mixtures=model.mixtures | {"prior": larger})
+    """The model with one more prior component, the weights of the others reduced in proportion; a control gets it too,
+    as long as it may have more."""
+    mixtures = dict(model.mixtures)
+    for name in ("prior", *model.controls):
+        old = mixtures[name]
+        if name == "prior" or model.components is None or len(old.variances) < model.components:
+            mixtures[name] = Mixture(
+                np.vstack([old.means, mean]),
+                np.append(old.variances, variance),
+                np.append(old.log_weights + np.log1p(-weight), np.log(weight)),
+            )
+    return replace(model, mixtures=mixtures)
 
 
 def candidates(model: Model, refine: Any, rng: np.random.Generator) -> Array:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
-from scipy.special import rel_entr
+from scipy.special import log_softmax, rel_entr
 
 from solvers.machine.backends import BACKENDS, DEFAULT
 from solvers.machine.chance import Purpose
@@ -231,13 +231,16 @@ def components(problem: Problem) -> int:
 
 
 def model_of(problem: Problem, mu: Array, nu: Array, log_weights: Array) -> Model:
-    """The sampler of a problem with prior means mu (K, d) and modes nu (L, d). A mixture control starts as it."""
+    """The sampler of a problem with prior means mu (K, d) and modes nu (L, d). A mixture control starts as it, or as
+    its first components."""
     options = problem.sampler
     assert options is not None
     prior = Mixture(mu, np.array(problem.family.variances), np.array(log_weights))
     mixtures = {"prior": prior, "target": Mixture(nu, problem.target.variances, np.log(problem.target.weights))}
-    model = Model(options.method, options.reference, options.control, options.steps, options.horizon, mixtures)
-    return replace(model, mixtures=mixtures | dict.fromkeys(model.controls, prior))
+    most = options.components
+    model = Model(options.method, options.reference, options.control, options.steps, options.horizon, mixtures, most)
+    first = Mixture(prior.means[:most], prior.variances[:most], log_softmax(prior.log_weights[:most]))
+    return replace(model, mixtures=mixtures | dict.fromkeys(model.controls, first))
 
 
 def described(model: Model, K: int) -> dict[str, Array]:

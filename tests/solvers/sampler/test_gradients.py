@@ -9,7 +9,7 @@ from scipy.stats import t as student
 
 from solvers.sampler import Mixture, Noise, Sampler
 from solvers.sampler.backends import WALKERS
-from solvers.sampler.gradients import estimator, path_gradient, start_gradient
+from solvers.sampler.gradients import Estimate, estimator, path_gradient, start_gradient
 from solvers.sampler.learn import Learning
 from solvers.sampler.model import chain_module
 from tests.solvers.sampler.plain_chain import case
@@ -96,7 +96,8 @@ def test_the_estimate_that_is_used_has_less_noise(control):
     """Modes apart: with the exact control by the start, without one along paths; an F test of variances at ALPHA."""
     sampler = replace(one_gaussian(), control=control)
     used = estimator(sampler)
-    noise = {one: estimates(one, sampler, 64, 64, 6)[:, 0].var(ddof=1) for one in (start_gradient, path_gradient)}
+    both: tuple[Estimate, ...] = (start_gradient, path_gradient)
+    noise = {one: estimates(one, sampler, 64, 64, 6)[:, 0].var(ddof=1) for one in both}
     other = next(one for one in noise if one is not used)
     assert noise[other] > fisher.isf(ALPHA, 63, 63) * noise[used], noise
 
