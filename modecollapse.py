@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from solvers.sweeps.plan import Sweep
     from solvers.sweeps.run import run as sweep
     from solvers.verdict.speciation import speciation
+    from solvers.verdict.transport import transport
     from theory import (
         BETA,
         ClosedSystem,
@@ -48,6 +49,7 @@ _HOMES = {
     "solvers.reopen": "open problem_of",
     "solvers.results.lifetimes": "lifetimes survival",
     "solvers.verdict.speciation": "speciation",
+    "solvers.verdict.transport": "transport",
     "solvers.sweeps.plan": "Sweep",
     "solvers.sweeps.run": "sweep",
     "theory": "BETA ClosedSystem ForwardKL NotClosed ReverseKL close close_variances gradient_flow mixture target "
@@ -85,6 +87,7 @@ __all__ = [
     "survival",
     "sweep",
     "target",
+    "transport",
     "variance_flow",
 ]
 

@@ -32,6 +32,9 @@ Atol = Annotated[float, typer.Option(help="Absolute tolerance of the integrator.
 Particles = Annotated[int, typer.Option(help="Particles drawn from each component at each step.")]
 Replicas = Annotated[int, typer.Option(help="Independent repetitions, behind the standard errors.")]
 Step = Annotated[float, typer.Option(help="Time step of the simulation.")]
+Samples = Annotated[
+    int | None, typer.Option(metavar="N", help="Of a sampler: write N samples of x_N with their log-weights.")
+]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar and no summary.")]
 
 
@@ -56,6 +59,7 @@ def solve(
         bool,
         typer.Option("--stop-at-equilibrium", help="Leave a trajectory where it rests; adds equilibrium and spectrum."),
     ] = False,
+    samples: Samples = None,
     quiet: Quiet = False,
 ) -> None:
     """Integrate the closed equations from every start of a problem."""
@@ -73,6 +77,7 @@ def solve(
                 backend=backend,
                 progress=progress,
                 stop_at_equilibrium=stop_at_equilibrium,
+                draws=samples,
             )
         results.write(ds, out)
         summarise(ds, out, problem_path, quiet)
@@ -88,6 +93,7 @@ def simulate(
     ] = None,
     replicas: Replicas = 32,
     step: Annotated[float | None, typer.Option(help="Time step of the simulation: 0.05, or flow.batch.step.")] = None,
+    samples: Samples = None,
     quiet: Quiet = False,
 ) -> None:
     """Simulate the gradient flow of a problem in all its dimensions, without the closed equations."""
@@ -102,8 +108,9 @@ def simulate(
         announce(out, quiet)
         with progress_bar("simulating", quiet=quiet) as progress:
             ds = ask.simulate(
-                problem, particles=particles, replicas=replicas, step=step, backend=backend, progress=progress
-            )
+                problem, particles=particles, replicas=replicas, step=step, backend=backend, progress=progress,
+                draws=samples,
+            )  # fmt: skip
         results.write(ds, out)
         summarise(ds, out, problem_path, quiet)
 
@@ -258,8 +265,12 @@ def summarise(ds: xr.Dataset, out: str, source: str, quiet: bool) -> None:
 
     out, status = shown(out), ds["status"].values
     if not quiet:
-        for line in told(ds, out, shown(source)):
-            print(line)
+        *lines, after = told(ds, out, shown(source))
+        if "log_weight" in ds:
+            from solvers.verdict.transport import told as distances
+
+            lines += distances(ds)
+        print(*lines, after, sep="\n")
     counts = [f"{(status == code).sum()} {text}" for code, text in STATUS.items() if code and (status == code).any()]
     if counts:
         say(f"{out}: failed samples, which hold nan: {', '.join(counts)}")

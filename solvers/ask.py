@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from solvers.machine.backends import DEFAULT
 from solvers.machine.progress import Progress
-from solvers.problem import Problem
+from solvers.problem import Problem, ProblemError
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -39,6 +39,7 @@ def solve(
     samples: range | None = None,
     threads: int | None = None,
     rest: bool = True,
+    draws: int | None = None,
 ) -> xr.Dataset:
     """The closed equations of a problem, from every start; of a sampler, its prior learned by the reduced chain.
 
@@ -48,6 +49,7 @@ def solve(
         samples: which starts, default all. threads: of "numba", default all cores. Of flows only:
         stop_at_equilibrium, to leave trajectories where they rest; system: other closed equations, from systems.load;
         rest: whether to find out on what each run rests (solvers.equilibria.rest), which takes the Jacobians of all.
+        Of samplers only: draws, how many samples of x_N to write of each start, with their log-weights.
     Returns
         The dataset of RUN.nc, see solvers.closed.flow.solve and solvers.sampler.solve.solve.
     Raises  BackendError, ProblemError, TermError; see there.
@@ -55,7 +57,9 @@ def solve(
     if problem.sampler is None:
         from solvers.closed import flow
         from solvers.equilibria.rest import settled
+        from solvers.results.samples import check
 
+        check(problem, draws, 0.0)
         settle = settled if rest and drop is None and system is None else None
         return flow.solve(
             problem, rtol=rtol, atol=atol, backend=backend, progress=progress, drop=drop,
@@ -69,8 +73,9 @@ def solve(
     if system is not None:
         raise BackendError("system: is for flows; leave it out with a [sampler]")
     return solve_sampler(
-        problem, rtol=rtol, atol=atol, backend=backend, threads=threads, progress=progress, drop=drop, samples=samples
-    )
+        problem, rtol=rtol, atol=atol, backend=backend, threads=threads, progress=progress, drop=drop, samples=samples,
+        draws=draws,
+    )  # fmt: skip
 
 
 def simulate(
@@ -81,28 +86,41 @@ def simulate(
     step: float | None = None,
     backend: str = DEFAULT,
     progress: Progress | None = None,
+    draws: int | None = None,
 ) -> xr.Dataset:
     """The problem in all its dimensions, by particles or paths, without the closed equations; means over replicas.
 
     Takes
         particles: from each component at each step, or paths of a sampler; default PARTICLES, or flow.batch.size.
         replicas: independent repetitions of each start. step: of explicit Euler in flow time, default STEP, or
-        flow.batch.step. backend: "numba", "numpy" or "cupy". progress: called with the fraction done.
+        flow.batch.step; to be left out where [learning] has an optimiser. backend: "numba", "numpy" or "cupy".
+        progress: called with the fraction done. draws: of samplers, how many samples of x_N to write of each replica.
     Returns
         The dataset of SIM.nc, see solvers.particles.flow.simulate and solvers.particles.sampler.simulation.simulate.
     Raises  SimulationError, BackendError; see there. ProblemError for a sampler that `solve` refuses.
     """
     batch = problem.flow.batch
     particles = (batch.size if batch else PARTICLES) if particles is None else particles
+    if problem.learning is not None and step is not None:
+        raise ProblemError(
+            f"step: is {step:.6g}; must be left out: steps are those of learning.optimiser in {problem.name}"
+        )
     step = (batch.step if batch else STEP) if step is None else step
     if problem.sampler is None:
         from solvers.particles.flow import simulate as by_particles
-    else:
-        from solvers.particles.sampler.simulation import simulate as by_particles
-        from solvers.sampler.limits import check
+        from solvers.results.samples import check as check_draws
 
-        check(problem)
-    return by_particles(problem, particles=particles, replicas=replicas, step=step, backend=backend, progress=progress)
+        check_draws(problem, draws, 0.0)
+        return by_particles(
+            problem, particles=particles, replicas=replicas, step=step, backend=backend, progress=progress
+        )
+    from solvers.particles.sampler.simulation import simulate as by_paths
+    from solvers.sampler.limits import check
+
+    check(problem)
+    return by_paths(
+        problem, particles=particles, replicas=replicas, step=step, backend=backend, progress=progress, draws=draws
+    )
 
 
 def compare(

@@ -24,6 +24,8 @@ class Stream(IntEnum):
     REFINEMENT = 0x726566696E656D65  # candidates for a new component
     CLONES = 0x636C6F6E6573  # clones of paths in the reduced chain
     TARGET = 0x746172676574  # modes of a random target
+    SAMPLES = 0x73616D706C6573  # paths of a sampler whose ends are written
+    TRANSPORT = 0x7472616E73706F  # samples of the target that those are compared with
 
 
 @unique
@@ -46,6 +48,7 @@ class Purpose(IntEnum):
     CHOICES = 5
     CANDIDATES = 6
     CLONES = 7
+    SAMPLES = 8  # paths of a sampler whose ends are written
 
 
 #: Behind Purpose.RIGHT_HAND_SIDE, in the place of the number of a start: a perturbation the size of a step's noise.

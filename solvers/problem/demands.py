@@ -42,6 +42,8 @@ USUAL = {
     "replicas": 64,
     "particles": 4096,
     "steps": 10_000,
+    "learning.steps": 10_000,
+    "learning.batch": 4096,
 }
 
 Demands = Mapping[str, int]
@@ -86,14 +88,17 @@ def check_simulation(problem: Problem, *, particles: int, replicas: int, step: f
 
     Raises  ProblemError.
     """
+    learning = problem.learning
     demands = {**_demands(problem), "replicas": replicas, "particles": particles}
+    if learning is not None:
+        demands |= {"learning.steps": learning.steps, "learning.batch": learning.batch or particles}
 
     def need(at: Demands) -> float:
         K, L, T = _prior(at), len(problem.target.weights), at["time.save"]
         mean = T * (K * K + K * L + 2 * K + L + 1) * FLOAT
         # Means and standard errors, stacked and then in the dataset; what is kept of each replica of a start. Paths of
         # a sampler: component, weight, responsibilities.
-        paths = at["particles"] * (2 + L) * FLOAT if problem.sampler else 0
+        paths = (at["particles"] * (2 + L) + 2 * at.get("learning.batch", 0)) * FLOAT if problem.sampler else 0
         return 4 * at["init.samples"] * mean + at["replicas"] * mean + paths
 
     _fits(problem.name, demands, need)
@@ -108,10 +113,12 @@ def check_simulation(problem: Problem, *, particles: int, replicas: int, step: f
     sources = ("forward-kl" in objective) * modes + ("reverse-kl" in objective) * components
     if problem.sampler is not None:
         sources = problem.sampler.steps + 1
-    drawn = particles * replicas * sources * problem.dimension * COORDINATE
+    drawn = demands.get("learning.batch", particles) * replicas * sources * problem.dimension * COORDINATE
     seconds = problem.init.samples * count * max(drawn, -(-replicas // 8) * REPLICA_STEP) / cores()
-    options = ("init.samples", "particles", "replicas")
-    _in_time(problem, key, step, count, seconds, {name: demands[name] for name in options})
+    paths = ("learning.steps", "learning.batch") if learning and learning.batch else ("learning.steps", "particles")
+    options = ("init.samples", "replicas", *(paths if learning else ("particles",)))
+    by = {name: demands[name] for name in options}  # steps that are given are one of the demands
+    _in_time(problem, None if learning else key, step, count, seconds, by)
 
 
 def check_sampler(problem: Problem, samples: int) -> None:
@@ -143,6 +150,8 @@ def check_sampler(problem: Problem, samples: int) -> None:
 def steps(problem: Problem, step: float) -> float:
     """Steps of one trajectory of a simulation, or of a descent by finite batches."""
     times = problem.time.times
+    if problem.learning is not None:
+        return float(problem.learning.steps)
     if problem.flow.batch is not None:
         return float(times[-1] / step)
     with np.errstate(over="ignore"):  # inf steps are refused
@@ -190,13 +199,14 @@ def _fits(name: str, demands: Demands, need: Callable[[Demands], float]) -> None
     )
 
 
-def _in_time(problem: Problem, key: str, step: float, count: float, seconds: float, demands: Demands) -> None:
-    """Refuse what takes too long, by whichever of the step (`key`) and the demands is farthest beyond what is usual."""
+def _in_time(problem: Problem, key: str | None, step: float, count: float, seconds: float, demands: Demands) -> None:
+    """Refuse what takes too long, by whichever of the step (`key`, None: it is not asked) and the demands is farthest
+    beyond what is usual."""
     if seconds <= LONGEST:
         return
     needs, share = f"{seconds / 86400:.3g} days or more", LONGEST / seconds
-    most = max(demands, key=lambda key: demands[key] / USUAL[key], default=key)
-    if most == key or count / USUAL["steps"] > demands[most] / USUAL[most]:
+    most = max(demands, key=lambda key: demands[key] / USUAL[key])
+    if key is not None and count / USUAL["steps"] > demands[most] / USUAL[most]:
         _refuse_step(problem, key, step, count, needs, count * share, "a month is the most")
     raise ProblemError(
         f"{_label(problem.name, most)}: is {demands[most]}; must be at most {int(demands[most] * share)}: with "

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from solvers.problem.flow_section import MOST_STEPS, Batch, Flow, FlowSection, Schedule, check_objective, flow_options
 from solvers.problem.geometry import modes
 from solvers.problem.gram import NotGram, factor
+from solvers.problem.learning_section import LearningOptions, learning_options
 from solvers.problem.sampler_section import SamplerOptions, sampler_options, with_points
 from solvers.problem.schema import (
     MOST_COMPONENTS,
@@ -108,6 +109,7 @@ class Problem:
 
     text: the TOML it came from. name: what messages call that text, usually the file. dimension: d.
     sampler: None for a gradient flow; else the family is the prior of a diffusion sampler.
+    learning: None for the gradient flow; else the steps by which a sampler that is simulated learns.
     """
 
     text: str
@@ -119,6 +121,7 @@ class Problem:
     init: Init
     time: Time
     sampler: SamplerOptions | None = None
+    learning: LearningOptions | None = None
 
     @property
     def own_variances(self) -> bool:
@@ -150,6 +153,7 @@ class Problem:
         builder = _Builder(name, file.dimension)
         target = builder.target(file.target)
         family, time = builder.family(file.family), builder.time(file.time)
+        sampler = builder.sampler(file, family, target)
         problem = cls(
             text=text,
             name=name,
@@ -159,7 +163,8 @@ class Problem:
             flow=builder.flow(file.flow, time.end),
             init=builder.init(file.init, family.components, target, given_overlaps=file.target.overlaps is not None),
             time=time,
-            sampler=builder.sampler(file, family, target),
+            sampler=sampler,
+            learning=learning_options(file, sampler, builder.fail),
         )
         check_objective(problem.flow, problem.own_variances, builder.fail)
         return problem

@@ -13,6 +13,7 @@ from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_v
 
 from solvers.problem.flow_section import BatchSection, FlowSection
 from solvers.problem.geometry import MOST_MODES, SHAPES
+from solvers.problem.learning_section import LearningSection
 from solvers.problem.sampler_section import RefineSection, SamplerSection, learned
 from solvers.problem.text import ProblemError, dotted, tables
 from solvers.problem.values import LARGEST_INTEGER, show, suggestion
@@ -157,6 +158,7 @@ class ProblemFile(_Section):
     init: InitSection = Field(description="a table [init]")
     time: TimeSection = Field(description="a table [time]")
     sampler: SamplerSection | None = None
+    learning: LearningSection | None = None
 
 
 _SECTIONS: dict[tuple[str, ...], type[BaseModel]] = {
@@ -170,6 +172,7 @@ _SECTIONS: dict[tuple[str, ...], type[BaseModel]] = {
     ("time",): TimeSection,
     ("sampler",): SamplerSection,
     ("sampler", "refine"): RefineSection,
+    ("learning",): LearningSection,
 }
 
 

@@ -52,6 +52,10 @@ def told(ds: xr.Dataset, out: str, source: str) -> Iterator[str]:
         last, error = ds["elbo"].values[good, -1], ds["elbo_se"].values[good, -1]
         spread = "" if len(last) == 1 else f", from {last.min():.4g} to {last.max():.4g} over samples"
         yield f"elbo at the end: {last.mean():.4f}, standard error of one sample {error.mean():.4f}{spread}"
+    if steps := ds.attrs.get("learning_steps", 0):
+        optimiser, batch, rate = (ds.attrs[name] for name in ("optimiser", "learning_batch", "learning_rate_prior"))
+        what = f"{steps} steps of rate {rate:g}, {batch} paths each"
+        yield f"learned   by {optimiser}: {what}; the theory is of the flow, and says nothing of this"
     if "equilibrium" in ds:
         yield f"left      {int((ds['equilibrium'] == 1).sum())} of {len(good)} at an equilibrium to 100 tolerances"
     if "quadrature_error" in ds and good.any():
@@ -130,7 +134,8 @@ def _lifetimes(ds: xr.Dataset, good: NDArray[np.bool_], end: float) -> Iterator[
 def _next(ds: xr.Dataset, problem: Problem, source: str) -> str:
     name = shlex.quote(source)
     if ds.attrs.get("system") == "none":
-        return f"python -m solvers compare {name}"
+        compare = f"python -m solvers compare {name}"
+        return compare if problem.learning is None else f'learning.optimiser = "flow" in {source}, and {compare}'
     command = f"python -m solvers simulate {name} --out sim.nc"
     if ((ds["at_rest"].values == IN_TRANSIT) & (ds["collapse"].values % 10 > 0)).any():
         what = "recover" if _hopeful(problem, ds) else "come to rest"

@@ -31,7 +31,7 @@ def continuous_time(problem: Problem) -> Problem:
     vectors = at(s=0.0, m=target.vectors, c=target.c, v=0.0, u=target.variances, decay=decay)["m"]
     init = problem.init if start is None else replace(problem.init, overlaps=Overlaps(start.s, moved["m"]))
     noised = Target(moved["c"], target.weights, moved["u"], vectors)
-    return replace(problem, target=noised, init=init, sampler=None)
+    return replace(problem, target=noised, init=init, sampler=None, learning=None)
 
 
 def learned(problem: Problem, rtol: float = 1e-8, atol: float = 1e-10) -> Problem:
@@ -52,4 +52,5 @@ def learned(problem: Problem, rtol: float = 1e-8, atol: float = 1e-10) -> Proble
         family=replace(problem.family, weights=run.w.values, variances=run.v.values, learn=()),
         init=replace(problem.init, scale=None, means=None, overlaps=overlaps, samples=1),
         time=Time(0.0, np.zeros(1)),
+        learning=None,
     )

@@ -19,6 +19,7 @@ from solvers.sampler.evaluate import QUANTITIES, Invalid, evaluate
 from solvers.sampler.learn import Learning
 from solvers.sampler.model import Mixture, Sampler, chain_module
 from solvers.sampler.refine import Addition, placed, refined
+from solvers.sampler.samples import Samples
 
 __all__ = ["Learner", "Run", "from_paths", "sampler_of", "velocities"]
 
@@ -48,18 +49,20 @@ def sampler_of(problem: Problem, s: Array, m: Array, log_w: Array, v: Array, dro
 @dataclass(frozen=True)
 class Run:
     """What one run of learning found, at the save times. values: (T, ...) of everything, nan where the status is not 0;
-    errors: of what is estimated from paths of the evaluation. B (K, L): at the last time."""
+    errors: of what is estimated from paths of the evaluation. B (K, L), samples (solvers.sampler.samples): at the
+    last time."""
 
     values: dict[str, Array]
     errors: dict[str, Array]
     B: Array
     status: int
     added: tuple[Addition, ...]
+    samples: dict[str, Array]
 
 
 @dataclass(frozen=True)
 class Learner:
-    """One run of learning after the other. K: the most components there will be."""
+    """One run of learning after the other. K: the most components there will be. ends: samples to be drawn."""
 
     problem: Problem
     walker: Walker
@@ -68,6 +71,7 @@ class Learner:
     atol: float
     drawn: bool
     K: int
+    ends: Samples
 
     def run(self, sampler: Sampler, sample: int, run: int) -> Run:
         """Learn from a start, and evaluate along the way."""
@@ -87,13 +91,13 @@ class Learner:
 
         found, status, added = self._learned(sampler, rng)
         if status:
-            return Run(values, errors, nothing, status, tuple(added))
+            return Run(values, errors, nothing, status, tuple(added), {})
         for t, learned in enumerate(found):
             try:  # the same paths at every time, so that curves are smooth in it
                 estimates = evaluate(learned, paths, rng(Stream.EVALUATION), drawn=self.drawn, walker=self.walker)
             except Invalid as error:
                 return Run({name: np.full_like(a, np.nan) for name, a in values.items()}, errors, nothing,
-                            error.status, tuple(added))  # fmt: skip
+                            error.status, tuple(added), {})  # fmt: skip
             for name, (value, spread) in estimates.items():
                 values[name][t], errors[name][t] = value, spread
             prior, target = learned.mixtures["prior"], learned.mixtures["target"]
@@ -106,7 +110,8 @@ class Learner:
             values["w"][t, there], values["v"][t, there] = prior.weights, np.exp(prior.log_var)
         table = _by_component(found[-1], rng(Stream.EVALUATION), paths, self.walker)
         B = np.pad(table, ((0, K - len(table)), (0, 0)))
-        return Run(values, errors, B, 0, tuple(added))
+        samples = self.ends.of(sampler, found[-1], rng(Stream.SAMPLES), self.walker)
+        return Run(values, errors, B, 0, tuple(added), samples)
 
     def _learned(
         self, sampler: Sampler, rng: Callable[[Stream], np.random.Generator]

@@ -22,6 +22,7 @@ from solvers.machine.cores import cores
 from solvers.machine.pieces import in_order
 from solvers.machine.progress import Progress, part
 from solvers.problem import Problem, demands
+from solvers.problem.learning_section import only_flow_learns
 from solvers.problem.starts import starts
 from solvers.results.replicas import judged, variables
 from solvers.sampler.backends import WALKERS, Task
@@ -30,6 +31,7 @@ from solvers.sampler.limits import check, finest
 from solvers.sampler.model import chain_module
 from solvers.sampler.refine import Addition
 from solvers.sampler.runs import Learner, Run, from_paths, sampler_of
+from solvers.sampler.samples import Samples, variables_of
 
 __all__ = ["solve", "traced"]
 
@@ -50,6 +52,7 @@ def solve(
     drop: str | None = None,
     samples: range | None = None,
     drawn: bool = False,
+    draws: int | None = None,
 ) -> xr.Dataset:
     """Learn the prior of a problem by its sampler, from every start, and evaluate the sampler at the save times.
 
@@ -57,7 +60,7 @@ def solve(
     were. backend: "numba", compiled paths on so many threads (default: all cores), "cupy", a CUDA kernel, or "numpy";
     all use the same random numbers and agree to rounding. By default numba where it can do the problem, else numpy; the
     dataset says which. samples: which starts, default all of them; a start has the same paths whichever others are
-    there. drawn: of solvers.sampler.evaluate.
+    there. drawn: of solvers.sampler.evaluate. draws: samples of x_N to write, of each run of learning as it ended.
 
     Returns
         The dataset of RUN.nc with objective = −elbo (the reverse KL on paths, since the target is normalised),
@@ -73,7 +76,7 @@ def solve(
     """
     return traced(
         problem, rtol=rtol, atol=atol, backend=backend, threads=threads, progress=progress, drop=drop, samples=samples,
-        drawn=drawn,
+        drawn=drawn, draws=draws,
     )[0]  # fmt: skip
 
 
@@ -89,8 +92,10 @@ def traced(
     samples: range | None = None,
     drawn: bool = False,
     runs: int = RUNS,
+    draws: int | None = None,
 ) -> tuple[xr.Dataset, tuple[tuple[Addition, ...], ...]]:
     """As `solve`; and of every sample the additions, where a refinement has them laid down. runs: of learning."""
+    only_flow_learns(problem.name, problem.learning)
     check(problem)
     demands.check_sampler(problem, problem.init.samples if samples is None else len(samples))
     task = Task(problem, drop)
@@ -107,13 +112,15 @@ def traced(
         K = options.refine.until
     shown = replace(problem, family=replace(problem.family, components=K))
     runs = runs if from_paths(problem) else 1
-    learner = Learner(problem, WALKERS[backend].within(1 if runs > 1 else threads), runs, rtol, atol, drawn, K)
+    walker, ends = WALKERS[backend].within(1 if runs > 1 else threads), Samples(problem, draws, count * runs)
+    learner = Learner(problem, walker, runs, rtol, atol, drawn, K, ends)
     workers = min(threads or cores(), runs) if WALKERS[backend].threaded else 1
     out = {"m": (K, L), "s": (K, K), "w": (K,), "v": (K,), "mode_mass": (L,)} | dict.fromkeys(QUANTITIES, ())
     values = {name: np.full((count, len(times), *rest), np.nan) for name, rest in out.items()}
     errors = {name: np.full_like(a, np.nan) for name, a in values.items()}
     added: list[tuple[Addition, ...]] = []
     each: list[dict[str, NDArray[np.int8]]] = []
+    taken: list[list[dict[str, Array]]] = []
     B, status = np.full((count, K, L), np.nan), np.zeros(count, dtype=np.int8)
     for n, sample in enumerate(samples or range(count)):
         sampler = sampler_of(problem, s0[n], m0[n], theta0[n], problem.family.variances, drop)
@@ -123,6 +130,7 @@ def traced(
             if share:
                 share(len(found) / runs)
         added.append(found[0].added)
+        taken.append([run.samples for run in found])
         status[n] = max(run.status for run in found)
         if status[n] == 0:
             for name in out:
@@ -137,7 +145,7 @@ def traced(
         objective=-values["elbo"], B=B, status=status, quadrature_error=np.zeros((count, len(times))),
         system=chain_module(drop).SYSTEM, backend=backend, rtol=rtol, atol=atol,
     ).drop_vars("quadrature_error")  # fmt: skip
-    extra: dict[str, xr.Variable] = {}
+    extra: dict[str, xr.Variable] = variables_of(taken)
     for name in QUANTITIES:
         extra |= results.sampler_variables({name: values[name], f"{name}_se": errors[name]})
     extra["objective_se"] = _error(ds.objective, errors["elbo"])

@@ -12,6 +12,7 @@ import numpy as np
 
 from solvers.machine.cores import available_memory
 from solvers.problem import ProblemError
+from solvers.problem.learning_section import only_flow_learns
 from solvers.sampler.limits import check, finest
 from solvers.sweeps.dataset import Columns, Layout
 from solvers.sweeps.plan import Index, Sweep
@@ -30,7 +31,8 @@ def prepare(sweep: Sweep, options: Options) -> tuple[dict[str, Index], list[str]
     Raises  ProblemError if a quantity is not known, BackendError if the backend cannot solve a kind of problem.
     """
     for index in sweep.to_check() if "sampler" in sweep.base else ():
-        check(sweep.problem(index))
+        check(problem := sweep.problem(index))
+        only_flow_learns(sweep.name, problem.learning)
     met: dict[Any, list[Index]] = {}
     for index in _kinds(sweep):
         met.setdefault(kind(sweep.problem(index)), []).append(index)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from solvers.machine.backends import DEFAULT, BackendError
 from solvers.machine.chance import Purpose
 from solvers.particles.engines import ENGINES, engine
-from solvers.particles.sampler.simulation import model_of
+from solvers.particles.sampler.begin import model_of
 from solvers.particles.streams import stream_keys
 from solvers.problem import Problem
 from solvers.problem.starts import starts, vectors

@@ -1,8 +1,9 @@
 """Learning the prior of a sampler in R^d, and adding components to it, from simulated paths.
 
-The reverse KL on paths is D = Σ_k α_k E_k[−log W]. Its gradient is estimated from fresh paths at every explicit Euler
-step, stratified over the prior's components, so that weights have exact gradients given the paths. Paths kept along the
-learning time would be learned by heart: in d dimensions D would come out too small by O(d/paths).
+The reverse KL on paths is D = Σ_k α_k E_k[−log W]. Its gradient is estimated from fresh paths at every step of the
+optimiser (optimisers.py; Euler's for the flow), stratified over the prior's components, so that weights have exact
+gradients given the paths. Paths kept along the learning time would be learned by heart: in d dimensions D would come
+out too small by O(d/paths).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from scipy.special import log_softmax
 
 from solvers.particles.motion import rates
 from solvers.particles.sampler.chain import Bars, Mixture, Model, gradient, walk
+from solvers.particles.sampler.optimisers import Optimiser
 from solvers.results.outcomes import TOO_LONG
 
 __all__ = ["Gradient", "Learner", "NotFinite", "learn", "path_gradient", "plainly"]
@@ -46,16 +48,14 @@ class TooLong(NotFinite):
 @dataclass(frozen=True)
 class Learner:
     """What moves, and how. learn: mixture -> any of means, weights, variances. weights, metric: those of
-    solvers.particles.motion. paths: behind each gradient. step: of Euler; each interval between save times or
-    additions is cut into the fewest equal steps not longer than this, each of them into `cuts`. stop: called now and
-    then, may raise."""
+    solvers.particles.motion. paths: behind each gradient. optimiser: makes that of a run. stop: called now and then,
+    may raise."""
 
     learn: dict[str, tuple[str, ...]]
     weights: str
     metric: str
     paths: int
-    step: float
-    cuts: int
+    optimiser: Callable[[], Optimiser]
     stop: Callable[[], None]
 
     @property
@@ -129,8 +129,8 @@ def learn(
     And, where additions are laid down, log p − log φ at all candidates (n,) just before each of them.
 
     Takes
-        gradients: step -> the gradient from paths whose numbers have the steps from this one on; Euler step t has the
-        steps t (N + 1) to t (N + 1) + N. rng: for candidates.
+        gradients: step -> the gradient from paths whose numbers have the steps from this one on; step t of learning has
+        the steps t (N + 1) to t (N + 1) + N. rng: for candidates.
     Raises
         NotFinite, or TooLong.
     """
@@ -140,15 +140,15 @@ def learn(
         return [model] * len(times), []
     scores: list[Array] = []
     events = np.arange(1, end / refine.every) * refine.every if refine else np.empty(0)
-    now, count = 0.0, 0
+    now, count, optimiser = 0.0, 0, learner.optimiser()
 
     for stop in np.unique(np.concatenate([times[times > 0], events])):
-        cuts = learner.cuts * int(np.ceil((stop - now) / learner.step * (1 - 1e-12)))
-        for _ in range(cuts):
+        for _ in range(optimiser.moves(now, float(stop))):
             learner.stop()
             differentiate = gradients(count * (model.steps + 1))
             moved = velocity(model, learner, path_gradient(model, learner.paths, differentiate)[1])
-            model, count = euler(model, moved, (stop - now) / cuts), count + 1
+            with np.errstate(over="ignore", invalid="ignore"):
+                model, count = displaced(model, optimiser.displacement(moved)), count + 1
             if any("variances" in learned for learned in learner.learn.values()) and not model.overshoot() < 2:
                 raise TooLong
         now = float(stop)
@@ -158,20 +158,21 @@ def learn(
             larger, score = addition(model, learner, refine, differentiate, rng, len(scores))
             scores += [score] if refine.laid is not None else []  # else nobody asks, and they may be many
             model, count = larger or model, count + 1
+            if larger is not None:
+                optimiser.forget()
     return found, scores
 
 
-def euler(model: Model, moved: dict[str, Bars], step: float) -> Model:
-    """One explicit Euler step in means, log-variances and θ."""
+def displaced(model: Model, by: dict[str, Bars]) -> Model:
+    """The model moved in means, log-variances and θ."""
     mixtures = dict(model.mixtures)
-    for name, speed in moved.items():
+    for name, more in by.items():
         old = mixtures[name]
-        with np.errstate(over="ignore", invalid="ignore"):
-            new = Mixture(
-                old.means + step * speed.means,
-                old.variances * np.exp(step * speed.log_variances),  # as it was, if not learned
-                log_softmax(old.log_weights + step * speed.log_weights),
-            )
+        new = Mixture(
+            old.means + more.means,
+            old.variances * np.exp(more.log_variances),  # as it was, if not learned
+            log_softmax(old.log_weights + more.log_weights),
+        )
         if not all(np.isfinite(a).all() for a in (new.means, new.variances, new.log_weights)):
             raise NotFinite
         mixtures[name] = new

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
-from scipy.special import log_softmax, rel_entr
+from scipy.special import rel_entr
 
 from solvers.machine.backends import BACKENDS, DEFAULT
 from solvers.machine.chance import Purpose
@@ -21,14 +21,16 @@ from solvers.particles.engines import arrays, engine
 from solvers.particles.estimate import Report
 from solvers.particles.plan import Plan, SimulationError, refuse, threads
 from solvers.particles.replicas import over_groups
-from solvers.particles.sampler.chain import Mixture, Model
+from solvers.particles.sampler.begin import components, described, in_space, model_of, placed
+from solvers.particles.sampler.chain import Model
 from solvers.particles.sampler.engine import Walker, gradients
 from solvers.particles.sampler.estimates import by_halves, emc, ess, ess_forward, log_z
 from solvers.particles.sampler.learn import GRADIENT_BYTES, Learner, NotFinite, learn
+from solvers.particles.sampler.optimisers import check_rates, chosen, labelled
 from solvers.particles.streams import LARGEST_COUNT, stream_keys
 from solvers.problem import Problem, demands
-from solvers.problem.sampler_section import Refinement
-from solvers.problem.starts import Starts, starts, vectors
+from solvers.problem.starts import Starts, starts
+from solvers.results import samples
 from solvers.results.datasets import sampler_variables, simulation_dataset
 from solvers.results.outcomes import LOST, STATUS
 from solvers.results.replicas import judged, variables
@@ -47,13 +49,15 @@ class Curves:
     values: name -> (replica, time, ...): m, s, w, v, mode_mass and those of results.SAMPLER_QUANTITIES; overlaps and
     variances of components not yet added are nan, their weights 0. B (replica, K, L): mass that paths from component k
     put on mode l at the last time. scores (replica, addition, point): those of additions that were laid down, else
-    empty. status (replica,): a key of results.STATUS; all values of a replica whose status is not 0 are nan.
+    empty. samples: x (replica, draw, d) and log_weight (replica, draw), if asked for. status (replica,): a key of
+    results.STATUS; all values of a replica whose status is not 0 are nan.
     """
 
     values: dict[str, Array]
     B: Array
     scores: Array
     status: NDArray[np.int8]
+    samples: dict[str, Array]
 
 
 def simulate(
@@ -64,13 +68,15 @@ def simulate(
     step: float,
     backend: str = DEFAULT,
     progress: Progress | None = None,
+    draws: int | None = None,
 ) -> xr.Dataset:
     """The sampler of a problem along learning, from every start, in R^d, averaged over replicas.
 
     Takes
         particles: paths of each replica behind each gradient, and behind each evaluation in either direction; replicas:
-        independent repetitions of each start; step: of explicit Euler, in units of the learning time; backend: numba,
-        numpy or cupy; progress: called with the fraction done.
+        independent repetitions of each start; step: of explicit Euler, in units of the learning time, not used where
+        the problem has an optimiser of its own; backend: numba, numpy or cupy; progress: called with the fraction done;
+        draws: samples of x_N to write, of each replica with what it has learned at the last time.
     Returns
         SIM.nc's dataset with the variables of a sampler as means over replicas, and standard errors `_se` over
         replicas, of what is learned too. Bias of what is learned: O(step), of which the noise of the gradient makes
@@ -82,16 +88,19 @@ def simulate(
     backend = usable(backend)
     plan(problem, particles=particles, replicas=replicas, step=step, backend=backend)  # refuses, as does the next line
     demands.check_simulation(problem, particles=particles, replicas=replicas, step=step)
+    samples.check(problem, draws, problem.init.samples * replicas * problem.dimension)
     begin = starts(problem)
     count, K = len(begin.s), components(problem)
     means: dict[str, list[Array]] = {}
     status = np.zeros(count, dtype=np.int8)
     each = []
+    drawn: list[dict[str, Array]] = []
     for i in range(count):
         found = replica_curves(
             problem, begin, i, particles=particles, replicas=replicas, step=step, backend=backend,
-            progress=part(progress, i, count),
+            progress=part(progress, i, count), draws=draws or 0,
         )  # fmt: skip
+        drawn.append(found.samples)
         status[i] = found.status.max()
         quantities = found.values | {"objective": -found.values["elbo"]}
         for name, values in quantities.items():
@@ -111,10 +120,13 @@ def simulate(
         backend=backend,
         particles=particles,
         replicas=replicas,
-        step=step,
+        step=problem.time.end / learning.steps if (learning := problem.learning) and learning.steps else step,
     )
     ds = ds.assign(sampler_variables({name: arrays[name] for name in arrays if name not in common}))
-    return ds.assign(variables(problem, each))
+    if draws:
+        stacked = {name: np.stack([one[name] for one in drawn]) for name in drawn[0]}
+        ds = ds.assign(samples.sample_variables(stacked, ("sample", "replica")))
+    return labelled(ds.assign(variables(problem, each)), problem, particles)
 
 
 def replica_curves(
@@ -128,29 +140,33 @@ def replica_curves(
     cuts: int = 1,
     backend: str = DEFAULT,
     progress: Progress | None = None,
+    draws: int = 0,
 ) -> Curves:
     """All replicas of one start. Takes and raises as `simulate`; begin, i: the starts, and which; cuts: each step is
     cut into so many: runs with cuts = 1, 2, 4 have steps in exactly these ratios, and random numbers of their own.
     """
-    options, times = problem.sampler, problem.time.times
+    options, times, learning = problem.sampler, problem.time.times, problem.learning
     assert options is not None
     cut = plan(problem, particles=particles, replicas=replicas, step=step, backend=backend)
     start = model_of(problem, *placed(problem, begin, i), begin.theta[i])
 
-    def run(group: range, report: Report) -> list[tuple[dict[str, Array], Array, Array] | int]:
+    def run(group: range, report: Report) -> list[tuple[dict[str, Array], Array, Array, dict[str, Array]] | int]:
         return [one(replica, report) for replica in group]
 
-    def one(replica: int, report: Report) -> tuple[dict[str, Array], Array, Array] | int:
+    def one(replica: int, report: Report) -> tuple[dict[str, Array], Array, Array, dict[str, Array]] | int:
         def key(*words: int) -> NDArray[np.uint64]:
             return np.asarray(stream_keys(problem.init.seed, (*words, i), range(replica, replica + 1))[0])
 
-        def generator(purpose: int) -> np.random.Generator:
-            return np.random.Generator(np.random.Philox(key=key(purpose)))
+        def generator(*purpose: int) -> np.random.Generator:
+            return np.random.Generator(np.random.Philox(key=key(*purpose)))
 
         moves = {"prior": problem.family.learn} | dict.fromkeys(start.controls, options.learn)
-        learner = Learner(moves, problem.flow.weights, problem.flow.metric, particles, step, cuts, lambda: report(0))
+        learner = Learner(
+            moves, problem.flow.weights, problem.flow.metric, (learning and learning.batch) or particles,
+            chosen(learning, problem.time.end, step, cuts), lambda: report(0),
+        )  # fmt: skip
         differentiate = gradients(key(Purpose.GRADIENT, cuts), learner, cut.within, cut.engine)
-        refine = _in_space(options.refine, problem.dimension)
+        refine = in_space(options.refine, problem.dimension)
         try:
             models, scores = learn(start, learner, times, refine, differentiate, generator(Purpose.CANDIDATES))
         except NotFinite as error:
@@ -167,7 +183,13 @@ def replica_curves(
                 curves.setdefault(name, []).append(np.asarray(value))
             report(1)
         stacked = {name: np.stack(values) for name, values in curves.items()}
-        return stacked, walker.by_component(models[-1], K), np.array(scores)
+        ends: dict[str, Array] = {}
+        if draws:
+            w = np.exp(models[-1].mixtures["prior"].log_weights)
+            origins = generator(Purpose.SAMPLES, 1).choice(len(w), size=draws, p=w / w.sum())
+            paths = replace(walker, ahead=key(Purpose.SAMPLES, 0)).walk(models[-1], origins, ends=True)
+            ends = {"x": paths.end, "log_weight": paths.log_weight}
+        return stacked, walker.by_component(models[-1], K), np.array(scores), ends
 
     K, L = components(problem), len(problem.target.weights)
     results = [row for group in over_groups(run, cut, len(times), progress) for row in group]
@@ -177,15 +199,17 @@ def replica_curves(
         raise SimulationError(
             f"{problem.name}: no replica of start {i} has a result: " + ", ".join(STATUS[s] for s in np.unique(status))
         )
-    first, _, scores = known[0]
+    first, _, scores, ends = known[0]
     empty = {name: np.full_like(a, np.nan) for name, a in first.items()}
-    none = empty, np.full((K, L), np.nan), np.full_like(scores, np.nan)
+    nowhere = {name: np.full_like(a, np.nan) for name, a in ends.items()}
+    none = empty, np.full((K, L), np.nan), np.full_like(scores, np.nan), nowhere
     filled = [none if isinstance(row, int) else row for row in results]
     return Curves(
         {name: np.stack([row[0][name] for row in filled]) for name in empty},
         np.stack([row[1] for row in filled]),
         np.stack([row[2] for row in filled]),
         status,
+        {name: np.stack([row[3][name] for row in filled]) for name in ends},
     )
 
 
@@ -202,13 +226,21 @@ def plan(problem: Problem, *, particles: int, replicas: int, step: float, backen
     if replicas < 2:
         raise SimulationError(f"replicas: is {replicas}; must be at least 2, since standard errors are over replicas")
     smallest = float(min(1.0, problem.family.variances.min(), problem.target.variances.min()))
-    if not 0 < step <= smallest:
+    learning = problem.learning
+    if learning is not None:
+        check_rates(problem.name, learning, bool(options.learn), smallest)
+    elif not 0 < step <= smallest:
         raise SimulationError(
             f"step: is {step:.6g}; must be > 0 and, for explicit Euler to be stable, at most the smallest variance and "
             f"1, {smallest:.6g}"
         )
-    if problem.time.end / step * (options.steps + 1) > LARGEST_COUNT / 8:
-        raise SimulationError(f"step: is {step:.6g}; must be larger, since random numbers of the steps are counted")
+    if (learning.steps if learning else problem.time.end / step) * (options.steps + 1) > LARGEST_COUNT / 8:
+        what = (
+            f"{problem.name}: learning.steps: is {learning.steps}; must be fewer"
+            if learning
+            else (f"step: is {step:.6g}; must be larger")
+        )
+        raise SimulationError(f"{what}, since random numbers of the steps are counted")
     row = 8 * problem.dimension
     # Points, residuals and cotangents of the paths differentiated together; mixtures, and their derivatives and stages.
     held = max(GRADIENT_BYTES, 2 * (options.steps + 1) * row) * 2 + 16 * row
@@ -216,47 +248,6 @@ def plan(problem: Problem, *, particles: int, replicas: int, step: float, backen
     workers, within = (1, 1) if BACKENDS[backend].device else threads(problem, held, replicas)
     groups = tuple(range(r, r + 1) for r in range(replicas))
     return Plan(chosen, xp, groups, particles, workers, within, workers * within * held)
-
-
-def placed(problem: Problem, begin: Starts, i: int) -> tuple[Array, Array]:
-    """Prior means (K, d) and modes (L, d) of a start, where target.means, separation and init.means have them."""
-    mu, nu = vectors(begin.s[i], begin.m[i], problem)
-    return (mu if problem.init.means is None else _wide(problem.init.means, problem.dimension)), nu
-
-
-def components(problem: Problem) -> int:
-    """The most components that the prior will have."""
-    refine = problem.sampler.refine if problem.sampler else None
-    return refine.until if refine else problem.family.components
-
-
-def model_of(problem: Problem, mu: Array, nu: Array, log_weights: Array) -> Model:
-    """The sampler of a problem with prior means mu (K, d) and modes nu (L, d). A mixture control starts as it, or as
-    its first components."""
-    options = problem.sampler
-    assert options is not None
-    prior = Mixture(mu, np.array(problem.family.variances), np.array(log_weights))
-    mixtures = {"prior": prior, "target": Mixture(nu, problem.target.variances, np.log(problem.target.weights))}
-    most = options.components
-    model = Model(options.method, options.reference, options.control, options.steps, options.horizon, mixtures, most)
-    first = Mixture(prior.means[:most], prior.variances[:most], log_softmax(prior.log_weights[:most]))
-    return replace(model, mixtures=mixtures | dict.fromkeys(model.controls, first))
-
-
-def described(model: Model, K: int) -> dict[str, Array]:
-    """m (K, L), s (K, K), w (K,), v (K,) of the prior, padded up to K components."""
-    prior, nu = model.mixtures["prior"], model.mixtures["target"].means
-    free = K - len(prior.variances)
-
-    def pad(a: Array, *widths: int, by: float = np.nan) -> Array:
-        return np.pad(a, [(0, width) for width in widths], constant_values=by)
-
-    return {
-        "m": pad(prior.means @ nu.T, free, 0),
-        "s": pad(prior.means @ prior.means.T, free, free),
-        "w": pad(np.exp(prior.log_weights), free, by=0.0),
-        "v": pad(prior.variances, free),
-    }
 
 
 def evaluated(model: Model, walker: Walker, rng: np.random.Generator) -> dict[str, float | Array] | int:
@@ -299,14 +290,3 @@ def rounding(model: Model) -> float:
     drawn = x * np.sqrt(d * N / (2 * model.eta)) + d * N * x**2 * EPSILON / (4 * model.eta) if N else 0.0
     # Pairs are added up in blocks: the rounding of such sums is at random, that of the numbers themselves is not.
     return float(EPSILON * (drawn + np.sqrt(d * (N + 1.0)) + d * (1 + x * x / v)))
-
-
-def _wide(points: Array, d: int) -> Array:
-    return np.pad(points, ((0, 0), (0, d - points.shape[1])))
-
-
-def _in_space(refine: Refinement | None, d: int) -> Refinement | None:
-    """The refinement with given points in R^d."""
-    if refine is None or isinstance(refine.source, str):
-        return refine
-    return replace(refine, source=_wide(refine.source, d))

@@ -8,9 +8,11 @@ from numpy.typing import NDArray
 from solvers.machine.chance import Purpose
 from solvers.particles.estimate import Report
 from solvers.particles.replicas import over_groups
+from solvers.particles.sampler.begin import model_of, placed
 from solvers.particles.sampler.engine import gradients
 from solvers.particles.sampler.learn import Learner, path_gradient, velocity
-from solvers.particles.sampler.simulation import model_of, placed, plan
+from solvers.particles.sampler.optimisers import Euler
+from solvers.particles.sampler.simulation import plan
 from solvers.particles.streams import stream_keys
 from solvers.problem import Problem
 from solvers.problem.starts import Starts
@@ -45,7 +47,9 @@ def replica_velocities(
 
     def one(replica: int, report: Report) -> dict[str, dict[str, Array]]:
         key = stream_keys(problem.init.seed, (Purpose.GRADIENT, AT_START, i), range(replica, replica + 1))[0]
-        learner = Learner(moves, problem.flow.weights, problem.flow.metric, particles, 1.0, 1, lambda: report(0))
+        learner = Learner(
+            moves, problem.flow.weights, problem.flow.metric, particles, lambda: Euler(1.0, 1), lambda: report(0)
+        )
         differentiate = gradients(np.asarray(key), learner, cut.within, cut.engine)(0)
         moved = velocity(start, learner, path_gradient(start, particles, differentiate)[1])
         report(1)

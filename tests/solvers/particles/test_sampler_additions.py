@@ -9,7 +9,8 @@ import pytest
 
 from solvers import ask
 from solvers.ask import compare, simulate
-from solvers.particles.sampler.simulation import placed, replica_curves
+from solvers.particles.sampler.begin import placed
+from solvers.particles.sampler.simulation import replica_curves
 from solvers.problem import Problem
 from solvers.problem.starts import starts, vectors
 from solvers.sampler import refine
