@@ -101,12 +101,16 @@ START = "means = [[0.6, 0.3, 0.1]]"
 OPTIONS = {"particles": 64, "step": 0.125, "rtol": 1e-3}
 
 
+def named_parts(report):
+    return {part.name: part for part in report.parts}
+
+
 @pytest.mark.slow
 def test_comparison_goes_past_additions():
     """Components correspond, and what replicas would have added is counted and tested."""
     report = compare(problem(START, OUTSIDE, **LEARNING), **OPTIONS)
     assert report.agrees, [part.entries[0] for part in report.parts]
-    learning, choice = report.parts
+    learning, choice = named_parts(report)["learning"], named_parts(report)["choice"]
     assert {entry.time for entry in learning.entries} == {0.5, 1.0, 1.5}
     named = {entry.quantity for entry in learning.entries if entry.time == 1.5}
     assert {"m[2,2]", "s[1,2]", "w[2]", "ess", "ess_forward"} <= named
@@ -127,7 +131,7 @@ def test_comparison_rejects_other_additions(wrong, seen, monkeypatch):
 
     monkeypatch.setattr(refine, "add_component", added)
     report = compare(problem(START, OUTSIDE, **LEARNING), **OPTIONS)
-    worst = report.parts[0].entries[0]
+    worst = named_parts(report)["learning"].entries[0]
     assert not report.agrees
     assert worst.quantity.startswith(seen)
     assert worst.time > 0.5  # not before the first addition
@@ -145,7 +149,7 @@ def test_comparison_rejects_other_choices(monkeypatch):
     monkeypatch.setattr(refine, "_log_density", without_prior)
     report = compare(problem(START, OUTSIDE, **LEARNING), **OPTIONS)
     assert not report.agrees
-    assert report.parts[0].entries[0].quantity.startswith("margin")
+    assert named_parts(report)["learning"].entries[0].quantity.startswith("margin")
 
 
 def test_shares():
@@ -178,8 +182,8 @@ def test_comparison_with_candidates_that_are_drawn(wrong, monkeypatch):
     given = problem("scale = 0.5", '"mala"', **LEARNING | {"d": 6, "end": 1.0})
     report = compare(given, **OPTIONS | {"particles": 128})
     assert report.agrees == (not wrong), [part.entries[0] for part in report.parts]
-    assert [part.name for part in report.parts] == ["learning"]
-    assert {entry.time for entry in report.parts[0].entries} == {0.5, 1.0}
+    assert list(named_parts(report)) == ["gradient", "learning"]
+    assert {entry.time for entry in named_parts(report)["learning"].entries} == {0.5, 1.0}
     assert "compared with the additions of one run of the theory; what replicas would have added is not tested" in (
         report.notes
     )

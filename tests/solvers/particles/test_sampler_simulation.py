@@ -165,7 +165,7 @@ def test_comparison_rejects_wrong_reductions(wrong, monkeypatch):
     """Negative controls: the cross term of ϱ dropped; χ² with d − R instead of d − R − 1 degrees of freedom."""
     if wrong == "cross":
         module = without_cross_term()
-        monkeypatch.setattr("solvers.sampler.solve.chain_module", lambda drop=None: module)
+        monkeypatch.setattr("solvers.sampler.runs.chain_module", lambda drop=None: module)
         # The wrong module is array code: the compiled chain would not know of it.
         monkeypatch.setattr("solvers.verdict.sampler.traced", partial(traced, backend="numpy"))
     else:
