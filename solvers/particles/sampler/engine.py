@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from solvers.particles.engines import Engine
-from solvers.particles.sampler.chain import Model, Walk
+from solvers.particles.sampler.chain import Bars, Model, Walk
 from solvers.particles.sampler.learn import Gradient, Learner
+from solvers.particles.sampler.ratio import by_starts
 
 __all__ = ["Walker", "gradients"]
 
@@ -43,8 +45,18 @@ class Walker:
 
 
 def gradients(key: NDArray[np.uint64], learner: Learner, threads: int, engine: Engine) -> Callable[[int], Gradient]:
-    """Step -> the gradient in what the learner moves, from paths whose numbers have the steps from this one on."""
-    return lambda step: lambda model, chosen, weights: engine.gradient(
-        model, key, _PATHS, step, range(len(chosen)), chosen, weights, of=learner.moving, threads=threads,
-        stop=learner.stop,
-    )  # fmt: skip
+    """Step -> the gradient in what the learner moves, from paths whose numbers have the steps from this one on; with
+    the exact control by the law of the starts, from numbers that have the step for a source."""
+
+    def differentiate(
+        step: int, model: Model, chosen: NDArray[np.intp], weights: Array
+    ) -> tuple[Array, dict[str, Bars]]:
+        if model.control == "exact":
+            learner.stop()
+            return by_starts(model, key, step, chosen, weights, engine=engine, threads=threads)
+        return engine.gradient(
+            model, key, _PATHS, step, range(len(chosen)), chosen, weights, of=learner.moving, threads=threads,
+            stop=learner.stop,
+        )  # fmt: skip
+
+    return lambda step: partial(differentiate, step)
