@@ -139,8 +139,8 @@ def compare(
 ) -> Report:
     """`solve` against `simulate`, at a stated false-alarm probability.
 
-    Takes what these take; drop: a term to leave out of the theory, which must then be rejected. Of flows only: system,
-        and resolve, the part of a rate of which an error is to be noticed (0.01 is 1 %).
+    Takes what these take; drop: a term to leave out of the theory, which must then be rejected; resolve:
+        the part of a rate of which an error is to be noticed (0.01 is 1 %). Of flows only: system.
     Returns  Report; its `agrees` is the verdict. See solvers.verdict.flow.compare and solvers.verdict.sampler.
     Raises  SimulationError, ProblemError, BackendError, TermError; see there.
     """
@@ -156,11 +156,9 @@ def compare(
 
     if system is not None:
         raise BackendError("system: is for flows; leave it out with a [sampler]")
-    if resolve is not None:
-        raise BackendError("resolve: is for flows; with a [sampler] more particles, its paths, resolve more")
     return compare_sampler(
         problem, particles=particles, replicas=replicas, step=step, rtol=rtol, atol=atol, backend=backend, drop=drop,
-        progress=progress,
+        resolve=resolve, progress=progress,
     )  # fmt: skip
 
 

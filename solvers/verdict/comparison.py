@@ -19,8 +19,9 @@ from solvers.particles.replicas import Path, replicas_path, velocities
 from solvers.problem import Problem
 from solvers.problem.gram import span
 from solvers.problem.starts import starts, vectors
-from solvers.verdict.agreement import Family, more_needed
-from solvers.verdict.entries import ALPHA, AMPLIFICATION, SCATTER, Entries, distinct, extrapolated
+from solvers.verdict.agreement import Family
+from solvers.verdict.entries import AMPLIFICATION, SCATTER, Entries, distinct, extrapolated
+from solvers.verdict.power import sharpened
 
 Array = NDArray[np.float64]
 
@@ -28,10 +29,6 @@ POINTS = 5  # of each trajectory, at which the right-hand side is compared
 # Times as many particles there, at first, as in a step of the trajectory: replica means must be near normal.
 FIRST_LOOK = 16
 RESOLVE = 0.03  # part of a rate by which the theory may be off and be noticed
-# Times the particles of the first look are spent on RESOLVE, and on what a caller asks for; what is nearly at rest
-# would take any number.
-MOST, MOST_ASKED = 64, 4096
-SPARE = 1.7  # times the particles that the noise of the first look asks for: it is only estimated
 
 
 @dataclass(frozen=True)
@@ -64,30 +61,13 @@ class Comparison:
                     share((n + 1) / len(where))
             return found
 
-        found, target = look(0, FIRST_LOOK, within(progress, 0, 0.2)), RESOLVE if resolve is None else resolve
-        if not found:
-            return [], FIRST_LOOK, []
-        needs, usual = (more_needed(found, part, ALPHA) for part in (target, RESOLVE))
-        most = MOST if resolve is None else MOST_ASKED
-        missed = [name for name, need in needs.items() if need > most]
-        # what is out of reach is looked at no less than if nothing had been asked for
-        within_reach = [need for name, need in needs.items() if name not in missed]
-        needed = max([*within_reach, *(usual[name] for name in missed if usual[name] <= MOST)], default=0.0)
-        times = FIRST_LOOK * math.ceil(max(1.0, SPARE * needed if needed > 1 else 1.0))
-        notes = []
-        if times > FIRST_LOOK:
+        def refuse(times: int) -> None:
             plan(self.problem, particles=times * self.particles, replicas=self.replicas, backend=self.backend)
-            found = look(1, times, within(progress, 0.2, 1.0))
-            notes.append(
-                f"right-hand side: {times * self.particles:,} particles, {times // FIRST_LOOK} times the first look, "
-                f"to resolve {100 * (target if within_reach else RESOLVE):.3g} % of rates"
-            )
-        if missed:
-            notes.append(
-                f"right-hand side: {100 * target:.3g} % of {', '.join(missed)} is out of reach of "
-                f"{most * FIRST_LOOK * self.particles:,} particles a point: near to rest, or a part too small"
-            )
-        return found, times, notes
+
+        return sharpened(
+            look, "right-hand side", particles=self.particles, first=FIRST_LOOK, usual=RESOLVE, resolve=resolve,
+            refuse=refuse, progress=progress,
+        )  # fmt: skip
 
     def point(self, i: int, at: int, *, times: int = FIRST_LOOK, look: int = 0) -> Family:
         """The right-hand side where the theory is at save time `at` of start i, or as near as vectors of R^d come.

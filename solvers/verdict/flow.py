@@ -29,6 +29,7 @@ from solvers.problem import Problem, ProblemError
 from solvers.verdict.agreement import Family, blind
 from solvers.verdict.comparison import RESOLVE, Comparison
 from solvers.verdict.entries import check_replicas, first_starts, parts, unsolved
+from solvers.verdict.power import check_resolve
 from solvers.verdict.report import Report
 
 __all__ = ["Report", "compare"]
@@ -80,8 +81,7 @@ def compare(
             f"step: is {step:.6g}; must be > 0 and at most half the smallest variance, {smallest / 2:.6g}, since a "
             "comparison also runs with twice the step"
         )
-    if resolve is not None and not 0 < resolve <= 1:
-        raise SimulationError(f"resolve: is {resolve:.6g}; must be > 0 and at most 1, a part of a rate")
+    check_resolve(resolve)
     backend = usable(backend)
     plan(problem, particles=particles, replicas=replicas, step=2 * step, backend=backend)
     compared, notes = first_starts(problem, STARTS)

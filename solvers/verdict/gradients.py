@@ -5,32 +5,63 @@ A gradient has no bias on either side, and an error of a rate shows in it before
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from solvers.machine.progress import Progress
+from solvers.particles.sampler.simulation import plan
 from solvers.particles.sampler.velocities import replica_velocities
 from solvers.problem import Problem
 from solvers.problem.starts import Starts
 from solvers.sampler.runs import sampler_of, velocities
 from solvers.verdict.agreement import Family
 from solvers.verdict.entries import Entries, distinct
+from solvers.verdict.power import sharpened
 
-__all__ = ["gradients"]
+__all__ = ["RESOLVE", "beginning", "gradients"]
 
 ROUNDING = 1e-9  # of either side, in units of the scale of an entry
+FIRST_LOOK = 8  # times as many paths behind a gradient here, at first, as behind one of the many that learning takes
+RESOLVE = 0.15  # part of a rate by which the theory may be off and be noticed; what is spared shows a tenth, mostly
+GRADIENT = 4  # names repetitions of the theory, beside runs of learning with several numbers of paths
+
+
+def beginning(
+    problem: Problem, begin: Starts, i: int, particles: int, replicas: int, backend: str, drop: str | None,
+    resolve: float | None, seed: Callable[[int, int], np.random.SeedSequence],
+) -> tuple[list[Family], list[str]]:  # fmt: skip
+    """How everything begins to move, from as many times `particles` paths as it takes to see an error of the part
+    `resolve` of a rate, default RESOLVE, and notes on that.
+
+    seed: of a repetition of the theory, by its number and what it repeats. Others: as `gradients`.
+    """
+
+    def look(number: int, times: int, _: Progress | None) -> list[Family]:
+        seeds = [seed(r, GRADIENT + number) for r in range(replicas)]
+        return [gradients(problem, begin, i, times * particles, seeds, backend, drop, number)]
+
+    def refuse(times: int) -> None:
+        plan(problem, particles=times * particles, replicas=replicas, step=1e-3, backend=backend)
+
+    found, _, notes = sharpened(
+        look, f"gradient of start {i}", particles=particles, first=FIRST_LOOK, usual=RESOLVE, resolve=resolve,
+        refuse=refuse,
+    )  # fmt: skip
+    return found, notes
 
 
 def gradients(
     problem: Problem, begin: Starts, i: int, paths: int, seeds: Sequence[np.random.SeedSequence], backend: str,
-    drop: str | None,
+    drop: str | None, look: int = 0,
 ) -> Family:  # fmt: skip
     """dm/dt, ds/dt, dtheta/dt and dlog v/dt of every mixture that learns, at start i of `begin`.
 
     paths: behind each gradient, of a replica of either side. seeds: of the replicas of the theory, of which there are
-    as many as of the simulation. backend: of the simulation. drop: of solvers.sampler.solve.
+    as many as of the simulation. backend: of the simulation. drop: of solvers.sampler.solve. look: names the random
+    numbers of the simulation.
     """
-    simulated = replica_velocities(problem, begin, i, particles=paths, replicas=len(seeds), backend=backend)
+    simulated = replica_velocities(problem, begin, i, particles=paths, replicas=len(seeds), backend=backend, look=look)
     s, m, theta = (of[i] for of in begin)
     sampler = sampler_of(problem, s, m, theta, problem.family.variances, drop)
     theory = [velocities(problem, sampler, paths, np.random.default_rng(seed)) for seed in seeds]

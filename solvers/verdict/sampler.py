@@ -3,16 +3,14 @@
 Three parts, each decided by solvers.verdict.agreement at a false-alarm probability of ALPHA: *evaluation*, the sampler
 at the start; *gradient*, how what is learned begins to move, see solvers.verdict.gradients; and *learning*, the prior
 and the sampler at later times. With components added on the way a fourth, *choice*, see solvers.verdict.additions. Both
-sides are averages over paths, so the theory is repeated as often as the simulation, with random numbers of its own, and
-pairs of one replica each are tested by t.
+sides are averages over paths: the theory is repeated as often, and pairs of one replica each are tested by t.
 
 Biases of what was learned are taken out replica by replica. Simulation: runs with Euler steps 4h, 2h, h; E = 2 X(h) −
 X(2h) has none of first order in the step, and twice what the three show of the second is allowed. Theory: noise bends
 what is learned by first order in 1/paths; single runs of learning with n and n/2 paths, E = 2 T(n) − T(n/2).
 
-ESS and log Z of n paths are biased beyond any order where few paths carry the weights. So it is the mean of their
-estimates that is compared, not the ESS: 2 f_n − f_{n/2}, f_n the estimate from n paths in R^d or of the whole reduced
-chain, whose means are the same number if the log-weights have the same law.
+ESS and log Z of n paths are biased beyond any order where few paths carry the weights. So the means of estimates are
+compared: 2 f_n − f_{n/2}, f_n from n paths of either side, which have one mean if the log-weights have one law.
 """
 
 from __future__ import annotations
@@ -55,7 +53,8 @@ from solvers.verdict.entries import (
     parts,
     unsolved,
 )
-from solvers.verdict.gradients import gradients
+from solvers.verdict.gradients import RESOLVE, beginning
+from solvers.verdict.power import check_resolve
 from solvers.verdict.report import Report
 
 __all__ = ["compare_sampler"]
@@ -64,8 +63,6 @@ Array = NDArray[np.float64]
 
 STARTS = 2  # at most so many of a problem's starts are compared
 PATHS_THEORY = 4  # times as many paths as the simulation has, where nothing is learned: they are cheap
-PATHS_GRADIENT = 8  # times as many paths behind each gradient at the start: it is one of the many that learning takes
-GRADIENT = 4  # what a repetition of the theory repeats, beside runs with the paths of `theory` and the pilot
 PATHS_PILOT = 4  # the same in the run of the theory that says which points are added
 
 _BIASED = (*QUOTIENTS, "coverage")
@@ -83,11 +80,13 @@ def compare_sampler(
     atol: float = 1e-10,
     backend: str = DEFAULT,
     drop: str | None = None,
+    resolve: float | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """Compare `solve` and `simulate` of a problem with a sampler, for its first STARTS starts.
 
-    Takes what solvers.verdict.flow.compare takes; particles: paths of each replica; step: the finest of three.
+    Takes what solvers.verdict.flow.compare takes; resolve is for the gradients at the start. particles: paths of each
+    replica; step: the finest of three.
     With `refine`, what is compared after the first addition: solvers.verdict.additions.
 
     Raises
@@ -98,6 +97,7 @@ def compare_sampler(
     assert options is not None
     learns = problem.time.end > 0 and bool(problem.family.learn or options.learn)
     check_replicas(replicas)
+    check_resolve(resolve)
     only_flow_learns(problem.name, problem.learning)
     if learns and options.steps == 0:
         raise ProblemError(
@@ -132,8 +132,9 @@ def compare_sampler(
             choices.append(start.choices(simulated, theory))
             notes.append(choices[-1].note())
         if learns:
-            seeds = [start.seed(r, GRADIENT) for r in range(replicas)]
-            moving.append(gradients(problem, begin, i, PATHS_GRADIENT * particles, seeds, backend, drop))
+            moves, more = beginning(problem, begin, i, particles, replicas, backend, drop, resolve, start.seed)
+            moving += moves
+            notes += more
         for at, time in enumerate(problem.time.times):
             if learns and time > 0 and start.scattered(simulated, at):
                 notes.append(f"start {i}: not compared from time {time:g} on, where replicas scatter too widely")
@@ -146,7 +147,7 @@ def compare_sampler(
         notes=tuple(notes),
         options={
             "particles": particles, "replicas": replicas, "step": step, "rtol": rtol, "atol": atol, "backend": backend,
-            "drop": drop, "starts": count,
+            "drop": drop, "resolve": RESOLVE if resolve is None else resolve, "starts": count,
         },
         problem=problem.text,
         system=chain_module(drop).SYSTEM,

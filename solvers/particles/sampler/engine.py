@@ -14,7 +14,7 @@ from solvers.particles.sampler.chain import Bars, Model, Walk
 from solvers.particles.sampler.learn import Gradient, Learner
 from solvers.particles.sampler.ratio import by_starts
 
-__all__ = ["Walker", "gradients"]
+__all__ = ["Walker", "along_paths", "gradients"]
 
 Array = NDArray[np.float64]
 
@@ -44,19 +44,24 @@ class Walker:
         return np.pad(table, ((0, K - there), (0, 0)))
 
 
+def along_paths(key: NDArray[np.uint64], learner: Learner, threads: int, engine: Engine) -> Callable[[int], Gradient]:
+    """Step -> the gradient in what the learner moves, from paths whose numbers have the steps from this one on."""
+    return lambda step: lambda model, chosen, weights: engine.gradient(
+        model, key, _PATHS, step, range(len(chosen)), chosen, weights, of=learner.moving, threads=threads,
+        stop=learner.stop,
+    )  # fmt: skip
+
+
 def gradients(key: NDArray[np.uint64], learner: Learner, threads: int, engine: Engine) -> Callable[[int], Gradient]:
-    """Step -> the gradient in what the learner moves, from paths whose numbers have the steps from this one on; with
-    the exact control by the law of the starts, from numbers that have the step for a source."""
+    """As along_paths; with the exact control by the law of the starts, from numbers that have the step for a source."""
+    along = along_paths(key, learner, threads, engine)
 
     def differentiate(
         step: int, model: Model, chosen: NDArray[np.intp], weights: Array
     ) -> tuple[Array, dict[str, Bars]]:
-        if model.control == "exact":
-            learner.stop()
-            return by_starts(model, key, step, chosen, weights, engine=engine, threads=threads)
-        return engine.gradient(
-            model, key, _PATHS, step, range(len(chosen)), chosen, weights, of=learner.moving, threads=threads,
-            stop=learner.stop,
-        )  # fmt: skip
+        if model.control != "exact":
+            return along(step)(model, chosen, weights)
+        learner.stop()
+        return by_starts(model, key, step, chosen, weights, engine=engine, threads=threads)
 
     return lambda step: partial(differentiate, step)

@@ -1,4 +1,7 @@
-"""How the prior of a sampler, and a control with it, begin to move: gradients in R^d at a start, replica by replica."""
+"""How the prior of a sampler, and a control with it, begin to move: gradients in R^d at a start, replica by replica.
+
+They are those along paths, by reverse mode, with every control: another estimate than the theory's, where it has two.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from solvers.machine.chance import Purpose
 from solvers.particles.estimate import Report
 from solvers.particles.replicas import over_groups
 from solvers.particles.sampler.begin import model_of, placed
-from solvers.particles.sampler.engine import gradients
+from solvers.particles.sampler.engine import along_paths
 from solvers.particles.sampler.learn import Learner, path_gradient, velocity
 from solvers.particles.sampler.optimisers import Euler
 from solvers.particles.sampler.simulation import plan
@@ -25,13 +28,13 @@ AT_START = 0  # in the place of the cuts of a step, of which there is at least o
 
 
 def replica_velocities(
-    problem: Problem, begin: Starts, i: int, *, particles: int, replicas: int, backend: str
+    problem: Problem, begin: Starts, i: int, *, particles: int, replicas: int, backend: str, look: int = 0
 ) -> dict[str, dict[str, Array]]:
     """Of every mixture that learns: dm/dt (replica, K, L), ds/dt (replica, K, K), dtheta/dt and dlog v/dt (replica, K).
 
     Takes
-        begin, i: the starts, and which; particles: paths behind the gradient of each replica. m are overlaps of means
-        with the modes, s with each other, theta with weights = softmax theta.
+        begin, i: the starts, and which; particles: paths behind the gradient of each replica; look: names its random
+        numbers. m are overlaps of means with the modes, s with each other, theta with weights = softmax theta.
     Raises
         SimulationError for numbers that do not do, or arrays that do not fit in memory; BackendError.
     """
@@ -46,11 +49,11 @@ def replica_velocities(
         return [one(replica, report) for replica in group]
 
     def one(replica: int, report: Report) -> dict[str, dict[str, Array]]:
-        key = stream_keys(problem.init.seed, (Purpose.GRADIENT, AT_START, i), range(replica, replica + 1))[0]
+        key = stream_keys(problem.init.seed, (Purpose.GRADIENT, AT_START, i, look), range(replica, replica + 1))[0]
         learner = Learner(
             moves, problem.flow.weights, problem.flow.metric, particles, lambda: Euler(1.0, 1), lambda: report(0)
         )
-        differentiate = gradients(np.asarray(key), learner, cut.within, cut.engine)(0)
+        differentiate = along_paths(np.asarray(key), learner, cut.within, cut.engine)(0)
         moved = velocity(start, learner, path_gradient(start, particles, differentiate)[1])
         report(1)
         found = {}

@@ -6,9 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest, t
 
-from solvers import ask
 from solvers.closed import systems
-from solvers.machine.backends import BackendError
 from solvers.particles.plan import SimulationError
 from solvers.problem import Problem
 from solvers.verdict import comparison as comparing
@@ -125,11 +123,3 @@ def test_what_cannot_be_resolved_is_refused_or_said():
     report = compare(at_rest)
     assert report.agrees
     assert not any(report.parts[0].resolves().get(name) for name in ("ds/dt", "dm/dt"))
-    with pytest.raises(BackendError, match=r"resolve: is for flows"):
-        ask.compare(
-            Problem.parse(
-                "dimension = 2\n[target]\nseparation = 1.0\n[family]\ncomponents = 1\n[init]\nmeans = [[0.0]]\n"
-                '[sampler]\ncontrol = "exact"\n[time]\nend = 0.0\nsave = [0.0]'
-            ),
-            resolve=0.1,
-        )

@@ -1,0 +1,103 @@
+"""Gradients of both sides at the start: what agrees, what is rejected, and what it takes."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from solvers.ask import compare
+from solvers.particles.plan import SimulationError
+from solvers.problem import Problem
+from solvers.problem.starts import starts
+from solvers.sampler.gradients import Slope
+from solvers.sampler.learn import Learning
+from solvers.verdict.entries import parts
+from solvers.verdict.gradients import beginning
+
+TEXT = """
+dimension = 4
+[target]
+separation = 2.0
+weights = [0.35, 0.65]
+[family]
+components = 2
+variances = {variances}
+learn = ["means", "weights"{learn}]
+[init]
+means = [[0.9, 0.3], [-0.4, 0.8]]
+seed = 2
+[time]
+end = 0.1
+save = 2
+[sampler]
+{sampler}
+steps = 4
+horizon = 0.8
+"""
+EXACT = 'method = "dis"\ncontrol = "exact"'
+MIXTURE = 'method = "cmcd"\ncontrol = "mixture"'
+
+
+def problem(sampler, *, variances="1.0", learn=""):
+    return Problem.parse(TEXT.format(sampler=sampler, variances=variances, learn=learn))
+
+
+def gradient(given, resolve=0.2):
+    """The part of a comparison that looks at gradients, by itself."""
+
+    def seed(replica, kind):
+        return np.random.SeedSequence(7, spawn_key=(replica, kind))
+
+    found, _ = beginning(given, starts(given), 0, 32, 32, "numba", None, resolve, seed)
+    return parts({"gradient": found})[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "given",
+    [
+        problem(EXACT, variances="[0.8, 1.3]", learn=', "variances"'),
+        problem(MIXTURE, variances="[0.8, 1.3]", learn=', "variances"'),
+    ],
+)
+def test_gradients_agree_and_larger_ones_do_not(given, monkeypatch):
+    """Every group of parameters by itself, half more than what the report says would be noticed; of means, a tenth."""
+    right = gradient(given)
+    assert right.agrees, right.entries[0]
+    noticed = {name: entry.relative for name, entry in right.resolves().items()}
+    assert noticed["ds/dt"] < 0.1
+    groups = {"mean": ("ds/dt", "dm/dt"), "theta": ("dtheta/dt",), "log_var": ("dlog v/dt",)}
+    whole = Learning.slopes
+    for group, names in groups.items():
+        if group == "log_var" and "variances" not in given.family.learn:
+            continue
+        more = 1 + max(0.1, 1.5 * min(noticed[name] for name in names))
+
+        def wrong(*arguments, group=group, more=more):
+            slopes = whole(*arguments)
+            return slopes | {"prior": replace(slopes["prior"], **{group: more * getattr(slopes["prior"], group)})}
+
+        monkeypatch.setattr(Learning, "slopes", wrong)
+        found = gradient(given)
+        assert not found.agrees, (group, more)
+        assert found.entries[0].name in names
+
+
+@pytest.mark.slow
+def test_a_dropped_component_of_the_gradient_is_seen(monkeypatch):
+    whole = Learning.slopes
+
+    def without(*arguments):
+        slopes = whole(*arguments)
+        mean = slopes["prior"].mean.copy()
+        mean[1] = 0.0
+        return slopes | {"prior": Slope(mean, slopes["prior"].log_var, slopes["prior"].theta)}
+
+    monkeypatch.setattr(Learning, "slopes", without)
+    report = compare(problem(EXACT), particles=32, step=0.025, backend="numba", resolve=1.0)
+    assert [part.name for part in report.parts if not part.agrees][0] == "gradient"
+
+
+def test_what_is_no_part_of_a_rate_is_refused():
+    with pytest.raises(SimulationError, match=r"^resolve: is 0; must be > 0 and at most 1, a part of a rate$"):
+        compare(problem(EXACT), resolve=0.0)
