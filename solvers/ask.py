@@ -40,6 +40,7 @@ def solve(
     threads: int | None = None,
     rest: bool = True,
     draws: int | None = None,
+    runs: int | None = None,
 ) -> xr.Dataset:
     """The closed equations of a problem, from every start; of a sampler, its prior learned by the reduced chain.
 
@@ -49,7 +50,8 @@ def solve(
         samples: which starts, default all. threads: of "numba", default all cores. Of flows only:
         stop_at_equilibrium, to leave trajectories where they rest; system: other closed equations, from systems.load;
         rest: whether to find out on what each run rests (solvers.equilibria.rest), which takes the Jacobians of all.
-        Of samplers only: draws, how many samples of x_N to write of each start, with their log-weights.
+        Of samplers only: draws, how many samples of x_N to write of each start, with their log-weights; runs, of
+        learning from each start, default solvers.problem.sampler_section.RUNS.
     Returns
         The dataset of RUN.nc, see solvers.closed.flow.solve and solvers.sampler.solve.solve.
     Raises  BackendError, ProblemError, TermError; see there.
@@ -74,7 +76,7 @@ def solve(
         raise BackendError("system: is for flows; leave it out with a [sampler]")
     return solve_sampler(
         problem, rtol=rtol, atol=atol, backend=backend, threads=threads, progress=progress, drop=drop, samples=samples,
-        draws=draws,
+        draws=draws, runs=runs,
     )  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from solvers.problem.gram import span
 from solvers.problem.values import Section, choice, integer, number, refuse, rows, show
 
 __all__ = [
+    "RUNS",
     "RefineSection",
     "Refinement",
     "SamplerOptions",
@@ -25,6 +26,8 @@ __all__ = [
 ]
 
 MOST_STEPS, MOST_PATHS, MOST_COMPONENTS = 10**5, 10**9, 10**4
+#: Independent runs of learning from a start: enough for a standard error that is known to a quarter of itself.
+RUNS = 8
 LEARNED = ("means", "weights", "variances")
 REFERENCES = ("ou", "prior", "annealed")
 

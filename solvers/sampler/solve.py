@@ -23,6 +23,7 @@ from solvers.machine.pieces import in_order
 from solvers.machine.progress import Progress, part
 from solvers.problem import Problem, demands
 from solvers.problem.learning_section import only_flow_learns
+from solvers.problem.sampler_section import RUNS
 from solvers.problem.starts import starts
 from solvers.results.replicas import judged, variables
 from solvers.sampler.backends import WALKERS, Task
@@ -37,9 +38,6 @@ __all__ = ["solve", "traced"]
 
 Array = NDArray[np.float64]
 
-#: Independent runs of learning: enough for a standard error that is known to a quarter of itself.
-RUNS = 8
-
 
 def solve(
     problem: Problem,
@@ -53,6 +51,7 @@ def solve(
     samples: range | None = None,
     drawn: bool = False,
     draws: int | None = None,
+    runs: int | None = None,
 ) -> xr.Dataset:
     """Learn the prior of a problem by its sampler, from every start, and evaluate the sampler at the save times.
 
@@ -61,11 +60,12 @@ def solve(
     all use the same random numbers and agree to rounding. By default numba where it can do the problem, else numpy; the
     dataset says which. samples: which starts, default all of them; a start has the same paths whichever others are
     there. drawn: of solvers.sampler.evaluate. draws: samples of x_N to write, of each run of learning as it ended.
+    runs: of learning from each start, default RUNS.
 
     Returns
         The dataset of RUN.nc with objective = −elbo (the reverse KL on paths, since the target is normalised),
-        mode_mass that of the samples, and QUANTITIES, all of them means over RUNS independent runs of learning where
-        anything is learned from paths (sampler.paths / RUNS behind each gradient of each, or FEWEST). `_se` of all of
+        mode_mass that of the samples, and QUANTITIES, all of them means over independent runs of learning where
+        anything is learned from paths (sampler.paths / runs behind each gradient of each, or FEWEST). `_se` of all of
         these, of m, s, w and v too: the standard error over these runs, or where there is one run that of the paths of
         its evaluation, which are not those of any gradient. With several runs, outcomes of each and their shares, see
         solvers.results.replicas. The attribute `runs` says how many there are.
@@ -76,7 +76,7 @@ def solve(
     """
     return traced(
         problem, rtol=rtol, atol=atol, backend=backend, threads=threads, progress=progress, drop=drop, samples=samples,
-        drawn=drawn, draws=draws,
+        drawn=drawn, draws=draws, runs=RUNS if runs is None else runs,
     )[0]  # fmt: skip
 
 

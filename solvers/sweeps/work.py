@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 import solvers
 from solvers import ask
 from solvers.problem import Problem, ProblemError, Time
+from solvers.problem.sampler_section import RUNS
 from solvers.results.mechanisms import LABELS
 from solvers.results.outcomes import UNKNOWN, mode_mass_distance
 from solvers.results.versions import versions as versions_of
@@ -166,10 +167,12 @@ def end_state(problem: Problem, samples: range, options: Options, quantities: tu
     if "recovered_at" not in quantities:  # which is between save times
         problem = replace(problem, time=Time(problem.time.end, problem.time.times[-1:]))
     backend = None if options.backend == "auto" else options.backend
+    # Starts are the repetitions of a point where there are enough of them; else each is learned several times.
+    runs = -(-RUNS // problem.init.samples)
     ds = ask.solve(
         problem, rtol=options.rtol, atol=options.atol, backend=backend, samples=samples, threads=1,
         stop_at_equilibrium=options.stop_at_equilibrium or "equilibrium" in quantities,
-        rest=not LABELS.keys().isdisjoint(quantities),
+        rest=not LABELS.keys().isdisjoint(quantities), runs=runs,
     )  # fmt: skip
     # Arrays, not the dataset: a few starts take no longer than a dataset does.
     values: dict[str, Array] = {}
