@@ -41,7 +41,7 @@ RESULTS: Mapping[str, Stored] = {
             "grid": {"target.separation": {"start": 2.5, "stop": 6.0, "count": 8}, "sampler.horizon": [0.1, 0.3, 0.6]},
         },
         quick={
-            "problem": {"init": {"samples": 6}, "sampler": {"steps": 16, "paths": 64}},
+            "problem": {"init": {"samples": 48}, "sampler": {"steps": 16, "paths": 64}},
             "grid": {"target.separation": {"count": 2}, "sampler.horizon": [0.1, 0.3]},
         },
         options=_LOOSE,
