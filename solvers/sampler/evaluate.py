@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +11,7 @@ from scipy.special import rel_entr
 
 from solvers.results.datasets import SAMPLER_QUANTITIES as QUANTITIES
 from solvers.results.outcomes import STATUS
+from solvers.results.weights import ess_error, ess_forward_error, known, known_ess, log_z_error, pareto_k
 from solvers.sampler.backends import PLAIN, Walker
 from solvers.sampler.chain import TOGETHER, Noise, Paths
 from solvers.sampler.limits import rounding, status_of
@@ -39,9 +41,10 @@ def evaluate(
 ) -> dict[str, Estimate]:
     """Estimates (value, standard error) of QUANTITIES and of mode_mass (L,), from `paths` paths each way by `walker`.
 
-    Standard errors are those of the influence function (delta method). Where a(x) depends on the step only, the
-    directions orthogonal to the means enter in closed form and their noise is not there at all; `drawn`: except in
-    QUOTIENTS, whose estimates then have the law, and the bias, of those from as many paths in R^d.
+    Standard errors are those of the influence function (delta method), of QUOTIENTS those of solvers.results.weights,
+    by which a value that cannot be trusted is nan. Where a(x) depends on the step only, the directions orthogonal to
+    the means enter in closed form and their noise is not there at all; except in ess_sample, which is that of as many
+    paths in R^d. `drawn`: QUOTIENTS are as drawn in R^d, with the law, and the bias, of what so many paths give there.
 
     Raises Invalid for steps that are too long, log-weights that are not finite or not possible, or of which rounding
     takes more than a standard error: solvers.sampler.limits.
@@ -58,32 +61,53 @@ def evaluate(
         (0.0, 0.0, 0.0, 0.0) if closed is None else
         (closed.elbo, closed.eubo, closed.variance, closed.log_second_moment)
     )  # fmt: skip
-    log_w, log_w_p = ahead.log_weight, behind.log_weight
     masses = _masses(ahead.modes, sampler.mixtures["target"].weights)
     out: dict[str, Estimate] = {
-        "elbo": _shifted(_mean(log_w), elbo),
-        "eubo": _shifted(_mean(log_w_p), eubo),
-        "log_z": _log_z(log_w),
-        "ess": _scaled(_ess(log_w), np.exp(-second)),
-        "ess_forward": _scaled(_ess_forward(log_w_p), np.exp(-second)),
-        "log_weight_variance": _shifted(_variance(log_w), spread),
+        "elbo": _shifted(_mean(ahead.log_weight), elbo),
+        "eubo": _shifted(_mean(behind.log_weight), eubo),
+        "log_weight_variance": _shifted(_variance(ahead.log_weight), spread),
     }
-    if drawn and closed is not None:
-        ahead, behind = _both_ways(sampler, paths, rng, walker)
+    out |= _quotients(ahead.log_weight, behind.log_weight, second)
+    whole = closed is None or closed.directions == 0
+    if drawn:
+        if not whole:
+            ahead, behind = _both_ways(sampler, paths, rng, walker)
         out["log_z"], out["ess"] = _log_z(ahead.log_weight), _ess(ahead.log_weight)
         out["ess_forward"] = _ess_forward(behind.log_weight)
-    return out | masses
+    elif not whole:
+        ahead = _one_way(sampler, paths, rng, walker.forward)
+    return out | {"ess_sample": _ess(ahead.log_weight)} | masses
 
 
-def _both_ways(sampler: Sampler, paths: int, rng: np.random.Generator, walker: Walker) -> list[Paths]:
+def _both_ways(sampler: Sampler, paths: int, rng: np.random.Generator, walker: Walker) -> tuple[Paths, Paths]:
     """Paths from the prior, and as many from the target."""
+    ahead = _one_way(sampler, paths, rng, walker.forward)
+    return ahead, _one_way(sampler, paths, rng, walker.backward)
+
+
+def _one_way(sampler: Sampler, paths: int, rng: np.random.Generator, run: Callable[[Sampler, Noise], Paths]) -> Paths:
     # Few at a time where there are many steps: the noise of a block is held in memory.
-    size, found = max(64, min(TOGETHER, 512 * TOGETHER // (sampler.steps + 1))), []
-    for run in (walker.forward, walker.backward):
-        parts = [run(sampler, Noise.draw(sampler, min(size, paths - first), rng)) for first in range(0, paths, size)]
-        names = ("log_weight", "end", "rho", "modes")
-        found.append(Paths(*(np.concatenate([getattr(p, name) for p in parts]) for name in names)))
-    return found
+    size = max(64, min(TOGETHER, 512 * TOGETHER // (sampler.steps + 1)))
+    parts = [run(sampler, Noise.draw(sampler, min(size, paths - first), rng)) for first in range(0, paths, size)]
+    return Paths(*(np.concatenate([getattr(p, name) for p in parts]) for name in ("log_weight", "end", "rho", "modes")))
+
+
+def _quotients(log_w: Array, log_w_p: Array, second: float) -> dict[str, Estimate]:
+    """QUOTIENTS of the population, nan where not to be trusted, and the indices of tails that say so.
+
+    second: log E W² of the directions that are not in the weights, where it may be infinite; their E W is 1.
+    """
+    count = len(log_w)
+    k, k_p = pareto_k(log_w), max(pareto_k(log_w_p), pareto_k(-log_w_p))
+    log_z, ess, forward = (float(of[0]) for of in (_log_z(log_w), _ess(log_w), _ess_forward(log_w_p)))
+    found: dict[str, Estimate] = {"log_z": known((log_z, log_z_error(log_w)), k[0], count)}
+    shares = {
+        "ess": known_ess((ess, ess_error(log_w)), 2 * k[0], count),  # the index of W² is twice that of W
+        "ess_forward": known_ess((forward, ess_forward_error(log_w_p)), k_p[0], count),
+    }
+    for name, each in shares.items():
+        found[name] = (0.0, 0.0) if second == np.inf else _scaled(each, np.exp(-second))
+    return found | {"pareto_k": k, "pareto_k_forward": k_p}
 
 
 def _from_influence(value: float | Array, influence: Array) -> Estimate:

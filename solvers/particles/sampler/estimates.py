@@ -1,4 +1,7 @@
-"""Estimates from the log-weights (path,) and the target's responsibilities (path, L) of a sampler's paths."""
+"""Estimates from the log-weights (path,) and the target's responsibilities (path, L) of a sampler's paths.
+
+`by_halves` is what is compared with the theory, replica by replica; `pooled` is what is said of all replicas together.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,16 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import logsumexp, xlogy
+from scipy.special import logsumexp, ndtri, stdtrit, xlogy
 
-__all__ = ["by_halves", "emc", "ess", "ess_forward", "log_z"]
+from solvers.results.intervals import CONFIDENCE
+from solvers.results.weights import Estimate, ess_error, ess_forward_error, known, known_ess, log_z_error, pareto_k
+
+__all__ = ["TOGETHER", "by_halves", "emc", "ess", "ess_forward", "log_z", "pooled"]
 
 Array = NDArray[np.float64]
+
+TOGETHER = ("log_z", "ess", "ess_forward", "pareto_k", "pareto_k_forward")
 
 
 def by_halves(estimate: Callable[[Array], float], of: Array) -> float:
@@ -34,3 +42,44 @@ def ess_forward(log_w: Array) -> float:
 def emc(modes: Array) -> float:
     mass = modes.mean(0)
     return float(-xlogy(mass, mass).sum() / np.log(len(mass)))
+
+
+def pooled(log_weights: Array) -> dict[str, Array]:
+    """log_z, ess, ess_forward, pareto_k and pareto_k_forward of the paths of all replicas together, with errors.
+
+    Takes  log_weights (replica, time, 2, path) of paths from the prior and from the target.
+    Returns  (2, time) for each: values, of which a bias of order 1/paths is that of all paths, nan where k̂ says so; and
+    their errors, over replicas where these have learned what differs by more than their paths do.
+    """
+    if np.isnan(log_weights).any():  # a replica has no result
+        return dict.fromkeys(TOGETHER, np.full((2, log_weights.shape[1]), np.nan))
+    times = [_together(at[:, 0], at[:, 1]) for at in np.moveaxis(log_weights, 1, 0)]
+    return {name: np.array([time[name] for time in times]).T for name in TOGETHER}
+
+
+def _together(ahead: Array, behind: Array) -> dict[str, Estimate]:
+    """Of weights (replica, path) from the prior and from the target."""
+    count, every, target = ahead.size, ahead.ravel(), behind.ravel()
+    k, k_p = pareto_k(every), max(pareto_k(target), pareto_k(-target))
+    w, square, up, down = (
+        np.exp(x - x.max()).mean(1) / np.exp(x - x.max()).mean() for x in (ahead, 2 * ahead, behind, -behind)
+    )
+    values = log_z(every), ess(every), ess_forward(target)
+    errors = (
+        max(log_z_error(every), _over(w)),
+        max(ess_error(every), values[1] * _over(2 * w - square)),
+        max(ess_forward_error(target), values[2] * _over(up + down)),
+    )
+    return {
+        "log_z": known((values[0], errors[0]), k[0], count),
+        "ess": known_ess((values[1], errors[1]), 2 * k[0], count),  # the index of W² is twice that of W
+        "ess_forward": known_ess((values[2], errors[2]), k_p[0], count),
+        "pareto_k": k,
+        "pareto_k_forward": k_p,
+    }
+
+
+def _over(influence: Array) -> float:
+    """The error over replicas (replica,), larger by as much as t quantiles are than normal ones."""
+    level, count = (1 + CONFIDENCE) / 2, len(influence)
+    return float(stdtrit(count - 1, level) / ndtri(level) * influence.std(ddof=1) / np.sqrt(count))
