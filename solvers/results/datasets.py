@@ -51,20 +51,20 @@ SAMPLER_QUANTITIES = {
     "ess": (
         "1",
         "reverse effective sample size of infinitely many paths from the prior, (E W)² / E W², a fraction; nan where "
-        f"twice pareto_k is above {LIMIT}",
+        f"pareto_k_ess is above {LIMIT}",
     ),
     "ess_forward": (
         "1",
         "the same from paths from the target, 1 / (E W E 1/W), a fraction; nan where pareto_k_forward is above "
-        f"{LIMIT}",
+        f"{LIMIT}, unless it is below 1 / (20 paths)",
     ),
     "ess_sample": ("1", "effective sample size of the n paths from the prior as drawn, (Σ W)² / (n Σ W²), a fraction"),
     "pareto_k": (
         "1",
-        "index of the tail of W, of paths from the prior, behind log_z and ess: moments below its inverse exist; inf "
-        "where not known",
+        "index of the tail of W, of paths from the prior: moments below its inverse exist; inf where it is not known",
     ),
-    "pareto_k_forward": ("1", "the same of paths from the target, behind ess_forward: the larger of W and of 1/W"),
+    "pareto_k_ess": ("1", "the same of W²: twice that of W, inf where no mean of it is to be seen"),
+    "pareto_k_forward": ("1", "the larger index of W and of 1/W, of paths from the target; inf likewise"),
     "log_weight_variance": ("nat²", "variance of log W under the sampler"),
     "coverage": ("nat", "KL of the sampled mode masses to those of the target"),
     "emc": ("1", "entropy of the sampled mode masses / log L; 1 means equal masses, not the right ones"),

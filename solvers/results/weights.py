@@ -19,7 +19,17 @@ from scipy.special import ndtri
 
 from solvers.results.intervals import CONFIDENCE
 
-__all__ = ["Estimate", "ess_error", "ess_forward_error", "known", "known_ess", "limit", "log_z_error", "pareto_k"]
+__all__ = [
+    "Estimate",
+    "behind",
+    "ess_error",
+    "ess_forward_error",
+    "known",
+    "known_ess",
+    "limit",
+    "log_z_error",
+    "pareto_k",
+]
 
 Array = NDArray[np.float64]
 Estimate = tuple[float, float]
@@ -63,9 +73,17 @@ def pareto_k(log_w: Array) -> Estimate:
     return fit.k, (1 + fit.k) / np.sqrt(fit.size) if regular else np.nan
 
 
+def behind(k: Estimate, error: float, power: int = 1) -> Estimate:
+    """The index behind an estimate with this error that rests on means of that power of W, from that of W.
+
+    inf for an infinite error: that of terms whose mean does not exist, as far as can be seen.
+    """
+    return (power * k[0], power * k[1]) if np.isfinite(error) else (np.inf, np.nan)
+
+
 def known(estimate: Estimate, k: float, count: int) -> Estimate:
-    """The estimate, or nan for both where k̂ of what it is a mean of is beyond the limit, or its error is infinite."""
-    return estimate if k <= limit(count) and np.isfinite(estimate[1]) else (np.nan, np.nan)
+    """The estimate, or nan for both where the index behind it is beyond the limit."""
+    return estimate if k <= limit(count) else (np.nan, np.nan)
 
 
 def known_ess(estimate: Estimate, k: float, count: int) -> Estimate:

@@ -11,7 +11,7 @@ from scipy.special import rel_entr
 
 from solvers.results.datasets import SAMPLER_QUANTITIES as QUANTITIES
 from solvers.results.outcomes import STATUS
-from solvers.results.weights import ess_error, ess_forward_error, known, known_ess, log_z_error, pareto_k
+from solvers.results.weights import behind, ess_error, ess_forward_error, known, known_ess, log_z_error, pareto_k
 from solvers.sampler.backends import PLAIN, Walker
 from solvers.sampler.chain import TOGETHER, Noise, Paths
 from solvers.sampler.limits import rounding, status_of
@@ -44,7 +44,8 @@ def evaluate(
     Standard errors are those of the influence function (delta method), of QUOTIENTS those of solvers.results.weights,
     by which a value that cannot be trusted is nan. Where a(x) depends on the step only, the directions orthogonal to
     the means enter in closed form and their noise is not there at all; except in ess_sample, which is that of as many
-    paths in R^d. `drawn`: QUOTIENTS are as drawn in R^d, with the law, and the bias, of what so many paths give there.
+    paths in R^d. `drawn`: QUOTIENTS are as drawn in R^d, with the law, and the bias, of what so many paths give there,
+    and nobody asks whether they can be trusted.
 
     Raises Invalid for steps that are too long, log-weights that are not finite or not possible, or of which rounding
     takes more than a standard error: solvers.sampler.limits.
@@ -67,15 +68,15 @@ def evaluate(
         "eubo": _shifted(_mean(behind.log_weight), eubo),
         "log_weight_variance": _shifted(_variance(ahead.log_weight), spread),
     }
-    out |= _quotients(ahead.log_weight, behind.log_weight, second)
     whole = closed is None or closed.directions == 0
-    if drawn:
+    if not drawn:
+        out |= _quotients(ahead.log_weight, behind.log_weight, second)
+        ahead = ahead if whole else _one_way(sampler, paths, rng, walker.forward)
+    else:
         if not whole:
             ahead, behind = _both_ways(sampler, paths, rng, walker)
         out["log_z"], out["ess"] = _log_z(ahead.log_weight), _ess(ahead.log_weight)
         out["ess_forward"] = _ess_forward(behind.log_weight)
-    elif not whole:
-        ahead = _one_way(sampler, paths, rng, walker.forward)
     return out | {"ess_sample": _ess(ahead.log_weight)} | masses
 
 
@@ -97,17 +98,20 @@ def _quotients(log_w: Array, log_w_p: Array, second: float) -> dict[str, Estimat
 
     second: log E W² of the directions that are not in the weights, where it may be infinite; their E W is 1.
     """
-    count = len(log_w)
-    k, k_p = pareto_k(log_w), max(pareto_k(log_w_p), pareto_k(-log_w_p))
+    count, k = len(log_w), pareto_k(log_w)
+    error, error_p = ess_error(log_w), ess_forward_error(log_w_p)
+    k_2, k_p = behind(k, error, 2), behind(max(pareto_k(log_w_p), pareto_k(-log_w_p)), error_p)
     log_z, ess, forward = (float(of[0]) for of in (_log_z(log_w), _ess(log_w), _ess_forward(log_w_p)))
-    found: dict[str, Estimate] = {"log_z": known((log_z, log_z_error(log_w)), k[0], count)}
     shares = {
-        "ess": known_ess((ess, ess_error(log_w)), 2 * k[0], count),  # the index of W² is twice that of W
-        "ess_forward": known_ess((forward, ess_forward_error(log_w_p)), k_p[0], count),
+        "ess": known_ess((ess, error), k_2[0], count),
+        "ess_forward": known_ess((forward, error_p), k_p[0], count),
     }
-    for name, each in shares.items():
-        found[name] = (0.0, 0.0) if second == np.inf else _scaled(each, np.exp(-second))
-    return found | {"pareto_k": k, "pareto_k_forward": k_p}
+    none = second == np.inf
+    found: dict[str, Estimate] = {
+        name: (0.0, 0.0) if none else _scaled(each, np.exp(-second)) for name, each in shares.items()
+    }
+    found["log_z"] = known((log_z, log_z_error(log_w)), k[0], count)
+    return found | {"pareto_k": k, "pareto_k_ess": k_2, "pareto_k_forward": k_p}
 
 
 def _from_influence(value: float | Array, influence: Array) -> Estimate:

@@ -11,14 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logsumexp, ndtri, stdtrit, xlogy
 
+from solvers.results import weights
 from solvers.results.intervals import CONFIDENCE
-from solvers.results.weights import Estimate, ess_error, ess_forward_error, known, known_ess, log_z_error, pareto_k
+from solvers.results.weights import Estimate
 
 __all__ = ["TOGETHER", "by_halves", "emc", "ess", "ess_forward", "log_z", "pooled"]
 
 Array = NDArray[np.float64]
 
-TOGETHER = ("log_z", "ess", "ess_forward", "pareto_k", "pareto_k_forward")
+TOGETHER = ("log_z", "ess", "ess_forward", "pareto_k", "pareto_k_ess", "pareto_k_forward")
 
 
 def by_halves(estimate: Callable[[Array], float], of: Array) -> float:
@@ -45,7 +46,7 @@ def emc(modes: Array) -> float:
 
 
 def pooled(log_weights: Array) -> dict[str, Array]:
-    """log_z, ess, ess_forward, pareto_k and pareto_k_forward of the paths of all replicas together, with errors.
+    """TOGETHER: of the paths of all replicas together, with errors.
 
     Takes  log_weights (replica, time, 2, path) of paths from the prior and from the target.
     Returns  (2, time) for each: values, of which a bias of order 1/paths is that of all paths, nan where k̂ says so; and
@@ -59,22 +60,22 @@ def pooled(log_weights: Array) -> dict[str, Array]:
 
 def _together(ahead: Array, behind: Array) -> dict[str, Estimate]:
     """Of weights (replica, path) from the prior and from the target."""
-    count, every, target = ahead.size, ahead.ravel(), behind.ravel()
-    k, k_p = pareto_k(every), max(pareto_k(target), pareto_k(-target))
+    every, target = ahead.ravel(), behind.ravel()
     w, square, up, down = (
         np.exp(x - x.max()).mean(1) / np.exp(x - x.max()).mean() for x in (ahead, 2 * ahead, behind, -behind)
     )
-    values = log_z(every), ess(every), ess_forward(target)
-    errors = (
-        max(log_z_error(every), _over(w)),
-        max(ess_error(every), values[1] * _over(2 * w - square)),
-        max(ess_forward_error(target), values[2] * _over(up + down)),
-    )
+    value, value_p = ess(every), ess_forward(target)
+    error = max(weights.ess_error(every), value * _over(2 * w - square))
+    error_p = max(weights.ess_forward_error(target), value_p * _over(up + down))
+    k, count = weights.pareto_k(every), every.size
+    k_2 = weights.behind(k, error, 2)
+    k_p = weights.behind(max(weights.pareto_k(target), weights.pareto_k(-target)), error_p)
     return {
-        "log_z": known((values[0], errors[0]), k[0], count),
-        "ess": known_ess((values[1], errors[1]), 2 * k[0], count),  # the index of W² is twice that of W
-        "ess_forward": known_ess((values[2], errors[2]), k_p[0], count),
+        "log_z": weights.known((log_z(every), max(weights.log_z_error(every), _over(w))), k[0], count),
+        "ess": weights.known_ess((value, error), k_2[0], count),
+        "ess_forward": weights.known_ess((value_p, error_p), k_p[0], count),
         "pareto_k": k,
+        "pareto_k_ess": k_2,
         "pareto_k_forward": k_p,
     }
 
