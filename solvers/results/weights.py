@@ -147,7 +147,7 @@ def _ends(terms: Array, beside: Array) -> tuple[float, float]:
     """
     low, high = _skewed(terms + beside)
     largest = np.max(terms)
-    k, size, start, excess = _tail(np.log(np.maximum(terms, 1e-290 * largest))) if largest > 0 else NONE
+    k, size, start, excess = _tail(np.log(np.maximum(terms, 1e-290 * largest))) if largest > NEGLIGIBLE**2 else NONE
     if k < LIGHT:
         return low, high
     if not k < NO_MEAN:
@@ -183,9 +183,11 @@ def _tail(log_v: Array) -> Tail:
         return UNKNOWN
     size = int(3 * np.sqrt(n)) if n > 225 else n // 5  # as there
     order = np.argsort(log_v, kind="stable")
-    start, top = log_v[order[[-size - 1, -1]]]
+    start, lower, top = log_v[order[[-size - 1, -size + size // 4, -1]]]
     if not top - start > NEGLIGIBLE:
         return NONE
+    if not lower - start > NEGLIGIBLE:  # numbers that are equal, and a few that are not
+        return UNKNOWN
     with np.errstate(all="ignore"):
         smoothed, k = array_stats.psislw(top - log_v)  # type: ignore[no-untyped-call]
     k = float(k)

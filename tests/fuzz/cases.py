@@ -22,6 +22,7 @@ from solvers.closed import blocks
 from solvers.door import LONGEST
 from solvers.machine.arrays import BackendError
 from solvers.problem import Problem, ProblemError
+from solvers.results.weights import limit
 from solvers.sampler import learn
 from solvers.sweeps.plan import Sweep
 from tests.fuzz.mutations import ROOT, examples, mutated
@@ -75,10 +76,22 @@ def reduced(problem: Problem) -> Problem | None:
 
 
 def complaints(ds: xr.Dataset) -> list[str]:
-    """Variables that are not finite in samples which reached the end."""
+    """Variables that are not finite in samples which reached the end, and of which the file does not say why."""
     good = ds["status"].values == 0
     own = [name for name in ds.data_vars if "sample" in ds[name].dims and name != "recovered_at"]  # nan: not yet
-    return [str(name) for name in own if not _finite(ds[name].values[good])]
+    values = {str(name): ds[name].values[good] for name in own}
+    for name, index in {"log_z": "pareto_k", "ess": "pareto_k_ess", "ess_forward": "pareto_k_forward"}.items():
+        if name not in values:
+            continue
+        options, k = Problem.parse(str(ds.attrs["problem"])).sampler, values[index]
+        assert options is not None
+        for of in (name, f"{name}_se"):
+            told = np.isnan(values[of]) & (k > limit(options.paths))
+            values[of] = np.where(told, 0.0, values[of])
+        # An index is infinite where it is not known, or there is no tail; then it has no error.
+        values[f"{index}_se"] = np.where(np.isinf(k) | (k < -0.5), 0.0, values[f"{index}_se"])
+        values[index] = np.where(np.isinf(k), 0.0, k)
+    return [name for name, found in values.items() if not _finite(found)]
 
 
 def _finite(values: Any) -> bool:
