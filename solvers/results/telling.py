@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from solvers.problem import Problem
 from solvers.results.mechanisms import AT_REST, IN_TRANSIT, LABELS, NEUTRAL, SADDLE, STABLE, UNDECIDED
-from solvers.results.weights import limit
+from solvers.results.weights import INDEX_OF, limit
 
 __all__ = ["counted", "told"]
 
@@ -133,22 +133,15 @@ def _lifetimes(ds: xr.Dataset, good: NDArray[np.bool_], end: float) -> Iterator[
     yield f"lifetimes {'; '.join(parts)}"
 
 
-_OF_WEIGHTS = {
-    "log_z": ("log Z", "pareto_k"),
-    "ess": ("ess", "pareto_k_ess"),
-    "ess_forward": ("ess_forward", "pareto_k_forward"),
-}
-
-
 def _weights(ds: xr.Dataset, good: NDArray[np.bool_], problem: Problem) -> Iterator[str]:
     """What is a mean over weights, and where it is not known, and why."""
     if "pareto_k" not in ds:  # a file of an older version
         return
     assert problem.sampler is not None
     paths = problem.sampler.paths if ds.attrs.get("replicas") is None else ds.attrs["particles"] * ds.attrs["replicas"]
-    for name, (label, by) in _OF_WEIGHTS.items():
+    for name, by in INDEX_OF.items():
         value, error, k = (ds[of].values[good, -1] for of in (name, f"{name}_se", by))
-        there, line = ~np.isnan(value), f"{label} at the end: "
+        there, line = ~np.isnan(value), f"{'log Z' if name == 'log_z' else name} at the end: "
         if there.any():
             line += f"{value[there].mean():.4g}, standard error of one sample {error[there].mean():.2g}"
         if not there.all():

@@ -14,22 +14,15 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.special import ndtri
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import ndtri, stdtrit
 
 from solvers.results.intervals import CONFIDENCE
 
 __all__ = [
-    "Estimate",
-    "behind",
-    "ess_error",
-    "ess_forward_error",
-    "known",
-    "known_ess",
-    "limit",
-    "log_z_error",
-    "pareto_k",
-]
+    "INDEX_OF", "Estimate", "ess_error", "ess_forward_error", "index_of", "known", "known_ess", "limit", "log_z_error",
+    "over", "pareto_k", "together",
+]  # fmt: skip
 
 Array = NDArray[np.float64]
 Estimate = tuple[float, float]
@@ -41,6 +34,10 @@ SHARE = 0.5  # one weight that is more than all others together is no sample of 
 NEGLIGIBLE = 1e-6  # nats: log-weights closer together than this are equal
 LIGHT = -0.3  # of a lighter tail there is nothing beyond what was drawn
 NO_MEAN = 0.99  # an index from which on the mean does not exist, or might as well not
+
+
+#: Whether an estimate is to be trusted says the index of what it is a mean of.
+INDEX_OF = {"log_z": "pareto_k", "ess": "pareto_k_ess", "ess_forward": "pareto_k_forward"}
 
 
 class Tail(NamedTuple):
@@ -73,7 +70,7 @@ def pareto_k(log_w: Array) -> Estimate:
     return fit.k, (1 + fit.k) / np.sqrt(fit.size) if regular else np.nan
 
 
-def behind(k: Estimate, error: float, power: int = 1) -> Estimate:
+def index_of(k: Estimate, error: float, power: int = 1) -> Estimate:
     """The index behind an estimate with this error that rests on means of that power of W, from that of W.
 
     inf for an infinite error: that of terms whose mean does not exist, as far as can be seen.
@@ -94,6 +91,28 @@ def known_ess(estimate: Estimate, k: float, count: int) -> Estimate:
     """
     found, value = known(estimate, k, count), estimate[0]
     return (value, MARKOV * value / Z) if np.isnan(found[0]) and value * MARKOV * count < 1 else found
+
+
+def together(values: Array, errors: Array, *, index: bool) -> tuple[Array, Array]:
+    """Of n independent runs (n, ...): the upper median of an index, and its error; or the mean of an estimate.
+
+    It is nan where half of the runs or more do not know it, which is where the median of its index says so; else it is
+    that of the runs that do. Its error is that of their errors, or of their scatter where that is larger.
+    """
+    if index:
+        place = np.expand_dims(np.argsort(values, axis=0)[len(values) // 2], 0)
+        return np.take_along_axis(values, place, 0)[0], np.take_along_axis(errors, place, 0)[0]
+    there = ~np.isnan(values)
+    n = np.where(2 * there.sum(0) > len(values), there.sum(0), np.nan)
+    mean = np.where(there, values, 0.0).sum(0) / n
+    scatter = np.sqrt((np.where(there, values - mean, 0.0) ** 2).sum(0) / np.maximum(n - 1, 1) / n)
+    own = np.sqrt((np.where(there, errors, 0.0) ** 2).sum(0)) / n
+    return mean, np.maximum(own, scatter * over(n))
+
+
+def over(count: ArrayLike) -> Array:
+    """The 95 % quantile of t over the normal one, for a standard error over `count` independent numbers."""
+    return np.asarray(stdtrit(np.maximum(np.asarray(count) - 1.0, 1.0), (1 + CONFIDENCE) / 2) / Z)
 
 
 def log_z_error(log_w: Array) -> float:

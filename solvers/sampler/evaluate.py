@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -11,12 +10,12 @@ from scipy.special import rel_entr
 
 from solvers.results.datasets import SAMPLER_QUANTITIES as QUANTITIES
 from solvers.results.outcomes import STATUS
-from solvers.results.weights import behind, ess_error, ess_forward_error, known, known_ess, log_z_error, pareto_k
+from solvers.results.weights import ess_error, ess_forward_error, index_of, known, known_ess, log_z_error, pareto_k
+from solvers.sampler import orthogonal
 from solvers.sampler.backends import PLAIN, Walker
 from solvers.sampler.chain import TOGETHER, Noise, Paths
 from solvers.sampler.limits import rounding, status_of
 from solvers.sampler.model import Sampler
-from solvers.sampler.orthogonal import share
 
 __all__ = ["QUANTITIES", "QUOTIENTS", "Invalid", "evaluate"]
 
@@ -26,6 +25,9 @@ Estimate = tuple[float | Array, float | Array]
 
 #: Quotients of means of weights: from finitely many paths they are biased, the more the wider the weights are spread.
 QUOTIENTS = ("log_z", "ess", "ess_forward")
+
+
+FEW_STEPS = 500  # of which the eigenvalues of a matrix cost less than walking paths
 
 
 class Invalid(ArithmeticError):
@@ -50,7 +52,7 @@ def evaluate(
     Raises Invalid for steps that are too long, log-weights that are not finite or not possible, or of which rounding
     takes more than a standard error: solvers.sampler.limits.
     """
-    closed = share(sampler)
+    closed = orthogonal.share(sampler)
     chain = sampler if closed is None else replace(sampler, dimension=sampler.directions)
     with np.errstate(over="ignore", invalid="ignore"):
         ahead, behind = _both_ways(chain, paths, rng, walker)
@@ -69,28 +71,29 @@ def evaluate(
         "log_weight_variance": _shifted(_variance(ahead.log_weight), spread),
     }
     whole = closed is None or closed.directions == 0
-    if not drawn:
-        out |= _quotients(ahead.log_weight, behind.log_weight, second)
-        ahead = ahead if whole else _one_way(sampler, paths, rng, walker.forward)
-    else:
+    if drawn:
         if not whole:
             ahead, behind = _both_ways(sampler, paths, rng, walker)
         out["log_z"], out["ess"] = _log_z(ahead.log_weight), _ess(ahead.log_weight)
-        out["ess_forward"] = _ess_forward(behind.log_weight)
-    return out | {"ess_sample": _ess(ahead.log_weight)} | masses
+        return out | {"ess_forward": _ess_forward(behind.log_weight), "ess_sample": out["ess"]} | masses
+    out |= _quotients(ahead.log_weight, behind.log_weight, second)
+    everywhere = ahead.log_weight
+    if not whole and sampler.steps <= FEW_STEPS:
+        everywhere = everywhere + orthogonal.drawn(sampler, paths, rng)
+    elif not whole:
+        everywhere = _both_ways(sampler, paths, rng, walker)[0].log_weight
+    return out | {"ess_sample": _ess(everywhere)} | masses
 
 
-def _both_ways(sampler: Sampler, paths: int, rng: np.random.Generator, walker: Walker) -> tuple[Paths, Paths]:
+def _both_ways(sampler: Sampler, paths: int, rng: np.random.Generator, walker: Walker) -> list[Paths]:
     """Paths from the prior, and as many from the target."""
-    ahead = _one_way(sampler, paths, rng, walker.forward)
-    return ahead, _one_way(sampler, paths, rng, walker.backward)
-
-
-def _one_way(sampler: Sampler, paths: int, rng: np.random.Generator, run: Callable[[Sampler, Noise], Paths]) -> Paths:
     # Few at a time where there are many steps: the noise of a block is held in memory.
-    size = max(64, min(TOGETHER, 512 * TOGETHER // (sampler.steps + 1)))
-    parts = [run(sampler, Noise.draw(sampler, min(size, paths - first), rng)) for first in range(0, paths, size)]
-    return Paths(*(np.concatenate([getattr(p, name) for p in parts]) for name in ("log_weight", "end", "rho", "modes")))
+    size, found = max(64, min(TOGETHER, 512 * TOGETHER // (sampler.steps + 1))), []
+    for run in (walker.forward, walker.backward):
+        parts = [run(sampler, Noise.draw(sampler, min(size, paths - first), rng)) for first in range(0, paths, size)]
+        names = ("log_weight", "end", "rho", "modes")
+        found.append(Paths(*(np.concatenate([getattr(p, name) for p in parts]) for name in names)))
+    return found
 
 
 def _quotients(log_w: Array, log_w_p: Array, second: float) -> dict[str, Estimate]:
@@ -100,7 +103,7 @@ def _quotients(log_w: Array, log_w_p: Array, second: float) -> dict[str, Estimat
     """
     count, k = len(log_w), pareto_k(log_w)
     error, error_p = ess_error(log_w), ess_forward_error(log_w_p)
-    k_2, k_p = behind(k, error, 2), behind(max(pareto_k(log_w_p), pareto_k(-log_w_p)), error_p)
+    k_2, k_p = index_of(k, error, 2), index_of(max(pareto_k(log_w_p), pareto_k(-log_w_p)), error_p)
     log_z, ess, forward = (float(of[0]) for of in (_log_z(log_w), _ess(log_w), _ess_forward(log_w_p)))
     shares = {
         "ess": known_ess((ess, error), k_2[0], count),

@@ -25,6 +25,7 @@ from solvers.problem import Problem, demands
 from solvers.problem.learning_section import only_flow_learns
 from solvers.problem.starts import starts
 from solvers.results.replicas import judged, variables
+from solvers.results.weights import INDEX_OF, together
 from solvers.sampler.backends import WALKERS, Task
 from solvers.sampler.evaluate import QUANTITIES
 from solvers.sampler.limits import check, finest
@@ -159,6 +160,8 @@ def _pooled(name: str, found: Sequence[Run]) -> tuple[Array, Array]:
     all_of = np.stack([run.values[name] for run in found])
     if len(found) == 1:
         return all_of[0], found[0].errors.get(name, np.full_like(all_of[0], np.nan))
+    if name in (*INDEX_OF, *INDEX_OF.values()):
+        return together(all_of, np.stack([run.errors[name] for run in found]), index=name not in INDEX_OF)
     return all_of.mean(0), all_of.std(0, ddof=1) / np.sqrt(len(found))
 
 

@@ -22,7 +22,7 @@ from solvers.closed import blocks
 from solvers.door import LONGEST
 from solvers.machine.arrays import BackendError
 from solvers.problem import Problem, ProblemError
-from solvers.results.weights import limit
+from solvers.results.weights import INDEX_OF, limit
 from solvers.sampler import learn
 from solvers.sweeps.plan import Sweep
 from tests.fuzz.mutations import ROOT, examples, mutated
@@ -80,7 +80,7 @@ def complaints(ds: xr.Dataset) -> list[str]:
     good = ds["status"].values == 0
     own = [name for name in ds.data_vars if "sample" in ds[name].dims and name != "recovered_at"]  # nan: not yet
     values = {str(name): ds[name].values[good] for name in own}
-    for name, index in {"log_z": "pareto_k", "ess": "pareto_k_ess", "ess_forward": "pareto_k_forward"}.items():
+    for name, index in INDEX_OF.items():
         if name not in values:
             continue
         options, k = Problem.parse(str(ds.attrs["problem"])).sampler, values[index]

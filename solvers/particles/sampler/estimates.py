@@ -9,17 +9,16 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import logsumexp, ndtri, stdtrit, xlogy
+from scipy.special import logsumexp, xlogy
 
 from solvers.results import weights
-from solvers.results.intervals import CONFIDENCE
 from solvers.results.weights import Estimate
 
 __all__ = ["TOGETHER", "by_halves", "emc", "ess", "ess_forward", "log_z", "pooled"]
 
 Array = NDArray[np.float64]
 
-TOGETHER = ("log_z", "ess", "ess_forward", "pareto_k", "pareto_k_ess", "pareto_k_forward")
+TOGETHER = (*weights.INDEX_OF, *weights.INDEX_OF.values())
 
 
 def by_halves(estimate: Callable[[Array], float], of: Array) -> float:
@@ -68,8 +67,8 @@ def _together(ahead: Array, behind: Array) -> dict[str, Estimate]:
     error = max(weights.ess_error(every), value * _over(2 * w - square))
     error_p = max(weights.ess_forward_error(target), value_p * _over(up + down))
     k, count = weights.pareto_k(every), every.size
-    k_2 = weights.behind(k, error, 2)
-    k_p = weights.behind(max(weights.pareto_k(target), weights.pareto_k(-target)), error_p)
+    k_2 = weights.index_of(k, error, 2)
+    k_p = weights.index_of(max(weights.pareto_k(target), weights.pareto_k(-target)), error_p)
     return {
         "log_z": weights.known((log_z(every), max(weights.log_z_error(every), _over(w))), k[0], count),
         "ess": weights.known_ess((value, error), k_2[0], count),
@@ -81,6 +80,5 @@ def _together(ahead: Array, behind: Array) -> dict[str, Estimate]:
 
 
 def _over(influence: Array) -> float:
-    """The error over replicas (replica,), larger by as much as t quantiles are than normal ones."""
-    level, count = (1 + CONFIDENCE) / 2, len(influence)
-    return float(stdtrit(count - 1, level) / ndtri(level) * influence.std(ddof=1) / np.sqrt(count))
+    """The error over replicas (replica,)."""
+    return float(weights.over(len(influence)) * influence.std(ddof=1) / np.sqrt(len(influence)))

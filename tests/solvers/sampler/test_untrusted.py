@@ -1,13 +1,18 @@
 """log Z and effective sample sizes in results: one definition of each, and no number where weights do not say it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from scipy.stats import ks_2samp
 
 from solvers import ask
 from solvers.particles.sampler.estimates import pooled
 from solvers.problem import Problem
 from solvers.results.telling import told
 from solvers.results.weights import limit
+from solvers.sampler import Mixture, Noise, Sampler, forward
+from solvers.sampler.orthogonal import drawn, share
 from solvers.sampler.solve import solve
 
 TEXT = """
@@ -62,6 +67,23 @@ def test_one_definition_for_one_variance_and_for_two():
     assert apart(one, two, "ess_sample") < 5
     # control: they are not one another
     assert apart(one, two, "log_z") < 5 < abs(one["ess"][0] - one["log_z"][0]) / one["ess"][1]
+
+
+@pytest.mark.parametrize("kind", [("mcd", "prior", "none"), ("dis", "ou", "exact"), ("cmcd", "annealed", "none")])
+def test_weights_of_the_orthogonal_directions_are_drawn(kind):
+    """Their moments are those of the recursion, E W = 1, and with the span's they have the law of whole paths."""
+    mixtures = {"prior": Mixture.of([[0.4]], 0.9, [1.0]), "target": Mixture.of([[-0.2]], 1.1, [1.0])}
+    sampler, rng = Sampler(*kind, 6, 0.8, 30, mixtures), np.random.default_rng(0)
+    found, expected, n = drawn(sampler, 20_000, rng), share(sampler), 20_000
+    assert abs(found.mean() - expected.elbo) < 5 * found.std() / np.sqrt(n)
+    assert found.var() == pytest.approx(expected.variance, rel=0.06)
+    w = np.exp(found)
+    assert abs(w.mean() - 1) < 5 * w.std() / np.sqrt(n)
+    span = replace(sampler, dimension=sampler.directions)
+    parts, whole = (forward(of, Noise.draw(of, n, rng)).log_weight for of in (span, sampler))
+    assert ks_2samp(parts + found, whole).pvalue > 1e-6
+    # control: a fifth of the directions more would be seen
+    assert abs(found.mean() - 1.2 * expected.elbo) > 5 * found.std() / np.sqrt(n)
 
 
 def test_population_and_sample_are_told_apart():
