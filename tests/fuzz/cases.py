@@ -78,8 +78,8 @@ def reduced(problem: Problem) -> Problem | None:
 def complaints(ds: xr.Dataset) -> list[str]:
     """Variables that are not finite in samples which reached the end, and of which the file does not say why."""
     good = ds["status"].values == 0
-    own = [name for name in ds.data_vars if "sample" in ds[name].dims and "recovered_at" not in str(name)]  # nan: not yet
-    values = {str(name): ds[name].values[good] for name in own}
+    own = {str(name): ds[name].values for name in ds.data_vars if "sample" in ds[name].dims}
+    values = {name: found[good] for name, found in own.items() if not name.endswith("recovered_at")}  # nan: not yet
     for name, index in INDEX_OF.items():
         if name not in values:
             continue
