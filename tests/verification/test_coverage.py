@@ -47,7 +47,7 @@ def test_what_no_interval_covers_is_not_given():
 
 
 def test_the_stored_numbers_say_that_few_intervals_are_wrong():
-    """Nominally 5 %. Of ess_forward where E W² exists by a hair (index 0.47) more; before, up to 99 % of those of ess."""
+    """Nominally 5 %. Of ess_forward more where E W² exists by a hair (index 0.47); before, up to 99 % of ess."""
     result = json.loads((RESULTS / "coverage.json").read_text(encoding="utf-8"))
     assert [tuple(row[key] for key in "dmv") for row in result["rows"][::2]] == list(CASES)
     assert result["repetitions"] >= 1000
