@@ -173,8 +173,8 @@ def coverage(result: dict[str, Any]) -> str:
     heading += ["simulation: log_z", "ess", "without: log_z", "ess"]
     worst = ", ".join(f"{percent(missed(result, name))} ({name})" for name in ("log_z", "ess", "ess_forward"))
     return (
-        f"{total} repetitions; what was given in at most 1 % of them is left out: —. In no row did more than {worst} of "
-        "all repetitions give an interval, on either side, that does not cover.\n\n" + table(heading, rows)
+        f"{total} repetitions; what was given in at most 1 % of them is left out: —. In no row did more than {worst} "
+        "of all repetitions give an interval, on either side, that does not cover.\n\n" + table(heading, rows)
     )
 
 

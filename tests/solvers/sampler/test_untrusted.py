@@ -73,7 +73,8 @@ def test_one_definition_for_one_variance_and_for_two():
 def test_weights_of_the_orthogonal_directions_are_drawn(kind):
     """Their moments are those of the recursion, E W = 1, and with the span's they have the law of whole paths."""
     mixtures = {"prior": Mixture.of([[0.4]], 0.9, [1.0]), "target": Mixture.of([[-0.2]], 1.1, [1.0])}
-    sampler, rng = Sampler(*kind, 6, 0.8, 30, mixtures), np.random.default_rng(0)
+    method, reference, control = kind
+    sampler, rng = Sampler(method, reference, control, 6, 0.8, 30, mixtures), np.random.default_rng(0)
     found, expected, n = drawn(sampler, 20_000, rng), share(sampler), 20_000
     assert abs(found.mean() - expected.elbo) < 5 * found.std() / np.sqrt(n)
     assert found.var() == pytest.approx(expected.variance, rel=0.06)
