@@ -135,7 +135,9 @@ def check_sampler(problem: Problem, samples: int) -> None:
     outside = min(problem.dimension - directions, 2)  # ξ₁ and χ² of the directions that no mean has
 
     def need(at: Demands) -> float:
-        return float(at["sampler.paths"] * ((at["sampler.steps"] + 1) * (directions + outside) + 1) * FLOAT)
+        # The noise, and the weights of all times and runs.
+        each = (at["sampler.steps"] + 1) * (directions + outside) + 1 + 4 * len(problem.time.times)
+        return float(at["sampler.paths"] * each * FLOAT)
 
     _fits(problem.name, _demands(problem, samples), _solving(problem))
     _fits(problem.name, {"sampler.steps": options.steps, "sampler.paths": options.paths}, need)

@@ -42,7 +42,7 @@ _VARIABLES: dict[str, tuple[tuple[str, ...], str, str]] = {
     "objective": (_TIMED, "nat", "objective"),
     "mode_mass": ((*_TIMED, "mode"), "1", "mass of q on mode l"),
 }
-LIMIT = "min(1 - 1/log10(paths), 0.7)"  # solvers.results.weights
+LIMIT = "min(1 - 1/log10(paths_together), 0.7)"  # solvers.results.weights
 # What a sampler adds: name -> (units, meaning), with dimensions sample and time.
 SAMPLER_QUANTITIES = {
     "elbo": ("nat", "E log W under the sampler, a lower bound of log Z"),
@@ -56,7 +56,7 @@ SAMPLER_QUANTITIES = {
     "ess_forward": (
         "1",
         "the same from paths from the target, 1 / (E W E 1/W), a fraction; nan where pareto_k_forward is above "
-        f"{LIMIT}, unless it is below 1 / (20 paths)",
+        f"{LIMIT}, unless it is below 1 / (20 paths_together)",
     ),
     "ess_sample": ("1", "effective sample size of the n paths from the prior as drawn, (Σ W)² / (n Σ W²), a fraction"),
     "pareto_k": (

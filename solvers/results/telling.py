@@ -53,7 +53,7 @@ def told(ds: xr.Dataset, out: str, source: str) -> Iterator[str]:
         last, error = ds["elbo"].values[good, -1], ds["elbo_se"].values[good, -1]
         spread = "" if len(last) == 1 else f", from {last.min():.4g} to {last.max():.4g} over samples"
         yield f"elbo at the end: {last.mean():.4f}, standard error of one sample {error.mean():.4f}{spread}"
-        yield from _weights(ds, good, problem)
+        yield from _weights(ds, good)
     if steps := ds.attrs.get("learning_steps", 0):
         optimiser, batch, rate = (ds.attrs[name] for name in ("optimiser", "learning_batch", "learning_rate_prior"))
         what = f"{steps} steps of rate {rate:g}, {batch} paths each"
@@ -133,12 +133,11 @@ def _lifetimes(ds: xr.Dataset, good: NDArray[np.bool_], end: float) -> Iterator[
     yield f"lifetimes {'; '.join(parts)}"
 
 
-def _weights(ds: xr.Dataset, good: NDArray[np.bool_], problem: Problem) -> Iterator[str]:
+def _weights(ds: xr.Dataset, good: NDArray[np.bool_]) -> Iterator[str]:
     """What is a mean over weights, and where it is not known, and why."""
     if "pareto_k" not in ds:  # a file of an older version
         return
-    assert problem.sampler is not None
-    paths = problem.sampler.paths if ds.attrs.get("replicas") is None else ds.attrs["particles"] * ds.attrs["replicas"]
+    paths = int(ds.attrs["paths_together"])
     for name, by in INDEX_OF.items():
         value, error, k = (ds[of].values[good, -1] for of in (name, f"{name}_se", by))
         there, line = ~np.isnan(value), f"{'log Z' if name == 'log_z' else name} at the end: "

@@ -21,7 +21,7 @@ from solvers.results.intervals import CONFIDENCE
 
 __all__ = [
     "INDEX_OF", "Estimate", "ess_error", "ess_forward_error", "index_of", "known", "known_ess", "limit", "log_z_error",
-    "over", "pareto_k", "together",
+    "over", "pareto_k",
 ]  # fmt: skip
 
 Array = NDArray[np.float64]
@@ -91,23 +91,6 @@ def known_ess(estimate: Estimate, k: float, count: int) -> Estimate:
     """
     found, value = known(estimate, k, count), estimate[0]
     return (value, MARKOV * value / Z) if np.isnan(found[0]) and value * MARKOV * count < 1 else found
-
-
-def together(values: Array, errors: Array, *, index: bool) -> tuple[Array, Array]:
-    """Of n independent runs (n, ...): the upper median of an index, and its error; or the mean of an estimate.
-
-    It is nan where half of the runs or more do not know it, which is where the median of its index says so; else it is
-    that of the runs that do. Its error is that of their errors, or of their scatter where that is larger.
-    """
-    if index:
-        place = np.expand_dims(np.argsort(values, axis=0)[len(values) // 2], 0)
-        return np.take_along_axis(values, place, 0)[0], np.take_along_axis(errors, place, 0)[0]
-    there = ~np.isnan(values)
-    n = np.where(2 * there.sum(0) > len(values), there.sum(0), np.nan)
-    mean = np.where(there, values, 0.0).sum(0) / n
-    scatter = np.sqrt((np.where(there, values - mean, 0.0) ** 2).sum(0) / np.maximum(n - 1, 1) / n)
-    own = np.sqrt((np.where(there, errors, 0.0) ** 2).sum(0)) / n
-    return mean, np.maximum(own, scatter * over(n))
 
 
 def over(count: ArrayLike) -> Array:

@@ -25,9 +25,8 @@ from solvers.problem import Problem, demands
 from solvers.problem.learning_section import only_flow_learns
 from solvers.problem.starts import starts
 from solvers.results.replicas import judged, variables
-from solvers.results.weights import INDEX_OF, together
 from solvers.sampler.backends import WALKERS, Task
-from solvers.sampler.evaluate import QUANTITIES
+from solvers.sampler.evaluate import QUANTITIES, quotients
 from solvers.sampler.limits import check, finest
 from solvers.sampler.model import chain_module
 from solvers.sampler.refine import Addition
@@ -136,6 +135,9 @@ def traced(
         if status[n] == 0:
             for name in out:
                 values[name][n], errors[name][n] = _pooled(name, found)
+            for t, of_runs in enumerate(zip(*(run.weights for run in found), strict=True) if not drawn else ()):
+                for name, (value, error) in quotients(of_runs).items():
+                    values[name][n, t], errors[name][n, t] = value, error
             B[n] = np.mean([run.B for run in found], axis=0)
         if runs > 1:
             last = {name: np.stack([run.values[name][-1] for run in found]) for name in ("w", "m", "s")}
@@ -152,7 +154,8 @@ def traced(
     extra["objective_se"] = _error(ds.objective, errors["elbo"])
     for name in ("mode_mass", *(("m", "s", "w", "v") if runs > 1 else ())):
         extra[f"{name}_se"] = _error(ds[name], errors[name])
-    return ds.assign(extra | (variables(problem, each) if each else {})).assign_attrs(runs=runs), tuple(added)
+    about = {"runs": runs, "paths_together": runs * learner.evaluated}
+    return ds.assign(extra | (variables(problem, each) if each else {})).assign_attrs(about), tuple(added)
 
 
 def _pooled(name: str, found: Sequence[Run]) -> tuple[Array, Array]:
@@ -160,8 +163,6 @@ def _pooled(name: str, found: Sequence[Run]) -> tuple[Array, Array]:
     all_of = np.stack([run.values[name] for run in found])
     if len(found) == 1:
         return all_of[0], found[0].errors.get(name, np.full_like(all_of[0], np.nan))
-    if name in (*INDEX_OF, *INDEX_OF.values()):
-        return together(all_of, np.stack([run.errors[name] for run in found]), index=name not in INDEX_OF)
     return all_of.mean(0), all_of.std(0, ddof=1) / np.sqrt(len(found))
 
 

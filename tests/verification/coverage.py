@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from solvers.particles.sampler.estimates import pooled
-from solvers.sampler.evaluate import _ess, _ess_forward, _log_z, _quotients
+from solvers.sampler.evaluate import Weights, _ess, _ess_forward, _log_z, quotients
 
 Array = NDArray[np.float64]
 Say = Callable[[str], None]
@@ -61,7 +61,7 @@ CASES = (
 
 def theory(ahead: Array, behind: Array) -> Estimates:
     """What `solve` says of weights (path,)."""
-    return _quotients(ahead, behind, 0.0)
+    return quotients([Weights(ahead, behind, 0.0)])
 
 
 def simulation(ahead: Array, behind: Array) -> Estimates:

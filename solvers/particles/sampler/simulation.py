@@ -128,6 +128,7 @@ def simulate(
         step=problem.time.end / learning.steps if (learning := problem.learning) and learning.steps else step,
     )
     ds = ds.assign(sampler_variables({name: arrays[name] for name in arrays if name not in common}))
+    ds = ds.assign_attrs(paths_together=particles * replicas)
     if draws:
         stacked = {name: np.stack([one[name] for one in drawn]) for name in drawn[0]}
         ds = ds.assign(samples.sample_variables(stacked, ("sample", "replica")))

@@ -12,7 +12,6 @@ from solvers.results.weights import (
     limit,
     log_z_error,
     pareto_k,
-    together,
 )
 from tests.limits import ROUNDING
 
@@ -72,21 +71,6 @@ def test_what_is_given_and_what_is_not():
         assert error == pytest.approx(20 * 1e-9 / 1.96, rel=1e-3)
     assert index_of((0.3, 0.1), 0.2, 2) == (0.6, 0.2)
     assert index_of((0.3, 0.1), np.inf)[0] == np.inf
-
-
-def test_runs_together():
-    """Four runs at three times: all know it, one does not, two do not. Their errors, or their scatter if larger."""
-    nan = np.nan
-    values = np.array([[1.0, 2.0, nan], [1.0, nan, nan], [1.0, 4.0, 1.0], [1.0, 6.0, 2.0]])
-    errors = np.where(np.isnan(values), nan, 0.2)
-    value, error = together(values, errors, index=False)
-    np.testing.assert_array_equal(value, [1.0, 4.0, nan])
-    # t of two degrees of freedom over the normal quantile: 4.303/1.960
-    np.testing.assert_allclose(error, [0.2 / 2, 2 / np.sqrt(3) * 4.303 / 1.960, nan], rtol=1e-3)
-    k = np.where(np.isnan(values), [[0.9], [np.inf], [0.0], [0.0]], 0.3)
-    index, of = together(k, k / 10, index=True)
-    np.testing.assert_array_equal(index, [0.3, 0.3, 0.9])  # above a limit of 0.7 where the estimate is nan
-    np.testing.assert_array_equal(of, index / 10)
 
 
 @pytest.mark.parametrize("by", [-1e4, 3.0, 1e4])

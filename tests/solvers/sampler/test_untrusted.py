@@ -12,6 +12,7 @@ from solvers.problem import Problem
 from solvers.results.telling import told
 from solvers.results.weights import limit
 from solvers.sampler import Mixture, Noise, Sampler, forward
+from solvers.sampler.evaluate import Weights, quotients
 from solvers.sampler.orthogonal import drawn, share
 from solvers.sampler.solve import solve
 
@@ -123,19 +124,51 @@ def test_what_is_known_is_said():
     assert found["pareto_k_ess"][0] == 2 * found["pareto_k"][0] <= limit(2000)
 
 
-def test_replicas_that_differ_show_in_the_error():
-    """Eight replicas with other weights each: their paths alone do not say how well log Z is known."""
+def of_runs(log_weights, across=0.0):
+    return quotients([Weights(run[0, 0], run[0, 1], across) for run in log_weights])
+
+
+@pytest.mark.parametrize("side", ["theory", "simulation"])
+def test_runs_that_differ_show_in_the_error(side):
+    """Eight runs with other weights each: their paths alone do not say how well log Z is known."""
+    say = of_runs if side == "theory" else lambda of: {name: found[:, 0] for name, found in pooled(of).items()}
     rng = np.random.default_rng(0)
     alike = 0.3 * rng.standard_normal((8, 1, 2, 500))
-    apart = alike + np.linspace(-1, 1, 8)[:, None, None, None]
-    (_, error), (value, larger) = (pooled(log_w)["log_z"][:, 0] for log_w in (alike, apart))
+    differing = alike + np.linspace(-1, 1, 8)[:, None, None, None]
+    (_, error), (value, larger) = (say(log_w)["log_z"] for log_w in (alike, differing))
     spread = np.exp(np.linspace(-1, 1, 8))
     assert larger > 10 * error
     # 1.2 is the t quantile of seven degrees of freedom over the normal one
     assert larger == pytest.approx(1.2 * spread.std(ddof=1) / spread.mean() / np.sqrt(8), rel=0.05)
     assert abs(value - np.log(spread.mean())) < 0.1
-    lost = np.where(np.arange(8)[:, None, None, None] == 2, np.nan, alike)
-    assert all(np.isnan(found).all() for found in pooled(lost).values())
+
+
+def test_theory_and_simulation_say_the_same_of_the_same_weights():
+    log_weights = 0.5 * np.random.default_rng(1).standard_normal((4, 1, 2, 300))
+    theory, simulation = of_runs(log_weights), pooled(log_weights)
+    assert theory.keys() == simulation.keys()
+    for name, (value, error) in theory.items():
+        assert (value, error) == pytest.approx(tuple(simulation[name][:, 0]), rel=1e-9)
+    halved = of_runs(log_weights, np.log(2))  # directions of which E W² = 2
+    assert halved["ess"] == pytest.approx([x / 2 for x in theory["ess"]], rel=1e-12)
+    assert halved["log_z"] == theory["log_z"]
+    assert of_runs(log_weights, np.inf)["ess"] == of_runs(log_weights, np.inf)["ess_forward"] == (0.0, 0.0)
+
+
+def test_a_replica_without_a_result_leaves_none():
+    lost = np.zeros((3, 2, 2, 50))
+    lost[1, :] = np.nan
+    assert all(np.isnan(found).all() and found.shape == (2, 2) for found in pooled(lost).values())
+
+
+def test_learning_is_evaluated_by_the_paths_of_all_runs():
+    of = Problem.parse(
+        problem(paths=400).text.replace("learn = []", 'learn = ["means"]').replace("end = 0", "end = 0.1")
+    )
+    run = ask.solve(of)
+    assert run.attrs["runs"] == 8
+    assert run.attrs["paths_together"] == 800
+    assert run["ess_sample"].item() >= 1 / 100
 
 
 def test_no_effective_sample_size_is_negative():
