@@ -135,12 +135,16 @@ def check_sampler(problem: Problem, samples: int) -> None:
     outside = min(problem.dimension - directions, 2)  # ξ₁ and χ² of the directions that no mean has
 
     def need(at: Demands) -> float:
-        # The noise, and the weights of all times and runs.
-        each = (at["sampler.steps"] + 1) * (directions + outside) + 1 + 4 * len(problem.time.times)
-        return float(at["sampler.paths"] * each * FLOAT)
+        return float(at["sampler.paths"] * ((at["sampler.steps"] + 1) * (directions + outside) + 1) * FLOAT)
 
     _fits(problem.name, _demands(problem, samples), _solving(problem))
     _fits(problem.name, {"sampler.steps": options.steps, "sampler.paths": options.paths}, need)
+    # Log-weights both ways, of all runs of learning and all times.
+    _fits(
+        problem.name,
+        {"time.save": len(problem.time.times), "sampler.paths": options.paths},
+        lambda at: float(4 * at["time.save"] * at["sampler.paths"] * FLOAT),
+    )
     if options.refine is not None and isinstance(options.refine.source, str):
         # Points and their noise, of one step at the least.
         _fits(
