@@ -58,6 +58,7 @@ def apart(one, two, name):
     return abs(one[name][0] - two[name][0]) / np.hypot(one[name][1], two[name][1])
 
 
+@pytest.mark.slow
 def test_one_definition_for_one_variance_and_for_two():
     """A variance that differs in the tenth digit changes no number, whichever way that is computed; in R^d neither."""
     one, two = (numbers(ask.solve(problem(v=v))) for v in ("1.0", "[1.0, 1.0000000001]"))
