@@ -159,8 +159,7 @@ def caption(results: Mapping[str, xr.Dataset]) -> str:
         f"{problem.time.end:g}",
         "(a, c) log Z − ELBO. Dotted: KL(φ‖p_T), the objective of the closed equations on the noised target, "
         f"{left}. Grey: slope −1",
-        "(b, d) Reverse effective sample size as a fraction; small ones are those of heavy-tailed weights and come out "
-        "too large",
+        "(b, d) Reverse effective sample size as a fraction, not drawn where the weights are too heavy-tailed to tell",
         f"Lines: {options.paths} paths of the reduced chain, the directions orthogonal to the modes in closed form; "
         "bands: two standard errors",
         f"Symbols: means of {simulation.attrs['replicas']} simulations in d dimensions with "

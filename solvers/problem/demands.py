@@ -97,8 +97,9 @@ def check_simulation(problem: Problem, *, particles: int, replicas: int, step: f
         K, L, T = _prior(at), len(problem.target.weights), at["time.save"]
         mean = T * (K * K + K * L + 2 * K + L + 1) * FLOAT
         # Means and standard errors, stacked and then in the dataset; what is kept of each replica of a start. Paths of
-        # a sampler: component, weight, responsibilities.
-        paths = (at["particles"] * (2 + L) + 2 * at.get("learning.batch", 0)) * FLOAT if problem.sampler else 0
+        # a sampler: component, weight, responsibilities; and the weights both ways at all times, of all replicas.
+        weights = at["particles"] * (2 + L + 4 * T * at["replicas"])
+        paths = (weights + 2 * at.get("learning.batch", 0)) * FLOAT if problem.sampler else 0
         return 4 * at["init.samples"] * mean + at["replicas"] * mean + paths
 
     _fits(problem.name, demands, need)
@@ -138,6 +139,12 @@ def check_sampler(problem: Problem, samples: int) -> None:
 
     _fits(problem.name, _demands(problem, samples), _solving(problem))
     _fits(problem.name, {"sampler.steps": options.steps, "sampler.paths": options.paths}, need)
+    # Log-weights both ways, of all runs of learning and all times.
+    _fits(
+        problem.name,
+        {"time.save": len(problem.time.times), "sampler.paths": options.paths},
+        lambda at: float(4 * at["time.save"] * at["sampler.paths"] * FLOAT),
+    )
     if options.refine is not None and isinstance(options.refine.source, str):
         # Points and their noise, of one step at the least.
         _fits(

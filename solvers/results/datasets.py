@@ -42,13 +42,29 @@ _VARIABLES: dict[str, tuple[tuple[str, ...], str, str]] = {
     "objective": (_TIMED, "nat", "objective"),
     "mode_mass": ((*_TIMED, "mode"), "1", "mass of q on mode l"),
 }
+LIMIT = "min(1 - 1/log10(paths_together), 0.7)"  # solvers.results.weights
 # What a sampler adds: name -> (units, meaning), with dimensions sample and time.
 SAMPLER_QUANTITIES = {
     "elbo": ("nat", "E log W under the sampler, a lower bound of log Z"),
     "eubo": ("nat", "E log W over paths noised from the target, an upper bound of log Z"),
-    "log_z": ("nat", "log of the mean weight"),
-    "ess": ("1", "reverse effective sample size, (E W)² / E W², of paths from the prior, a fraction"),
-    "ess_forward": ("1", "effective sample size 1 / (E W E 1/W) of paths from the target, a fraction"),
+    "log_z": ("nat", f"log of the mean weight; nan where pareto_k is above {LIMIT}"),
+    "ess": (
+        "1",
+        "reverse effective sample size of infinitely many paths from the prior, (E W)² / E W², a fraction; nan where "
+        f"pareto_k_ess is above {LIMIT}",
+    ),
+    "ess_forward": (
+        "1",
+        "the same from paths from the target, 1 / (E W E 1/W), a fraction; nan where pareto_k_forward is above "
+        f"{LIMIT}, unless it is below 1 / (20 paths_together)",
+    ),
+    "ess_sample": ("1", "effective sample size of the n paths from the prior as drawn, (Σ W)² / (n Σ W²), a fraction"),
+    "pareto_k": (
+        "1",
+        "index of the tail of W, of paths from the prior: moments below its inverse exist; inf where it is not known",
+    ),
+    "pareto_k_ess": ("1", "the same of W²: twice that of W, inf where no mean of it is to be seen"),
+    "pareto_k_forward": ("1", "the larger index of W and of 1/W, of paths from the target; inf likewise"),
     "log_weight_variance": ("nat²", "variance of log W under the sampler"),
     "coverage": ("nat", "KL of the sampled mode masses to those of the target"),
     "emc": ("1", "entropy of the sampled mode masses / log L; 1 means equal masses, not the right ones"),

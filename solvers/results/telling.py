@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from solvers.problem import Problem
 from solvers.results.mechanisms import AT_REST, IN_TRANSIT, LABELS, NEUTRAL, SADDLE, STABLE, UNDECIDED
+from solvers.results.weights import INDEX_OF, limit
 
 __all__ = ["counted", "told"]
 
@@ -52,6 +53,7 @@ def told(ds: xr.Dataset, out: str, source: str) -> Iterator[str]:
         last, error = ds["elbo"].values[good, -1], ds["elbo_se"].values[good, -1]
         spread = "" if len(last) == 1 else f", from {last.min():.4g} to {last.max():.4g} over samples"
         yield f"elbo at the end: {last.mean():.4f}, standard error of one sample {error.mean():.4f}{spread}"
+        yield from _weights(ds, good)
     if steps := ds.attrs.get("learning_steps", 0):
         optimiser, batch, rate = (ds.attrs[name] for name in ("optimiser", "learning_batch", "learning_rate_prior"))
         what = f"{steps} steps of rate {rate:g}, {batch} paths each"
@@ -129,6 +131,22 @@ def _lifetimes(ds: xr.Dataset, good: NDArray[np.bool_], end: float) -> Iterator[
         parts = []
     parts += [f"{censored} not over at t = {end:g}"] * bool(censored)
     yield f"lifetimes {'; '.join(parts)}"
+
+
+def _weights(ds: xr.Dataset, good: NDArray[np.bool_]) -> Iterator[str]:
+    """What is a mean over weights, and where it is not known, and why."""
+    if "pareto_k" not in ds:  # a file of an older version
+        return
+    paths = int(ds.attrs["paths_together"])
+    for name, by in INDEX_OF.items():
+        value, error, k = (ds[of].values[good, -1] for of in (name, f"{name}_se", by))
+        there, line = ~np.isnan(value), f"{'log Z' if name == 'log_z' else name} at the end: "
+        if there.any():
+            line += f"{value[there].mean():.4g}, standard error of one sample {error[there].mean():.2g}"
+        if not there.all():
+            line += f"; not known in {int((~there).sum())} of {len(there)} samples" if there.any() else "not known"
+            line += f": {by} is up to {k[~there].max():.2f}, must be at most {limit(paths):.2f}: docs/samplers.md"
+        yield line
 
 
 def _next(ds: xr.Dataset, problem: Problem, source: str) -> str:

@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import rel_entr
+from scipy.special import logsumexp, rel_entr
 
 from solvers.results.datasets import SAMPLER_QUANTITIES as QUANTITIES
 from solvers.results.outcomes import STATUS
+from solvers.results.weights import (
+    ess_error,
+    ess_forward_error,
+    index_of,
+    known,
+    known_ess,
+    log_z_error,
+    over,
+    pareto_k,
+)
+from solvers.sampler import orthogonal
 from solvers.sampler.backends import PLAIN, Walker
 from solvers.sampler.chain import TOGETHER, Noise, Paths
 from solvers.sampler.limits import rounding, status_of
 from solvers.sampler.model import Sampler
-from solvers.sampler.orthogonal import share
 
-__all__ = ["QUANTITIES", "QUOTIENTS", "Invalid", "evaluate"]
+__all__ = ["QUANTITIES", "QUOTIENTS", "Invalid", "Weights", "estimated", "evaluate", "quotients"]
 
 Array = NDArray[np.float64]
 Estimate = tuple[float | Array, float | Array]
@@ -24,6 +36,9 @@ Estimate = tuple[float | Array, float | Array]
 
 #: Quotients of means of weights: from finitely many paths they are biased, the more the wider the weights are spread.
 QUOTIENTS = ("log_z", "ess", "ess_forward")
+
+
+FEW_STEPS = 500  # of which the eigenvalues of a matrix cost less than walking paths
 
 
 class Invalid(ArithmeticError):
@@ -34,19 +49,38 @@ class Invalid(ArithmeticError):
         self.status = status
 
 
+class Weights(NamedTuple):
+    """Log-weights (path,) of paths from the prior and from the target, and log E W² of the directions that are not in
+    them, which may be infinite; their E W is 1."""
+
+    ahead: Array
+    behind: Array
+    second: float
+
+
 def evaluate(
     sampler: Sampler, paths: int, rng: np.random.Generator, *, drawn: bool = False, walker: Walker = PLAIN
 ) -> dict[str, Estimate]:
     """Estimates (value, standard error) of QUANTITIES and of mode_mass (L,), from `paths` paths each way by `walker`.
 
-    Standard errors are those of the influence function (delta method). Where a(x) depends on the step only, the
-    directions orthogonal to the means enter in closed form and their noise is not there at all; `drawn`: except in
-    QUOTIENTS, whose estimates then have the law, and the bias, of those from as many paths in R^d.
+    Standard errors are those of the influence function (delta method), of QUOTIENTS those of solvers.results.weights,
+    by which a value that cannot be trusted is nan. Where a(x) depends on the step only, the directions orthogonal to
+    the means enter in closed form and their noise is not there at all; except in ess_sample, which is that of as many
+    paths in R^d. `drawn`: QUOTIENTS are as drawn in R^d, with the law, and the bias, of what so many paths give there,
+    and nobody asks whether they can be trusted.
 
     Raises Invalid for steps that are too long, log-weights that are not finite or not possible, or of which rounding
     takes more than a standard error: solvers.sampler.limits.
     """
-    closed = share(sampler)
+    found, weights = estimated(sampler, paths, rng, drawn=drawn, walker=walker)
+    return found if drawn else found | quotients([weights])
+
+
+def estimated(
+    sampler: Sampler, paths: int, rng: np.random.Generator, *, drawn: bool = False, walker: Walker = PLAIN
+) -> tuple[dict[str, Estimate], Weights]:
+    """As `evaluate`, but QUOTIENTS, if not drawn, are left to `quotients` of the weights, of several runs maybe."""
+    closed = orthogonal.share(sampler)
     chain = sampler if closed is None else replace(sampler, dimension=sampler.directions)
     with np.errstate(over="ignore", invalid="ignore"):
         ahead, behind = _both_ways(chain, paths, rng, walker)
@@ -58,21 +92,71 @@ def evaluate(
         (0.0, 0.0, 0.0, 0.0) if closed is None else
         (closed.elbo, closed.eubo, closed.variance, closed.log_second_moment)
     )  # fmt: skip
-    log_w, log_w_p = ahead.log_weight, behind.log_weight
-    masses = _masses(ahead.modes, sampler.mixtures["target"].weights)
+    weights = Weights(ahead.log_weight, behind.log_weight, second)
     out: dict[str, Estimate] = {
-        "elbo": _shifted(_mean(log_w), elbo),
-        "eubo": _shifted(_mean(log_w_p), eubo),
-        "log_z": _log_z(log_w),
-        "ess": _scaled(_ess(log_w), np.exp(-second)),
-        "ess_forward": _scaled(_ess_forward(log_w_p), np.exp(-second)),
-        "log_weight_variance": _shifted(_variance(log_w), spread),
+        "elbo": _shifted(_mean(ahead.log_weight), elbo),
+        "eubo": _shifted(_mean(behind.log_weight), eubo),
+        "log_weight_variance": _shifted(_variance(ahead.log_weight), spread),
     }
-    if drawn and closed is not None:
-        ahead, behind = _both_ways(sampler, paths, rng, walker)
+    out |= _masses(ahead.modes, sampler.mixtures["target"].weights)
+    whole = closed is None or closed.directions == 0
+    if drawn:
+        if not whole:
+            ahead, behind = _both_ways(sampler, paths, rng, walker)
         out["log_z"], out["ess"] = _log_z(ahead.log_weight), _ess(ahead.log_weight)
-        out["ess_forward"] = _ess_forward(behind.log_weight)
-    return out | masses
+        return out | {"ess_forward": _ess_forward(behind.log_weight), "ess_sample": out["ess"]}, weights
+    everywhere = ahead.log_weight
+    if not whole and sampler.steps <= FEW_STEPS:
+        everywhere = everywhere + orthogonal.drawn(sampler, paths, rng)
+    elif not whole:
+        everywhere = _both_ways(sampler, paths, rng, walker)[0].log_weight
+    return out | {"ess_sample": _ess(everywhere)}, weights
+
+
+def quotients(runs: Sequence[Weights]) -> dict[str, Estimate]:
+    """QUOTIENTS of the population from the paths of all runs, nan where not to be trusted, and the indices of tails
+    that say so. Errors are those of the paths, or of the scatter of the runs where that is larger."""
+    log_w, log_w_p = (np.concatenate([getattr(run, side) for run in runs]) for side in ("ahead", "behind"))
+    second = float(logsumexp([run.second for run in runs]) - np.log(len(runs)))
+    scatter = _scatter(runs) if len(runs) > 1 else (0.0, 0.0, 0.0)
+    log_z, ess, forward = (float(of[0]) for of in (_log_z(log_w), _ess(log_w), _ess_forward(log_w_p)))
+    error, error_p = max(ess_error(log_w), ess * scatter[1]), max(ess_forward_error(log_w_p), forward * scatter[2])
+    count, k = len(log_w), pareto_k(log_w)
+    k_2, k_p = index_of(k, error, 2), index_of(max(pareto_k(log_w_p), pareto_k(-log_w_p)), error_p)
+    shares = {
+        "ess": known_ess((ess, error), k_2[0], count),
+        "ess_forward": known_ess((forward, error_p), k_p[0], count),
+    }
+    none = second == np.inf
+    found: dict[str, Estimate] = {
+        name: (0.0, 0.0) if none else _scaled(each, np.exp(-second)) for name, each in shares.items()
+    }
+    found["log_z"] = known((log_z, max(log_z_error(log_w), scatter[0])), k[0], count)
+    return found | {"pareto_k": k, "pareto_k_ess": k_2, "pareto_k_forward": k_p}
+
+
+def _scatter(runs: Sequence[Weights]) -> tuple[float, float, float]:
+    """Relative standard errors of the mean W, of the effective sample size, and of that from the target, over runs."""
+
+    def means(log_of: Sequence[Array]) -> Array:
+        of = np.array([logsumexp(each) - np.log(len(each)) for each in log_of])
+        return np.asarray(np.exp(of - np.max(of)) / np.mean(np.exp(of - np.max(of))))
+
+    # Where E W² does not exist in one of them, it does not in all, and nobody asks for its scatter.
+    across = np.nan_to_num([run.second for run in runs], posinf=0.0)
+    w, square = (
+        means([run.ahead for run in runs]),
+        means([2 * run.ahead + x for run, x in zip(runs, across, strict=True)]),
+    )
+    up, down = (
+        means([run.behind + x for run, x in zip(runs, across, strict=True)]),
+        means([-run.behind for run in runs]),
+    )
+    first, second, third = (
+        float(over(len(runs)) * np.std(influence, ddof=1) / np.sqrt(len(runs)))
+        for influence in (w, 2 * w - square, up + down)
+    )
+    return first, second, third
 
 
 def _both_ways(sampler: Sampler, paths: int, rng: np.random.Generator, walker: Walker) -> list[Paths]:

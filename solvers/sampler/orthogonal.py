@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from solvers.sampler.limits import pull
 from solvers.sampler.model import Sampler
 
-__all__ = ["Form", "Share", "cumulants", "depends_on_step_only", "form_of", "share"]
+__all__ = ["Form", "Share", "cumulants", "depends_on_step_only", "drawn", "form_of", "share"]
 
 Array = NDArray[np.float64]
 
@@ -79,6 +79,31 @@ def cumulants(form: Form, m: float) -> tuple[float, float, float]:
         return float("inf"), float("inf"), float("inf")
     total -= 0.5 * _log_of_one_minus(inner)
     return float(total[0]), float(total[1]), float(total[2])
+
+
+def drawn(sampler: Sampler, paths: int, rng: np.random.Generator) -> Array:
+    """log W (path,) of all directions orthogonal to the means together, of paths from the prior.
+
+    That of one direction is constant + ½ zᵀ M z with z = (x_0/√variance, ξ_1, …, ξ_N) standard normal, and so that of
+    all is a sum of χ² numbers, one for each of the N + 1 eigenvalues of M.
+    """
+    form, N = form_of(sampler), sampler.steps
+    x = np.zeros(N + 1)  # as a linear function of z
+    x[0] = np.sqrt(form.variance)
+    M = np.zeros((N + 1, N + 1))
+    for n, (g, s, o, p, q) in enumerate(form.steps, start=1):
+        M += o * np.outer(x, x)
+        M[n] += p * x
+        M[:, n] += p * x
+        M[n, n] += q
+        x = g * x
+        x[n] += s
+    M += form.last * np.outer(x, x)
+    values, count = np.linalg.eigvalsh(M), sampler.dimension - sampler.directions
+    total = np.full(paths, count * (form.constant + values.sum() / 2))
+    for value in values[values != 0]:
+        total += value / 2 * (rng.chisquare(count, paths) - count)
+    return total
 
 
 def _log_of_one_minus(u: Array) -> Array:

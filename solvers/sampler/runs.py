@@ -15,7 +15,7 @@ from solvers.machine.chance import Stream, generator
 from solvers.problem import Init, Overlaps, Problem
 from solvers.sampler.backends import WALKERS, Task, Walker
 from solvers.sampler.chain import Noise
-from solvers.sampler.evaluate import QUANTITIES, Invalid, evaluate
+from solvers.sampler.evaluate import QUANTITIES, Invalid, Weights, estimated
 from solvers.sampler.learn import Learning
 from solvers.sampler.model import Mixture, Sampler, chain_module
 from solvers.sampler.refine import Addition, placed, refined
@@ -49,8 +49,8 @@ def sampler_of(problem: Problem, s: Array, m: Array, log_w: Array, v: Array, dro
 @dataclass(frozen=True)
 class Run:
     """What one run of learning found, at the save times. values: (T, ...) of everything, nan where the status is not 0;
-    errors: of what is estimated from paths of the evaluation. B (K, L), samples (solvers.sampler.samples): at the
-    last time."""
+    errors: of what is estimated from paths of the evaluation. weights: of these paths, at each time, for QUOTIENTS of
+    all runs. B (K, L), samples (solvers.sampler.samples): at the last time."""
 
     values: dict[str, Array]
     errors: dict[str, Array]
@@ -58,6 +58,7 @@ class Run:
     status: int
     added: tuple[Addition, ...]
     samples: dict[str, Array]
+    weights: tuple[Weights, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,14 @@ class Learner:
     K: int
     ends: Samples
 
+    @property
+    def evaluated(self) -> int:
+        """Paths behind each evaluation of one run: of all runs together twice sampler.paths, so that estimates are no
+        worse known than what was learned."""
+        assert self.problem.sampler is not None
+        paths = self.problem.sampler.paths
+        return paths if self.runs == 1 else max(2, -(-2 * paths // self.runs))
+
     def run(self, sampler: Sampler, sample: int, run: int) -> Run:
         """Learn from a start, and evaluate along the way."""
         problem, options = self.problem, self.problem.sampler
@@ -83,8 +92,7 @@ class Learner:
         values |= {name: np.full(T, np.nan) for name in QUANTITIES}
         errors = {name: np.full_like(values[name], np.nan) for name in ("mode_mass", *QUANTITIES)}
         nothing = np.full((K, L), np.nan)
-        # Together twice as many as one run has, so that estimates are no worse known than what was learned.
-        paths = options.paths if self.runs == 1 else max(2, -(-2 * options.paths // self.runs))
+        paths = self.evaluated
 
         def rng(stream: Stream) -> np.random.Generator:
             return generator(problem.init.seed, sample, stream, run)
@@ -92,12 +100,16 @@ class Learner:
         found, status, added = self._learned(sampler, rng)
         if status:
             return Run(values, errors, nothing, status, tuple(added), {})
+        weights = []
         for t, learned in enumerate(found):
             try:  # the same paths at every time, so that curves are smooth in it
-                estimates = evaluate(learned, paths, rng(Stream.EVALUATION), drawn=self.drawn, walker=self.walker)
+                estimates, of_paths = estimated(
+                    learned, paths, rng(Stream.EVALUATION), drawn=self.drawn, walker=self.walker
+                )
             except Invalid as error:
                 return Run({name: np.full_like(a, np.nan) for name, a in values.items()}, errors, nothing,
                             error.status, tuple(added), {})  # fmt: skip
+            weights.append(of_paths)
             for name, (value, spread) in estimates.items():
                 values[name][t], errors[name][t] = value, spread
             prior, target = learned.mixtures["prior"], learned.mixtures["target"]
@@ -111,7 +123,7 @@ class Learner:
         table = _by_component(found[-1], rng(Stream.EVALUATION), paths, self.walker)
         B = np.pad(table, ((0, K - len(table)), (0, 0)))
         samples = self.ends.of(sampler, found[-1], rng(Stream.SAMPLES), self.walker)
-        return Run(values, errors, B, 0, tuple(added), samples)
+        return Run(values, errors, B, 0, tuple(added), samples, tuple(weights))
 
     def _learned(
         self, sampler: Sampler, rng: Callable[[Stream], np.random.Generator]

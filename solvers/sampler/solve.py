@@ -27,7 +27,7 @@ from solvers.problem.sampler_section import RUNS
 from solvers.problem.starts import starts
 from solvers.results.replicas import judged, variables
 from solvers.sampler.backends import WALKERS, Task
-from solvers.sampler.evaluate import QUANTITIES
+from solvers.sampler.evaluate import QUANTITIES, quotients
 from solvers.sampler.limits import check, finest
 from solvers.sampler.model import chain_module
 from solvers.sampler.refine import Addition
@@ -135,6 +135,9 @@ def traced(
         if status[n] == 0:
             for name in out:
                 values[name][n], errors[name][n] = _pooled(name, found)
+            for t, of_runs in enumerate(zip(*(run.weights for run in found), strict=True) if not drawn else ()):
+                for name, (value, error) in quotients(of_runs).items():
+                    values[name][n, t], errors[name][n, t] = value, error
             B[n] = np.mean([run.B for run in found], axis=0)
         if runs > 1:
             last = {name: np.stack([run.values[name][-1] for run in found]) for name in ("w", "m", "s")}
@@ -151,7 +154,8 @@ def traced(
     extra["objective_se"] = _error(ds.objective, errors["elbo"])
     for name in ("mode_mass", *(("m", "s", "w", "v") if runs > 1 else ())):
         extra[f"{name}_se"] = _error(ds[name], errors[name])
-    return ds.assign(extra | (variables(problem, each) if each else {})).assign_attrs(runs=runs), tuple(added)
+    about = {"runs": runs, "paths_together": runs * learner.evaluated}
+    return ds.assign(extra | (variables(problem, each) if each else {})).assign_attrs(about), tuple(added)
 
 
 def _pooled(name: str, found: Sequence[Run]) -> tuple[Array, Array]:

@@ -22,6 +22,7 @@ from solvers.closed import blocks
 from solvers.door import LONGEST
 from solvers.machine.arrays import BackendError
 from solvers.problem import Problem, ProblemError
+from solvers.results.weights import INDEX_OF, limit
 from solvers.sampler import learn
 from solvers.sweeps.plan import Sweep
 from tests.fuzz.mutations import ROOT, examples, mutated
@@ -75,10 +76,21 @@ def reduced(problem: Problem) -> Problem | None:
 
 
 def complaints(ds: xr.Dataset) -> list[str]:
-    """Variables that are not finite in samples which reached the end."""
+    """Variables that are not finite in samples which reached the end, and of which the file does not say why."""
     good = ds["status"].values == 0
-    own = [name for name in ds.data_vars if "sample" in ds[name].dims and name != "recovered_at"]  # nan: not yet
-    return [str(name) for name in own if not _finite(ds[name].values[good])]
+    own = {str(name): ds[name].values for name in ds.data_vars if "sample" in ds[name].dims}
+    values = {name: found[good] for name, found in own.items() if not name.endswith("recovered_at")}  # nan: not yet
+    for name, index in INDEX_OF.items():
+        if name not in values:
+            continue
+        k = values[index]
+        for of in (name, f"{name}_se"):
+            told = np.isnan(values[of]) & (k > limit(ds.attrs["paths_together"]))
+            values[of] = np.where(told, 0.0, values[of])
+        # An index is infinite where it is not known, or there is no tail; then it has no error.
+        values[f"{index}_se"] = np.where(np.isinf(k) | (k < -0.5), 0.0, values[f"{index}_se"])
+        values[index] = np.where(np.isinf(k), 0.0, k)
+    return [name for name, found in values.items() if not _finite(found)]
 
 
 def _finite(values: Any) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.verification import calibration, mutations, outcomes, refinement, tables
+from tests.verification import calibration, coverage, mutations, outcomes, refinement, tables
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -21,6 +21,7 @@ PARTS: dict[str, tuple[Measure, dict[str, Any], dict[str, Any]]] = {
     "power": (calibration.measure_power, {"repetitions": 50}, {"repetitions": 3}),
     "mutations": (mutations.measure, {}, {"dimensions": (3,)}),
     "outcomes": (outcomes.measure, {}, {"samples": 20, "dimensions": (10,)}),
+    "coverage": (coverage.measure, {}, {"repetitions": 20}),
     "refinement": (refinement.measure, {}, {"theory": 4, "simulation": 4}),
 }
 

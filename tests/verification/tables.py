@@ -156,6 +156,34 @@ def refinement(result: dict[str, Any]) -> str:
     )
 
 
+def coverage(result: dict[str, Any]) -> str:
+    """How often an estimate is given, and how often the truth is within 1.96 of its standard errors."""
+    total, rows = result["repetitions"], []
+    for row in result["rows"]:
+
+        def cell(side: str, name: str, row: dict[str, Any] = row) -> str:
+            given, covers = row[side][name]
+            return f"{percent(covers / given)} of {percent(given / total)}" if given > total / 100 else "—"
+
+        cells = [f"{row['d']}, {row['m']:g}, {row['v']:g}", str(row["paths"]), f"{max(0.0, 1 - row['v']):.2g}"]
+        cells += [f"{row['ess']:.3g}", *(cell("theory", name) for name in ("log_z", "ess", "ess_forward"))]
+        cells += [cell("simulation", "log_z"), cell("simulation", "ess")]
+        rows.append([*cells, percent(row["plain"]["log_z"][1] / total), percent(row["plain"]["ess"][1] / total)])
+    heading = ["d, m, v", "paths", "tail index", "true ESS", "log_z", "ess", "ess_forward"]
+    heading += ["simulation: log_z", "ess", "without: log_z", "ess"]
+    worst = ", ".join(f"{percent(missed(result, name))} ({name})" for name in ("log_z", "ess", "ess_forward"))
+    return (
+        f"{total} repetitions; what was given in at most 1 % of them is left out: —. In no row did more than {worst} "
+        "of all repetitions give an interval, on either side, that does not cover.\n\n" + table(heading, rows)
+    )
+
+
+def missed(result: dict[str, Any], name: str) -> float:
+    """The largest share of repetitions, over rows and sides, in which an estimate was given that is not covered."""
+    pairs = [row[side][name] for row in result["rows"] for side in ("theory", "simulation")]
+    return max(given - covers for given, covers in pairs) / float(result["repetitions"])
+
+
 def scaling(result: dict[str, Any]) -> str:
     """The fitted exponents of the figure, from its reference numbers."""
     numbers = result["numbers"]
@@ -177,6 +205,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "power": power,
     "mutations": mutations,
     "outcomes": outcomes,
+    "coverage": coverage,
     "refinement": refinement,
     "scaling": scaling,
 }

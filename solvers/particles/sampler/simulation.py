@@ -24,7 +24,7 @@ from solvers.particles.replicas import over_groups
 from solvers.particles.sampler.begin import components, described, in_space, model_of, placed
 from solvers.particles.sampler.chain import Model
 from solvers.particles.sampler.engine import Walker, gradients
-from solvers.particles.sampler.estimates import by_halves, emc, ess, ess_forward, log_z
+from solvers.particles.sampler.estimates import TOGETHER, by_halves, emc, ess, ess_forward, log_z, pooled
 from solvers.particles.sampler.learn import GRADIENT_BYTES, Learner, NotFinite, learn
 from solvers.particles.sampler.optimisers import check_rates, chosen, labelled
 from solvers.particles.streams import LARGEST_COUNT, stream_keys
@@ -46,11 +46,12 @@ NEGLIGIBLE = 1e-6  # nats, where log-weights have no spread to compare with
 class Curves:
     """What each replica did, at the save times.
 
-    values: name -> (replica, time, ...): m, s, w, v, mode_mass and those of results.SAMPLER_QUANTITIES; overlaps and
-    variances of components not yet added are nan, their weights 0. B (replica, K, L): mass that paths from component k
-    put on mode l at the last time. scores (replica, addition, point): those of additions that were laid down, else
-    empty. samples: x (replica, draw, d) and log_weight (replica, draw), if asked for. status (replica,): a key of
-    results.STATUS; all values of a replica whose status is not 0 are nan.
+    values: name -> (replica, time, ...): m, s, w, v, mode_mass, log_weights (2, path) of paths from the prior and from
+    the target, and those of results.SAMPLER_QUANTITIES that one replica has, log_z, ess and ess_forward as they are
+    compared; overlaps and variances of components not yet added are nan, their weights 0. B (replica, K, L): mass that
+    paths from component k put on mode l at the last time. scores (replica, addition, point): those of additions that
+    were laid down, else empty. samples: x (replica, draw, d) and log_weight (replica, draw), if asked for. status
+    (replica,): a key of results.STATUS; all values of a replica whose status is not 0 are nan.
     """
 
     values: dict[str, Array]
@@ -80,8 +81,8 @@ def simulate(
     Returns
         SIM.nc's dataset with the variables of a sampler as means over replicas, and standard errors `_se` over
         replicas, of what is learned too. Bias of what is learned: O(step), of which the noise of the gradient makes
-        O(step d/particles). Estimates that are no means over paths (log_z, ess, coverage, emc) are freed of their bias
-        of first order in 1/particles, and may for that leave their range by a little.
+        O(step d/particles). log_z, ess and ess_forward are those of the paths of all replicas together; coverage and
+        emc are freed of their bias of first order in 1/particles, and may for that leave their range by a little.
     Raises
         SimulationError for numbers that do not do, or arrays that do not fit in memory; BackendError.
     """
@@ -102,10 +103,14 @@ def simulate(
         )  # fmt: skip
         drawn.append(found.samples)
         status[i] = found.status.max()
-        quantities = found.values | {"objective": -found.values["elbo"]}
+        single = {name: of for name, of in found.values.items() if name not in (*TOGETHER, "log_weights")}
+        quantities = single | {"objective": -found.values["elbo"]}
         for name, values in quantities.items():
             means.setdefault(name, []).append(values.mean(0))
             means.setdefault(f"{name}_se", []).append(values.std(0, ddof=1) / np.sqrt(replicas))
+        for name, (values, errors) in pooled(found.values["log_weights"]).items():
+            means.setdefault(name, []).append(values)
+            means.setdefault(f"{name}_se", []).append(errors)
         means.setdefault("B", []).append(found.B.mean(0))
         last = {name: found.values[name][:, -1] for name in ("w", "m", "s")}
         each.append(judged(problem, **last, mode_mass=found.values["mode_mass"], B=found.B))
@@ -123,6 +128,7 @@ def simulate(
         step=problem.time.end / learning.steps if (learning := problem.learning) and learning.steps else step,
     )
     ds = ds.assign(sampler_variables({name: arrays[name] for name in arrays if name not in common}))
+    ds = ds.assign_attrs(paths_together=particles * replicas)
     if draws:
         stacked = {name: np.stack([one[name] for one in drawn]) for name in drawn[0]}
         ds = ds.assign(samples.sample_variables(stacked, ("sample", "replica")))
@@ -274,6 +280,8 @@ def evaluated(model: Model, walker: Walker, rng: np.random.Generator) -> dict[st
         "log_z": by_halves(log_z, log_w),
         "ess": by_halves(ess, log_w),
         "ess_forward": by_halves(ess_forward, log_w_p),
+        "ess_sample": ess(log_w),
+        "log_weights": np.stack([log_w, log_w_p]),
         "log_weight_variance": float(log_w.var(ddof=1)),
         "mode_mass": ahead.modes.mean(0),
         "coverage": by_halves(lambda modes: float(rel_entr(modes.mean(0), pi).sum()), ahead.modes),
