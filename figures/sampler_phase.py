@@ -19,6 +19,7 @@ from figures.drawing import GUIDE, INTERVAL, MAP, POINT, R_LABEL, collapse_label
 from figures.files import in_style
 from figures.stored import Along, Continuation, Simulate, Stored
 from figures.stores import Swept
+from solvers.problem.sampler_section import RUNS
 from solvers.reopen import problem_of
 from solvers.results.errors import ResultError
 
@@ -153,8 +154,7 @@ def caption(results: Mapping[str, xr.Dataset]) -> str:
         "(a) One Gaussian that begins at distance 1 from the centre: KL of the mode masses of the samples to those of "
         "the target, 1 where one mode has all. "
         f"Colours: the flow of the closed equations at R exp(−T). Circles: learned through the chain from "
-        f"{options.paths} paths, the same all along, which hold it back where the flow is slow, near the line. "
-        "Squares, beside them: learned "
+        f"{options.paths} paths, drawn anew at every step, mean of {RUNS} runs. Squares, beside them: learned "
         f"from {run['particles']} simulated paths in d dimensions at each Euler step of {run['step']:g}, mean of "
         f"{run['replicas']} replicas. Dashed: R exp(−T) = R_c = {critical(results):.6g}",
         f"(b) Two Gaussians of equal and fixed weight from N(0, {problem_of(two).init.scale:g}² I): probability that "

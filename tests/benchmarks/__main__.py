@@ -12,14 +12,25 @@ from rich.console import Console
 from rich.markdown import Markdown
 
 from solvers.machine.arrays import BackendError, backend_module
-from tests.benchmarks import agreement, beginnings, machine, particles, samplers, scaling, sweeps, tables, throughput
+from tests.benchmarks import (
+    agreement,
+    beginnings,
+    gradients,
+    machine,
+    particles,
+    samplers,
+    scaling,
+    sweeps,
+    tables,
+    throughput,
+)
 from tests.benchmarks.case import TIMES, problem_text
 from tests.benchmarks.worker import SOLVERS, available_cores
 
 RESULTS = Path(__file__).parent / "results"
 ON_GPU = ("this", "diffrax", "diffrax-dopri8")
-PARTS = ("beginnings", "throughput", "scaling", "agreement", "particles", "sampler", "sweeps")
-DOCUMENTED = "cpu"  # the result file whose numbers docs/benchmarks.md shows
+PARTS = ("beginnings", "throughput", "scaling", "agreement", "particles", "sampler", "gradients", "sweeps")
+DOCUMENTED = ("cpu", "gradients")  # the result files whose numbers docs/benchmarks.md shows
 
 
 def main() -> None:
@@ -72,6 +83,8 @@ def main() -> None:
         result["particles"] = particles.measure(options.cores, quick=options.quick, say=say)
     if "sampler" in options.parts:
         result["sampler"] = samplers.measure(options.cores, options.device, quick=options.quick, say=say)
+    if "gradients" in options.parts and options.device == "cpu":
+        result["gradients"] = gradients.measure(quick=options.quick, say=say)
     if "sweeps" in options.parts and options.device == "cpu":
         result["sweeps"] = sweeps.measure(quick=options.quick, say=say)
     result["machine"]["load_after"] = machine.load()
@@ -81,7 +94,7 @@ def main() -> None:
     path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     for text in tables.made(result).values():
         console.print(Markdown(text))
-    if name == DOCUMENTED:
+    if name in DOCUMENTED:
         tables.write(path)
     console.print(f"written: tests/benchmarks/results/{path.name}")
 

@@ -105,6 +105,19 @@ def sampler(result: dict[str, Any]) -> str:
     return table(["", "d", "", "paths/s", "per CPU second", "modecollapse in R^d is faster by", "by CPU time"], cells)
 
 
+def gradients(result: dict[str, Any]) -> str:
+    """Noise by sampler and estimate, and what a path takes."""
+    of, rows = result["gradients"], {}
+    for row in of["noise"]:
+        at = (row["method"], row["reference"], row["control"], row["of"].replace("_", " "))
+        rows.setdefault(at, {})[row["estimate"]] = f"{row['noise']:.3f}"
+    estimates = ["along paths, at random", "along paths, Sobol", "starts", "landing", "ratio"]
+    cells = [[*at, *(found.get(name, "") for name in estimates)] for at, found in rows.items()]
+    noise = table(["method", "reference", "control", "∂D/∂mean of", *estimates], cells)
+    taken = [[row["estimate"], row["code"], f"{row['microseconds']:.1f}"] for row in of["seconds"]]
+    return noise + "\n\n" + table(["estimate", "", "µs of processor time a path"], taken)
+
+
 def sweeps(result: dict[str, Any]) -> str:
     """Points and starts, over a hundredfold."""
     cells = [
@@ -134,6 +147,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "agreement": agreement,
     "particles": particles,
     "sampler": sampler,
+    "gradients": gradients,
     "sweeps": sweeps,
     "beginnings": beginnings,
 }
