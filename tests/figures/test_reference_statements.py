@@ -86,21 +86,13 @@ def test_sampler_phase_states_the_flow_at_the_noised_separation(role, measured):
     known = reference("sampler_phase")
     theory, numbers = known["theory"][role], known["numbers"][role]
     assert (theory["R"], theory["T"]) == (numbers["R"], numbers["T"])
-    defects = {(d["R"], d["T"]): d["defect"] for d in known["deviates"] if d["role"] == role}
-    deviating = set()
     for i, R in enumerate(theory["R"]):
         for j, T in enumerate(theory["T"]):
             right, p = noised(R, T)
             assert theory["coverage"][i][j] == pytest.approx(right, rel=1e-5, abs=1e-12)
             low, high = allowed(p, PATHS[role])
             # Estimates freed of their bias of first order may be below zero by the second.
-            if not low - 0.01 <= numbers[measured][i][j] <= high + 0.01:
-                deviating.add((R, T))
-    assert deviating == set(defects), "mended or new: change `deviates`"
-    if role == "one":
-        assert deviating == {(3.0, 0.8)}
-        assert theory["coverage"][1][2] == pytest.approx(4.711e-5, rel=1e-3)
-        assert numbers[measured][1][2] > 0.17
+            assert low - 0.01 <= numbers[measured][i][j] <= high + 0.01, (R, T)
 
 
 def test_a_wrong_separation_is_seen():
@@ -112,15 +104,20 @@ def test_a_wrong_separation_is_seen():
             assert not low - 0.01 <= numbers["sampler"][i][2] <= high + 0.01
 
 
+STARTS = 48
+
+
 def test_sampler_phase_collapses_as_often_as_the_flow():
-    """Six starts a point; 400 of the flow. Binomial, 1e-6."""
+    """48 starts a point; 400 of the flow. Binomial, 1e-6."""
     two = reference("sampler_phase")["numbers"]["two"]
     for share, probability in zip(np.ravel(two["sampler"]), np.ravel(two["flow"]), strict=True):
-        count = round(6 * share)
+        count = round(STARTS * share)
         p = min(probability + SIX * np.sqrt((probability * (1 - probability) + 0.01) / 400), 1)
         q = max(probability - SIX * np.sqrt((probability * (1 - probability) + 0.01) / 400), 0)
-        assert binom.sf(count - 1, 6, p) > 1e-6
-        assert binom.cdf(count, 6, q) > 1e-6
+        assert binom.sf(count - 1, STARTS, p) > 1e-6
+        assert binom.cdf(count, STARTS, q) > 1e-6
+    # control: the flow at R, not at R e^{−T}, collapses where the sampler with T = 0.3 at R = 2.5 never did
+    assert binom.cdf(round(STARTS * two["sampler"][0][1]), STARTS, two["flow"][1][0] / 2) < 1e-3
 
 
 # --- closed equations, by another program ----------------------------------------------------------------------------
