@@ -8,12 +8,13 @@ cancels in the first, and most of what the way adds. b is the mean of −log W o
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
 from solvers.particles.engines import Engine
 from solvers.particles.sampler.chain import Bars, Model
-from solvers.particles.streams import normals
 
 __all__ = ["by_starts"]
 
@@ -31,6 +32,7 @@ def by_starts(
     """
     prior, n, d = model.mixtures["prior"], len(chosen), model.dimension
     K = len(prior.variances)
+    begin = replace(model, steps=0, control="none")  # its paths end where they start
     first = np.flatnonzero(np.arange(n) // K % 2 == 0)
     paired = first[first + K < n]
     log_weight, z, pair = np.empty(n), np.empty((n, d)), np.empty(n, dtype=np.intp)
@@ -38,7 +40,8 @@ def by_starts(
         paths, of = range(len(some)), some + K * mirrored
         walked = engine.walk(model, key, source, paths, chosen[some], mirrored=mirrored, threads=threads)
         log_weight[of] = walked.log_weight
-        z[of] = (-1 if mirrored else 1) * np.asarray(normals(np, key[None], 0, source, paths, d)[0])
+        starts = engine.walk(begin, key, source, paths, chosen[some], mirrored=mirrored, ends=True, threads=threads).end
+        z[of] = (starts - prior.means[chosen[some]]) / np.sqrt(prior.variances[chosen[some]])[:, None]
         pair[of] = np.arange(len(some))
     loss = -log_weight
     in_pair, in_component = np.bincount(pair)[pair], np.bincount(chosen)[chosen]

@@ -1,7 +1,6 @@
 """The chain in R^d as CUDA: it compiles for GPUs, and as C++ on the CPU its paths are those of NumPy."""
 
 import re
-import sys
 
 import numpy as np
 import pytest
@@ -14,21 +13,9 @@ from solvers.particles.sampler.chain import Model, gradient, walk
 from solvers.particles.streams import normals
 from solvers.problem import Problem
 from tests.solvers.cuda.cuda_compiler import CompileError, compile_cuda
-from tests.solvers.cuda.cuda_host import CUDADriverError, HalfWarps, HostCuda, OneThread, OutOfMemoryError
+from tests.solvers.cuda.cuda_host import CUDADriverError, HalfWarps, OneThread, OutOfMemoryError
 from tests.solvers.particles.path_cases import KEYS, STREAM, mixture, model
-
-
-def cuda(monkeypatch, kernels=OneThread, held=4, **options):
-    """cupy, on the CPU, with blocks and warps of its size; a path has a block."""
-    xp = HostCuda(kernels, **options)
-    monkeypatch.setitem(sys.modules, "cupy", xp)
-    monkeypatch.setattr(sampler_device, "THREADS", kernels.block)
-    monkeypatch.setattr(sampler_device, "WARP", kernels.warp)
-    monkeypatch.setattr(sampler_device, "FEWEST", kernels.block)
-    monkeypatch.setattr(sampler_device, "MOST", kernels.block)
-    monkeypatch.setattr(sampler_device, "HELD", held)
-    sampler_device._module.cache_clear()
-    return xp
+from tests.solvers.particles.path_cuda import cuda
 
 
 def difference(at, paths=20, first=7, backward=False):
