@@ -109,7 +109,8 @@ def test_a_control_that_knows_the_new_component_keeps_it():
 @pytest.mark.slow
 def test_both_sides_agree_past_an_addition(monkeypatch):
     """And a theory whose control does not grow is rejected after it."""
-    given = Problem.parse(TEXT.format(**TWO | {"end": 0.4}, more=GROWN.format(until=3).replace("3.0", "0.2")))
+    grown = GROWN.format(until=3).replace("every = 3.0\nweight = 0.2", "every = 0.2\nweight = 0.5")
+    given = Problem.parse(TEXT.format(**TWO | {"end": 0.4, "method": "dis"}, more=grown))
 
     def compared():
         report = ask.compare(given, particles=128, step=0.05, resolve=1.0)
