@@ -119,7 +119,7 @@ def caption(results: Mapping[str, xr.Dataset]) -> str:
         "along rate and T₀. Dotted: no schedule",
         f"Symbols: {simulation.sizes['sample']} starts simulated in {problem_of(simulation).dimension} dimensions to "
         f"t = {problem_of(simulation).time.end:g}, side by side at each rate, "
-        f"{run['replicas']} replicas each with {run['particles']} fresh "
+        f"{run['replicas']} replicas each, every one judged by itself, with {run['particles']} fresh "
         f"particles a component at each step of {run['step']:g}",
         f"Bands and bars: {INTERVAL}",
     ]

@@ -64,8 +64,13 @@ def with_interval(ax: Axes, at: xr.DataArray, ds: xr.Dataset, name: str = "colla
 
 
 def frequency(ds: xr.Dataset, name: str = "collapsed") -> tuple[Array, Array, Array]:
-    """Share of the samples with an outcome, and the ends of its interval; samples that failed are left out."""
-    values = np.moveaxis(ds[name].values.astype(float), ds[name].get_axis_num("sample"), -1)
+    """Share of the samples with an outcome, and the ends of its interval; samples that failed are left out.
+
+    Of simulations that of their replicas, each judged by itself; those of a start are not independent and count as one.
+    """
+    each = ds.get(f"replica_{name}")
+    known = ds[name] if each is None else each.where(each >= 0).mean("replica").fillna(-1)
+    values = np.moveaxis(known.values.astype(float), known.get_axis_num("sample"), -1)
     found = np.empty((3, *values.shape[:-1]))
     for index in np.ndindex(values.shape[:-1]):
         sums = moments.moments(values[index][values[index] >= 0])
