@@ -164,7 +164,8 @@ def caption(results: Mapping[str, xr.Dataset]) -> str:
         "R = 1.46",
         f"Open symbols: {simulation.sizes['sample']} starts simulated in d dimensions to t = "
         f"{problem_of(simulation).time.end:g}, {run['replicas']} replicas each, every one judged by itself, with "
-        f"{run['particles']} fresh particles a component at each step of {run['step']:g}; near a basin boundary their noise decides",
+        f"{run['particles']} fresh particles a component at each step of {run['step']:g}; near a basin boundary their "
+        "noise decides",
         f"(c) Weights fixed, t = {problem_of(small).time.end:g}, d = {problem_of(small).dimension}, "
         f"{int(small['samples'].max())} starts a point; dotted: powers "
         "of σ₀ from "
