@@ -14,6 +14,7 @@ from solvers.particles.replicas import replicas_path
 from solvers.problem import Problem
 from solvers.verdict import comparison as comparing
 from solvers.verdict.flow import STARTS, compare
+from tests.solvers.verdict.remembered import remembered
 
 # No symmetry, so that every term of the equations matters: v ≠ u, unequal weights, means off the line of the modes.
 TEXT = """
@@ -53,17 +54,7 @@ def one_mode(d=1, target="means = [[2.0]]", start="[[-1.0]]", end=2.0):
 
 @pytest.fixture(scope="module", autouse=True)
 def _simulated_once():
-    """The simulation knows nothing of the theory, so each is run once for all the theories it is compared with."""
-    paths = {}
-
-    def remembered(case, *arrays, progress=None, **options):
-        key = case.text, *sorted(options.items())
-        if key not in paths:
-            paths[key] = replicas_path(case, *arrays, progress=progress, **options)
-        return paths[key]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(comparing, "replicas_path", remembered)
+    with remembered() as patch:
         patch.setattr(comparing, "POINTS", 2)
         patch.setattr(comparing, "RESOLVE", 1.0)  # how much is resolved is the subject of test_power.py
         yield
