@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from click.testing import Result
 from typer.testing import CliRunner
 
 from derivations import files
@@ -89,12 +88,12 @@ def test_regenerating_repairs(checkout: Path) -> None:
 
 @pytest.mark.slow
 def test_show_prints_each_view_and_refuses_others() -> None:
-    def shown(view: str) -> Result:
-        return CliRunner().invoke(show_app, ["reverse_kl", "--as", view])
-
-    assert r"\dot s_{ki}" in shown("latex").stdout
-    assert "ds[k,i]/dt" in shown("text").stdout
-    assert shown("fortran").exit_code == 2
+    latex, text, other = (
+        CliRunner().invoke(show_app, ["reverse_kl", "--as", view]) for view in ("latex", "text", "fortran")
+    )
+    assert r"\dot s_{ki}" in latex.stdout
+    assert "ds[k,i]/dt" in text.stdout
+    assert other.exit_code == 2
     # and as processes
     assert door("show", "reverse_kl", "--as", "numpy").stdout == systems.read("reverse_kl")
     unknown = door("show", "forward_flow")
