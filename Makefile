@@ -1,9 +1,9 @@
 # make demo   the whole loop on figures/problems/two_modes.toml: derive, solve, simulate, compare, draw
-# make test   lint, types, tests, and the check that generated files are what the derivations generate
+# make test   lint, types and tests, that generated files are what the derivations generate among them
 # make quick  the tests that take no longer than a second each, some of every part
 # All create .venv and install what they need; only Python >= 3.11 and make are assumed.
 # make portable   the numerical tests as other processors and surroundings compute them; ONLY=Nehalem+C for one run
-.PHONY: demo test quick lint portable bench clean
+.PHONY: demo test tested quick lint portable bench clean
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -23,8 +23,11 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-test: $(STAMP) lint
-	$(BIN)/python -m derivations --check
+# The types, which one core checks in half a minute, beside the tests; whatever fails, make says which.
+test: $(STAMP)
+	@$(MAKE) --no-print-directory -j 2 lint tested
+
+tested: $(STAMP)
 	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 quick: $(STAMP)

@@ -15,6 +15,9 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"):
         os.environ.setdefault(name, "1")
 
+# What a test starts reads our modules compiled, and need not compile each of them again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 # Widths and colours of help and tables are those of a pipe, whatever the terminal or the build service says of itself.
 for name in (
     *("FORCE_COLOR", "NO_COLOR", "PY_COLORS", "CLICOLOR", "CLICOLOR_FORCE", "TTY_COMPATIBLE", "TTY_INTERACTIVE"),

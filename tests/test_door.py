@@ -71,10 +71,10 @@ def test_a_closed_pipe_is_quiet_and_141(arguments: list[str]) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
-def test_a_full_standard_error_leaves_the_status() -> None:
+def test_a_full_standard_error_leaves_the_status(tmp_path: Path) -> None:
     with open("/dev/full", "wb") as full:
         assert door("--what", "say('bad input'); raise typer.Exit(2)", stderr=full).returncode == 2
-        assert door("--what", "1 / 0", stderr=full).returncode == 70
+        assert door("--what", "1 / 0", stderr=full, env={"TMPDIR": str(tmp_path)}).returncode == 70
 
 
 @pytest.mark.parametrize("env", [{"PYTHONIOENCODING": "ascii"}, C_LOCALE], ids=str)

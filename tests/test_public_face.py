@@ -48,6 +48,7 @@ def test_the_numbers_load_no_symbols_and_the_face_loads_nothing() -> None:
     assert out.splitlines() == ["[]", "False"]
 
 
+@pytest.mark.slow
 def test_flows_and_samplers_by_the_same_words() -> None:
     flow = mc.Problem.parse(PROBLEM)
     sampler = mc.Problem.parse(
@@ -75,6 +76,7 @@ def script(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=HANG)
 
 
+@pytest.mark.slow
 def test_one_script_has_the_commands_of_all_doors(tmp_path: Path) -> None:
     listed = script().stdout
     for name in ("derive", "show", "solve", "simulate", "compare", "sweep", "figures"):

@@ -6,9 +6,10 @@ Expectations over Gaussian logits become `LogitMean` nodes, which know their der
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,7 @@ from sympy import (
 
 from theory.equations import Equations
 from theory.expectations import LogitExpectation, PairExpectation
+from theory.quadrature_nodes import gauss_hermite
 from theory.sums import Sigma
 
 __all__ = ["ConcreteSystem", "LogitMean"]
@@ -208,34 +210,37 @@ class ConcreteSystem:
 
     def evaluate(self, expr: Expr | Matrix, values: dict[str, float], nodes: int = 60) -> npt.NDArray[np.float64]:
         """Numbers for an expression of this system: Gauss–Hermite over the logits' directions. For checks."""
-        expr = Matrix([[expr]]) if isinstance(expr, Expr) else expr
-        expectations = sorted(expr.atoms(LogitMean), key=str)
-        stand_ins = {node: Symbol(f"_E{n}") for n, node in enumerate(expectations)}
-        symbols = [Symbol(name) for name in values]
-        plain = {s: Symbol(s.name) for s in expr.free_symbols}
-
-        # One function for the laws of all expectations: most of the time is that of making functions.
-        laws = [[*node.args[1], *node.args[2]] for node in expectations]
-        entries = lambdify(symbols, [[e.xreplace(plain) for e in law] for law in laws], "math")(*values.values())
+        matrix = ImmutableDenseMatrix([[expr]]) if isinstance(expr, Expr) else expr.as_immutable()
+        powers, laws, total = _functions(matrix, tuple(values))
         numbers = []
-        for node, law in zip(expectations, entries, strict=True):
-            n = len(node.args[1])
+        for of, law in zip(powers, laws(*values.values()), strict=True):
+            n = math.isqrt(len(law))  # of n means and n² covariances
             means, covs = np.array(law[:n], dtype=float), np.array(law[n:], dtype=float).reshape(n, n)
-            numbers.append(_gauss_hermite([int(p) for p in node.args[0]], means, covs, nodes))
-        with_numbers = expr.xreplace(stand_ins)
-        names = [*symbols, *stand_ins.values()]
-        f = lambdify(names, with_numbers.xreplace(plain), "numpy")
-        return np.asarray(f(*values.values(), *numbers), dtype=float)
+            numbers.append(_gauss_hermite(of, means, covs, nodes))
+        return np.asarray(total(*values.values(), *numbers), dtype=float)
+
+
+@lru_cache(maxsize=64)
+def _functions(expr: ImmutableDenseMatrix, names: tuple[str, ...]) -> tuple[list[list[int]], Any, Any]:
+    """Of the expectations in an expression their powers and a function for their laws; and one for the whole, of both.
+
+    One function for the laws of all: most of the time of an evaluation is that of making functions.
+    """
+    expectations = sorted(expr.atoms(LogitMean), key=str)
+    stand_ins = {node: Symbol(f"_E{n}") for n, node in enumerate(expectations)}
+    symbols = [Symbol(name) for name in names]
+    plain = {s: Symbol(s.name) for s in expr.free_symbols}
+    laws = [[e.xreplace(plain) for e in (*node.args[1], *node.args[2])] for node in expectations]
+    total = lambdify([*symbols, *stand_ins.values()], expr.xreplace(stand_ins).xreplace(plain), "numpy")
+    return [[int(p) for p in node.args[0]] for node in expectations], lambdify(symbols, laws, "math"), total
 
 
 def _gauss_hermite(powers: list[int], mean: Any, cov: Any, nodes: int) -> float:
     n = len(mean) - 1
     if n == 0:
         return 1.0 if powers else 0.0
-    x, w = np.polynomial.hermite_e.hermegauss(nodes)
-    z = np.stack([g.ravel() for g in np.meshgrid(*[x] * n, indexing="ij")], axis=-1)
-    weight = np.prod(np.stack([g.ravel() for g in np.meshgrid(*[w / w.sum()] * n, indexing="ij")], axis=-1), axis=-1)
+    z, weight = gauss_hermite(n, nodes)
     values, vectors = np.linalg.eigh(cov[:-1, :-1])
     u = mean + np.pad(z @ (vectors * np.sqrt(np.clip(values, 0, None))).T, ((0, 0), (0, 1)))
     f = np.exp(log_softmax(u, axis=1) @ np.array(powers)) if powers else logsumexp(u, axis=1)
-    return float(weight @ f)
+    return float(weight[:, 0] @ f)

@@ -7,7 +7,7 @@ import inspect
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -179,7 +179,13 @@ def terms(source: str, problem: Problem | None = None) -> tuple[str, ...]:
     With a problem, those whose loss could be noticed there: a constant in θ is none where all rates are the same.
     """
     constant = problem is not None and mobility.exponents(problem.flow, powers(source))["weights"] == 0
-    return tuple(name for name, gauge in _TERM.findall(source) if not (gauge and constant))
+    return tuple(name for name, gauge in _marks(source) if not (gauge and constant))
+
+
+@lru_cache(maxsize=64)
+def _marks(source: str) -> list[tuple[str, str]]:
+    """Of each term its name and whether it is a gauge."""
+    return _TERM.findall(source)
 
 
 def powers(source: str) -> dict[str, int]:
@@ -296,4 +302,10 @@ def evaluate(
 
 def call(function: Callable[..., Any], values: dict[str, Any]) -> Any:
     """A function of a generated system, with the arguments that it names."""
-    return function(**{name: values[name] for name in inspect.signature(function).parameters})
+    return function(**{name: values[name] for name in _arguments(function)})
+
+
+@lru_cache(maxsize=1024)
+def _arguments(function: Callable[..., Any]) -> tuple[str, ...]:
+    """Names of the arguments of a function; a right-hand side asks at every step."""
+    return tuple(inspect.signature(function).parameters)

@@ -72,24 +72,25 @@ class Curve:
 
     # --- one point --------------------------------------------------------------------------------------------------
 
-    def rows(self, u: Array) -> tuple[Array, Array]:
-        """Velocity (n,) and the rows (n + g, n + 1) of its derivative and of the gauge."""
+    def rows(self, u: Array) -> Array:
+        """The rows (n + g, n + 1) of the derivative of the velocity and of the gauge."""
         z, parameter = u[:-1], float(u[-1])
         here = self.field(parameter)
-        f, slope = here.derivatives(z)
+        slope = here.derivatives(z)[1]
         h = DIFFERENCE * max(1.0, abs(parameter))
         values = [self.field(parameter + k * h).derivatives(z)[0] for k in (-2, -1, 1, 2)]
         along = (values[0] - 8 * values[1] + 8 * values[2] - values[3]) / (12 * h)
         gauge = here.gauge(z)
-        return f, np.block([[slope, along[:, None]], [gauge, np.zeros((len(gauge), 1))]])
+        return np.block([[slope, along[:, None]], [gauge, np.zeros((len(gauge), 1))]])
 
     def corrected(self, u: Array, normal: Array) -> Array:
         """The point of the branch in the hyperplane through u with this normal (n + 1,)."""
         start = u
         for _ in range(CORRECTIONS):
-            f, rows = self.rows(u)
+            f = self.field(float(u[-1])).derivatives(u[:-1])[0]
             if np.abs(f).max() <= AT_REST * max(1.0, np.abs(u).max()):
                 return u
+            rows = self.rows(u)
             right = np.r_[f, np.zeros(len(rows) - len(f)), normal @ (u - start)]
             u = u - np.linalg.lstsq(np.vstack([rows, normal]), right, rcond=DERIVATIVES)[0]
             if not np.isfinite(u).all() or np.linalg.norm(u - start) > 10 * self.step:
@@ -98,7 +99,7 @@ class Curve:
 
     def point(self, u: Array, normal: Array, kind: int = 0) -> Point:
         """The point at u of a branch, with the tangent that points along `normal`."""
-        rows = self.rows(u)[1]
+        rows = self.rows(u)
         right = np.r_[np.zeros(len(rows)), 1.0]
         tangent = np.linalg.lstsq(np.vstack([rows, normal]), right, rcond=DERIVATIVES)[0]
         values = self.field(float(u[-1])).spectrum(u[:-1])[0]

@@ -14,6 +14,8 @@ zero, for all a beyond it: there J < 1e-16 max(1, √v), and so are the errors o
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -31,15 +33,16 @@ ERROR = 1e-13
 """Bound of the errors of J and J', in units of max(1, |value|) (measured: 5e-14)."""
 
 
+@lru_cache(maxsize=256)
 def fixed_variance(variance: float) -> NDArray[np.float64]:
-    """The table (LINE,) of J and J' at that variance ≥ 0 of the logit.
+    """The table (LINE,) of J and J' at that variance ≥ 0 of the logit; read-only, for it is kept (20 kB each).
 
     Errors  at most ERROR · max(1, |value|) for √v ≤ 1e3; beyond, 1e-16 √v for J. nan where v is not finite.
     """
     if not np.isfinite(variance):
-        table = fixed_variance(0.0)
+        table = fixed_variance(0.0).copy()
         table[TERMS:] = np.nan
-        return table
+        return _kept(table)
     spread = float(np.sqrt(max(variance, 0.0)))
     # What the logistic law, of width 1.8, and the Gaussian leave of structure; the seventh power of H is the error.
     half = 0.06 * float(np.hypot(1.0, 0.85 * spread))
@@ -61,4 +64,9 @@ def fixed_variance(variance: float) -> NDArray[np.float64]:
     rows[:count, 0] = softplus_tail(centres, np.full(count, variance), order=1)[0]
     rows[0, 1] = 0.5 * half
     table[:2] = 1 / half, count
+    return _kept(table)
+
+
+def _kept(table: NDArray[np.float64]) -> NDArray[np.float64]:
+    table.flags.writeable = False
     return table

@@ -6,6 +6,7 @@ import copy
 import math
 import tomllib
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import tomli_w
@@ -19,9 +20,15 @@ __all__ = ["changed", "number", "replaced"]
 Table = dict[str, Any]
 
 
+@lru_cache(maxsize=8)
+def _content(text: str) -> Table:
+    """What the TOML says, not to be changed. Branches ask for a thousand values of one key."""
+    return tomllib.loads(text)
+
+
 def number(problem: Problem, key: str) -> float:
     """The number at a dotted key. Raises ProblemError if the problem does not have it."""
-    found: Any = tomllib.loads(problem.text)
+    found: Any = _content(problem.text)
     try:
         for name in key.split("."):
             found = found[int(name) if isinstance(found, list) else name]
@@ -38,7 +45,7 @@ def changed(problem: Problem, key: str, value: float) -> Problem:
     Raises  ProblemError if the key is not there or the new problem is not valid.
     """
     number(problem, key)
-    text = replaced(tomllib.loads(problem.text), {key: float(value)}, problem.name)
+    text = replaced(_content(problem.text), {key: float(value)}, problem.name)
     return Problem.parse(text, f"{problem.name} ({key} = {value:.12g})")
 
 

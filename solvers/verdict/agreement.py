@@ -24,6 +24,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -106,11 +107,13 @@ class Part:
         return best
 
 
+@lru_cache(maxsize=256)
 def t_limit(alpha: float, entries: int, replicas: int) -> float:
     """The deviation, in standard errors over replicas, that any of so many entries exceeds with probability ≤ alpha."""
     return float(student.isf(alpha / (2 * entries), replicas - 1))
 
 
+@lru_cache(maxsize=256)
 def detectable(limit: float, replicas: int) -> float:
     """By how many standard errors a mean must be off for its t statistic to exceed the limit with probability POWER."""
     return float(brentq(lambda off: nct.sf(limit, replicas - 1, off) - POWER, 0.0, 8 * limit + 8))

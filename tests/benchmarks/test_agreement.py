@@ -10,6 +10,8 @@ from solvers.problem import Problem
 from tests.benchmarks.agreement import LABELS, METHODS, REFERENCE, differences, end_states, text
 from tests.solvers.closed.decided import assert_same_outcomes
 
+pytestmark = pytest.mark.slow
+
 STARTS = 256
 EQUAL = dict.fromkeys(LABELS, 0)
 

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from figures import agreement_scaling as figure
 from figures.stored import PROBLEMS, Scaling
 from solvers import results
 from solvers.problem import Problem
+from tests.figures.legible import drawn_whole
 
 REFERENCE = Path(__file__).parent / "reference" / "agreement_scaling.json"
 LABELS = ["s[0,0]", "s[0,1]", "m[0,1]", "w[0]"]
@@ -64,12 +64,7 @@ def test_reference_obeys_the_theory():
 @pytest.mark.parametrize("quick", [False, True])
 def test_nothing_is_clipped(quick):
     drawing = figure.main({role: made_up(stored, quick) for role, stored in figure.RESULTS.items()})
-    canvas = FigureCanvasAgg(drawing)
-    canvas.draw()
-    for artist in drawing.axes:
-        box = artist.get_tightbbox(canvas.get_renderer())
-        assert drawing.bbox.x0 <= box.x0 < box.x1 <= drawing.bbox.x1
-        assert drawing.bbox.y0 <= box.y0 < box.y1 <= drawing.bbox.y1
+    drawn_whole(drawing)
 
 
 def test_caption_says_what_is_drawn(made):

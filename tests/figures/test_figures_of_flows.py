@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from scipy.stats import t as student
 
 from figures import annealing, finite_batch, forward_vs_reverse
@@ -21,6 +20,7 @@ from solvers import ask
 from solvers.ask import simulate
 from solvers.results.errors import ResultError
 from tests.figures.figure_results import stand_in
+from tests.figures.legible import drawn_whole
 
 REFERENCE = Path(__file__).parent / "reference"
 MODULES = [annealing, finite_batch, forward_vs_reverse]
@@ -50,14 +50,7 @@ def every():
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
 def test_nothing_is_clipped_and_captions_are_whole(module, every) -> None:
     drawing = module.main(every[module])
-    canvas = FigureCanvasAgg(drawing)
-    canvas.draw()
-    for artist in (*drawing.axes, *drawing.legends):
-        box = artist.get_tightbbox(canvas.get_renderer())
-        assert drawing.bbox.x0 <= box.x0, artist
-        assert box.x1 <= drawing.bbox.x1, artist
-        assert drawing.bbox.y0 <= box.y0, artist
-        assert box.y1 <= drawing.bbox.y1, artist
+    drawn_whole(drawing)
     assert all(ax.has_data() and ax.get_xlabel() for ax in drawing.axes)
     text = module.caption(every[module])
     assert len(text) > 200

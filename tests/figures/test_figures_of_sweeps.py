@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from scipy.stats import norm
 from scipy.stats import t as student
 
@@ -31,6 +30,7 @@ from solvers.reopen import problem_of
 from solvers.results.errors import ResultError
 from tests.figures.figure_cases import results_of
 from tests.figures.figure_results import stand_in
+from tests.figures.legible import drawn_whole
 
 pytestmark = pytest.mark.slow
 
@@ -58,16 +58,7 @@ def case(request):
 def test_nothing_is_clipped_and_no_names_overlap(case) -> None:
     module, results = case
     drawing = module.main(results)
-    canvas = FigureCanvasAgg(drawing)
-    canvas.draw()
-    renderer, page = canvas.get_renderer(), drawing.bbox
-    legends = [*drawing.legends, *(ax.get_legend() for ax in drawing.axes if ax.get_legend())]
-    for artist in (*drawing.axes, *legends):
-        box = artist.get_tightbbox(renderer)
-        assert page.x0 <= box.x0, artist
-        assert box.x1 <= page.x1, artist
-        assert page.y0 <= box.y0, artist
-        assert box.y1 <= page.y1, artist
+    renderer = drawn_whole(drawing)
     for ax in drawing.axes:
         assert ax.has_data(), "an empty panel"
         assert ax.get_xlabel() or ax.get_ylabel()

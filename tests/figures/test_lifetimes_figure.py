@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from figures import lifetimes as figure
 from figures.lifetimes import RULES, STARTS, TABLE, R
 from figures.stored import Along
 from solvers.results.errors import ResultError
+from tests.figures.legible import drawn_whole
 
 REFERENCE = json.loads((Path(__file__).parent / "reference" / "lifetimes.json").read_text(encoding="utf-8"))["numbers"]
 ALARM = 1e-6
@@ -69,14 +69,7 @@ def made_up() -> dict[str, xr.Dataset]:
 def test_it_is_legible_and_says_what_it_shows() -> None:
     results = made_up()
     drawing = figure.main(results)
-    canvas = FigureCanvasAgg(drawing)
-    canvas.draw()
-    for artist in (*drawing.axes, *drawing.legends):
-        box = artist.get_tightbbox(canvas.get_renderer())
-        assert drawing.bbox.x0 <= box.x0, artist
-        assert box.x1 <= drawing.bbox.x1, artist
-        assert drawing.bbox.y0 <= box.y0, artist
-        assert box.y1 <= drawing.bbox.y1, artist
+    drawn_whole(drawing)
     assert all(ax.has_data() and ax.get_xlabel() and ax.get_ylabel() for ax in drawing.axes)
     text = figure.caption(results)
     assert text.endswith(".")

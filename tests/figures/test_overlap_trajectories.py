@@ -7,7 +7,6 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 import pytest
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.text import Annotation
 from scipy.stats import t as student
@@ -19,6 +18,7 @@ from solvers.closed import flow
 from solvers.problem import Problem
 from solvers.results.errors import ResultError
 from tests.figures.figure_results import TINY, made_up
+from tests.figures.legible import drawn_whole
 
 REFERENCE = Path(__file__).parent / "reference" / "overlap_trajectories.json"
 
@@ -145,16 +145,7 @@ ODD = {
 @pytest.mark.parametrize("text", [*PLAIN.values(), *ODD.values()], ids=[*PLAIN, *ODD])
 def test_nothing_is_clipped_and_no_names_overlap(text):
     drawing = figure.main(made_up(Problem.parse(text)))
-    canvas = FigureCanvasAgg(drawing)
-    canvas.draw()
-    renderer = canvas.get_renderer()
-    page = drawing.bbox
-    for artist in (*drawing.axes, *drawing.legends):
-        box = artist.get_tightbbox(renderer)
-        assert page.x0 <= box.x0, artist
-        assert box.x1 <= page.x1, artist
-        assert page.y0 <= box.y0, artist
-        assert box.y1 <= page.y1, artist
+    renderer = drawn_whole(drawing)
     for panel in drawing.axes:
         names = [child for child in panel.get_children() if isinstance(child, Annotation) and child.get_text()]
         boxes = {name: name.get_window_extent(renderer) for name in (*names, panel.title) if name.get_text()}

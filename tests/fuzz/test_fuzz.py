@@ -14,6 +14,7 @@ from tests.fuzz.cases import _told, outcome, run
 COUNT = int(os.environ.get("FUZZ_COUNT", "500"))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="hangs are ended by a POSIX signal")
 def test_mutations_of_the_examples(tmp_path, capsys) -> None:
     assert threading.current_thread() is threading.main_thread()

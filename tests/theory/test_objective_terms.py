@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from types import ModuleType
 
 import numpy as np
@@ -31,8 +32,21 @@ w, pi = Q.weights, P.weights
 K, L = (Symbol(name, integer=True, positive=True) for name in "KL")
 v, u = Symbol("v", positive=True), Symbol("u", positive=True)
 
-TEMPERED = close(gradient_flow(ReverseKL(Q, P, BETA))).under()
-FORWARD = close(gradient_flow(ForwardKL(Q, P))).under()
+
+@cache
+def plain() -> ClosedSystem:
+    """This and the next are derived when a test asks for them, not when tests are collected."""
+    return close(gradient_flow(ReverseKL(Q, P))).under()
+
+
+@cache
+def tempered() -> ClosedSystem:
+    return close(gradient_flow(ReverseKL(Q, P, BETA))).under()
+
+
+@cache
+def forward() -> ClosedSystem:
+    return close(gradient_flow(ForwardKL(Q, P))).under()
 
 
 def same(system: ClosedSystem, derived: Expr, typed: Expr, at: dict[Symbol, int]) -> bool:
@@ -45,11 +59,10 @@ def same(system: ClosedSystem, derived: Expr, typed: Expr, at: dict[Symbol, int]
 def test_tempered_means_of_section_3() -> None:
     """dμ_k/dt = −w_k( Σ_j A_kj μ_j − (1−β) μ_k − β Σ_l B_kl ν_l ) for unit variances."""
     drift = Sigma(A[k, j] * s[j, i], (j, 1, K)) - (1 - BETA) * s[k, i] - BETA * Sigma(B[k, l] * m[i, l], (l, 1, L))
-    unit = TEMPERED.gamma.subs({v: 1, u: 1})
-    assert same(TEMPERED, unit, -w[k] * drift, {k: 1, i: 3})
-    assert not same(TEMPERED, unit, -w[k] * drift.subs(BETA, 1), {k: 1, i: 3})
-    plain = close(gradient_flow(ReverseKL(Q, P))).under()
-    assert same(TEMPERED, TEMPERED.gamma.subs(BETA, 1), plain.gamma, {k: 2, i: 3})
+    unit = tempered().gamma.subs({v: 1, u: 1})
+    assert same(tempered(), unit, -w[k] * drift, {k: 1, i: 3})
+    assert not same(tempered(), unit, -w[k] * drift.subs(BETA, 1), {k: 1, i: 3})
+    assert same(tempered(), tempered().gamma.subs(BETA, 1), plain().gamma, {k: 2, i: 3})
 
 
 def test_wasserstein_divides_by_the_weight() -> None:
@@ -82,11 +95,11 @@ def test_fisher_rao_is_the_natural_gradient_on_the_simplex(objective) -> None:
 def test_forward_kl_of_section_3() -> None:
     """dμ_k/dt = Σ_l π_l E_l[r_k (x−μ_k)]/v, by quadrature in R³; dθ_k/dt = E_p[r_k] − w_k, by algebra."""
     typed = P.sum(P.weight(l) * Expectation(P, l, Responsibility(Q, k) * (POINT - Q.mean(k)) / v), l)
-    forward = gradient_flow(ForwardKL(Q, P))
-    assert residual(forward.mean, typed * rate("means", k)) < Configuration.TOLERANCE
-    assert residual(forward.mean, typed * rate("means", k) * 2) > 0.01
-    assert same(FORWARD, FORWARD.equations["theta"], Sigma(pi[l] * PL[l, k], (l, 1, L)) - w[k], {k: 2})
-    natural = close(forward).under(weights=1)
+    flow = gradient_flow(ForwardKL(Q, P))
+    assert residual(flow.mean, typed * rate("means", k)) < Configuration.TOLERANCE
+    assert residual(flow.mean, typed * rate("means", k) * 2) > 0.01
+    assert same(forward(), forward().equations["theta"], Sigma(pi[l] * PL[l, k], (l, 1, L)) - w[k], {k: 2})
+    natural = close(flow).under(weights=1)
     assert same(natural, natural.equations["theta"], Sigma(pi[l] * PL[l, k], (l, 1, L)) / w[k] - 1, {k: 2})
 
 
@@ -199,17 +212,17 @@ def test_written_out_batches_equal_the_emitted_code() -> None:
 @pytest.mark.parametrize("name", ["forward_kl", "reverse_kl", "finite_batch"])
 def test_every_step_holds_numerically(name: str) -> None:
     """Steps that the plain flow has as well are left to its own test."""
-    known = {(step.before, step.after) for step in close(gradient_flow(ReverseKL(Q, P))).steps}
-    others = {"finite_batch": TEMPERED}
-    known |= {(step.before, step.after) for step in others[name].steps} if name in others else set()
+    known = {(step.before, step.after) for step in plain().steps}
+    others = {"finite_batch": tempered}
+    known |= {(step.before, step.after) for step in others[name]().steps} if name in others else set()
     steps = [step for step in entry(name).system.steps if (step.before, step.after) not in known]
     assert len(steps) >= 5
     assert max(step.residual for step in steps) < Configuration.TOLERANCE
 
 
 def test_log_densities_of_either_mixture_lead_to_tables() -> None:
-    assert [table.name for table in FORWARD.tables] == ["B", "P", "O", "PP", "G"]
-    assert {str(f) for f in FORWARD.tables[-1].source.atoms(LogDensity)} == {"log p", "log q"}
-    assert FORWARD.parameters == ()
-    assert TEMPERED.parameters == ("beta",)
+    assert [table.name for table in forward().tables] == ["B", "P", "O", "PP", "G"]
+    assert {str(f) for f in forward().tables[-1].source.atoms(LogDensity)} == {"log p", "log q"}
+    assert forward().parameters == ()
+    assert tempered().parameters == ("beta",)
     assert entry("finite_batch").system.parameters == ("beta", "step", "size")

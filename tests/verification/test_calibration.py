@@ -6,9 +6,9 @@ from scipy.stats import binom, binomtest
 
 from solvers.closed import systems
 from solvers.verdict import comparison as comparing
-from solvers.verdict.comparison import Comparison
 from solvers.verdict.entries import ALPHA
 from tests.rated import rated
+from tests.solvers.verdict.remembered import remembered
 from tests.verification.calibration import LEVELS, PARTS, comparison, false_alarms, power
 from tests.verification.case import case
 from tests.verification.mutations import SYSTEM
@@ -22,17 +22,7 @@ CHEAP = {"particles": 16, "step": 0.1}
 
 @pytest.fixture(scope="module", autouse=True)
 def _simulated_once():
-    """Trajectories know nothing of the theory, so those of a seed are simulated once for all it is compared with."""
-    runs, known = Comparison.runs, {}
-
-    def remembered(comparison, start):
-        key = comparison.problem.text, comparison.problem.init.seed, comparison.particles, comparison.step, start
-        if key not in known:
-            known[key] = runs(comparison, start)
-        return known[key]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Comparison, "runs", remembered)
+    with remembered():
         yield
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from tests.solvers.verdict.remembered import remembered
 from tests.verification import mutations
 from tests.verification.case import case
 from tests.verification.mutations import MUTATIONS, Mutation, verdict
@@ -10,6 +11,12 @@ from tests.verification.mutations import MUTATIONS, Mutation, verdict
 OPTIONS = {"particles": 256, "step": 0.1}
 #: Errors in what is derived from the state and does not move it; trajectories cannot show them.
 STATIC = {"wrong factor d", "unweighted masses"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _simulated_once():
+    with remembered():
+        yield
 
 
 def test_the_theory_agrees():

@@ -20,6 +20,7 @@ from numba.core.serialize import dumps
 
 from solvers.machine.code.modules import PREFIX
 from solvers.machine.code.store import SUFFIX, opened
+from solvers.machine.options import INSIDE
 
 __all__ = ["callback", "entry"]
 
@@ -33,7 +34,7 @@ def entry(**options: Any) -> Callable[[Callable[..., Any]], Any]:
     """As numba.njit with these options; in a module of a package, machine code is kept."""
 
     def decorate(function: Callable[..., Any]) -> Any:
-        found = njit(**options)(function)
+        found = njit(**_called(options))(function)
         if function.__module__.startswith(PREFIX):
             found._cache = _Kept(function)
         return found
@@ -45,13 +46,18 @@ def callback(signature: Any, **options: Any) -> Callable[[Callable[..., Any]], A
     """As numba.cfunc; in a module of a package, machine code is kept."""
 
     def decorate(function: Callable[..., Any]) -> Any:
-        found: Any = CFunc(function, sigutils.normalize_signature(signature), locals={}, options=options)
+        found: Any = CFunc(function, sigutils.normalize_signature(signature), locals={}, options=_called(options))
         if function.__module__.startswith(PREFIX):
             found._cache = _Kept(function)
         found.compile()
         return found
 
     return decorate
+
+
+def _called(options: dict[str, Any]) -> dict[str, Any]:
+    """The options without those of functions that only compiled code calls."""
+    return {name: value for name, value in options.items() if name not in INSIDE}
 
 
 class _Kept(_Cache):

@@ -16,7 +16,7 @@ from numba import njit
 from numba.extending import intrinsic
 
 from solvers.machine.code.entries import entry as kept
-from solvers.machine.options import FLAGS
+from solvers.machine.options import PLAIN
 from solvers.particles.streams import INCREMENTS, MULTIPLIERS, ROUNDS, TILE
 
 STRETCH = 128 * TILE  # coordinates drawn before they are used: few enough for the first-level cache, means included
@@ -76,12 +76,12 @@ def _bits(typing: Any, number: Any) -> Any:
 inline = njit(inline="always", error_model="numpy")
 # Functions of one particle at a time: the compiler need not treat those at the end of a block like the others, but
 # without contraction of products and sums every way of computing gives the same bits.
-exact = njit(**FLAGS)
-compiled = njit(**FLAGS, fastmath={"contract"})
+exact = njit(**PLAIN)
+compiled = njit(**PLAIN, fastmath={"contract"})
 # Sums over coordinates are cut into vectors: their order is that of the machine's vectors, always the same.
-reordered = njit(**FLAGS, fastmath={"contract", "reassoc", "nsz"})
+reordered = njit(**PLAIN, fastmath={"contract", "reassoc", "nsz"})
 # What Python calls: kept in the cache, with all that it needs.
-entry = kept(**FLAGS)
+entry = kept(**PLAIN)
 
 
 @inline

@@ -97,19 +97,21 @@ class Slopes:
     def __init__(self, problem: Problem, at: Point, value: Callable[[Point], float]) -> None:
         self.problem, self.at, self.source, self.value = problem, at, systems.source(problem), value(at)
         self.mean, self.theta, self.log_v = direct.slopes(value, at)
+        # The tables, which take the time, have no terms: they are those of the equations whatever is scaled.
+        module = systems.load(self.source)
+        self.values = systems.evaluate(problem, module, at.mu @ at.mu.T, at.mu @ at.nu.T, at.theta, at.log_v)
 
     def worst(self, scale: dict[str, float] | None = None) -> float:
         """The largest error of velocities and objective, of the equations with some terms times a number."""
         at, module = self.at, systems.load(self.source, scale=scale)
-        values = systems.evaluate(self.problem, module, at.mu @ at.mu.T, at.mu @ at.nu.T, at.theta, at.log_v)
-        ds, dm, dtheta, dlog_v = systems.call(module.velocity, values)
+        ds, dm, dtheta, dlog_v = systems.call(module.velocity, self.values)
         gamma = -self.mean @ at.mu.T
         errors = (
             ds - gamma - gamma.T,
             dm + self.mean @ at.nu.T,
             dtheta - dtheta.mean() + self.theta,
             dlog_v + self.log_v,
-            systems.call(module.objective, values) - self.value,
+            systems.call(module.objective, self.values) - self.value,
         )
         return max(float(np.abs(error).max()) for error in errors)
 

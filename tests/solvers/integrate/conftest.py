@@ -1,4 +1,4 @@
-"""One compiled toy system for all tests of the integrators; machine code in a folder of the session."""
+"""One compiled toy system for all tests of the integrators."""
 
 import pytest
 
@@ -7,7 +7,5 @@ from tests.solvers.integrate.toy_system import TEXT
 
 
 @pytest.fixture(scope="session")
-def toy(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MODECOLLAPSE_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield compiled.build(TEXT, components=2, modes=2, directions=1)
+def toy():
+    return compiled.build(TEXT, components=2, modes=2, directions=1)

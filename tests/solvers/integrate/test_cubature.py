@@ -8,6 +8,8 @@ from solvers.closed.batches import gaussian_softmax
 from solvers.expectations.lanes.nodes import LARGEST, nodes
 from solvers.expectations.lanes.rules import principal_axes
 from solvers.expectations.quadrature import HALVINGS, REACH, TIGHTEST, digits, lattice, sobol
+from solvers.machine.code.entries import entry
+from solvers.machine.options import FLAGS
 from solvers.machine.simd import W
 
 
@@ -98,6 +100,11 @@ def test_nodes_are_those_of_numpy_and_within_reach():
         assert max(np.linalg.norm(z, axis=1).max() for z in sets) < REACH
 
 
+@entry(**FLAGS)
+def decompose(matrix, variances, axes):
+    principal_axes(matrix, variances, axes)
+
+
 @pytest.mark.slow
 def test_principal_axes():
     rng = np.random.default_rng(0)
@@ -105,7 +112,7 @@ def test_principal_axes():
         factor = rng.normal(size=(size, max(1, size - 1)))
         matrix = factor @ factor.T
         variances, axes = np.empty(size), np.empty((size, size))
-        principal_axes(matrix.copy(), variances, axes)
+        decompose(matrix.copy(), variances, axes)
         assert variances == pytest.approx(np.linalg.eigvalsh(matrix), abs=1e-12)
         assert axes @ np.diag(variances) @ axes.T == pytest.approx(matrix, abs=1e-12)
         assert axes.T @ axes == pytest.approx(np.eye(size), abs=1e-13)

@@ -2,22 +2,22 @@
 
 import numpy as np
 import pytest
-from numba import njit
 from scipy.special import log_softmax as scipy_log_softmax
 
 from solvers.expectations import gaussian_softmax
 from solvers.expectations.lanes.expectations import expect, expect_tangent, log_softmax
+from solvers.machine.code.entries import entry
 from solvers.machine.options import FLAGS
 from solvers.machine.simd import W
 from tests.limits import ROUNDING
 
 
-@njit(**FLAGS)
+@entry(**FLAGS)
 def weigh(work, n):
     log_softmax(work, n, 0, n, 2 * n)
 
 
-@njit(**FLAGS)
+@entry(**FLAGS)
 def evaluate(work, slopes):
     """Rows: mean 0, 1; covariance 2–5; softmax 6, 7; lse 8; slopes 9, 10; changes of mean 11, 12 and of covariance
     13–16; changes of softmax 17, 18 and of lse 19."""
@@ -66,7 +66,7 @@ def test_expectations_and_their_changes():
     assert work[17:20] == pytest.approx((exact(h) - exact(-h)) / (2 * h), rel=1e-6, abs=1e-7)
 
 
-@njit(**FLAGS)
+@entry(**FLAGS)
 def evaluate_one(work):
     expect(work, 1, 1, 0, 1, 2, 3, 4, True)
     expect_tangent(work, 1, 1, 4, 2, 0, 1, 5, 6)

@@ -2,15 +2,15 @@
 
 import numpy as np
 import pytest
-from numba import njit
 
 from solvers.integrate.linear import factorise, solve
+from solvers.machine.code.entries import entry
 from solvers.machine.options import FLAGS
 from solvers.machine.simd import W, fabs, larger, load, select, some, store
 from tests.limits import ROUNDING
 
 
-@njit(**FLAGS)
+@entry(**FLAGS)
 def solved(matrix, x, swap):
     n = len(x)
     swapped = factorise(matrix, n, swap)
@@ -34,7 +34,7 @@ def test_lanes_are_solved_and_exchange_rows_on_their_own():
     assert np.array_equal(alone[:, 0], x[:, 0])  # the company of lanes with exchanges changes no bit
 
 
-@njit(**FLAGS)
+@entry(**FLAGS)
 def operate(a, out):
     x, y = load(a, 0), load(a, 1)  # type: ignore[call-arg]  # numba hands over the first argument itself
     store(out, 0, x + 2 * y - 1)

@@ -14,6 +14,7 @@ from solvers.particles.replicas import replicas_path
 from solvers.problem import Problem
 from solvers.verdict import comparison as comparing
 from solvers.verdict.flow import STARTS, compare
+from tests.solvers.verdict.remembered import remembered
 
 # No symmetry, so that every term of the equations matters: v ≠ u, unequal weights, means off the line of the modes.
 TEXT = """
@@ -53,20 +54,18 @@ def one_mode(d=1, target="means = [[2.0]]", start="[[-1.0]]", end=2.0):
 
 @pytest.fixture(scope="module", autouse=True)
 def _simulated_once():
-    """The simulation knows nothing of the theory, so each is run once for all the theories it is compared with."""
-    paths = {}
-
-    def remembered(case, *arrays, progress=None, **options):
-        key = case.text, *sorted(options.items())
-        if key not in paths:
-            paths[key] = replicas_path(case, *arrays, progress=progress, **options)
-        return paths[key]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(comparing, "replicas_path", remembered)
+    with remembered() as patch:
         patch.setattr(comparing, "POINTS", 2)
         patch.setattr(comparing, "RESOLVE", 1.0)  # how much is resolved is the subject of test_power.py
         yield
+
+
+@pytest.fixture
+def by_numpy(monkeypatch):
+    """The theory solved by NumPy: a test that is about what is made of a solution does not wait for machine code of a
+    shape that no other has. Of the default, which compiles, are the tests of the theory and its terms."""
+    solve = flow.solve
+    monkeypatch.setattr(flow, "solve", lambda *args, **options: solve(*args, backend="numpy", **options))
 
 
 @pytest.mark.slow
@@ -108,7 +107,7 @@ def test_many_seeds_agree():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("step", [0.4, 0.1, 0.025])
-def test_the_bias_of_the_step_is_accounted_for(step):
+def test_the_bias_of_the_step_is_accounted_for(step, by_numpy):
     """K = L = 1, v = u: no noise at all, so the extrapolation and its allowance alone decide."""
     case = one_mode()
     report = compare(case, particles=1, step=step)
@@ -124,7 +123,7 @@ def test_the_bias_of_the_step_is_accounted_for(step):
 
 
 @pytest.mark.slow
-def test_a_start_on_a_separatrix_is_not_compared_once_its_replicas_part():
+def test_a_start_on_a_separatrix_is_not_compared_once_its_replicas_part(by_numpy):
     """The centre between two modes is unstable: replicas fall to either side, the theory to neither."""
     case = one_mode(target="separation = 3.0", start="[[0.0]]", end=12.0)
     report = compare(case, particles=4, step=0.25)
@@ -134,7 +133,7 @@ def test_a_start_on_a_separatrix_is_not_compared_once_its_replicas_part():
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("d", "components"), [(1, 2), (2, 3)])
-def test_loose_tolerances_are_no_disagreement(d, components):
+def test_loose_tolerances_are_no_disagreement(d, components, by_numpy):
     """Where Gram matrices are rank-deficient, an integrator leaves them by its tolerance."""
     case = Problem.parse(
         f"""
@@ -165,7 +164,7 @@ def test_a_theory_without_a_solution_is_rejected(monkeypatch):
     assert not report.parts
 
 
-def test_only_the_first_starts_are_compared():
+def test_only_the_first_starts_are_compared(by_numpy):
     text = TEXT.replace("means = [[1.0, 0.8], [-0.2, 1.5]]", "scale = 0.8\nsamples = 6")
     report = compare(Problem.parse(text.format(d=3, weights="softmax", seed=3)), particles=10, step=0.25)
     assert report.options["starts"] == STARTS == 4

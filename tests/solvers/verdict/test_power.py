@@ -13,6 +13,7 @@ from solvers.verdict import comparison as comparing
 from solvers.verdict.agreement import POWER, detectable, more_needed, t_limit
 from solvers.verdict.flow import compare
 from tests.solvers.verdict.families import family
+from tests.solvers.verdict.remembered import remembered
 
 SOURCE = systems.read("reverse_kl")
 # Weights that move from .40 to .34 while both means move: F_k is nearly the same for both components.
@@ -25,6 +26,12 @@ SLOW = Problem.parse(
     time = {end = 2.0, save = 3}
     """
 )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _simulated_once():
+    with remembered():
+        yield
 
 
 @pytest.fixture(autouse=True)
