@@ -17,6 +17,7 @@ gathered, all in one order, numbers exact, so that texts that differ in form alo
 from __future__ import annotations
 
 import re
+from difflib import get_close_matches
 from fractions import Fraction
 
 from solvers.objective.parameter_names import check_parameter
@@ -120,7 +121,7 @@ class _Reader:
         self.at = 0
         if not found:
             raise self._error("everything cancels; must leave something to descend")
-        for monomial, _ in found:
+        for monomial, coefficient in found:
             divergences = [(atom, power) for atom, power in monomial if atom.kind == "divergence"]
             if divergences:
                 linear = len(divergences) == 1 and divergences[0][1] == 1
@@ -128,9 +129,12 @@ class _Reader:
                     shown = written(((monomial, Fraction(1)),))
                     raise self._error(f"{shown}: a divergence is multiplied by numbers and parameters only")
             elif all(atom.kind in ("parameter", "constant") for atom, _ in monomial):
-                shown = written(((monomial, Fraction(1)),))
+                shown = written(((monomial, Fraction(1) if monomial else coefficient),))
+                names = [atom.name.replace("_", "-") for atom, _ in monomial]
+                meant = [close for name in names for close in get_close_matches(name, DIVERGENCES, 1)]
+                hint = f"did you mean {meant[0]}? " if meant else ""
                 known = " and ".join(DIVERGENCES)
-                raise self._error(f"{shown} is a constant, which nothing descends; divergences are {known}")
+                raise self._error(f"{shown} is a constant, which nothing descends; {hint}divergences are {known}")
         return found
 
     def _sum(self, where: str) -> Polynomial:
