@@ -115,7 +115,8 @@ def test_simulations_refuse_steps_that_are_not_theirs_and_rates_that_are_unstabl
         ask.simulate(problem('{optimiser = "sgd", rate = 0.1, rate_prior = 1.5}', sampler=MIXTURE))
 
 
-def test_simulations_that_take_too_long_are_refused_by_their_steps():
+def test_simulations_that_take_too_long_are_refused_by_their_steps(monkeypatch):
+    monkeypatch.setattr(demands, "available_memory", lambda: 2.0**40)  # not what is asked here
     options = {"particles": 10**6, "replicas": 32, "step": 0.05}
     demands.check_simulation(problem(SGD), **options)
     with pytest.raises(ProblemError, match=r"^p\.toml: learning\.steps: is 100000000; must be at most"):
