@@ -115,7 +115,8 @@ def gradients(result: dict[str, Any]) -> str:
     cells = [[*at, *(found.get(name, "") for name in estimates)] for at, found in rows.items()]
     noise = table(["method", "reference", "control", "∂D/∂mean of", *estimates], cells)
     taken = [[row["estimate"], row["code"], f"{row['microseconds']:.1f}"] for row in of["seconds"]]
-    return noise + "\n\n" + table(["estimate", "", "µs of processor time a path"], taken)
+    parts = machine(result), noise, table(["estimate", "", "µs of processor time a path"], taken)
+    return "\n\n".join(parts)
 
 
 def sweeps(result: dict[str, Any]) -> str:
@@ -159,8 +160,10 @@ def made(result: dict[str, Any]) -> dict[str, str]:
 
 
 def written(text: str, path: Path) -> str:
-    """The document with the tables of a result file."""
-    return filled(text, made(json.loads(path.read_text(encoding="utf-8"))), "docs/benchmarks.md")
+    """The document with the tables of a result file. The machine at its top is that of the trajectories."""
+    result = json.loads(path.read_text(encoding="utf-8"))
+    shown = {name: part for name, part in made(result).items() if name != "machine" or "throughput" in result}
+    return filled(text, shown, "docs/benchmarks.md")
 
 
 def write(path: Path) -> None:

@@ -8,6 +8,9 @@ from scipy.stats import t as student
 
 from solvers.particles.engines import ENGINES, engine
 from solvers.particles.sampler.chain import gradient, walk
+from solvers.particles.sampler.engine import along_paths, gradients
+from solvers.particles.sampler.learn import Learner
+from solvers.particles.sampler.optimisers import Euler
 from solvers.particles.sampler.ratio import by_starts
 from solvers.particles.streams import normals
 from tests.solvers.particles.path_cases import STREAM, model
@@ -78,3 +81,25 @@ def test_the_mean_is_that_along_paths():
     limit = student.isf(ALPHA / (2 * one.shape[1]), groups - 1)
     assert np.max(np.abs(one.mean(0) - two.mean(0)) / error) < limit
     assert np.max(np.abs(1.3 * one.mean(0) - two.mean(0)) / error) > limit  # control
+
+
+def test_the_law_of_the_starts_is_used_where_the_last_gradient_was_small():
+    """Far from the target its noise would be the slope; which is taken is known before any path is drawn."""
+    at = model(EXACT, d=4, steps=3)
+    target = at.mixtures["target"].noised(float(np.exp(-at.horizon)))
+    near = replace(at, mixtures=at.mixtures | {"prior": target})
+    far = replace(at, mixtures=at.mixtures | {"prior": replace(target, means=target.means + 3.0)})
+    learner = Learner({"prior": ("means",)}, "softmax", "euclidean", 64, Euler, lambda: None)
+    chosen = np.arange(64) % 2
+    for first, small in ((near, True), (far, False)):
+        made = gradients(STREAM, learner, 1, engine("numba"))
+        weights = (np.exp(near.mixtures["prior"].log_weights) / np.bincount(chosen))[chosen]
+        made(0)(first, chosen, weights)
+        found = made(8)(near, chosen, weights)[1]["prior"].means
+        starts = estimate(near, 8, 64)[1]["prior"].means
+        assert np.array_equal(found, starts) == small
+        # a component more: what the last gradient said is of another prior
+        more = replace(near, mixtures=near.mixtures | {"prior": at.mixtures["control"]})
+        three, even = np.arange(63) % 3, np.full(63, 1 / 63)
+        along = along_paths(STREAM, learner, 1, engine("numba"))
+        np.testing.assert_array_equal(made(16)(more, three, even)[0], along(16)(more, three, even)[0])
