@@ -2,9 +2,9 @@
 
 The reverse KL on paths is D = Σ_k α_k E_k[−log W]. Its gradient is estimated from fresh paths at every step of the
 optimiser (optimisers.py; Euler's for the flow), stratified over the prior's components, so that weights have exact
-gradients given the paths: by reverse mode along paths, or, with the exact control and near the
-target, by the law of their starts (ratio.py), which has less noise there. Paths kept along the learning time would be learned by heart: in d dimensions D
-would come out too small by O(d/paths).
+gradients given the paths: by reverse mode along paths, or, with the exact control and a small gradient, by the law of
+their starts (ratio.py), which has less noise there. Paths kept along the learning time would be learned by heart: in d
+dimensions D would come out too small by O(d/paths).
 """
 
 from __future__ import annotations
