@@ -22,7 +22,7 @@ from solvers.sampler.gradients import path_gradient
 from solvers.sampler.learn import Learning
 from solvers.sampler.model import Mixture, Sampler
 
-__all__ = ["Addition", "add_component", "candidate", "due", "placed", "points", "predicted_gain", "refined"]
+__all__ = ["Addition", "Script", "add_component", "candidate", "due", "placed", "points", "predicted_gain", "refined"]
 
 Array = NDArray[np.float64]
 
@@ -36,6 +36,10 @@ def _log_density(sampler: Sampler, name: str, x: Array, rho: Array) -> dict[str,
         x, rho, m.mean, m.log_var, m.log_w, sampler.dimension, sampler.log_base, 1.0, 1.0, 1.0
     )
     return found
+
+
+#: By event, from 1: x_∥ (R,) and ϱ of the component added then.
+Script = dict[int, tuple[Array, float]]
 
 
 class Addition(NamedTuple):
@@ -161,12 +165,17 @@ def due(
 
 
 def refined(
-    learning: Learning, refine: Refinement, times: Array, rtol: float, atol: float, rng: np.random.Generator
-) -> tuple[list[Sampler], int, list[Addition]]:
-    """The samplers at the given times, with events at the multiples of refine.every; status as of Learning.run; and,
-    where additions are laid down, what was there to be added."""
+    learning: Learning, refine: Refinement, times: Array, rtol: float, atol: float, rng: np.random.Generator,
+    script: Script | None = None,
+) -> tuple[list[Sampler], int, list[Addition], Script]:  # fmt: skip
+    """The samplers at the given times, with events at the multiples of refine.every; status as of Learning.run; where
+    additions are laid down, what was there to be added; and what was added at which event.
+
+    script: what another run from this start added, to do the same, so that components of one number are comparable.
+    """
     found: list[Sampler] = []
     added: list[Addition] = []
+    made: Script = {}
     now, event = 0.0, 0
     while len(found) < len(times):
         event += 1
@@ -175,19 +184,24 @@ def refined(
         # A save point at an event holds the system before it.
         passed, status = learning.run(np.append(inside, stop) - now, rtol, atol)
         if status:
-            return found, status, added
+            return found, status, added, made
         found += passed[: len(inside)]
         learning, now = replace(learning, sampler=passed[-1]), stop
         sampler = learning.sampler
         if len(sampler.mixtures["prior"].log_w) < refine.until and len(found) < len(times):
             prior = sampler.mixtures["prior"]
             variance = refine.variance or float(prior.weights @ np.exp(prior.log_var))
-            x, rho, scores = candidate(sampler, refine, rng, len(added))
-            if not (np.all(np.isfinite(x)) and np.isfinite(rho)):
-                return found, 2, added
-            if refine.laid is not None:  # else nobody asks, and scores may be many
-                added.append(Addition(x, rho, scores))
-            if due(learning, refine, x, rho, variance, rng):
-                sampler = add_component(sampler, x, rho, refine.weight, variance)
+            if script is None:
+                x, rho, scores = candidate(sampler, refine, rng, len(added))
+                if not (np.all(np.isfinite(x)) and np.isfinite(rho)):
+                    return found, 2, added, made
+                if refine.laid is not None:  # else nobody asks, and scores may be many
+                    added.append(Addition(x, rho, scores))
+                if due(learning, refine, x, rho, variance, rng):
+                    made[event] = x, rho
+            elif event in script:
+                made[event] = script[event]
+            if event in made:
+                sampler = add_component(sampler, *made[event], refine.weight, variance)
                 learning = replace(learning, sampler=sampler)
-    return found, 0, added
+    return found, 0, added, made

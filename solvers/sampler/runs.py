@@ -18,7 +18,7 @@ from solvers.sampler.chain import Noise
 from solvers.sampler.evaluate import QUANTITIES, Invalid, Weights, estimated
 from solvers.sampler.learn import Learning
 from solvers.sampler.model import Mixture, Sampler, chain_module
-from solvers.sampler.refine import Addition, placed, refined
+from solvers.sampler.refine import Addition, Script, placed, refined
 from solvers.sampler.samples import Samples
 
 __all__ = ["Learner", "Run", "from_paths", "sampler_of", "velocities"]
@@ -50,7 +50,8 @@ def sampler_of(problem: Problem, s: Array, m: Array, log_w: Array, v: Array, dro
 class Run:
     """What one run of learning found, at the save times. values: (T, ...) of everything, nan where the status is not 0;
     errors: of what is estimated from paths of the evaluation. weights: of these paths, at each time, for QUOTIENTS of
-    all runs. B (K, L), samples (solvers.sampler.samples): at the last time."""
+    all runs. script: components that were added, for others to follow. B (K, L), samples (solvers.sampler.samples): at
+    the last time."""
 
     values: dict[str, Array]
     errors: dict[str, Array]
@@ -58,6 +59,7 @@ class Run:
     status: int
     added: tuple[Addition, ...]
     samples: dict[str, Array]
+    script: Script
     weights: tuple[Weights, ...] = ()
 
 
@@ -82,8 +84,8 @@ class Learner:
         paths = self.problem.sampler.paths
         return paths if self.runs == 1 else max(2, -(-2 * paths // self.runs))
 
-    def run(self, sampler: Sampler, sample: int, run: int) -> Run:
-        """Learn from a start, and evaluate along the way."""
+    def run(self, sampler: Sampler, sample: int, run: int, script: Script | None = None) -> Run:
+        """Learn from a start, and evaluate along the way. script: what an earlier run added, to add the same."""
         problem, options = self.problem, self.problem.sampler
         assert options is not None
         T, K, L = len(problem.time.times), self.K, len(problem.target.weights)
@@ -97,9 +99,9 @@ class Learner:
         def rng(stream: Stream) -> np.random.Generator:
             return generator(problem.init.seed, sample, stream, run)
 
-        found, status, added = self._learned(sampler, rng)
+        found, status, added, made = self._learned(sampler, rng, script)
         if status:
-            return Run(values, errors, nothing, status, tuple(added), {})
+            return Run(values, errors, nothing, status, tuple(added), {}, made)
         weights = []
         for t, learned in enumerate(found):
             try:  # the same paths at every time, so that curves are smooth in it
@@ -108,7 +110,7 @@ class Learner:
                 )
             except Invalid as error:
                 return Run({name: np.full_like(a, np.nan) for name, a in values.items()}, errors, nothing,
-                            error.status, tuple(added), {})  # fmt: skip
+                            error.status, tuple(added), {}, made)  # fmt: skip
             weights.append(of_paths)
             for name, (value, spread) in estimates.items():
                 values[name][t], errors[name][t] = value, spread
@@ -123,19 +125,19 @@ class Learner:
         table = _by_component(found[-1], rng(Stream.EVALUATION), paths, self.walker)
         B = np.pad(table, ((0, K - len(table)), (0, 0)))
         samples = self.ends.of(sampler, found[-1], rng(Stream.SAMPLES), self.walker)
-        return Run(values, errors, B, 0, tuple(added), samples, tuple(weights))
+        return Run(values, errors, B, 0, tuple(added), samples, made, tuple(weights))
 
     def _learned(
-        self, sampler: Sampler, rng: Callable[[Stream], np.random.Generator]
-    ) -> tuple[list[Sampler], int, Sequence[Addition]]:
-        """The samplers at the save times, the status, and the additions that were laid down."""
+        self, sampler: Sampler, rng: Callable[[Stream], np.random.Generator], script: Script | None
+    ) -> tuple[list[Sampler], int, Sequence[Addition], Script]:
+        """The samplers at the save times, the status, the additions that were laid down, and what was added."""
         problem, options, times = self.problem, self.problem.sampler, self.problem.time.times
         assert options is not None
         learn = _moving(problem, sampler)
         if not any(learn.values()) or times[-1] == 0:
-            return [sampler] * len(times), 0, ()
+            return [sampler] * len(times), 0, (), {}
         if _quadrature_knows(problem):
-            return *_by_quadrature(problem, sampler, self.rtol, self.atol), ()
+            return *_by_quadrature(problem, sampler, self.rtol, self.atol), (), {}
         refine = options.refine
         if refine is not None and not isinstance(refine.source, str):
             sampler, coordinates = placed(problem, sampler, refine.source)
@@ -144,8 +146,8 @@ class Learner:
         metric = (problem.flow.weights, problem.flow.metric)
         learning = Learning(sampler, paths, rng(Stream.GRADIENT), learn, *metric, self.walker)
         if refine is not None:
-            return refined(learning, refine, times, self.rtol, self.atol, rng(Stream.REFINEMENT))
-        return *learning.run(times, self.rtol, self.atol), ()
+            return refined(learning, refine, times, self.rtol, self.atol, rng(Stream.REFINEMENT), script)
+        return *learning.run(times, self.rtol, self.atol), (), {}
 
 
 def _moving(problem: Problem, sampler: Sampler) -> dict[str, tuple[str, ...]]:

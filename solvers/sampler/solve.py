@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 import xarray as xr
@@ -68,7 +67,8 @@ def solve(
         anything is learned from paths (sampler.paths / runs behind each gradient of each, or FEWEST). `_se` of all of
         these, of m, s, w and v too: the standard error over these runs, or where there is one run that of the paths of
         its evaluation, which are not those of any gradient. With several runs, outcomes of each and their shares, see
-        solvers.results.replicas. The attribute `runs` says how many there are.
+        solvers.results.replicas. The attribute `runs` says how many there are. Where components are added all runs add
+        what the first does: by which chance it chose is in no `_se`.
     Raises
         BackendError if the backend cannot do it; ProblemError if its steps are too long or its dimension too large
         (solvers.sampler.limits), or memory for it is not there (solvers.problem.demands);
@@ -125,7 +125,7 @@ def traced(
     for n, sample in enumerate(samples or range(count)):
         sampler = sampler_of(problem, s0[n], m0[n], theta0[n], problem.family.variances, drop)
         share, found = part(progress, n, count), []
-        for run in in_order(partial(learner.run, sampler, sample), runs, workers):
+        for run in _runs(learner, sampler, sample, workers):
             found.append(run)
             if share:
                 share(len(found) / runs)
@@ -156,6 +156,16 @@ def traced(
         extra[f"{name}_se"] = _error(ds[name], errors[name])
     about = {"runs": runs, "paths_together": runs * learner.evaluated}
     return ds.assign(extra | (variables(problem, each) if each else {})).assign_attrs(about), tuple(added)
+
+
+def _runs(learner: Learner, sampler: Sampler, sample: int, workers: int) -> Iterator[Run]:
+    """All runs from a start, in so many threads. Components are added as the first run adds them: it comes before."""
+    options, script, first = learner.problem.sampler, None, 0
+    if options is not None and options.refine is not None:
+        leader = learner.run(sampler, sample, 0)
+        script, first = leader.script, 1
+        yield leader
+    yield from in_order(lambda r: learner.run(sampler, sample, first + r, script), learner.runs - first, workers)
 
 
 def _pooled(name: str, found: Sequence[Run]) -> tuple[Array, Array]:

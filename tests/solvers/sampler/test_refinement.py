@@ -11,10 +11,14 @@ from scipy.stats import norm
 from solvers import ask
 from solvers.problem import Problem, ProblemError
 from solvers.problem.sampler_section import Refinement
+from solvers.problem.starts import starts
 from solvers.sampler import Noise
+from solvers.sampler.backends import PLAIN
 from solvers.sampler.gradients import path_gradient
 from solvers.sampler.learn import Learning
 from solvers.sampler.refine import add_component, candidate, due, points, predicted_gain
+from solvers.sampler.runs import Learner, sampler_of
+from solvers.sampler.samples import Samples
 from tests.solvers.sampler.plain_chain import case
 
 LIMIT = norm.isf(0.5e-6)
@@ -208,3 +212,25 @@ def test_weight_lost_by_a_new_component_on_its_way(metric, least, arrives):
     assert w.min() / 0.05 == pytest.approx(least, abs=0.005 + 0.03 * (metric == "wasserstein"))  # at save times only
     before, after = w[times == arrives - 1].item(), w[times == arrives].item()
     assert before < 0.25 - 1e-4 < 0.25 + 1e-4 < after
+
+
+@pytest.mark.slow
+def test_runs_from_one_start_add_the_same_components():
+    """What MALA finds is chance: without the first run's choice components of one number would be different ones."""
+    text = THREE.format(
+        K=1, v=1.5, init="means = [[0.5, 0.2]]", end=8.0, refine="refine = {every = 2.0, until = 3, candidates = 40}"
+    )
+    given = Problem.parse(text)
+    learner = Learner(given, PLAIN, 2, 1e-3, 1e-4, False, 3, Samples(given, None, 2))
+    s, m, theta = (of[0] for of in starts(given))
+    sampler = sampler_of(given, s, m, theta, given.family.variances)
+    first, alone = (learner.run(sampler, 0, run) for run in (0, 1))
+    follows = learner.run(sampler, 0, 1, first.script)
+    assert list(follows.script) == list(first.script) == [1, 2]
+    for event in first.script:
+        for one, other in zip(follows.script[event], first.script[event], strict=True):
+            np.testing.assert_array_equal(one, other)
+    assert any(np.shape(alone.script[e][0]) != np.shape(first.script[e][0]) or
+               not np.allclose(alone.script[e][0], first.script[e][0]) for e in (1, 2))  # fmt: skip
+    run = ask.solve(given, backend="numpy", runs=2)
+    assert np.isfinite(run.m_se.values[0, -1]).all()
