@@ -6,7 +6,7 @@ learned, and their scatter says how well that is known.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -28,7 +28,7 @@ from solvers.results.replicas import judged, variables
 from solvers.sampler.backends import WALKERS, Task
 from solvers.sampler.evaluate import QUANTITIES, quotients
 from solvers.sampler.limits import check, finest
-from solvers.sampler.model import chain_module
+from solvers.sampler.model import Sampler, chain_module
 from solvers.sampler.refine import Addition
 from solvers.sampler.runs import Learner, Run, from_paths, sampler_of
 from solvers.sampler.samples import Samples, variables_of
