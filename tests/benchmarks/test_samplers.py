@@ -12,6 +12,7 @@ from tests.benchmarks import samplers
 from tests.solvers.cuda.cuda_host import HostCuda, OneThread
 
 
+@pytest.mark.slow
 def test_all_solvers_on_the_device_find_the_same_elbo(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cupy", HostCuda(OneThread))
     for module in (device, sampler_device):

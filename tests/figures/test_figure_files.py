@@ -67,6 +67,7 @@ def test_same_results_same_bytes(written, results, tmp_path):
         assert path.read_bytes() == written[path.suffix].read_bytes(), path
 
 
+@pytest.mark.slow
 def test_text_of_the_pdf_is_text(written):
     assert b"/Type3" not in written[".pdf"].read_bytes()
     assert b"/FontFile2" in written[".pdf"].read_bytes()

@@ -102,6 +102,7 @@ def test_simulations_are_those_of_the_closed_equations(every, which) -> None:
         assert np.all(np.abs(simulation - theory) < student.ppf(1 - ALARM / 2, finite_batch.REPLICAS - 1) * error)
 
 
+@pytest.mark.slow
 def test_forward_covers_what_reverse_loses(every) -> None:
     found = forward_vs_reverse.numbers(every[forward_vs_reverse])
     assert [found[role]["collapsed"] for role in every[forward_vs_reverse]] == [1, 1, 0, 0]
@@ -109,6 +110,7 @@ def test_forward_covers_what_reverse_loses(every) -> None:
     assert found["forward"]["mode_mass"][-1] == pytest.approx(0.5, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_descents_agree_with_their_own_batch_and_with_no_other(every) -> None:
     """t of the squared distance at the end, 32 replicas; a batch four times as large is the negative control."""
     found = finite_batch.numbers(every[finite_batch])
@@ -121,6 +123,7 @@ def test_descents_agree_with_their_own_batch_and_with_no_other(every) -> None:
     assert abs(small["distance"][-1] - large["distance"][-1]) > bound * small["se"][-1]
 
 
+@pytest.mark.slow
 def test_distance_is_that_of_a_noisy_linear_descent(every) -> None:
     """Near the mode μ' = μ − hλμ + hσξ/√N in each dimension, λ = w/u = 1 and σ = w (1/u − 1) = 1/2 by hand.
 
@@ -164,6 +167,7 @@ def test_a_point_of_the_annealing_reference() -> None:
     assert abs(float(run["collapsed"].mean()) - expected) < 3.5 / 1000
 
 
+@pytest.mark.slow
 def test_results_of_something_else_are_refused(every) -> None:
     results = dict(every[forward_vs_reverse])
     with pytest.raises(ResultError, match=r"forward: flow\.objective is reverse-kl"):

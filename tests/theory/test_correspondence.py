@@ -24,6 +24,7 @@ def found(name):
     return FOUND[name]()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FOUND)
 def test_every_step_holds_numerically(name):
     assert found(name).steps

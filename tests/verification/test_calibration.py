@@ -47,6 +47,7 @@ def outside(found, level):
     return [name for name, interval in intervals.items() if not interval.low <= level <= interval.high]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", PARTS)
 @pytest.mark.parametrize("level", LEVELS)
 def test_single_entries_are_rejected_at_their_level(part, level, alarms):

@@ -19,6 +19,7 @@ def _simulated_once():
         yield
 
 
+@pytest.mark.slow
 def test_the_theory_agrees():
     assert verdict(case(3, save=3), None, **OPTIONS)["agrees"]
 

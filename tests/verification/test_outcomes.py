@@ -29,12 +29,14 @@ def test_decided_rows_agree_and_proportions_too(found):
     assert counts["collapsed"]["sensitive"] > 0
 
 
+@pytest.mark.slow
 def test_outcomes_of_other_starts_do_not_agree(found):
     """The negative control: each row of the theory beside the simulation of the next start."""
     rolled = found.assign(theory=found["theory"].roll(sample=1))
     assert tally(rolled)["collapsed"]["differ"] >= 5
 
 
+@pytest.mark.slow
 def test_a_theory_that_never_collapses_is_rejected_by_proportions(found):
     never = found.assign(theory=xr.zeros_like(found["theory"]))
     of = tally(never)["collapsed"]

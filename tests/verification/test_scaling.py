@@ -55,6 +55,7 @@ def biases(found, powers, line="step"):
     return np.array([fit[0] for fit in fits]), np.array([fit[1] for fit in fits])
 
 
+@pytest.mark.slow
 def test_the_bias_vanishes_in_first_order_of_the_step(found):
     """b = c₀ + a h + b h²: c₀ is zero, or theory and simulation differ; a is not, or the order is higher."""
     coefficients, errors = biases(found, (0, 1, 2))
@@ -63,6 +64,7 @@ def test_the_bias_vanishes_in_first_order_of_the_step(found):
     assert misses(coefficients[:, 0], errors[:, 0], 0.0)
 
 
+@pytest.mark.slow
 def test_a_wrong_theory_has_a_gap_that_stays(found):
     """The negative control: one term 10 % off, and there is a gap at step zero."""
     wrong = systems.load(systems.read("reverse_kl"), scale={"dm.Bc/u": 1.1, "ds.Bm/u": 1.1})
@@ -75,6 +77,7 @@ def test_a_wrong_theory_has_a_gap_that_stays(found):
     assert misses(coefficients[:, 0], errors[:, 0], 0.0)
 
 
+@pytest.mark.slow
 def test_nothing_grows_with_the_dimension(found):
     assert not misses(*spread_exponents(found, "dimension"), 0.0)
     coefficients, errors = biases(found, (0, 1), line="dimension")
@@ -98,6 +101,7 @@ def test_fits():
     assert series(x, x, np.full(4, 0.2), (1, 2))[1] == pytest.approx(2 * errors)
 
 
+@pytest.mark.slow
 def test_only_lines_that_were_asked_for(found):
     assert LINES == ("particles", "step", "dimension")
     small = scaling(problem(), steps=(0.5, 0.25), many=4, replicas=2)

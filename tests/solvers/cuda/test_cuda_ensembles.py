@@ -38,6 +38,7 @@ def both(case: Problem, xp: Any) -> tuple[cuda.CudaSystem, Any, Any, Any]:
     return gpu, compiled.build(systems.read_compiled(case), *sizes), y0, p
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("cupy")
 @pytest.mark.parametrize("weights", ["softmax", "fisher-rao"])
 def test_outcomes_and_end_states_of_random_starts(weights: str) -> None:

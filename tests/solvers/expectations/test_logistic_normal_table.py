@@ -10,6 +10,7 @@ from solvers.expectations.make_coefficients import PATCHES, patches
 from tests.solvers.expectations.logistic_normal_oracle import geometry
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level", [0, 7, 51, LEVELS - 1])
 def test_patches_are_what_the_generator_makes(level: int) -> None:
     scale, rows = patches(level)

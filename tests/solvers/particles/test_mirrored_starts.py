@@ -40,6 +40,7 @@ def test_engines_agree(paths, monkeypatch):
             np.testing.assert_allclose(one, two, rtol=1e-8, atol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(ENGINES))
 def test_a_mirrored_path_starts_on_the_other_side_and_has_the_same_noise(name, monkeypatch):
     cuda(monkeypatch, held=16)

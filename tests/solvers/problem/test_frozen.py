@@ -108,6 +108,7 @@ def contents(problem: Problem) -> list[tuple[str, Any]]:
     ]
 
 
+@pytest.mark.slow
 def test_runs_leave_a_problem_as_it_was() -> None:
     """Additions laid down, whose scores a run used to write into the problem, are values of the run."""
     from solvers.particles.sampler.simulation import replica_curves

@@ -88,6 +88,7 @@ def read(path) -> xr.Dataset | str:
             return str(error)
 
 
+@pytest.mark.slow
 def test_damage_is_found_or_harmless(written, tmp_path) -> None:
     ds, path = written
     content, victim, refused = path.read_bytes(), tmp_path / "damaged.nc", 0

@@ -75,6 +75,7 @@ def test_ends_of_the_curve(found) -> None:
         assert found[name].values[-1] == pytest.approx(1.0, abs=0.01)
 
 
+@pytest.mark.slow
 def test_backends_are_one(found) -> None:
     plain = speciation(problem(), splits=[16], paths=500, backend="numpy")
     fast = speciation(problem(), splits=[16], paths=500)

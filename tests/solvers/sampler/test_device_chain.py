@@ -176,6 +176,7 @@ paths = 300
 """
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("host")
 def test_solve_learns_and_evaluates_on_the_device() -> None:
     problem = Problem.parse(PROBLEM)

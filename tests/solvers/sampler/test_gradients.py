@@ -116,6 +116,7 @@ def test_learning_goes_where_the_flow_goes():
     assert error < 0.1  # so that a mean that rests elsewhere shows
 
 
+@pytest.mark.slow
 def test_one_draw_of_paths_has_zeros_of_its_own():
     """Why paths are drawn anew: the derivative along 512 of them changes sign many times between 0 and 1.2, where that
     of D does not, and neither does the estimate by the starts."""
