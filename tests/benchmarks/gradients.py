@@ -13,6 +13,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -141,7 +142,6 @@ def _seconds(calls: int, say: Callable[[str], None]) -> list[Row]:
 
     paths, sampler = 4096, annealed(10)
     rng = np.random.default_rng(0)
-    jax_gradient = _jax_gradient(10, paths, "cpu")
     walkers = {name: WALKERS[name].within(1) for name in ("numba", "numpy")}
     tasks: dict[tuple[str, str], Callable[[int], Any]] = {
         ("log W alone, as starts take it", "numba"):
@@ -150,8 +150,11 @@ def _seconds(calls: int, say: Callable[[str], None]) -> list[Row]:
             lambda n: path_gradient(sampler, Noise.spread(sampler, paths // 2, rng), walkers["numba"]),
         ("along paths", "numpy"):
             lambda n: path_gradient(sampler, Noise.spread(sampler, paths // 2, rng), walkers["numpy"]),
-        ("along paths, in R^d", "jax"): jax_gradient,
     }  # fmt: skip
+    if find_spec("jax"):
+        tasks["along paths, in R^d", "jax"] = _jax_gradient(10, paths, "cpu")
+    else:
+        say("jax comes with the extra [bench]: left out")
     rows = []
     for (estimate, code), task in tasks.items():
         task(0)
