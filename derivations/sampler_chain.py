@@ -39,6 +39,15 @@ $-\eta D-\sqrt{2\eta}\,g'\xi$, $D=Sx+g'H+H'$, and nothing is divided by $\eta$.
 
 Where every mixture has one variance, $a$ and $a'$ depend on $n$ only, and each direction orthogonal to the span is a
 Gaussian chain of its own: `across`, at the end, is one of them.
+
+The adjoints give $\partial L$ along paths. Where the prior is in no drift it enters by the law of $x_0$ alone, and
+since $E\,\partial\log\varphi(x_0)=0$,
+
+$$\partial_\lambda L=\sum_k\alpha_kE_k\big[(-\log W-b)\,\partial_\lambda\log N(x_0;\mu_k,v_kI)\big],
+\qquad \partial_{\alpha_k}L=E_k[-\log W]\ \text{up to a constant},$$
+
+with any $b$ that does not depend on $x_0$; `law` is that density. The identity is not a recorded step: tests compare
+both estimates, and the flow they give with the closed equations.
 """
 
 LIMITS = r"""

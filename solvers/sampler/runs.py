@@ -86,8 +86,7 @@ class Learner:
 
     def run(self, sampler: Sampler, sample: int, run: int, script: Script | None = None) -> Run:
         """Learn from a start, and evaluate along the way. script: what an earlier run added, to add the same."""
-        problem, options = self.problem, self.problem.sampler
-        assert options is not None
+        problem = self.problem
         T, K, L = len(problem.time.times), self.K, len(problem.target.weights)
         values = {"m": np.full((T, K, L), np.nan), "s": np.full((T, K, K), np.nan), "v": np.full((T, K), np.nan)}
         values |= {"w": np.full((T, K), np.nan), "mode_mass": np.full((T, L), np.nan)}
@@ -156,11 +155,12 @@ def _moving(problem: Problem, sampler: Sampler) -> dict[str, tuple[str, ...]]:
     return {"prior": problem.family.learn} | dict.fromkeys(sampler.controls, problem.sampler.learn)
 
 
-def velocities(problem: Problem, sampler: Sampler, paths: int, rng: np.random.Generator) -> dict[str, dict[str, Array]]:
+def velocities(
+    problem: Problem, sampler: Sampler, paths: int, rng: np.random.Generator, drop: str | None = None
+) -> dict[str, dict[str, Array]]:
     """How everything that is learned moves at a sampler, from so many fresh paths: of every mixture, dm/dt (K, L),
-    ds/dt (K, K), dtheta/dt (K,) with weights = softmax theta, and dlog v/dt (K,)."""
-    task = Task(problem, None if sampler.module is chain_module() else "a term")
-    walker = WALKERS[backends.first_of(WALKERS, task)].within(1)
+    ds/dt (K, K), dtheta/dt (K,) with weights = softmax theta, and dlog v/dt (K,). drop: the term it is without."""
+    walker = WALKERS[backends.first_of(WALKERS, Task(problem, drop))].within(1)
     learn = {name: learned for name, learned in _moving(problem, sampler).items() if learned}
     learning = Learning(sampler, paths, rng, learn, problem.flow.weights, problem.flow.metric, walker)
     found, modes = {}, sampler.mixtures["target"].mean

@@ -64,7 +64,7 @@ def gradients(
     simulated = replica_velocities(problem, begin, i, particles=paths, replicas=len(seeds), backend=backend, look=look)
     s, m, theta = (of[i] for of in begin)
     sampler = sampler_of(problem, s, m, theta, problem.family.variances, drop)
-    theory = [velocities(problem, sampler, paths, np.random.default_rng(seed)) for seed in seeds]
+    theory = [velocities(problem, sampler, paths, np.random.default_rng(seed), drop) for seed in seeds]
     entries, length = Entries(), max(1.0, float(np.abs(problem.target.c).max()), float(np.abs(s).max()))
     for mixture, rates in simulated.items():
         named = "" if mixture == "prior" else f"{mixture} "
