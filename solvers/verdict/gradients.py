@@ -23,7 +23,7 @@ __all__ = ["RESOLVE", "beginning", "gradients"]
 
 ROUNDING = 1e-9  # of either side, in units of the scale of an entry
 FIRST_LOOK = 8  # times as many paths behind a gradient here, at first, as behind one of the many that learning takes
-RESOLVE = 0.15  # part of a rate by which the theory may be off and be noticed; what is spared shows a tenth, mostly
+RESOLVE = 0.03  # part of a rate by which the theory may be off and be noticed
 GRADIENT = 4  # names repetitions of the theory, beside runs of learning with several numbers of paths
 
 
