@@ -65,7 +65,8 @@ class Run:
 
 @dataclass(frozen=True)
 class Learner:
-    """One run of learning after the other. K: the most components there will be. ends: samples to be drawn."""
+    """One run of learning after the other. K: the most components there will be. ends: samples to be drawn. given:
+    paths behind each evaluation, if not as many as sampler.paths says."""
 
     problem: Problem
     walker: Walker
@@ -75,13 +76,14 @@ class Learner:
     drawn: bool
     K: int
     ends: Samples
+    given: int | None = None
 
     @property
     def evaluated(self) -> int:
         """Paths behind each evaluation of one run: of all runs together twice sampler.paths, so that estimates are no
         worse known than what was learned."""
         assert self.problem.sampler is not None
-        paths = self.problem.sampler.paths
+        paths = self.problem.sampler.paths if self.given is None else self.given
         return paths if self.runs == 1 else max(2, -(-2 * paths // self.runs))
 
     def run(self, sampler: Sampler, sample: int, run: int, script: Script | None = None) -> Run:

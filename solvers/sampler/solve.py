@@ -93,8 +93,10 @@ def traced(
     drawn: bool = False,
     runs: int = RUNS,
     draws: int | None = None,
+    evaluated: int | None = None,
 ) -> tuple[xr.Dataset, tuple[tuple[Addition, ...], ...]]:
-    """As `solve`; and of every sample the additions, where a refinement has them laid down. runs: of learning."""
+    """As `solve`; and of every sample the additions, where a refinement has them laid down. runs: of learning.
+    evaluated: paths behind each evaluation, default as many as sampler.paths says."""
     only_flow_learns(problem.name, problem.learning)
     check(problem)
     demands.check_sampler(problem, problem.init.samples if samples is None else len(samples))
@@ -113,7 +115,7 @@ def traced(
     shown = replace(problem, family=replace(problem.family, components=K))
     runs = runs if from_paths(problem) else 1
     walker, ends = WALKERS[backend].within(1 if runs > 1 else threads), Samples(problem, draws, count * runs)
-    learner = Learner(problem, walker, runs, rtol, atol, drawn, K, ends)
+    learner = Learner(problem, walker, runs, rtol, atol, drawn, K, ends, evaluated)
     workers = min(threads or cores(), runs) if WALKERS[backend].threaded else 1
     out = {"m": (K, L), "s": (K, K), "w": (K,), "v": (K,), "mode_mass": (L,)} | dict.fromkeys(QUANTITIES, ())
     values = {name: np.full((count, len(times), *rest), np.nan) for name, rest in out.items()}

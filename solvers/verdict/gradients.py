@@ -19,12 +19,18 @@ from solvers.verdict.agreement import Family
 from solvers.verdict.entries import Entries, distinct
 from solvers.verdict.power import sharpened
 
-__all__ = ["RESOLVE", "beginning", "gradients"]
+__all__ = ["beginning", "gradients", "resolved_by_default"]
 
 ROUNDING = 1e-9  # of either side, in units of the scale of an entry
 FIRST_LOOK = 8  # times as many paths behind a gradient here, at first, as behind one of the many that learning takes
 RESOLVE = 0.15  # part of a rate by which the theory may be off and be noticed; what is spared shows a tenth, mostly
+RESOLVE_EXACT = 0.03  # the same with the exact control, whose gradients take no way back and have little noise
 GRADIENT = 4  # names repetitions of the theory, beside runs of learning with several numbers of paths
+
+
+def resolved_by_default(problem: Problem) -> float:
+    """The part of a rate that shows unless the caller says otherwise."""
+    return RESOLVE_EXACT if problem.sampler is not None and problem.sampler.control == "exact" else RESOLVE
 
 
 def beginning(
@@ -32,7 +38,7 @@ def beginning(
     resolve: float | None, seed: Callable[[int, int], np.random.SeedSequence],
 ) -> tuple[list[Family], list[str]]:  # fmt: skip
     """How everything begins to move, from as many times `particles` paths as it takes to see an error of the part
-    `resolve` of a rate, default RESOLVE, and notes on that.
+    `resolve` of a rate, and notes on that.
 
     seed: of a repetition of the theory, by its number and what it repeats. Others: as `gradients`.
     """
@@ -45,8 +51,8 @@ def beginning(
         plan(problem, particles=times * particles, replicas=replicas, step=1e-3, backend=backend)
 
     found, _, notes = sharpened(
-        look, f"gradient of start {i}", particles=particles, first=FIRST_LOOK, usual=RESOLVE, resolve=resolve,
-        refuse=refuse,
+        look, f"gradient of start {i}", particles=particles, first=FIRST_LOOK, usual=resolved_by_default(problem),
+        resolve=resolve, refuse=refuse,
     )  # fmt: skip
     return found, notes
 

@@ -5,12 +5,13 @@ at the start; *gradient*, how what is learned begins to move, see solvers.verdic
 and the sampler at later times. With components added on the way a fourth, *choice*, see solvers.verdict.additions. Both
 sides are averages over paths: the theory is repeated as often, and pairs of one replica each are tested by t.
 
-Biases of what was learned are taken out replica by replica. Simulation: runs with Euler steps 4h, 2h, h; E = 2 X(h) −
-X(2h) has none of first order in the step, and twice what the three show of the second is allowed. Theory: noise bends
-what is learned by first order in 1/paths; single runs of learning with n and n/2 paths, E = 2 T(n) − T(n/2).
+Biases of what was learned are taken out replica by replica. Simulation: Euler steps 4h, 2h, h; E = 2 X(h) − X(2h) has
+none of first order, and twice what the three show of the second is allowed; a long step has the paths of a short one
+there, which takes two thirds of its variance from E. Theory: noise bends what is learned by first order in 1/paths;
+runs with n and n/2 paths, E = 2 T(n) − T(n/2).
 
-ESS and log Z of n paths are biased beyond any order where few paths carry the weights. So the means of estimates are
-compared: 2 f_n − f_{n/2}, f_n from n paths of either side, which have one mean if the log-weights have one law.
+ESS and log Z of n paths are biased where few carry the weights. So the means of estimates are compared:
+2 f_n − f_{n/2}, f_n from n paths of either side, which have one mean if the log-weights have one law.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ from solvers.verdict.entries import (
     parts,
     unsolved,
 )
-from solvers.verdict.gradients import RESOLVE, beginning
+from solvers.verdict.gradients import beginning, resolved_by_default
 from solvers.verdict.power import check_resolve
 from solvers.verdict.report import Report
 
@@ -63,6 +64,7 @@ Array = NDArray[np.float64]
 
 STARTS = 2  # at most so many of a problem's starts are compared
 PATHS_THEORY = 4  # times as many paths as the simulation has, where nothing is learned: they are cheap
+PATHS_LEARNING = 8  # the same behind a gradient with the exact control, which takes no way back
 PATHS_PILOT = 4  # the same in the run of the theory that says which points are added
 
 _BIASED = (*QUOTIENTS, "coverage")
@@ -147,7 +149,7 @@ def compare_sampler(
         notes=tuple(notes),
         options={
             "particles": particles, "replicas": replicas, "step": step, "rtol": rtol, "atol": atol, "backend": backend,
-            "drop": drop, "resolve": RESOLVE if resolve is None else resolve, "starts": count,
+            "drop": drop, "resolve": resolved_by_default(problem) if resolve is None else resolve, "starts": count,
         },
         problem=problem.text,
         system=chain_module(drop).SYSTEM,
@@ -202,7 +204,7 @@ class _Start:
             runs.append(
                 replica_curves(
                     problem, self.begin, self.i, particles=self.particles, replicas=self.replicas,
-                    step=self.step * (4 if self.learns else 1), cuts=cuts, backend=self.backend,
+                    step=self.step * (4 if self.learns else 1), cuts=cuts, stride=4 // cuts, backend=self.backend,
                     progress=within(progress, begin, end),
                 )
             )  # fmt: skip
@@ -213,12 +215,7 @@ class _Start:
         four_h, two_h, h = ({name: run.values[name] for name in names} | self.margins(run.scores) for run in runs)
         both = {name: extrapolated(four_h[name], two_h[name], h[name]) for name in h}
         best, second = ({name: pair[side] for name, pair in both.items()} for side in (0, 1))
-        for name in _EVALUATED if self.problem.time.times[0] == 0 else ():  # nothing learned: averages of one number
-            best[name][:, 0] = (four_h[name] + two_h[name] + h[name])[:, 0] / 3
-            second[name][0] = 0.0
-        if self.given and self.order:
-            best["margin_one"] = h["margin"]
-        return best, second
+        return best | ({"margin_one": h["margin"]} if self.given and self.order else {}), second
 
     def theory(self, progress: Progress | None) -> tuple[dict[str, Array], int]:
         """The same quantities from the reduced chain, free of the first order in 1/paths; and the status."""
@@ -260,8 +257,10 @@ class _Start:
         if init.scale is not None:
             init = Init(None, None, Overlaps(self.begin.s[self.i], self.begin.m[self.i]), 1, init.seed)
         assert problem.sampler is not None
-        once = replace(problem, init=init, sampler=replace(problem.sampler, paths=paths))
-        run, added = traced(once, rtol=self.rtol, atol=self.atol, drop=self.drop, threads=1, drawn=True, runs=1)
+        behind = PATHS_LEARNING if self.learns and problem.sampler.control == "exact" else 1
+        once = replace(problem, init=init, sampler=replace(problem.sampler, paths=behind * paths))
+        given = {"rtol": self.rtol, "atol": self.atol, "drop": self.drop, "threads": 1, "drawn": True, "runs": 1}
+        run, added = traced(once, evaluated=paths, **given)  # type: ignore[arg-type]
         return run, added[0]
 
     def laid(self, problem: Problem) -> Problem:

@@ -142,20 +142,18 @@ def walk(
     backward: bool = False,
     ends: bool = False,
     split: int | None = None,
-    mirrored: bool = False,
     threads: int = 1,
 ) -> Walk:
     """sampler_chain.walk, with the numbers of `source` for these particles; end points only if `ends`.
 
-    split: after so many steps the numbers are those of source + 1: clones of the paths without it. mirrored:
-    starts on the other side of the mean of their component.
+    split: after so many steps the numbers are those of source + 1: clones of the paths without it.
     """
     d, N, tables = model.dimension, model.steps, Tables.of(model, backward)
     first = model.mixtures["target" if backward else "prior"]
     offset = len(model.mixtures["prior"].variances)
     modes = len(model.mixtures["target"].variances)
     origin = chosen + (offset if backward else 0)
-    spread = (-1 if mirrored else 1) * np.sqrt(first.variances[chosen])
+    spread = np.sqrt(first.variances[chosen])
     paths, width = len(particles), tables.means.shape[1]
     sources = np.full(N + 1, source, dtype=np.uint64)
     sources[N + 1 if split is None else split + 1 :] += np.uint64(1)

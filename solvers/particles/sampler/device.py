@@ -86,15 +86,14 @@ def walk(
     *,
     backward: bool = False,
     ends: bool = False,
-    mirrored: bool = False,
     threads: int = 1,
 ) -> Walk:
-    """sampler_chain.walk, with the numbers of `source` for these particles; end points only if `ends`. mirrored: starts
-    on the other side of the mean of their component. Threads of this machine do nothing here.
+    """sampler_chain.walk, with the numbers of `source` for these particles; end points only if `ends`. Threads of this
+    machine do nothing here.
 
     Raises  BackendError if the device fails, or has too little memory.
     """
-    at = _Launch(model, backward, None, -1 if mirrored else 1)
+    at = _Launch(model, backward, None)
     d, L, paths, teams = model.dimension, len(model.mixtures["target"].variances), len(particles), at.teams
     scratch_each = 0 if at.told["HELD"] else 16 * at.width * teams
     each = 8 * (L + 3 + (d if ends else 0)) + scratch_each // teams
@@ -167,8 +166,8 @@ def gradient(
 class _Launch:
     """A model on the device, with the kernel that walks it, or differentiates in the means with places."""
 
-    def __init__(self, model: Model, backward: bool, places: list[int] | None, side: int = 1) -> None:
-        self.xp, self.model, self.side = backend_module("cupy"), model, side
+    def __init__(self, model: Model, backward: bool, places: list[int] | None) -> None:
+        self.xp, self.model = backend_module("cupy"), model
         self.tables = tables = Tables.of(model, backward)
         self.first = model.mixtures["target" if backward else "prior"]
         self.offset = len(model.mixtures["prior"].variances) if backward else 0
@@ -189,7 +188,7 @@ class _Launch:
         """words: first particle, first step, source and key of the random numbers."""
         xp, model = self.xp, self.model
         origins = xp.asarray((chosen + self.offset).astype(np.int32))
-        spreads = xp.asarray(self.side * np.sqrt(self.first.variances[chosen]))
+        spreads = xp.asarray(np.sqrt(self.first.variances[chosen]))
         sizes = (np.float64(model.eta), *map(np.uint64, (model.steps, model.dimension, len(chosen))))
         launch = _module(xp, text(self.told), options(self.told)).get_function(kernel)
         arguments = (*self.arrays, origins, spreads, *sizes, *map(np.uint32, words), *more)

@@ -27,19 +27,17 @@ def walk(
     backward: bool = False,
     ends: bool = False,
     split: int | None = None,
-    mirrored: bool = False,
     threads: int = 1,
 ) -> Walk:
     """chain.walk, with the numbers of `source` for these particles.
 
     ends: whether end points are asked for. split: after so many steps the numbers are those of source + 1: clones of
-    the paths without it. mirrored: starts on the other side of the mean of their component. threads: at most so many.
+    the paths without it. threads: at most so many.
     """
 
     def noise(step: int) -> Array:
         own = split is not None and step > split
-        drawn = np.asarray(normals(np, key[None], step, source + own, particles, model.dimension)[0])
-        return -drawn if mirrored and step == 0 else drawn
+        return np.asarray(normals(np, key[None], step, source + own, particles, model.dimension)[0])
 
     return chain.walk(model, noise, chosen, backward=backward)
 

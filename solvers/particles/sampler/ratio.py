@@ -1,9 +1,12 @@
 """The gradient in the prior by the law of the starts: with the exact control, where the prior is in no drift.
 
-    ∂D/∂μ_k = α_k E_k[(−log W − b) (x_0 − μ_k)/v_k],     ∂D/∂log v_k = α_k E_k[(−log W − b) (|x_0 − μ_k|²/v_k − d)/2]
+With z = (x_0 − μ_k)/√v_k and L = −log W, of paths that start in component k,
 
-Every path has a partner with the opposite z = (x_0 − μ_k)/√v_k and the same noise on its way, so that what is even in z
-cancels in the first, and most of what the way adds. b is the mean of −log W over the other pairs of the component.
+    ∂D/∂μ_k = α_k E_k[L z]/√v_k,     ∂D/∂log v_k = α_k E_k[L (|z|² − d)/2],     ∂D/∂α_k = E_k L
+
+What L owes to z is regressed on polynomials of second degree in z, whose share of the means is known, and only the rest
+is averaged: a control variate. Paths are fitted by the other half of them, so that nothing is biased.
+Source: Glasserman, Monte Carlo Methods in Financial Engineering (2004), section 4.1.
 """
 
 from __future__ import annotations
@@ -15,40 +18,95 @@ from numpy.typing import NDArray
 
 from solvers.particles.engines import Engine
 from solvers.particles.sampler.chain import Bars, Model
+from solvers.problem.gram import span
 
-__all__ = ["by_starts"]
+__all__ = ["by_starts", "enough"]
 
 Array = NDArray[np.float64]
+
+FOR_EACH = 4  # paths behind every coefficient of a fit, at least: with p coefficients its noise is that of p/4 more
+BLOCK_BYTES = 2**24  # of starts held together
+
+
+def enough(model: Model, paths: int) -> bool:
+    """Whether so many paths tell the slope of L in every component: the noise of what is left does not know it."""
+    basis = _basis(model)
+    return paths // len(model.mixtures["prior"].variances) >= 2 * FOR_EACH * (basis.shape[1] + 2)
 
 
 def by_starts(
     model: Model, key: NDArray[np.uint64], source: int, chosen: NDArray[np.intp], weights: Array, *, engine: Engine,
     threads: int,
 ) -> tuple[Array, dict[str, Bars]]:  # fmt: skip
-    """log W (path,), and the derivatives of Σ_i weights_i (−log W_i) in the prior, in the mean over starts.
+    """log W (path,) less what was fitted, which leaves its mean in every component, and the derivatives of
+    Σ_i weights_i (−log W_i) in the prior, in the mean over starts.
 
-    chosen (path,): components in turn, 0, 1, ..., K − 1, 0, ...: paths i and i + K are partners. weights (path,): equal
-    for equal components. source: of random numbers, so that no other gradient of this key has them.
+    chosen (path,): components in turn, 0, 1, ..., K − 1, 0, ... weights (path,): equal for equal components. source: of
+    random numbers, so that no other gradient of this key has them.
     """
     prior, n, d = model.mixtures["prior"], len(chosen), model.dimension
-    K = len(prior.variances)
-    begin = replace(model, steps=0, control="none")  # its paths end where they start
-    first = np.flatnonzero(np.arange(n) // K % 2 == 0)
-    paired = first[first + K < n]
-    log_weight, z, pair = np.empty(n), np.empty((n, d)), np.empty(n, dtype=np.intp)
-    for some, mirrored in ((first, False), (paired, True)):
-        paths, of = range(len(some)), some + K * mirrored
-        walked = engine.walk(model, key, source, paths, chosen[some], mirrored=mirrored, threads=threads)
-        log_weight[of] = walked.log_weight
-        starts = engine.walk(begin, key, source, paths, chosen[some], mirrored=mirrored, ends=True, threads=threads).end
-        z[of] = (starts - prior.means[chosen[some]]) / np.sqrt(prior.variances[chosen[some]])[:, None]
-        pair[of] = np.arange(len(some))
-    loss = -log_weight
-    in_pair, in_component = np.bincount(pair)[pair], np.bincount(chosen)[chosen]
-    others = in_component - in_pair
-    total = np.bincount(chosen, weights=loss)[chosen] - np.bincount(pair, weights=loss)[pair]
-    above = weights * (loss - np.divide(total, others, out=np.zeros(n), where=others > 0))
-    one = np.eye(K)[chosen]
-    means = one.T @ (above[:, None] * z) / np.sqrt(prior.variances)[:, None]
-    widths = one.T @ (above * (np.einsum("nd,nd->n", z, z) - d)) / 2
-    return log_weight, {"prior": Bars(means, widths, np.zeros(K))}
+    K, basis = len(prior.variances), _basis(model)
+    loss = -engine.walk(model, key, source, range(n), chosen, threads=threads).log_weight
+    begin, block = replace(model, steps=0, control="none"), max(1, BLOCK_BYTES // (8 * d))  # it ends where it starts
+
+    def started(s: slice) -> Array:
+        """z of some paths."""
+        x = engine.walk(begin, key, source, range(n)[s], chosen[s], ends=True, threads=threads).end
+        return (x - prior.means[chosen[s]]) / np.sqrt(prior.variances[chosen[s]])[:, None]
+
+    blocks = [slice(first, min(first + block, n)) for first in range(0, n, block)]
+    held = started(blocks[0]) if len(blocks) == 1 else None  # else drawn twice
+    y, square = np.empty((n, basis.shape[1])), np.empty(n)
+    for s in blocks:
+        z = started(s) if held is None else held
+        y[s], square[s] = z @ basis, np.einsum("nd,nd->n", z, z) - d
+    terms = _Terms(y, square, d, n // K // 2)
+    fitted, middle, slopes, widths = np.empty(n), np.empty(n), np.zeros((K, d)), np.zeros(K)
+    half = np.arange(n) // K % 2
+    for k in range(K):
+        rows = [np.flatnonzero((chosen == k) & (half == side)) for side in (0, 1)]
+        for own, other in (rows, rows[::-1]):
+            fit, share = terms.fit(other, loss), len(own) / (len(own) + len(other))
+            fitted[own], middle[own] = terms.values[own] @ fit, fit[0]
+            slopes[k] += share * (basis @ fit[1 : 1 + len(basis.T)])
+            widths[k] += share * (terms.width @ fit)
+    total, one = np.bincount(chosen, weights=weights, minlength=K), np.eye(K)[chosen]
+    slopes, widths, above = total[:, None] * slopes, total * widths, weights * (loss - fitted)
+    for s in blocks:
+        slopes += one[s].T @ (above[s, None] * (started(s) if held is None else held))
+    widths += one.T @ (above * square) / 2
+    return fitted - middle - loss, {"prior": Bars(slopes / np.sqrt(prior.variances)[:, None], widths, np.zeros(K))}
+
+
+def _basis(model: Model) -> Array:
+    """Orthonormal directions (d, R) of all means: L depends on where a path starts in them, and on |z|."""
+    return span(np.vstack([model.mixtures[name].means for name in ("prior", "target")]))[1]
+
+
+class _Terms:
+    """Polynomials of z: 1, its coordinates y in the span of the means and, as there are paths for it, all of second
+    degree in y and the rest of |z|²; else |z|² alone, or none. All but the first have mean 0.
+
+    values (path, term). width (term,): E[term · (|z|² − d)/2], exact for standard normal z, as E[term · y] is.
+    """
+
+    def __init__(self, y: Array, square: Array, d: int, paths: int) -> None:
+        R = y.shape[1]
+        a, b = np.triu_indices(R)
+        pure = a == b
+        products, of_products = np.zeros((len(y), 0)), np.zeros(0)
+        if paths >= FOR_EACH * (2 + R + len(a)):
+            products, of_products = y[:, a] * y[:, b] - pure, 1.0 * pure  # y_b² − 1 has variance 2
+        rest = square - products[:, pure[: len(of_products)]].sum(1)  # of variance 2 (d − R), or 2 d
+        self.values = np.column_stack([np.ones(len(y)), y, products, rest])
+        self.width = np.concatenate([np.zeros(1 + R), of_products, [d - R if len(of_products) else d]])
+        self.slopes = paths >= FOR_EACH * len(self.width)
+
+    def fit(self, paths: NDArray[np.intp], loss: Array) -> Array:
+        """Coefficients (term,) by least squares of these paths."""
+        found = np.zeros(len(self.width))
+        if self.slopes:
+            found = np.linalg.lstsq(self.values[paths], loss[paths], rcond=None)[0]
+        else:
+            found[0] = loss[paths].mean()
+        return found

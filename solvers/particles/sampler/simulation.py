@@ -144,12 +144,14 @@ def replica_curves(
     replicas: int,
     step: float,
     cuts: int = 1,
+    stride: int = 1,
     backend: str = DEFAULT,
     progress: Progress | None = None,
     draws: int = 0,
 ) -> Curves:
     """All replicas of one start. Takes and raises as `simulate`; begin, i: the starts, and which; cuts: each step is
-    cut into so many: runs with cuts = 1, 2, 4 have steps in exactly these ratios, and random numbers of their own.
+    cut into so many: runs with cuts = 1, 2, 4 have steps in exactly these ratios; stride: the n-th step has the random
+    numbers of the (stride n)-th.
     """
     options, times, learning = problem.sampler, problem.time.times, problem.learning
     assert options is not None
@@ -171,10 +173,12 @@ def replica_curves(
             moves, problem.flow.weights, problem.flow.metric, (learning and learning.batch) or particles,
             chosen(learning, problem.time.end, step, cuts), lambda: report(0),
         )  # fmt: skip
-        differentiate = gradients(key(Purpose.GRADIENT, cuts), learner, cut.within, cut.engine)
+        of_step = gradients(key(Purpose.GRADIENT, 1), learner, cut.within, cut.engine)
         refine = in_space(options.refine, problem.dimension)
         try:
-            models, scores = learn(start, learner, times, refine, differentiate, generator(Purpose.CANDIDATES))
+            models, scores = learn(
+                start, learner, times, refine, lambda step: of_step(stride * step), generator(Purpose.CANDIDATES)
+            )
         except NotFinite as error:
             report(len(times))
             return error.status

@@ -1,6 +1,6 @@
 """How the prior of a sampler, and a control with it, begin to move: gradients in R^d at a start, replica by replica.
 
-They are those along paths, by reverse mode, with every control: another estimate than the theory's, where it has two.
+They are those of learning, see solvers.particles.sampler.engine.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from solvers.machine.chance import Purpose
 from solvers.particles.estimate import Report
 from solvers.particles.replicas import over_groups
 from solvers.particles.sampler.begin import model_of, placed
-from solvers.particles.sampler.engine import along_paths
+from solvers.particles.sampler.engine import gradients
 from solvers.particles.sampler.learn import Learner, path_gradient, velocity
 from solvers.particles.sampler.optimisers import Euler
 from solvers.particles.sampler.simulation import plan
@@ -53,7 +53,7 @@ def replica_velocities(
         learner = Learner(
             moves, problem.flow.weights, problem.flow.metric, particles, lambda: Euler(1.0, 1), lambda: report(0)
         )
-        differentiate = along_paths(np.asarray(key), learner, cut.within, cut.engine)(0)
+        differentiate = gradients(np.asarray(key), learner, cut.within, cut.engine)(0)
         moved = velocity(start, learner, path_gradient(start, particles, differentiate)[1])
         report(1)
         found = {}
