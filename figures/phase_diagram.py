@@ -36,8 +36,8 @@ RESULTS: Mapping[str, Stored] = {
     "simulation": Along(
         Simulate(
             "collapse_simulation.toml",
-            {"particles": 32, "replicas": 2, "step": 0.05},
-            quick={"particles": 32, "replicas": 2, "step": 0.1},
+            {"particles": 256, "replicas": 2, "step": 0.05},
+            quick={"particles": 128, "replicas": 2, "step": 0.1},
             changes={"family.learn": ["means", "weights"]},
         ),
         grid={"target.separation": [1.75, 2.5, 3.5, 4.5, 5.5], "init.scale": [0.01778, 0.05623, 0.1778, 0.5623]},
