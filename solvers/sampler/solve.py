@@ -21,6 +21,7 @@ from solvers.machine.cores import cores
 from solvers.machine.pieces import in_order
 from solvers.machine.progress import Progress, part
 from solvers.problem import Problem, demands
+from solvers.problem.family import only_isotropic
 from solvers.problem.learning_section import only_flow_learns
 from solvers.problem.sampler_section import RUNS
 from solvers.problem.starts import starts
@@ -96,6 +97,7 @@ def traced(
 ) -> tuple[xr.Dataset, tuple[tuple[Addition, ...], ...]]:
     """As `solve`; and of every sample the additions, where a refinement has them laid down. runs: of learning."""
     only_flow_learns(problem.name, problem.learning)
+    only_isotropic(problem.name, problem.family)
     check(problem)
     demands.check_sampler(problem, problem.init.samples if samples is None else len(samples))
     task = Task(problem, drop)

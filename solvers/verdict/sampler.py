@@ -30,6 +30,7 @@ from solvers.machine.pieces import in_order
 from solvers.machine.progress import Progress, within
 from solvers.particles.sampler.simulation import Curves, plan, replica_curves
 from solvers.problem import Init, Overlaps, Problem, ProblemError
+from solvers.problem.family import only_isotropic
 from solvers.problem.learning_section import only_flow_learns
 from solvers.problem.starts import Starts, starts, vectors
 from solvers.results.outcomes import STATUS
@@ -99,6 +100,7 @@ def compare_sampler(
     check_replicas(replicas)
     check_resolve(resolve)
     only_flow_learns(problem.name, problem.learning)
+    only_isotropic(problem.name, problem.family)
     if learns and options.steps == 0:
         raise ProblemError(
             f"{problem.name}: sampler.steps: is 0, so that the prior learns by the gradient flow of the family: leave "

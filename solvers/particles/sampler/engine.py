@@ -72,7 +72,8 @@ def gradients(key: NDArray[np.uint64], learner: Learner, threads: int, engine: E
         else:
             found = along(step)(model, chosen, weights)
         if model.control == "exact":
-            slopes = np.sqrt(prior.variances / np.exp(2 * prior.log_weights))[:, None] * found[1]["prior"].means
+            slopes = prior.spread(np.arange(len(prior.means))) * found[1]["prior"].means
+            slopes /= np.exp(prior.log_weights)[:, None]
             last.update(slope=float(np.linalg.norm(slopes, axis=1).max()), components=len(slopes))
         return found
 

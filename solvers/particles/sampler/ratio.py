@@ -41,7 +41,7 @@ def by_starts(
         walked = engine.walk(model, key, source, paths, chosen[some], mirrored=mirrored, threads=threads)
         log_weight[of] = walked.log_weight
         starts = engine.walk(begin, key, source, paths, chosen[some], mirrored=mirrored, ends=True, threads=threads).end
-        z[of] = (starts - prior.means[chosen[some]]) / np.sqrt(prior.variances[chosen[some]])[:, None]
+        z[of] = (starts - prior.means[chosen[some]]) / prior.spread(chosen[some])
         pair[of] = np.arange(len(some))
     loss = -log_weight
     in_pair, in_component = np.bincount(pair)[pair], np.bincount(chosen)[chosen]
@@ -49,6 +49,6 @@ def by_starts(
     total = np.bincount(chosen, weights=loss)[chosen] - np.bincount(pair, weights=loss)[pair]
     above = weights * (loss - np.divide(total, others, out=np.zeros(n), where=others > 0))
     one = np.eye(K)[chosen]
-    means = one.T @ (above[:, None] * z) / np.sqrt(prior.variances)[:, None]
-    widths = one.T @ (above * (np.einsum("nd,nd->n", z, z) - d)) / 2
+    means = one.T @ (above[:, None] * z) / prior.spread(np.arange(K))
+    widths = (one * above[:, None]).T @ (prior.sharing(z, z) - d * K // prior.variances.size) / 2
     return log_weight, {"prior": Bars(means, widths, np.zeros(K))}
