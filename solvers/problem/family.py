@@ -12,7 +12,16 @@ from numpy.typing import NDArray
 from solvers.problem.text import ProblemError
 from solvers.problem.values import number, numbers, refuse, rows, show
 
-__all__ = ["COVARIANCES", "ISOTROPIC", "Family", "diagonal_of", "family_variances", "only_isotropic", "over_coordinates", "variances"]
+__all__ = [
+    "COVARIANCES",
+    "ISOTROPIC",
+    "Family",
+    "diagonal_of",
+    "family_variances",
+    "only_isotropic",
+    "over_coordinates",
+    "variances",
+]
 
 Array = NDArray[np.float64]
 
@@ -90,7 +99,7 @@ def over_coordinates(diagonal: Array, d: int) -> list[float]:
 
 
 def only_isotropic(name: str, family: Family) -> None:
-    """Raise ProblemError for the problem of this name if its prior has covariances of which the theory knows nothing."""
+    """Raise ProblemError for the problem of this name if its prior has covariances that the theory does not have."""
     if family.diagonal is not None:
         raise ProblemError(
             f'{name}: family.covariance: is "{DIAGONAL}"; must be "{ISOTROPIC}", which the theory is of; diagonal '

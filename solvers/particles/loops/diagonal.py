@@ -252,8 +252,10 @@ def differentiate(  # type: ignore[no-untyped-def]
                         _pull_back(turned[0], x_bar, p, f, e, row, g, x, row, centre, precision, c, q, share)
                         of_w[a] += q
                         if place[a] >= 0:
-                            _of_component(of_means, of_v, place[a], x_bar, p, f, e, row, g, x, row, centre, precision, c,
-                                          variances, a, scale[n, c], q, share)  # fmt: skip
+                            _of_component(
+                                of_means, of_v, place[a], x_bar, p, f, e, row, g, x, row, centre, precision, c,
+                                variances, a, scale[n, c], q, share,
+                            )  # fmt: skip
             _affine(x_bar, p, turned, 0, 1.0, turned, 0, 0.0, d)
     for p in range(count):
         a = origin[p]

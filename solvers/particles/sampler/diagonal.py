@@ -35,7 +35,7 @@ class Diagonal(Mixture):
         return Field((top + np.log(total))[:, 0], r, r @ pulls - (r @ precision) * x, square)
 
     def pull_back(self, x: Array, at: Field, g: Array, by_density: Array | float) -> tuple[Array, Bars]:
-        """As of Mixture, with a_k = Σ_j g_j (μ_kj − x_j)/v_kj; coordinate by coordinate where a variance has its own."""
+        """As of Mixture, with a_k = Σ_j g_j (μ_kj − x_j)/v_kj, and a derivative for each variance."""
         r, precision = at.responsibilities, 1 / self.variances
         pulls, gx = self.means * precision, g * x
         a = g @ pulls.T - gx @ precision.T

@@ -194,7 +194,8 @@ def addition(
     if not np.any(np.isfinite(score)):
         raise NotFinite
     best = refine.chosen(number, int(np.argmax(np.where(np.isfinite(score), score, -np.inf))))
-    variance = refine.variance or float(np.exp(prior.log_weights) @ prior.variances.reshape(len(prior.means), -1).mean(1))
+    widths = prior.variances.reshape(len(prior.means), -1).mean(1)
+    variance = refine.variance or float(np.exp(prior.log_weights) @ widths)
     if refine.rule == "stalled":
         slopes = path_gradient(model, learner.paths, differentiate)[1]
         moved = velocity(model, learner, slopes)
