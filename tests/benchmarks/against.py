@@ -47,6 +47,7 @@ def serve() -> None:
     first, runs = Starts(), {}
 
     def timed(case: dict[str, Any], count: int, cores: int) -> dict[str, float]:
+        y: Any
         if "rtol" in case:
             if case["rtol"] not in runs:
                 runs[case["rtol"]] = ThisSolver("cpu").prepare(case, cores)

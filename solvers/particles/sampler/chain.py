@@ -65,7 +65,7 @@ class Mixture:
 
     def sharing(self, x: Array, y: Array) -> Array:
         """Products of coordinates of points (path, d), added up over those that share a variance: all of them."""
-        return np.einsum("nd,nd->n", x, y)
+        return np.asarray(np.einsum("nd,nd->n", x, y))
 
     def at(self, x: Array) -> Field:
         """Log-density, score and what they are made of, by log-sum-exp."""

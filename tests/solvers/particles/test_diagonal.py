@@ -112,11 +112,14 @@ def test_equal_variances_are_the_isotropic_sampler(key, name):
         iso, own = (using.walk(at, STREAM, 3, some, chosen, backward=backward, ends=True) for at in (one, two))
         np.testing.assert_allclose(own.log_weight, iso.log_weight, atol=1e-11)
         np.testing.assert_allclose(own.end, iso.end, atol=1e-12)
-    iso, own = (using.gradient(at, STREAM, 3, 0, some, chosen, weights, of=at.mixtures)[1] for at in (one, two))
-    for mixture, bars in iso.items():
-        widths = own[mixture].log_variances
+    shared_bars, own_bars = (
+        using.gradient(at, STREAM, 3, 0, some, chosen, weights, of=at.mixtures)[1] for at in (one, two)
+    )
+    for mixture, bars in shared_bars.items():
+        found = own_bars[mixture]
+        widths = found.log_variances
         shared = (bars.means, bars.log_variances, bars.log_weights)
-        summed = (own[mixture].means, widths if widths.ndim == 1 else widths.sum(1), own[mixture].log_weights)
+        summed = (found.means, widths if widths.ndim == 1 else widths.sum(1), found.log_weights)
         for a, b in zip(summed, shared, strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-10)
 

@@ -230,7 +230,7 @@ def determinants(s, m):
 
 def test_orthogonal_shares_have_the_digits_of_one_direction():
     rng, wrong, opposite = np.random.default_rng(8), 0, ModuleType("opposite")
-    opposite.moment = lambda *given: chain_module().moment(*given[:-2], -given[-2], given[-1])
+    vars(opposite)["moment"] = lambda *given: chain_module().moment(*given[:-2], -given[-2], given[-1])
     for key in [*TYPED] * 3:
         apart = 10 ** rng.uniform(-14, -1)
         names = sorted({name for side in TYPED[key] for name in side} | {"prior", "target"})
