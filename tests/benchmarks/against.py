@@ -143,6 +143,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=2.0, help="shortest time of one turn")
     parser.add_argument("--cores", type=int, default=1)
     options = parser.parse_args()
+    if not (options.other / "solvers").is_dir():
+        parser.error(f"{options.other}: is no checkout; must be the root of one")
     here, other = (Checkout(root, options.cores) for root in (HERE, options.other.resolve()))
     try:
         for name, case in CASES.items():
