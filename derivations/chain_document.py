@@ -28,7 +28,8 @@ def render(entry: Entry, chain: ReducedChain) -> str:
         "Each step is checked by numbers: both sides at a random point of $\\mathbb R^5$ with three means in a "
         "plane and a random step from it, which the tests require to agree to $10^{-7}$. $q$ stands for any of the "
         "mixtures; "
-        "$H$ and $H'$ are the parts of the drifts in the span.",
+        "$H$ and $H'$ are the parts of the drifts in the span. $E_\\xi W^m$ is of one orthogonal direction, at "
+        "numbers of its own, the integral by quadrature.",
         *steps(chain.steps, expression),
         "## The reduced chain",
     ]

@@ -38,7 +38,9 @@ subtracted either: with $1-(1+\eta a)(1+\eta a')=-\eta(a+a'+\eta aa')=-\eta S$ t
 $-\eta D-\sqrt{2\eta}\,g'\xi$, $D=Sx+g'H+H'$, and nothing is divided by $\eta$.
 
 Where every mixture has one variance, $a$ and $a'$ depend on $n$ only, and each direction orthogonal to the span is a
-Gaussian chain of its own: `across`, at the end, is one of them.
+Gaussian chain of its own: `across` is one of them. $E\,W^m$ of one is an integral over one normal number after the
+other, from the last step to the first: what is left of it after a step is $e^{Ax'^2/2}$, and `moment` says what the
+step makes of $A$, with two derivatives in $m$; the start is a step with $g=o=p=q=0$, $s^2$ the variance of $x_0$.
 
 The adjoints give $\partial L$ along paths. Where the prior is in no drift it enters by the law of $x_0$ alone, and
 since $E\,\partial\log\varphi(x_0)=0$,

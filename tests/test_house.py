@@ -149,9 +149,10 @@ def test_packages_come_from_this_checkout(package: str) -> None:
 
 
 def test_files_stay_small() -> None:
+    """Those that people write: emitted source is read as the document of its derivation."""
     long = {}
     for package in PACKAGES:
-        for path in modules(package):
+        for path in [path for path in modules(package) if path.parent != ROOT / "solvers" / "generated"]:
             lines = len(path.read_text().splitlines())
             if lines > 320:
                 long[path.relative_to(ROOT).as_posix()] = lines

@@ -21,7 +21,8 @@ class ChainPrograms:
 
     coefficients: of x and of every score in the forward and the backward drift of each method, reference and control.
     programs: start, law (the density of a start), noise (a mixture under OU noise), score, step, weight, across (one
-    direction orthogonal to the span). steps: how they were derived, each checked in R^5.
+    direction orthogonal to the span), moment (what a step makes of E W^m of that). steps: how they were derived, each
+    checked by numbers.
     """
 
     coefficients: dict[tuple[str, str, str], dict[Expr, tuple[Expr, Expr]]]

@@ -126,27 +126,38 @@ def _codes(field: Field, y: Array, about: dict[str, float]) -> Codes:
         # Where derivatives are zero the velocity must be, too.
         rest = np.abs(f - (slope @ step[..., None])[..., 0]).max(axis=1, initial=0.0) <= LEFT
         done = np.abs(step).max(axis=1, initial=0.0) <= LEAVING
-        for row, distance in zip(left[done & rest], gone[done & rest], strict=True):
-            codes[row] = _told(_stability(field, y[row], known), float(distance))
+        for some in _alike(field, y[left], done & rest):
+            stability = _stability(field, y[left[some[0]]], known)
+            far = gone[some] > (LEAVING if stability < 0 else DISTANCE)
+            codes[left[some]] = np.where(far, IN_TRANSIT, {1: STABLE, 0: NEUTRAL, -1: SADDLE}[stability])
         left = left[~done & (gone <= 2 * DISTANCE)]
     return codes
 
 
-def _told(stability: int, distance: float) -> int:
-    if distance > (LEAVING if stability < 0 else DISTANCE):
-        return IN_TRANSIT
-    return {1: STABLE, 0: NEUTRAL, -1: SADDLE}[stability]
+def _alike(field: Field, y: Array, which: NDArray[np.bool_]) -> list[NDArray[np.intp]]:
+    """Those of the states y (n, N), in groups of places where one is the other but for a rotation."""
+    places = np.flatnonzero(which)
+    if not len(places):
+        return []
+    _, group = np.unique(_components(field, y[places]).reshape(len(places), -1), axis=0, return_inverse=True)
+    order = np.argsort(group.ravel(), kind="stable")
+    return np.split(places[order], np.flatnonzero(np.diff(group.ravel()[order])) + 1)
+
+
+def _components(field: Field, y: Array) -> Array:
+    """What is said of each component of states (n, N) but for rotations, (n, K, ...), rounded."""
+    means, inside = field.K * field.space.directions, field.space.modes.shape[1]
+    x, theta = y[:, :means].reshape(len(y), field.K, -1), y[:, means : means + field.K]
+    outside = x[..., inside:] @ np.swapaxes(x[..., inside:], 1, 2)
+    apart = (theta - theta.max(axis=1, keepdims=True))[..., None]
+    return np.round(np.concatenate([x[..., :inside], apart, np.sort(outside, axis=2)], axis=2), 5) + 0.0
 
 
 def _stability(field: Field, y: Array, known: dict[bytes, int]) -> int:
     """A key of STABILITY for a state (N,) at an equilibrium; of one that is in `known` but for names of components
     and rotations, what is there."""
-    means, inside = field.K * field.space.directions, field.space.modes.shape[1]
-    x, theta = y[:means].reshape(field.K, -1), y[means : means + field.K]
-    outside = x[:, inside:] @ x[:, inside:].T
-    rows = np.column_stack([x[:, :inside], theta - theta.max(), np.sort(outside, axis=1)])
-    order = np.lexsort(np.round(rows.T, 5) + 0.0)
-    key = (np.round(rows[order], 5) + 0.0).tobytes()
+    rows = _components(field, y[None])[0]
+    key = rows[np.lexsort(rows.T)].tobytes()
     if key not in known:
         y, z = y.copy(), y[field.moving]
         for _ in range(POLISH):

@@ -12,7 +12,7 @@ d_Y = ∂L/∂Y for each output Y of NAME, and returns ∂L/∂(input), one a pa
 from solvers.machine.arrays import array_module
 
 NAME = "sampler_chain"
-SYSTEM = "81bf5d960ddda5f3b40afad54099d8f653a592aef49a8f23d614392beeb1a369"
+SYSTEM = "7ffb6b6a88c4a7c2f6b85a8a353bfc6298c8592204cb6857e9c529d5c046869c"
 
 #: (method, reference, control): of x and of the scores, (mixture, whether it is noised for the time that is left), the
 #: coefficients in the forward and in the backward drift, as (constant, slope) in β, the fraction of the way at which
@@ -312,3 +312,27 @@ def across(shrink_f, shrink_b, eta, log_base, log_var):
     return {"grow": grow, "kick": kick, "gain": gain, "slip": slip, "excess": excess, "climb": climb, "swing":
         swing, "beyond": beyond, "square": square, "cross": cross, "drawn": drawn, "level": level, "curvature":
         curvature}
+
+
+def moment(power, at, at_1, at_2, grow, kick, square, cross, drawn):
+    """E over ξ of exp(A x'²/2) W^m of a step of `across` = exp(gained + left x²/2), and derivatives in m."""
+    xp = array_module(power)
+    inner = at * kick**2 + drawn * power
+    inner_1 = at_1 * kick**2 + drawn
+    inner_2 = at_2 * kick**2
+    bend = at * grow * kick + cross * power
+    bend_1 = at_1 * grow * kick + cross
+    bend_2 = at_2 * grow * kick
+    gained = -xp.log1p(-inner) / 2
+    gained_1 = inner_1 / ((1 - inner) * 2)
+    gained_2 = -(inner_2 - inner_1**2 / (inner - 1)) / (2 * (inner - 1))
+    left = at * grow**2 + bend**2 / (1 - inner) + power * square
+    left_1 = 2 * bend * bend_1 / (1 - inner) + at_1 * grow**2 + inner_1 * bend**2 / (1 - inner)**2 + square
+    left_2 = (
+        4 * bend * bend_1 * inner_1 / (inner - 1)**2 + at_2 * grow**2 + inner_2 * bend**2 / (inner - 1)**2
+        - 2 * bend**2 * inner_1**2 / (inner - 1)**3 - 2 * bend * bend_2 / (inner - 1)
+        - 2 * bend_1**2 / (inner - 1)
+    )
+    return {"inner": inner, "inner_1": inner_1, "inner_2": inner_2, "bend": bend, "bend_1": bend_1, "bend_2":
+        bend_2, "gained": gained, "gained_1": gained_1, "gained_2": gained_2, "left": left, "left_1": left_1,
+        "left_2": left_2}

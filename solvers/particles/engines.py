@@ -10,9 +10,8 @@ from solvers.machine.arrays import ARRAYS, backend_module
 from solvers.machine.backends import BACKENDS, looked_up
 from solvers.particles import compiled, device, estimate
 from solvers.particles.estimate import Averages
-from solvers.particles.sampler import compiled as sampler_compiled
+from solvers.particles.sampler import by_coordinate, plain
 from solvers.particles.sampler import device as sampler_device
-from solvers.particles.sampler import plain
 from solvers.particles.sampler.chain import Bars, Walk
 from solvers.problem import Problem
 
@@ -35,7 +34,7 @@ class Engine(NamedTuple):
 
 
 ENGINES = {
-    "numba": Engine(compiled.sample, sampler_compiled.walk, sampler_compiled.gradient, block_bytes=2**18),
+    "numba": Engine(compiled.sample, by_coordinate.walk, by_coordinate.gradient, block_bytes=2**18),
     "numpy": Engine(estimate.estimate, plain.walk, plain.gradient, whole=True, block_bytes=2**19),
     "cupy": Engine(device.sample, sampler_device.walk, sampler_device.gradient, device.refused, splits=False),
 }

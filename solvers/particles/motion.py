@@ -96,6 +96,10 @@ def drawn_from(problem: Problem) -> tuple[int, bool]:
 def rates(metric: str, weights: str, w: Any, v: Any, d: int) -> tuple[Any, Any, Any]:
     """What the slopes in μ_k, λ_k and θ_k are multiplied by, (..., K) each.
 
+    d coordinates share λ_k. W₂² of two Gaussians with covariances σ²I, σ'²I and one mean is d(σ − σ')², and (dσ)² is
+    (dv)²/4v: so dv/dt = −(4v/(d w)) ∂D/∂v. Where every coordinate has a variance of its own W₂² is a sum over
+    coordinates, and each moves as with d = 1.
+
     The theory has its own table (solvers.closed.mobility), of powers of w_k; here are the definitions.
     """
     one, bures = array_module(w).ones_like(w), metric == "wasserstein"

@@ -95,7 +95,8 @@ def check_simulation(problem: Problem, *, particles: int, replicas: int, step: f
 
     def need(at: Demands) -> float:
         K, L, T = _prior(at), len(problem.target.weights), at["time.save"]
-        mean = T * (K * K + K * L + 2 * K + L + 1) * FLOAT
+        each = K * problem.dimension if problem.family.diagonal is not None else 0  # variances of coordinates
+        mean = T * (K * K + K * L + 2 * K + each + L + 1) * FLOAT
         # Means and standard errors, stacked and then in the dataset; what is kept of each replica of a start. Paths of
         # a sampler: component, weight, responsibilities; and the weights both ways at all times, of all replicas.
         weights = at["particles"] * (2 + L + 4 * T * at["replicas"])

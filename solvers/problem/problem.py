@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import os
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
+from solvers.problem.family import ISOTROPIC, Family, diagonal_of, over_coordinates
 from solvers.problem.flow_section import MOST_STEPS, Batch, Flow, FlowSection, Schedule, check_objective, flow_options
 from solvers.problem.geometry import modes
 from solvers.problem.gram import NotGram, factor
@@ -56,20 +57,6 @@ class Target:
     weights: Array
     variances: Array
     vectors: Array
-
-
-@dataclass(frozen=True, eq=False)
-class Family:
-    """q = Σ_k w_k N(μ_k, v_k I), k = 1..K, at the start.
-
-    components: K. weights (K,): w, summing to 1. variances (K,): v_k. learn: which of "means", "weights",
-    "variances" move.
-    """
-
-    components: int
-    weights: Array
-    variances: Array
-    learn: tuple[str, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -194,16 +181,21 @@ class _Builder:
         return Target(_fixed(c), weights, variances, _fixed(vectors))
 
     def family(self, section: FamilySection) -> Family:
-        components = section.components
+        components, diagonal = section.components, diagonal_of(section, self.dimension, self.fail)
+        typed: Any = section.variances if diagonal is None else over_coordinates(diagonal, self.dimension)
         return Family(
             components,
             self.weights("family.weights", section.weights, components, "component"),
-            self.variances("family.variances", section.variances, components, "component"),
+            self.variances("family.variances", typed, components, "component"),
             tuple(section.learn),
+            None if diagonal is None else _fixed(diagonal),
         )
 
     def sampler(self, file: ProblemFile, family: Family, target: Target) -> SamplerOptions | None:
         if file.sampler is None:
+            if file.family.covariance != ISOTROPIC:
+                must = f'"{ISOTROPIC}" without a [sampler], whose simulation alone has others'
+                self.fail("family.covariance", f"is {show(file.family.covariance)}; must be {must}")
             return None
         for key, allowed in (("objective", "reverse-kl"), ("temperature", 1.0)):
             if (value := getattr(file.flow, key)) != allowed:

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
 
+from solvers.problem.family import COVARIANCES, family_variances, variances
 from solvers.problem.flow_section import BatchSection, FlowSection
 from solvers.problem.geometry import MOST_MODES, SHAPES
 from solvers.problem.learning_section import LearningSection
@@ -44,12 +45,6 @@ def _weights(value: object) -> list[float]:
     if abs(total - 1) > 1e-9:
         raise _refuse(f"sums to {total:.10g}, must sum to 1")
     return weights
-
-
-def _variances(value: object) -> float | list[float]:
-    if not isinstance(value, list):
-        return _number("a number > 0, or a list of them", lambda x: x > 0)(value)
-    return _numbers(value, "every variance must be a number > 0", lambda x: x > 0)
 
 
 def _matrix(value: object) -> list[list[float]]:
@@ -96,7 +91,7 @@ def _save(value: object) -> int | list[float]:
 
 
 _Weights = Annotated[list[float], BeforeValidator(_weights)]
-_Variances = Annotated[float | list[float], BeforeValidator(_variances)]
+_Variances = Annotated[float | list[float], BeforeValidator(variances)]
 _Rows = Annotated[list[list[float]], BeforeValidator(_rows)]
 _Gram = Annotated[list[list[float]], BeforeValidator(_gram)]
 _NonNegative = Annotated[float, BeforeValidator(_number("a number >= 0", lambda x: x >= 0))]
@@ -123,7 +118,8 @@ class TargetSection(_Section):
 class FamilySection(_Section):
     components: Annotated[int, BeforeValidator(_integer(1, MOST_COMPONENTS))] = Field(description="an integer >= 1")
     weights: _Weights | None = None
-    variances: _Variances = 1.0
+    variances: Annotated[float | list[float] | list[list[float]], BeforeValidator(family_variances)] = 1.0
+    covariance: Annotated[str, BeforeValidator(_choice(COVARIANCES))] = COVARIANCES[0]
     learn: Annotated[list[str], BeforeValidator(learned)] = Field(default=["means"])
 
 

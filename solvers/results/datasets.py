@@ -42,6 +42,8 @@ _VARIABLES: dict[str, tuple[tuple[str, ...], str, str]] = {
     "objective": (_TIMED, "nat", "objective"),
     "mode_mass": ((*_TIMED, "mode"), "1", "mass of q on mode l"),
 }
+# And where covariances are diagonal; v are their means then.
+_DIAGONAL = ((*_TIMED, "component", "coordinate"), "length²", "variance of a coordinate in component k")
 LIMIT = "min(1 - 1/log10(paths_together), 0.7)"  # solvers.results.weights
 # What a sampler adds: name -> (units, meaning), with dimensions sample and time.
 SAMPLER_QUANTITIES = {
@@ -189,12 +191,14 @@ def rounding(problem: Problem, m: Array, s: Array, v: Array) -> Array:
 
 
 def sampler_variables(values: dict[str, Array]) -> dict[str, xr.Variable]:
-    """Variables (sample, time) of SAMPLER_QUANTITIES, and of their standard errors, `_se`."""
+    """Variables (sample, time) of SAMPLER_QUANTITIES, v_diag (sample, time, component, coordinate), and `_se`, standard
+    errors, of these."""
     found = {}
     for name, array in values.items():
-        units, meaning = SAMPLER_QUANTITIES[name.removesuffix("_se")]
+        known = name.removesuffix("_se")
+        dimensions, units, meaning = _DIAGONAL if known == "v_diag" else (_TIMED, *SAMPLER_QUANTITIES[known])
         meaning = f"standard error: {meaning}" if name.endswith("_se") else meaning
-        found[name] = xr.Variable(_TIMED, array, {"units": units, "long_name": meaning})
+        found[name] = xr.Variable(dimensions, array, {"units": units, "long_name": meaning})
     return found
 
 
@@ -207,6 +211,8 @@ def _fields(
     v = np.broadcast_to(problem.family.variances, w.shape) if v is None else v
     values = {"m": m, "s": s, "w": w, "v": v, "objective": objective, "mode_mass": mode_mass}
     told = _VARIABLES | {"objective": (_TIMED, "nat", f"objective, {objective_of(problem)}")}
+    if problem.family.diagonal is not None:
+        told["v"] = (*_VARIABLES["v"][:2], "variance of component k, mean over coordinates")
     return {name: (dims, values[name], units, meaning) for name, (dims, units, meaning) in told.items()}
 
 

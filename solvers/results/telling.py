@@ -152,8 +152,10 @@ def _weights(ds: xr.Dataset, good: NDArray[np.bool_]) -> Iterator[str]:
 def _next(ds: xr.Dataset, problem: Problem, source: str) -> str:
     name = shlex.quote(source)
     if ds.attrs.get("system") == "none":
+        keys = ['learning.optimiser = "flow"'] * (problem.learning is not None)
+        keys += ['family.covariance = "isotropic"'] * (problem.family.diagonal is not None)
         compare = f"python -m solvers compare {name}"
-        return compare if problem.learning is None else f'learning.optimiser = "flow" in {source}, and {compare}'
+        return f"{' and '.join(keys)} in {source}, and {compare}" if keys else compare
     command = f"python -m solvers simulate {name} --out sim.nc"
     if ((ds["at_rest"].values == IN_TRANSIT) & (ds["collapse"].values % 10 > 0)).any():
         what = "recover" if _hopeful(problem, ds) else "come to rest"

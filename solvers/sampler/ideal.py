@@ -8,6 +8,7 @@ import numpy as np
 
 from solvers.closed import flow, systems
 from solvers.problem import Overlaps, Problem, Target, Time
+from solvers.problem.family import only_isotropic
 
 __all__ = ["continuous_time", "learned"]
 
@@ -18,12 +19,13 @@ def continuous_time(problem: Problem) -> Problem:
     Without a sampler section: the closed equations solve it to the integrator's precision. Its objective is
     KL(φ‖p_T), its target the noised one, p_T, whose overlaps and variances the theory derives; m of its result are
     overlaps with the noised modes, e^{−T} times those with the modes.
-    Raises ValueError for a problem with another control.
+    Raises ValueError for a problem with another control; ProblemError for one with diagonal covariances.
     Source: derivations/documents/sampler_ideal_control.md.
     """
     options, target, start = problem.sampler, problem.target, problem.init.overlaps
     if options is None or options.control != "exact":
         raise ValueError(f'{problem.name}: sampler.control: must be "exact", for a flow on the noised target')
+    only_isotropic(problem.name, problem.family)
     decay, m = float(np.exp(-options.horizon)), np.zeros(()) if start is None else start.m
     at = systems.load(systems.read("sampler_ideal_control")).at
     moved = at(s=0.0, m=m, c=target.c, v=problem.family.variances, u=target.variances, decay=decay)

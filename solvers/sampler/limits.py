@@ -103,7 +103,7 @@ def check(problem: Problem) -> None:
     options = problem.sampler
     if options is None:
         return
-    prior = problem.family.variances
+    prior = problem.family.entries
     if options.refine is not None and options.refine.variance is not None:
         prior = np.append(prior, options.refine.variance)
     sampler = sampler_of_variances(

@@ -8,6 +8,7 @@ nothing is subtracted that is not of the order of the result, and one direction'
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import ModuleType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,30 +55,26 @@ def share(sampler: Sampler) -> Share | None:
         return None
     form = form_of(sampler)
     count = sampler.dimension - sampler.directions
-    (_, mean, variance), (_, tilted, _), (second, *_) = (cumulants(form, m) for m in (0.0, 1.0, 2.0))
+    moments = (cumulants(form, m, sampler.module) for m in (0.0, 1.0, 2.0))
+    (_, mean, variance), (_, tilted, _), (second, *_) = moments
     return Share(count, *(count * x if count else 0.0 for x in (mean, tilted, variance, second)))
 
 
-def cumulants(form: Form, m: float) -> tuple[float, float, float]:
+def cumulants(form: Form, m: float, module: ModuleType) -> tuple[float, float, float]:
     """f(m) = log E W^m of one direction and its first two derivatives; +inf where the integral diverges.
 
     f' is E log W at m = 0 and the same under the target's path measure at m = 1, f'' at 0 the variance of log W.
-    From the last step to the first, E over ξ of exp(½ (A x'² + m (o x² + 2 p x ξ + q ξ²))) with x' = g x + s ξ is
-    (1 − B)^{−½} exp(½ A' x²), B = s² A + m q, A' = g² A + m o + (g s A + m p)²/(1 − B); derivatives go along.
+    From the last step to the first, and then the start, each an integral over one normal number, as emitted: `moment`
+    of the module. Source: derivations/documents/sampler_chain.md.
     """
-    by_m = np.array([m, 1.0, 0.0])
-    total, at = form.constant * by_m, form.last * by_m
-    for g, s, o, p, q in form.steps[::-1]:
-        inner, cross = s * s * at + q * by_m, g * s * at + p * by_m
-        if not inner[0] < 1:
+    total, at = form.constant * np.array([m, 1.0, 0.0]), (form.last * m, form.last, 0.0)
+    for row in (*form.steps[::-1].tolist(), (0.0, np.sqrt(form.variance), 0.0, 0.0, 0.0)):
+        with np.errstate(invalid="ignore", divide="ignore"):
+            found = module.moment(np.float64(m), *at, *row)
+        if not found["inner"] < 1:
             return float("inf"), float("inf"), float("inf")
-        total -= 0.5 * _log_of_one_minus(inner)
-        square = np.array([cross[0] ** 2, 2 * cross[0] * cross[1], 2 * (cross[1] ** 2 + cross[0] * cross[2])])
-        at = g * g * at + o * by_m + _quotient(square, np.array([1 - inner[0], -inner[1], -inner[2]]))
-    inner = form.variance * at
-    if not inner[0] < 1:
-        return float("inf"), float("inf"), float("inf")
-    total -= 0.5 * _log_of_one_minus(inner)
+        total += [found["gained"], found["gained_1"], found["gained_2"]]
+        at = found["left"], found["left_1"], found["left_2"]
     return float(total[0]), float(total[1]), float(total[2])
 
 
@@ -104,19 +101,6 @@ def drawn(sampler: Sampler, paths: int, rng: np.random.Generator) -> Array:
     for value in values[values != 0]:
         total += value / 2 * (rng.chisquare(count, paths) - count)
     return total
-
-
-def _log_of_one_minus(u: Array) -> Array:
-    """log(1 − u) and its first two derivatives, from those of u."""
-    first = -u[1] / (1 - u[0])
-    return np.array([np.log1p(-u[0]), first, -u[2] / (1 - u[0]) - first**2])
-
-
-def _quotient(u: Array, w: Array) -> Array:
-    """u/w and its first two derivatives, from those of u and w."""
-    value = u[0] / w[0]
-    first = (u[1] - value * w[1]) / w[0]
-    return np.array([value, first, (u[2] - 2 * first * w[1] - value * w[2]) / w[0]])
 
 
 def form_of(sampler: Sampler) -> Form:

@@ -21,9 +21,9 @@ from solvers.machine.cores import cores
 from solvers.machine.pieces import in_order
 from solvers.machine.progress import Progress, part
 from solvers.problem import Problem, demands
-from solvers.problem.learning_section import only_flow_learns
 from solvers.problem.sampler_section import RUNS
 from solvers.problem.starts import starts
+from solvers.problem.theory import within_theory
 from solvers.results.replicas import judged, variables
 from solvers.sampler.backends import WALKERS, Task
 from solvers.sampler.evaluate import QUANTITIES, quotients
@@ -97,7 +97,7 @@ def traced(
 ) -> tuple[xr.Dataset, tuple[tuple[Addition, ...], ...]]:
     """As `solve`; and of every sample the additions, where a refinement has them laid down. runs: of learning.
     evaluated: paths behind each evaluation, default as many as sampler.paths says."""
-    only_flow_learns(problem.name, problem.learning)
+    within_theory(problem)
     check(problem)
     demands.check_sampler(problem, problem.init.samples if samples is None else len(samples))
     task = Task(problem, drop)

@@ -12,7 +12,7 @@ import numpy as np
 
 from solvers.machine.cores import available_memory
 from solvers.problem import ProblemError
-from solvers.problem.learning_section import only_flow_learns
+from solvers.problem.theory import within_theory
 from solvers.sampler.limits import check, finest
 from solvers.sweeps.dataset import Columns, Layout
 from solvers.sweeps.plan import Index, Sweep
@@ -32,7 +32,7 @@ def prepare(sweep: Sweep, options: Options) -> tuple[dict[str, Index], list[str]
     """
     for index in sweep.to_check() if "sampler" in sweep.base else ():
         check(problem := sweep.problem(index))
-        only_flow_learns(sweep.name, problem.learning)
+        within_theory(problem, sweep.name)
     met: dict[Any, list[Index]] = {}
     for index in _kinds(sweep):
         met.setdefault(kind(sweep.problem(index)), []).append(index)

@@ -31,8 +31,8 @@ from solvers.machine.pieces import in_order
 from solvers.machine.progress import Progress, within
 from solvers.particles.sampler.simulation import Curves, plan, replica_curves
 from solvers.problem import Init, Overlaps, Problem, ProblemError
-from solvers.problem.learning_section import only_flow_learns
 from solvers.problem.starts import Starts, starts, vectors
+from solvers.problem.theory import within_theory
 from solvers.results.outcomes import STATUS
 from solvers.sampler.evaluate import QUOTIENTS
 from solvers.sampler.limits import finest
@@ -100,7 +100,7 @@ def compare_sampler(
     learns = problem.time.end > 0 and bool(problem.family.learn or options.learn)
     check_replicas(replicas)
     check_resolve(resolve)
-    only_flow_learns(problem.name, problem.learning)
+    within_theory(problem)
     if learns and options.steps == 0:
         raise ProblemError(
             f"{problem.name}: sampler.steps: is 0, so that the prior learns by the gradient flow of the family: leave "

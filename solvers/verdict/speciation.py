@@ -18,6 +18,7 @@ from solvers.machine.code import usable
 from solvers.machine.progress import Progress
 from solvers.particles.sampler import clones as sampler_clones
 from solvers.problem import Problem, ProblemError
+from solvers.problem.family import only_isotropic
 from solvers.problem.starts import starts
 from solvers.sampler import clones
 from solvers.sampler.backends import WALKERS
@@ -70,6 +71,7 @@ def speciation(
         raise ProblemError(f'{problem.name}: sampler.control: must be "exact", for clones of a known law')
     if np.ptp(problem.target.variances) > 0:
         raise ProblemError(f"{problem.name}: target.variances: differ; must be equal, for clones of a known law")
+    only_isotropic(problem.name, problem.family)
     if bad := [n for n in splits if not 0 <= n <= options.steps]:
         raise ProblemError(f"{problem.name}: splits: one is {bad[0]}; must be 0 to sampler.steps = {options.steps}")
     if paths < 2:

@@ -42,8 +42,8 @@ def throughput(result: dict[str, Any]) -> str:
 
 def scaling(result: dict[str, Any]) -> str:
     """Trajectories, components, time."""
-    titles = {"trajectories": "In trajectories", "components": "In K = L", "time": "In the time integrated over"}
-    heading = ["K = L", "R", "t ≤", "starts", "seconds", "a second", "largest quadrature error", "peak memory, GiB"]
+    titles = {"trajectories": "In trajectories", "components": "In components", "time": "In the time integrated over"}
+    heading = ["K", "R", "t ≤", "starts", "seconds", "a second", "largest quadrature error", "peak memory, GiB"]
     texts = []
     for name, rows in result["scaling"].items():
         cells = [

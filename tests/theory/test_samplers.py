@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from sympy import Symbol
 
@@ -37,6 +39,9 @@ def test_the_numerical_check_sees_a_wrong_term():
         if wrong == weight.after + Symbol("xi1"):
             wrong = weight.after + Dot(POINT, POINT) / 10
         assert residual(weight.before, wrong, path_configuration()) > 1e-3
+    integral = next(step for step in CHAIN.steps if step.rule.name == "Gaussian integral")
+    for wrong in (integral.after * 1.01, integral.after.subs(Symbol("cross", real=True), 0)):
+        assert replace(integral, after=wrong).residual > 1e-3
 
 
 # Section 7 of the theory, typed in: u(n, x) = 2(∇log p_τ + x) for the exact control, f annealed otherwise.

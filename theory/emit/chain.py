@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Callable, Sequence
 
 from sympy import Add, Expr, Indexed, Mul, Pow, Rational, Symbol, exp, log, pi
-from sympy.codegen.cfunctions import expm1
+from sympy.codegen.cfunctions import expm1, log1p
 
 from theory.chains import ChainPrograms
 from theory.drifts import BETA, ENDS, Score
@@ -107,6 +107,9 @@ NAMES = {
     "v": "v", "pull_b": "c'", "log_w": r"\log w", "ending": r"\Lambda_W", "c_w": r"\gamma_W", "c_f": r"\gamma",
     "c_b": r"\gamma'", "kick": "s", "square": "o", "cross": "p", "drawn": "q", "level": r"\Lambda_0",
     "curvature": r"\Lambda_2", "offset": r"\delta", "density": r"\log\varphi_k",
+    "power": "m", "at": "A", "at_1": r"\dot A", "at_2": r"\ddot A", "inner": "U", "inner_1": r"\dot U",
+    "inner_2": r"\ddot U", "bend": "b", "bend_1": r"\dot b", "bend_2": r"\ddot b", "gained": "G",
+    "gained_1": r"\dot G", "gained_2": r"\ddot G", "left": "A_-", "left_1": r"\dot A_-", "left_2": r"\ddot A_-",
 }  # fmt: skip
 
 
@@ -132,6 +135,9 @@ class _Printer(_LatexPrinter):
 
     def _print_expm1(self, expr: Expr) -> str:
         return rf"\left(e^{{{self._print(expr.args[0])}}}-1\right)"
+
+    def _print_log1p(self, expr: Expr) -> str:
+        return rf"\log\left({self._print(1 + expr.args[0])}\right)"
 
     def _print_LogSumExpOf(self, expr: Expr) -> str:
         return rf"\operatorname{{LSE}}_k {self._print(expr.args[0])}"
@@ -181,7 +187,7 @@ class PathPrinter(ArrayPrinter):
             return f"logsumexp({expr.args[0].base})"
         if isinstance(expr, exp) and (logit := softmax_of(expr)):
             return f"softmax({logit})"
-        if isinstance(expr, log | exp | expm1):
+        if isinstance(expr, log | exp | expm1 | log1p):
             return f"xp.{expr.func.__name__}({self.print(expr.args[0], axes)})"
         if isinstance(expr, Pow) and expr.exp == Rational(1, 2):
             return f"xp.sqrt({self.print(expr.base, axes)})"

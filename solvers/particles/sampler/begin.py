@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy.special import log_softmax
 
 from solvers.particles.sampler.chain import Mixture, Model
+from solvers.particles.sampler.diagonal import Diagonal
 from solvers.problem import Problem
 from solvers.problem.sampler_section import Refinement
 from solvers.problem.starts import Starts, vectors
@@ -35,27 +36,32 @@ def model_of(problem: Problem, mu: Array, nu: Array, log_weights: Array) -> Mode
     its first components."""
     options = problem.sampler
     assert options is not None
-    prior = Mixture(mu, np.array(problem.family.variances), np.array(log_weights))
+    kind = Mixture if problem.family.diagonal is None else Diagonal
+    prior = kind(mu, problem.family.in_space(problem.dimension), np.array(log_weights))
     mixtures = {"prior": prior, "target": Mixture(nu, problem.target.variances, np.log(problem.target.weights))}
     most = options.components
     model = Model(options.method, options.reference, options.control, options.steps, options.horizon, mixtures, most)
-    first = Mixture(prior.means[:most], prior.variances[:most], log_softmax(prior.log_weights[:most]))
+    first = kind(prior.means[:most], prior.variances[:most], log_softmax(prior.log_weights[:most]))
     return replace(model, mixtures=mixtures | dict.fromkeys(model.controls, first))
 
 
 def described(model: Model, K: int) -> dict[str, Array]:
-    """m (K, L), s (K, K), w (K,), v (K,) of the prior, padded up to K components."""
+    """m (K, L), s (K, K), w (K,), v (K,) of the prior, padded up to K components; and v_diag (K, d) where coordinates
+    have variances of their own, of which v are the means."""
     prior, nu = model.mixtures["prior"], model.mixtures["target"].means
     free = K - len(prior.variances)
 
     def pad(a: Array, *widths: int, by: float = np.nan) -> Array:
         return np.pad(a, [(0, width) for width in widths], constant_values=by)
 
-    return {
+    v, each = prior.variances, {}
+    if isinstance(prior, Diagonal):
+        v, each = v.mean(1), {"v_diag": pad(v, free, 0)}
+    return each | {
         "m": pad(prior.means @ nu.T, free, 0),
         "s": pad(prior.means @ prior.means.T, free, free),
         "w": pad(np.exp(prior.log_weights), free, by=0.0),
-        "v": pad(prior.variances, free),
+        "v": pad(v, free),
     }
 
 

@@ -39,7 +39,7 @@ class Field(NamedTuple):
 
 
 class Bars(NamedTuple):
-    """Derivatives in the parameters of a mixture: means (K, d), log_variances (K,), log_weights (K,)."""
+    """Derivatives in the parameters of a mixture: means (K, d), log_variances like its variances, log_weights (K,)."""
 
     means: Array
     log_variances: Array
@@ -48,7 +48,8 @@ class Bars(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Mixture:
-    """Σ_k w_k N(μ_k, v_k I): means (K, d), variances (K,), log_weights (K,) normalised."""
+    """Σ_k w_k N(μ_k, v_k I): means (K, d), variances (K,), log_weights (K,) normalised. With covariances that are
+    diagonal: diagonal.py."""
 
     means: Array
     variances: Array
@@ -57,6 +58,14 @@ class Mixture:
     def noised(self, decay: float) -> Mixture:
         """The law of decay·x + √(1 − decay²) z: the Ornstein–Uhlenbeck noise after time −log decay."""
         return replace(self, means=decay * self.means, variances=1 + (self.variances - 1) * decay**2)
+
+    def spread(self, chosen: NDArray[np.intp]) -> Array:
+        """Standard deviations of the components of these paths: (path, 1), or (path, d) of single coordinates."""
+        return np.sqrt(self.variances[chosen]).reshape(len(chosen), -1)
+
+    def sharing(self, x: Array, y: Array) -> Array:
+        """Products of coordinates of points (path, d), added up over those that share a variance: all of them."""
+        return np.asarray(np.einsum("nd,nd->n", x, y))
 
     def at(self, x: Array) -> Field:
         """Log-density, score and what they are made of, by log-sum-exp."""
@@ -177,7 +186,7 @@ def walk(model: Model, noise: Noise, chosen: NDArray[np.intp], *, backward: bool
     """
     N, eta = model.steps, model.eta
     first = model.mixtures["target" if backward else "prior"]
-    x = first.means[chosen] + np.sqrt(first.variances[chosen])[:, None] * noise(0)
+    x = first.means[chosen] + first.spread(chosen) * noise(0)
     ratio, begin = np.zeros(len(x)), x
     times = range(N, -1, -1) if backward else range(N + 1)
     moves = 1 if backward else 0
@@ -200,7 +209,7 @@ def gradient(model: Model, noise: Noise, chosen: NDArray[np.intp], weights: Arra
     """
     N, eta, K = model.steps, model.eta, len(model.mixtures["prior"].variances)
     prior, z = model.mixtures["prior"], noise(0)
-    spread = np.sqrt(prior.variances[chosen])[:, None]
+    spread = prior.spread(chosen)
     xs = [prior.means[chosen] + spread * z]
     fields: list[dict[tuple[str, bool], Field]] = []
     residuals: list[Array] = []
@@ -221,7 +230,7 @@ def gradient(model: Model, noise: Noise, chosen: NDArray[np.intp], weights: Arra
             xs.append(xs[n] + eta * _combine(forward, xs[n], fields[n]) + np.sqrt(2 * eta) * xi)
     ends = fields[N]["target", False]
     log_weight += ends.log_density - fields[0]["prior", False].log_density
-    totals = {name: Bars(*map(np.zeros_like, (m.means, m.variances, m.variances)))
+    totals = {name: Bars(*map(np.zeros_like, (m.means, m.variances, m.log_weights)))
               for name, m in model.mixtures.items()}  # fmt: skip
     x_bar = np.zeros_like(z)  # of x_{n+1}
     e_bar = np.zeros_like(z)  # of the residual between n and n + 1
@@ -249,7 +258,7 @@ def gradient(model: Model, noise: Noise, chosen: NDArray[np.intp], weights: Arra
     start = totals["prior"]
     one = np.eye(K)[chosen]
     start.means[:] += one.T @ x_bar
-    start.log_variances[:] += one.T @ (0.5 * np.einsum("nd,nd->n", x_bar, spread * z))
+    start.log_variances[:] += one.T @ (0.5 * prior.sharing(x_bar, spread * z))
     return Walk(log_weight, ends.responsibilities, xs[N]), totals
 
 

@@ -18,7 +18,7 @@ from solvers.particles.compiled import loops
 from solvers.particles.sampler.chain import Bars, Drift, Model, Walk
 from solvers.particles.streams import TILE
 
-__all__ = ["Tables", "gradient", "walk"]
+__all__ = ["Tables", "gradient", "structure", "walk"]
 
 Array = NDArray[np.float64]
 Whole = NDArray[np.int64]
@@ -45,9 +45,10 @@ class _Structure:
 
 
 @lru_cache(maxsize=64)
-def _structure(
+def structure(
     method: str, reference: str, control: str, steps: int, sizes: tuple[tuple[str, int], ...], backward: bool
 ) -> _Structure:
+    """Of a model whose mixtures have these numbers of components."""
     empty = Model(method, reference, control, steps, 0.0, {})
     drifts = [empty.drifts(n) if steps else ({}, {}) for n in range(steps + 1)]
     keys: list[tuple[str, bool]] = [("prior", False), ("target", False)]
@@ -107,7 +108,7 @@ class Tables:
     def of(cls, model: Model, backward: bool) -> Tables:
         N, d = model.steps, model.dimension
         sizes = tuple((name, len(m.variances)) for name, m in model.mixtures.items())
-        made = _structure(model.method, model.reference, model.control, N, sizes, backward)
+        made = structure(model.method, model.reference, model.control, N, sizes, backward)
         means = np.zeros((sum(size for _, size in sizes), -(-d // TILE) * TILE))
         means[:, :d] = np.concatenate([m.means for m in model.mixtures.values()])
         v = np.concatenate([m.variances for m in model.mixtures.values()])[made.base]

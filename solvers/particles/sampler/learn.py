@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy.special import log_softmax
 
 from solvers.particles.motion import rates
-from solvers.particles.sampler.chain import Bars, Mixture, Model, gradient, walk
+from solvers.particles.sampler.chain import Bars, Model, gradient, walk
 from solvers.particles.sampler.optimisers import Optimiser
 from solvers.results.outcomes import TOO_LONG
 
@@ -109,10 +109,12 @@ def velocity(model: Model, learner: Learner, slopes: dict[str, Bars]) -> dict[st
         learned = learner.learn[name]
         mixture, slope = model.mixtures[name], slopes[name]
         w, v = np.exp(mixture.log_weights), mixture.variances
-        speed_means, speed_v, speed_theta = rates(learner.metric, learner.weights, w, v, model.dimension)
+        # A component of own variances is a product of Gaussians of one coordinate, and moves as these do.
+        shared = model.dimension * len(w) // v.size
+        speed_means, speed_v, speed_theta = rates(learner.metric, learner.weights, w, v.T, shared)
         moved[name] = Bars(
             -slope.means * speed_means[:, None] * ("means" in learned),
-            -slope.log_variances * speed_v * ("variances" in learned),
+            -(slope.log_variances.T * speed_v).T * ("variances" in learned),
             -slope.log_weights * speed_theta * ("weights" in learned),
         )
     return moved
@@ -169,10 +171,11 @@ def displaced(model: Model, by: dict[str, Bars]) -> Model:
     mixtures = dict(model.mixtures)
     for name, more in by.items():
         old = mixtures[name]
-        new = Mixture(
-            old.means + more.means,
-            old.variances * np.exp(more.log_variances),  # as it was, if not learned
-            log_softmax(old.log_weights + more.log_weights),
+        new = replace(
+            old,
+            means=old.means + more.means,
+            variances=old.variances * np.exp(more.log_variances),  # as it was, if not learned
+            log_weights=log_softmax(old.log_weights + more.log_weights),
         )
         if not all(np.isfinite(a).all() for a in (new.means, new.variances, new.log_weights)):
             raise NotFinite
@@ -191,7 +194,8 @@ def addition(
     if not np.any(np.isfinite(score)):
         raise NotFinite
     best = refine.chosen(number, int(np.argmax(np.where(np.isfinite(score), score, -np.inf))))
-    variance = refine.variance or float(np.exp(prior.log_weights) @ prior.variances)
+    widths = prior.variances.reshape(len(prior.means), -1).mean(1)
+    variance = refine.variance or float(np.exp(prior.log_weights) @ widths)
     if refine.rule == "stalled":
         slopes = path_gradient(model, learner.paths, differentiate)[1]
         moved = velocity(model, learner, slopes)
@@ -216,10 +220,11 @@ def widened(model: Model, mean: Array, weight: float, variance: float) -> Model:
     for name in ("prior", *model.controls):
         old = mixtures[name]
         if name == "prior" or model.components is None or len(old.variances) < model.components:
-            mixtures[name] = Mixture(
-                np.vstack([old.means, mean]),
-                np.append(old.variances, variance),
-                np.append(old.log_weights + np.log1p(-weight), np.log(weight)),
+            mixtures[name] = replace(
+                old,
+                means=np.vstack([old.means, mean]),
+                variances=np.concatenate([old.variances, np.full_like(old.variances[:1], variance)]),
+                log_weights=np.append(old.log_weights + np.log1p(-weight), np.log(weight)),
             )
     return replace(model, mixtures=mixtures)
 
@@ -231,7 +236,7 @@ def candidates(model: Model, refine: Any, rng: np.random.Generator) -> Array:
         return np.asarray(refine.source)
     prior, target, n, d = model.mixtures["prior"], model.mixtures["target"], refine.candidates, model.dimension
     chosen = rng.choice(len(prior.variances), size=n, p=np.exp(log_softmax(prior.log_weights)))
-    x = prior.means[chosen] + np.sqrt(prior.variances[chosen])[:, None] * rng.standard_normal((n, d))
+    x = prior.means[chosen] + prior.spread(chosen) * rng.standard_normal((n, d))
     if refine.source != "mala":
         return np.asarray(x)
     eta = MALA_STEP * float(target.variances.min())

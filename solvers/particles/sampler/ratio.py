@@ -4,6 +4,7 @@ With z = (x_0 − μ_k)/√v_k and L = −log W, of paths that start in componen
 
     ∂D/∂μ_k = α_k E_k[L z]/√v_k,     ∂D/∂log v_k = α_k E_k[L (|z|² − d)/2],     ∂D/∂α_k = E_k L
 
+(with a variance for each coordinate ∂D/∂log v_ki = α_k E_k[L (z_i² − 1)/2]).
 What L owes to z is regressed on polynomials of second degree in z, whose share of the means is known, and only the rest
 is averaged: a control variate. Paths are fitted by the other half of them, so that nothing is biased.
 Source: Glasserman, Monte Carlo Methods in Financial Engineering (2004), section 4.1.
@@ -52,7 +53,7 @@ def by_starts(
     def started(s: slice) -> Array:
         """z of some paths."""
         x = engine.walk(begin, key, source, range(n)[s], chosen[s], ends=True, threads=threads).end
-        return (x - prior.means[chosen[s]]) / np.sqrt(prior.variances[chosen[s]])[:, None]
+        return (x - prior.means[chosen[s]]) / prior.spread(chosen[s])
 
     blocks = [slice(first, min(first + block, n)) for first in range(0, n, block)]
     held = started(blocks[0]) if len(blocks) == 1 else None  # else drawn twice
@@ -60,8 +61,9 @@ def by_starts(
     for s in blocks:
         z = started(s) if held is None else held
         y[s], square[s] = z @ basis, np.einsum("nd,nd->n", z, z) - d
-    terms = _Terms(y, square, d, n // K // 2)
-    fitted, middle, slopes, widths = np.empty(n), np.empty(n), np.zeros((K, d)), np.zeros(K)
+    terms = _Terms(y, square, basis, n // K // 2)
+    curvature = prior.sharing(terms.curvature, np.ones(terms.curvature.shape))
+    fitted, middle, slopes, widths = np.empty(n), np.empty(n), np.zeros((K, d)), np.zeros(prior.variances.shape)
     half = np.arange(n) // K % 2
     for k in range(K):
         rows = [np.flatnonzero((chosen == k) & (half == side)) for side in (0, 1)]
@@ -69,13 +71,14 @@ def by_starts(
             fit, share = terms.fit(other, loss), len(own) / (len(own) + len(other))
             fitted[own], middle[own] = terms.values[own] @ fit, fit[0]
             slopes[k] += share * (basis @ fit[1 : 1 + len(basis.T)])
-            widths[k] += share * (terms.width @ fit)
+            widths[k] += share * (fit @ curvature)
     total, one = np.bincount(chosen, weights=weights, minlength=K), np.eye(K)[chosen]
-    slopes, widths, above = total[:, None] * slopes, total * widths, weights * (loss - fitted)
+    slopes, widths, above = total[:, None] * slopes, (widths.T * total).T, one * (weights * (loss - fitted))[:, None]
     for s in blocks:
-        slopes += one[s].T @ (above[s, None] * (started(s) if held is None else held))
-    widths += one.T @ (above * square) / 2
-    return fitted - middle - loss, {"prior": Bars(slopes / np.sqrt(prior.variances)[:, None], widths, np.zeros(K))}
+        z = started(s) if held is None else held
+        slopes += above[s].T @ z
+        widths += above[s].T @ (prior.sharing(z, z) - d * K // prior.variances.size) / 2
+    return fitted - middle - loss, {"prior": Bars(slopes / prior.spread(np.arange(K)), widths, np.zeros(K))}
 
 
 def _basis(model: Model) -> Array:
@@ -87,24 +90,26 @@ class _Terms:
     """Polynomials of z: 1, its coordinates y in the span of the means and, as there are paths for it, all of second
     degree in y and the rest of |z|²; else |z|² alone, or none. All but the first have mean 0.
 
-    values (path, term). width (term,): E[term · (|z|² − d)/2], exact for standard normal z, as E[term · y] is.
+    basis (d, R): y = z @ basis. values (path, term). curvature (term, d): E[term · (z_i² − 1)/2], exact for standard
+    normal z, as E[term · y] is.
     """
 
-    def __init__(self, y: Array, square: Array, d: int, paths: int) -> None:
-        R = y.shape[1]
+    def __init__(self, y: Array, square: Array, basis: Array, paths: int) -> None:
+        d, R = basis.shape
         a, b = np.triu_indices(R)
         pure = a == b
-        products, of_products = np.zeros((len(y), 0)), np.zeros(0)
+        products, of_products = np.zeros((len(y), 0)), np.zeros((0, d))
         if paths >= FOR_EACH * (2 + R + len(a)):
-            products, of_products = y[:, a] * y[:, b] - pure, 1.0 * pure  # y_b² − 1 has variance 2
-        rest = square - products[:, pure[: len(of_products)]].sum(1)  # of variance 2 (d − R), or 2 d
+            products, of_products = y[:, a] * y[:, b] - pure, (basis[:, a] * basis[:, b]).T
+        squares = pure[: len(of_products)]
+        rest, of_rest = square - products[:, squares].sum(1), 1 - of_products[squares].sum(0)
         self.values = np.column_stack([np.ones(len(y)), y, products, rest])
-        self.width = np.concatenate([np.zeros(1 + R), of_products, [d - R if len(of_products) else d]])
-        self.slopes = paths >= FOR_EACH * len(self.width)
+        self.curvature = np.vstack([np.zeros((1 + R, d)), of_products, of_rest])
+        self.slopes = paths >= FOR_EACH * len(self.curvature)
 
     def fit(self, paths: NDArray[np.intp], loss: Array) -> Array:
         """Coefficients (term,) by least squares of these paths."""
-        found = np.zeros(len(self.width))
+        found = np.zeros(len(self.curvature))
         if self.slopes:
             found = np.linalg.lstsq(self.values[paths], loss[paths], rcond=None)[0]
         else:

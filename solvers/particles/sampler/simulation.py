@@ -46,12 +46,13 @@ NEGLIGIBLE = 1e-6  # nats, where log-weights have no spread to compare with
 class Curves:
     """What each replica did, at the save times.
 
-    values: name -> (replica, time, ...): m, s, w, v, mode_mass, log_weights (2, path) of paths from the prior and from
-    the target, and those of results.SAMPLER_QUANTITIES that one replica has, log_z, ess and ess_forward as they are
-    compared; overlaps and variances of components not yet added are nan, their weights 0. B (replica, K, L): mass that
-    paths from component k put on mode l at the last time. scores (replica, addition, point): those of additions that
-    were laid down, else empty. samples: x (replica, draw, d) and log_weight (replica, draw), if asked for. status
-    (replica,): a key of results.STATUS; all values of a replica whose status is not 0 are nan.
+    values: name -> (replica, time, ...): m, s, w, v, v_diag where covariances are diagonal, mode_mass, log_weights (2,
+    path) of paths from the prior and from the target, and those of results.SAMPLER_QUANTITIES that one replica has,
+    log_z, ess and ess_forward as they are compared; overlaps and variances of components not yet added are nan, their
+    weights 0. B (replica, K, L): mass that paths from component k put on mode l at the last time. scores (replica,
+    addition, point): those of additions that were laid down, else empty. samples: x (replica, draw, d) and log_weight
+    (replica, draw), if asked for. status (replica,): a key of results.STATUS; all values of a replica whose status is
+    not 0 are nan.
     """
 
     values: dict[str, Array]
@@ -235,7 +236,7 @@ def plan(problem: Problem, *, particles: int, replicas: int, step: float, backen
         )
     if replicas < 2:
         raise SimulationError(f"replicas: is {replicas}; must be at least 2, since standard errors are over replicas")
-    smallest = float(min(1.0, problem.family.variances.min(), problem.target.variances.min()))
+    smallest = float(min(1.0, problem.family.entries.min(), problem.target.variances.min()))
     learning = problem.learning
     if learning is not None:
         check_rates(problem.name, learning, bool(options.learn), smallest)
@@ -254,7 +255,8 @@ def plan(problem: Problem, *, particles: int, replicas: int, step: float, backen
     row = 8 * problem.dimension
     # Points, residuals and cotangents of the paths differentiated together; mixtures, and their derivatives and stages.
     held = max(GRADIENT_BYTES, 2 * (options.steps + 1) * row) * 2 + 16 * row
-    held += 40 * row * (K + len(problem.target.weights)) + 10 * particles * row * chosen.whole
+    held += (40 if problem.family.diagonal is None else 80) * row * (K + len(problem.target.weights))
+    held += 10 * particles * row * chosen.whole
     workers, within = (1, 1) if BACKENDS[backend].device else threads(problem, held, replicas)
     groups = tuple(range(r, r + 1) for r in range(replicas))
     return Plan(chosen, xp, groups, particles, workers, within, workers * within * held)

@@ -6,6 +6,7 @@ The references are written from section 7 of the theory with mpmath: no formula 
 from __future__ import annotations
 
 from dataclasses import replace
+from types import ModuleType
 
 import mpmath as mp
 import numpy as np
@@ -19,6 +20,7 @@ from solvers.results.outcomes import LOST, TOO_LONG
 from solvers.sampler import Mixture, Noise, Sampler, backward, forward, gradient
 from solvers.sampler.evaluate import Invalid, evaluate
 from solvers.sampler.limits import check, rounding, status_of
+from solvers.sampler.model import chain_module
 from solvers.sampler.orthogonal import cumulants, form_of
 from solvers.sampler.solve import solve
 from tests.solvers.sampler.plain_chain import plain
@@ -227,7 +229,8 @@ def determinants(s, m):
 
 
 def test_orthogonal_shares_have_the_digits_of_one_direction():
-    rng = np.random.default_rng(8)
+    rng, wrong, opposite = np.random.default_rng(8), 0, ModuleType("opposite")
+    vars(opposite)["moment"] = lambda *given: chain_module().moment(*given[:-2], -given[-2], given[-1])
     for key in [*TYPED] * 3:
         apart = 10 ** rng.uniform(-14, -1)
         names = sorted({name for side in TYPED[key] for name in side} | {"prior", "target"})
@@ -236,11 +239,15 @@ def test_orthogonal_shares_have_the_digits_of_one_direction():
         spread = max(abs(a.log_var[0] - b.log_var[0]) for a in mixtures.values() for b in mixtures.values())
         for m in (0.0, 1.0, 2.0):
             second, mean = determinants(s, mp.mpf(m))
-            found = cumulants(form_of(s), m)
+            found = cumulants(form_of(s), m, s.module)
             # Of the order of what a direction adds: a horizon's worth of drift, and the difference of the variances.
             scale = 20 * np.finfo(float).eps * (s.horizon + spread)
             assert abs(found[0] - second) < scale
             assert abs(found[1] - mean) < scale
+            # control: with x ξ of the other sign
+            other = cumulants(form_of(s), m, opposite)
+            wrong += abs(other[0] - second) > scale or abs(other[1] - mean) > scale
+    assert wrong > 10
 
 
 # --- problems ---------------------------------------------------------------------------------------------------------
