@@ -28,7 +28,8 @@ def render(entry: Entry, chain: ReducedChain) -> str:
         "Each step is checked by numbers: both sides at a random point of $\\mathbb R^5$ with three means in a "
         "plane and a random step from it, which the tests require to agree to $10^{-7}$. $q$ stands for any of the "
         "mixtures; "
-        "$H$ and $H'$ are the parts of the drifts in the span.",
+        "$H$ and $H'$ are the parts of the drifts in the span. Steps under an integral, which is over paths $X$, are "
+        "checked on a grid of paths of one step in one dimension.",
         *steps(chain.steps, expression),
         "## The reduced chain",
     ]

@@ -12,7 +12,7 @@ d_Y = ∂L/∂Y for each output Y of NAME, and returns ∂L/∂(input), one a pa
 from solvers.machine.arrays import array_module
 
 NAME = "sampler_chain"
-SYSTEM = "81bf5d960ddda5f3b40afad54099d8f653a592aef49a8f23d614392beeb1a369"
+SYSTEM = "f69c7148241a85b49458f460d24207a77387e3411106c1d9bd659ce02f4ad49a"
 
 #: (method, reference, control): of x and of the scores, (mixture, whether it is noised for the time that is left), the
 #: coefficients in the forward and in the backward drift, as (constant, slope) in β, the fraction of the way at which
@@ -291,6 +291,29 @@ def weight_adjoint(x, rho, shrink_f, pull_f, shrink_b, pull_b, xi, xi1, chi2, et
     pull_b_bar = lag_bar
     return {"x": x_bar, "rho": rho_bar, "shrink_f": shrink_f_bar, "pull_f": pull_f_bar, "shrink_b": shrink_b_bar,
         "pull_b": pull_b_bar}
+
+
+def fixed(x, rho, shrink_f, pull_f, shrink_b, pull_b, xi, xi1, chi2, eta, by_f, by_b):
+    """by_f log F(x'|x) + by_b log B(x|x') at x and x' as they are: derivatives in both drifts."""
+    xp = array_module(x)
+    grow = 1 + shrink_f * eta
+    gain = 1 + shrink_b * eta
+    slip = shrink_b * shrink_f * eta + shrink_b + shrink_f
+    root = xp.sqrt(rho)
+    x_new = eta * pull_f + grow[..., None] * x + xp.sqrt(2) * xp.sqrt(eta) * xi
+    ahead = grow * root + xi1 * xp.sqrt(2) * xp.sqrt(eta)
+    half = (
+        -eta * (gain[..., None] * pull_f + pull_b + slip[..., None] * x) / 2
+        - gain[..., None] * xp.sqrt(2) * xp.sqrt(eta) * xi / 2
+    )
+    beside = ahead * (-root * slip * eta - gain * xi1 * xp.sqrt(2) * xp.sqrt(eta)) / 2 - chi2 * gain * eta
+    of_shrink_f = by_f * xp.sqrt(2) * xp.sqrt(eta) * (root * xi1 + xp.sum(x * xi, axis=-1)) / 2
+    of_pull_f = by_f[..., None] * xp.sqrt(2) * xp.sqrt(eta) * xi / 2
+    of_shrink_b = by_b * (beside + xp.sum(half * x_new, axis=-1))
+    of_pull_b = by_b[..., None] * half
+    return {"grow": grow, "gain": gain, "slip": slip, "root": root, "x_new": x_new, "ahead": ahead, "half": half,
+        "beside": beside, "of_shrink_f": of_shrink_f, "of_pull_f": of_pull_f, "of_shrink_b": of_shrink_b,
+        "of_pull_b": of_pull_b}
 
 
 def across(shrink_f, shrink_b, eta, log_base, log_var):

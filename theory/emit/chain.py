@@ -106,7 +106,11 @@ NAMES = {
     "log_var_t": r"\log v^\tau", "spread": r"\sqrt v", "log_v": r"\log v", "eta": r"\eta", "beta": r"\beta",
     "v": "v", "pull_b": "c'", "log_w": r"\log w", "ending": r"\Lambda_W", "c_w": r"\gamma_W", "c_f": r"\gamma",
     "c_b": r"\gamma'", "kick": "s", "square": "o", "cross": "p", "drawn": "q", "level": r"\Lambda_0",
-    "curvature": r"\Lambda_2", "offset": r"\delta", "density": r"\log\varphi_k",
+    "curvature": r"\Lambda_2", "meet": r"(x_\perp\cdot x'_\perp)", "ahead": r"\varsigma", "half": r"\tfrac12\epsilon",
+    "beside": r"\tfrac12(\epsilon_\perp\cdot x'_\perp)", "by_f": r"\omega_F",
+    "by_b": r"\omega_B", "of_shrink_f": r"\omega_F\,\partial_a\log F", "of_pull_f": r"\omega_F\,\partial_c\log F",
+    "of_shrink_b": r"\omega_B\,\partial_{a'}\log B", "of_pull_b": r"\omega_B\,\partial_{c'}\log B",
+    "lambda": r"\lambda", "offset": r"\delta", "density": r"\log\varphi_k",
 }  # fmt: skip
 
 
