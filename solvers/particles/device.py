@@ -33,6 +33,8 @@ def refused(problem: Problem) -> str | None:
             f"{K} components and {L} modes; a GPU takes at most {MOST} together, as its blocks share the inner "
             "products with all of them"
         )
+    if options.objective != "reverse-kl":
+        return f'sampler.objective = "{options.objective}"'
     model = Model(options.method, options.reference, options.control, options.steps, options.horizon, {})
     means = (options.refine.until if options.refine else K) + L + len(model.controls) * K
     if means <= MOST:

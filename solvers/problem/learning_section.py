@@ -83,6 +83,8 @@ def learning_options(
         fail("learning.rate", f"missing; must be a number > 0 with optimiser = {show(name)}")
     rate_prior = section.rate_prior or rate
     most = sampler.refine.until if sampler.refine else file.family.components
+    if sampler.objective != "reverse-kl":
+        most *= 2  # from every path the mean of others of its component is taken
     if section.batch is not None and section.batch < most:
         must = f"must be >= {most}: learning starts as many paths in each component of the prior"
         fail("learning.batch", f"is {section.batch}; {must}")

@@ -169,6 +169,8 @@ class _Start:
         self.additions = addition_times(problem)
         refine = problem.sampler.refine if problem.sampler else None
         self.given = refine is not None and not isinstance(refine.source, str)
+        balances = problem.sampler is not None and problem.sampler.objective == "trajectory-balance"
+        self.learned = (*_LEARNED, "log_z_learned") if balances else _LEARNED
 
     def lay_down(self) -> int:
         """Which points are added: those of a pilot run of the theory, whose status this returns."""
@@ -207,7 +209,7 @@ class _Start:
                 )
             )  # fmt: skip
         self.failed = max(int(run.status.max()) for run in runs)
-        names = (*_EVALUATED, *_LEARNED)
+        names = (*_EVALUATED, *self.learned)
         if not self.learns:
             return {name: runs[0].values[name] for name in names}, dict.fromkeys(names, np.zeros(()))
         four_h, two_h, h = ({name: run.values[name] for name in names} | self.margins(run.scores) for run in runs)
@@ -233,7 +235,7 @@ class _Start:
                 if status := int(run["status"][0]):
                     return {}, status
             full, half, *more = [
-                {name: run[name].values[0] for name in (*_EVALUATED, *_LEARNED)}
+                {name: run[name].values[0] for name in (*_EVALUATED, *self.learned)}
                 | self.margins(np.array([addition.scores for addition in added]))
                 for run, added in runs
             ]
@@ -295,7 +297,7 @@ class _Start:
         """All entries at one save time."""
         entries = Entries()
         length, moved = self.length(simulated), self.learns and self.problem.time.times[at] > 0
-        names = [(name, at) for name in (*_EVALUATED, *(_LEARNED if moved else ()))]
+        names = [(name, at) for name in (*_EVALUATED, *(self.learned if moved else ()))]
         s, m, theta = (of[self.i] for of in self.begin)
         before = {"s": s, "m": m, "w": softmax(theta), "v": self.problem.family.variances}
         if self.given:
