@@ -31,7 +31,7 @@ class LearningSection(Section):
 
 @dataclass(frozen=True)
 class LearningOptions:
-    """Learning by steps. optimiser: "sgd" or "adam". rate: of a control, rate_prior: of the prior, per step. batch:
+    """Learning by steps. optimiser: "sgd" or "adam". rate: of a control, and of c, rate_prior: of the prior, per step. batch:
     paths behind each gradient, None for as many as behind the evaluations. steps: until time.end; 0 if
     nothing is learned."""
 
@@ -42,7 +42,7 @@ class LearningOptions:
     steps: int
 
     def rate_of(self, mixture: str) -> float:
-        """The rate of the prior, or of another mixture."""
+        """The rate of the prior, or of another mixture or of c."""
         return self.rate_prior if mixture == "prior" else self.rate
 
     def done(self, time: float, end: float) -> int:

@@ -234,7 +234,8 @@ def plan(problem: Problem, *, particles: int, replicas: int, step: float, backen
     smallest = float(min(1.0, problem.family.variances.min(), problem.target.variances.min()))
     learning = problem.learning
     if learning is not None:
-        check_rates(problem.name, learning, bool(options.learn), smallest)
+        by_rate = bool(options.learn) or options.objective == "trajectory-balance"  # which has a c
+        check_rates(problem.name, learning, by_rate, smallest)
     elif not 0 < step <= smallest:
         raise SimulationError(
             f"step: is {step:.6g}; must be > 0 and, for explicit Euler to be stable, at most the smallest variance and "
