@@ -143,7 +143,8 @@ def _concrete() -> dict[Any, Expr]:
     backward = _normal(_X0, _X1 - eta * (lam * _X1 + tanh(_X1)), 2 * eta)
     target = log(exp(_normal(_X1, 1, 0.7)) + exp(_normal(_X1, -0.5, 1)))
     wider = exp(_normal(_X0, 0.2, 2.0) + _normal(_X1, 0.5 * _X0, 1.3))
-    return {LogQ: prior + forward, LogP: target + backward, Anything: lam * _X0 * _X1 + tanh(_X1 - lam), Reference: wider}
+    anything = lam * _X0 * _X1 + tanh(_X1 - lam)
+    return {LogQ: prior + forward, LogP: target + backward, Anything: anything, Reference: wider}
 
 
 _GRID = np.linspace(-11.0, 11.0, 221)

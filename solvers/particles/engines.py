@@ -23,8 +23,8 @@ class Engine(NamedTuple):
     """sample: as estimate.estimate. walk, gradient, fixed: as those of sampler/plain.py. refuse: of
     solvers.machine.backends.Contract. whole: whether all particles of a block are held as arrays, and those of all
     replicas carried together; else a few at a time, in threads of its own. block_bytes: of the particles of a block; 0
-    on a GPU, which holds them in registers. splits: whether `walk` knows clones. fixed: None where problems that need it
-    are refused."""
+    on a GPU, which holds them in registers. splits: whether `walk` knows clones. fixed: None where problems that
+    need it are refused."""
 
     sample: Callable[..., Averages]
     walk: Callable[..., Walk]
@@ -38,7 +38,11 @@ class Engine(NamedTuple):
 
 ENGINES = {
     "numba": Engine(
-        compiled.sample, sampler_compiled.walk, sampler_compiled.gradient, block_bytes=2**18, fixed=sampler_compiled.fixed
+        compiled.sample,
+        sampler_compiled.walk,
+        sampler_compiled.gradient,
+        block_bytes=2**18,
+        fixed=sampler_compiled.fixed,
     ),
     "numpy": Engine(estimate.estimate, plain.walk, plain.gradient, whole=True, block_bytes=2**19, fixed=plain.fixed),
     "cupy": Engine(device.sample, sampler_device.walk, sampler_device.gradient, device.refused, splits=False),

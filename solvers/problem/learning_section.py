@@ -31,9 +31,9 @@ class LearningSection(Section):
 
 @dataclass(frozen=True)
 class LearningOptions:
-    """Learning by steps. optimiser: "sgd" or "adam". rate: of a control, and of c, rate_prior: of the prior, per step. batch:
-    paths behind each gradient, None for as many as behind the evaluations. steps: until time.end; 0 if
-    nothing is learned."""
+    """Learning by steps. optimiser: "sgd" or "adam". rate: of a control, and of c, rate_prior: of the prior, per step.
+    batch: paths behind each gradient, None for as many as behind the evaluations. steps: until time.end; 0 if nothing
+    is learned."""
 
     optimiser: str
     rate: float

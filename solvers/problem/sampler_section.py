@@ -111,8 +111,8 @@ class SamplerOptions:
     "mixture". steps: N. horizon: N η. paths: of the reduced chain behind each evaluation, and behind the gradient.
     components: of a mixture control, at most; it begins as the prior, or its first components, and grows with it.
     learn: which of "means", "weights", "variances" of the mixture control move; empty for other controls.
-    objective: one of OBJECTIVES, which learning descends. explore: how many times as far from the mean of their component
-    the paths behind it start; 1 for the sampler's own.
+    objective: one of OBJECTIVES, which learning descends. explore: how many times as far from the mean of their
+    component the paths behind it start; 1 for the sampler's own.
     """
 
     method: str

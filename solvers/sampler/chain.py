@@ -105,8 +105,8 @@ def gradient(
 def ratio(
     sampler: Sampler, noise: Noise, chosen: NDArray[np.intp], by_forward: Array, by_backward: Array
 ) -> tuple[Paths, dict[str, Mixture]]:
-    """∂/∂(mean, log_var, log_w) of Σ_i (by_forward_i log Q_i + by_backward_i log P̃_i) at paths that stay where they are,
-    for every mixture: Q the law φ F ... F of the paths, P̃ = p B ... B.
+    """∂/∂(mean, log_var, log_w) of Σ_i (by_forward_i log Q_i + by_backward_i log P̃_i) at paths that stay where they
+    are, for every mixture: Q the law φ F ... F of the paths, P̃ = p B ... B.
 
     by_forward, by_backward (n,): of the paths. log_w is taken as K independent numbers.
     """

@@ -222,8 +222,8 @@ def ratio(
     log_weight: Array, end: Array, rho: Array, modes: Array, by_forward: Array, by_backward: Array, bars: Array,
     totals: Array,
 ) -> None:  # fmt: skip
-    """`forward`, and the derivatives of Σ_i (by_forward_i log Q_i + by_backward_i log P̃_i) at paths that stay where they
-    are, added to totals. bars, totals: as in `gradient`."""
+    """`forward`, and the derivatives of Σ_i (by_forward_i log Q_i + by_backward_i log P̃_i) at paths that stay where
+    they are, added to totals. bars, totals: as in `gradient`."""
     tables, noise, room = without_owner(tables, noise, room)
     end, rho, modes, resp = bare(end), bare(rho), bare(modes), np.empty(K)
     totals = bare(totals)

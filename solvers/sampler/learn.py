@@ -22,7 +22,7 @@ from solvers.sampler.chain import Noise
 from solvers.sampler.gradients import Slope
 from solvers.sampler.limits import overshoot
 from solvers.sampler.model import Mixture, Sampler
-from solvers.sampler.objectives import LEVEL, Objective
+from solvers.sampler.objectives import LEVEL, REVERSE_KL, Objective
 from solvers.sampler.orthogonal import depends_on_step_only
 
 __all__ = ["Learning"]
@@ -47,7 +47,7 @@ class Learning:
     weights: str = "softmax"
     metric: str = "euclidean"
     walker: Walker = PLAIN
-    objective: Objective = Objective()
+    objective: Objective = REVERSE_KL
 
     def within(self, sampler: Sampler) -> Sampler:
         """The chain that the gradient needs: in the span alone, where the rest of log W has one law whatever moves, and
@@ -66,7 +66,7 @@ class Learning:
         return self.objective.gradient(self.within(sampler), noise, self.walker)[1]
 
     def velocity(self, sampler: Sampler, noise: Noise) -> dict[str, Slope]:
-        """dμ/dt, d log v/dt and dθ/dt of every learned mixture, zero for what does not move; and dc/dt, see Objective."""
+        """dμ/dt, d log v/dt and dθ/dt of every learned mixture, zero for what does not move; and dc/dt of LEVEL."""
         out = {}
         slopes = self.slopes(sampler, noise)
         for name, learned in self.learn.items():

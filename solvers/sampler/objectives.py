@@ -5,8 +5,8 @@
 
 r is the law of the sampler's own paths, or with `explore` = σ of paths by the same kernels from starts σ times as far
 from the means of their components. At fixed paths the gradients are E_r[(L − E_r L) ∂L] and E_r[(L + c) ∂L],
-∂L = ∂log Q − ∂log P̃, by the emitted derivatives of both kernels (solvers.sampler.chain.ratio). Where r = Q, E ∂log Q = 0:
-of the mean of L in what multiplies ∂log Q nothing is left but noise, whatever c is.
+∂L = ∂log Q − ∂log P̃, by the emitted derivatives of both kernels (solvers.sampler.chain.ratio). Where r = Q,
+E ∂log Q = 0: of the mean of L in what multiplies ∂log Q nothing is left but noise, whatever c is.
 Source: Richter et al., NeurIPS (2020); Malkin et al., NeurIPS (2022); derivations/documents/sampler_chain.md.
 """
 
@@ -22,7 +22,7 @@ from solvers.sampler.chain import TOGETHER, Noise
 from solvers.sampler.gradients import Slope, estimator
 from solvers.sampler.model import Sampler
 
-__all__ = ["LEVEL", "Objective"]
+__all__ = ["LEVEL", "REVERSE_KL", "Objective"]
 
 Array = NDArray[np.float64]
 
@@ -85,8 +85,8 @@ class Objective:
     ) -> tuple[float, float]:  # fmt: skip
         """The objective and its standard error, of a target that is normalised.
 
-        log_weight (n,): of paths from the prior, in all directions that are not known in closed form; elbo, variance: of
-        log W in all of them, by these paths. Where `explore` is not 1 other paths are needed, which rng draws.
+        log_weight (n,): of paths from the prior, in all directions that are not known in closed form; elbo, variance:
+        of log W in all of them, by these paths. Where `explore` is not 1 other paths are needed, which rng draws.
         """
         n = len(log_weight)
         if self.explore != 1:
@@ -101,6 +101,9 @@ class Objective:
             missing = sampler.level - elbo if self.balances else 0.0
             value, influence = (variance + missing**2) / 2, off**2 / 2 - missing * off
         return value, float(np.std(influence, ddof=1) / np.sqrt(n))
+
+
+REVERSE_KL = Objective()
 
 
 def _slopes(

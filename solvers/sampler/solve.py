@@ -63,12 +63,12 @@ def solve(
 
     Returns
         The dataset of RUN.nc with objective that of the problem, −elbo for the reverse KL on paths, since the target is
-        normalised; log_z_learned, if it learns that; mode_mass that of the samples, and QUANTITIES, all of them means over independent runs of learning where
-        anything is learned from paths (sampler.paths / runs behind each gradient of each, or FEWEST). `_se` of all of
-        these, of m, s, w and v too: the standard error over these runs, or where there is one run that of the paths of
-        its evaluation, which are not those of any gradient. With several runs, outcomes of each and their shares, see
-        solvers.results.replicas. The attribute `runs` says how many there are. Where components are added all runs add
-        what the first does: by which chance it chose is in no `_se`.
+        normalised; log_z_learned, if it learns that; mode_mass that of the samples, and QUANTITIES, all of them means
+        over independent runs of learning where anything is learned from paths (sampler.paths / runs behind each
+        gradient of each, or FEWEST). `_se` of all of these, of m, s, w and v too: the standard error over these runs,
+        or where there is one run that of the paths of its evaluation, which are not those of any gradient. With several
+        runs, outcomes of each and their shares, see solvers.results.replicas. The attribute `runs` says how many there
+        are. Where components are added all runs add what the first does: by which chance it chose is in no `_se`.
     Raises
         BackendError if the backend cannot do it; ProblemError if its steps are too long or its dimension too large
         (solvers.sampler.limits), or memory for it is not there (solvers.problem.demands);

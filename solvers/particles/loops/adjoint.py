@@ -1,5 +1,6 @@
-"""Reverse mode through the chain: what sampler_chain.gradient does, line by line, for a block of paths in the cache; and
-what sampler_chain.fixed does, where nothing goes back: x̄' is then what the forward kernel says, and no derivative in x.
+"""Reverse mode through the chain: what sampler_chain.gradient does, line by line, for a block of paths in the cache.
+
+And what sampler_chain.fixed does, where nothing goes back: x̄' is then what the forward kernel says, no derivative in x.
 
 Points and residuals of the block are kept; so are responsibilities and what drifts are made of. Going back, x̄ and the
 derivatives in the means are combinations, with factors of each path, of x̄ of the step after, the residuals on either
@@ -13,14 +14,26 @@ import math
 import numpy as np
 
 from solvers.machine.stack import bare
-from solvers.particles.loops.chain import LIVE, MOVE, REVERSE, begin, combine, dot, move, project, pull, residual, scores
+from solvers.particles.loops.chain import (
+    LIVE,
+    MOVE,
+    REVERSE,
+    begin,
+    combine,
+    dot,
+    move,
+    project,
+    pull,
+    residual,
+    scores,
+)  # fmt: skip
 from solvers.particles.loops.numbers import STRETCH, compiled, draw, entry, exact
 
 
 @exact
 def _scores_back(  # type: ignore[no-untyped-def]
-    dots, square, norms, variances, slot, base, scale, inverse, live, moves, reverses, densities, eta, d, weights, ahead,
-    after, after_x, error, error_x, r, count, alpha, total, factor, sums,
+    dots, square, norms, variances, slot, base, scale, inverse, live, moves, reverses, densities, eta, d, weights,
+    ahead, after, after_x, error, error_x, r, count, alpha, total, factor, sums,
 ):  # fmt: skip
     """Reverse mode of `scores` for the derivatives in the drifts, η x̄' and −η ē with ē = (weight/2η) e, and weight
     times `densities` (S,) in the log-densities, where these are positive, of the prior, `ahead` times them.
@@ -96,7 +109,8 @@ def differentiate(  # type: ignore[no-untyped-def]
 ):  # fmt: skip
     """log W of the paths first ≤ i < first + origin.size, whose numbers have the steps from `step` on; and added to
     of_means (M, width) and of_rest (2, A), derivatives of Σ_i weights_i (−log W_i) in means, log-variances and
-    log-weights; or, if `fixed`, of Σ_i [ahead_i log Q_i − weights_i log P̃_i] at paths that stay where they are. place (A,): where in of_means those in a mean go, −1: nowhere. From x on: room."""
+    log-weights; or, if `fixed`, of Σ_i [ahead_i log Q_i − weights_i log P̃_i] at paths that stay where they are. place
+    (A,): where in of_means those in a mean go, −1: nowhere. From x on: room."""
     means, which, counts, place = bare(means), bare(which), bare(counts), bare(place)
     slot, base, scale, inverse, constant = bare(slot), bare(base), bare(scale), bare(inverse), bare(constant)
     live, moves, reverses, densities, weights = bare(live), bare(moves), bare(reverses), bare(densities), bare(weights)
@@ -169,8 +183,8 @@ def differentiate(  # type: ignore[no-untyped-def]
             inner = dots[n * A : (n + 1) * A]
             _scores_back(
                 inner, square[n], norms, variances, slot, base, scale[n], inverse[n], live[n], moves[n], reverses[n],
-                densities[n], eta, d, weight, other, after, after_x, error, error_x, r[n], count, alpha, total, factor[0],
-                sums,
+                densities[n], eta, d, weight, other, after, after_x, error, error_x, r[n], count, alpha, total,
+                factor[0], sums,
             )  # fmt: skip
             for p in range(count):
                 row, half = now + p, 0.5 * weight[p]

@@ -258,8 +258,8 @@ def gradient(model: Model, noise: Noise, chosen: NDArray[np.intp], weights: Arra
 def fixed(
     model: Model, noise: Noise, chosen: NDArray[np.intp], by_forward: Array, by_backward: Array
 ) -> dict[str, Bars]:
-    """Derivatives of Σ_i [by_forward_i (log φ + Σ log F) + by_backward_i (log p + Σ log B)] at paths that stay where they
-    are. Weights of a mixture are taken as independent numbers."""
+    """Derivatives of Σ_i [by_forward_i (log φ + Σ log F) + by_backward_i (log p + Σ log B)] at paths that stay where
+    they are. Weights of a mixture are taken as independent numbers."""
     N, eta, prior = model.steps, model.eta, model.mixtures["prior"]
     x = before = prior.means[chosen] + np.sqrt(prior.variances[chosen])[:, None] * noise(0)
     totals = {name: Bars(*map(np.zeros_like, (m.means, m.variances, m.variances)))

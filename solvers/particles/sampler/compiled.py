@@ -270,8 +270,8 @@ def _differentiated(
         s = slice(n * together, (n + 1) * together)
         of_means, of_rest = np.zeros((M, width)), np.zeros((2, A))
         compiled(
-            *arrays, model.eta, d, chosen[s], spread[s], weights[s], ahead[s], fixed, particles.start + s.start, step, np.uint64(source),
-            *key, log_weight[s], of_means, of_rest, *room(),
+            *arrays, model.eta, d, chosen[s], spread[s], weights[s], ahead[s], fixed, particles.start + s.start, step,
+            np.uint64(source), *key, log_weight[s], of_means, of_rest, *room(),
         )  # fmt: skip
         return of_means, of_rest
 

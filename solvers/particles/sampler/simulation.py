@@ -171,7 +171,8 @@ def replica_curves(
             moves, problem.flow.weights, problem.flow.metric, (learning and learning.batch) or particles,
             chosen(learning, problem.time.end, step, cuts), lambda: report(0), options.objective, options.explore,
         )  # fmt: skip
-        differentiate = (at_fixed_paths if learner.detached else gradients)(key(Purpose.GRADIENT, cuts), learner, cut.within, cut.engine)
+        drawn_by = at_fixed_paths if learner.detached else gradients
+        differentiate = drawn_by(key(Purpose.GRADIENT, cuts), learner, cut.within, cut.engine)
         refine = in_space(options.refine, problem.dimension)
         try:
             models, scores = learn(start, learner, times, refine, differentiate, generator(Purpose.CANDIDATES))

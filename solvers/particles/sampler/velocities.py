@@ -1,7 +1,7 @@
 """How the prior of a sampler, and a control with it, begin to move: gradients in R^d at a start, replica by replica.
 
-They are those along paths, by reverse mode, with every control: another estimate than the theory's, where it has two; of
-other objectives than the reverse KL those at fixed paths.
+They are those along paths, by reverse mode, with every control: another estimate than the theory's, where it has two;
+of other objectives than the reverse KL those at fixed paths.
 """
 
 from __future__ import annotations

@@ -64,8 +64,7 @@ def test_compiled_is_array_code(key):
 
 
 def test_the_mean_of_others_does_not_know_the_path():
-    """And its products with something else of the path have the mean of a covariance: exact over all pairs of paths that
-    are drawn from a few with replacement, components of weight .3 and .7."""
+    """Components of weight .3 and .7, three paths each: the mean of every one over the others."""
     rng = np.random.default_rng(2)
     chosen, counts = np.array([0, 1, 0, 1, 0, 1]), np.array([3, 3])
     weights = (np.array([0.3, 0.7]) / counts)[chosen]

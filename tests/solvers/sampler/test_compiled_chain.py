@@ -30,9 +30,7 @@ def agree(sampler, rng, paths=600, threads=2):
     for expected, found in (*zip(*runs, strict=True), (one, two), (three, four)):
         for name in ("log_weight", "end", "rho", "modes"):
             np.testing.assert_allclose(getattr(found, name), getattr(expected, name), **CLOSE, err_msg=name)
-    for slope, other in zip(
-        (*slopes.values(), *ratios.values()), (*others.values(), *more.values()), strict=True
-    ):
+    for slope, other in zip((*slopes.values(), *ratios.values()), (*others.values(), *more.values()), strict=True):
         for name in ("mean", "log_var", "log_w"):
             expected, found = (getattr(s, name) for s in (slope, other))
             # a sum over paths: rounding relative to its largest entries

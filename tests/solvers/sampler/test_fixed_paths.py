@@ -1,4 +1,4 @@
-"""Gradients at fixed paths: against finite differences in R^d, and what is known of three losses on a sampler's paths."""
+"""Gradients at fixed paths: against finite differences in R^d, and what is known of three losses on own paths."""
 
 from dataclasses import replace
 
@@ -80,8 +80,9 @@ def rows(estimate, draw, groups, seed):
     for _ in range(groups):
         slopes = estimate(draw(rng))
         names = sorted(slopes.keys() - {"target", LEVEL})
-        out.append(np.concatenate([a.ravel() for n in names for a in (slopes[n].mean, slopes[n].log_var, slopes[n].theta)]))
-    return np.array(out)  # fmt: skip
+        parts = (a for n in names for a in (slopes[n].mean, slopes[n].log_var, slopes[n].theta))
+        out.append(np.concatenate([a.ravel() for a in parts]))
+    return np.array(out)
 
 
 def compared(sampler, objective, factor=1.0, groups=48, each=64, seed=5):
