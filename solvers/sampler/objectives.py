@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from solvers.sampler.backends import PLAIN, Walker
 from solvers.sampler.chain import TOGETHER, Noise
+from solvers.sampler.evaluate import walked
 from solvers.sampler.gradients import Slope, estimator
 from solvers.sampler.model import Sampler
 
@@ -90,9 +91,7 @@ class Objective:
         """
         n = len(log_weight)
         if self.explore != 1:
-            parts = [Noise.draw(sampler, min(TOGETHER, n - first), rng) for first in range(0, n, TOGETHER)]
-            wider = (walker.forward(sampler, noise.from_wider(self.explore)) for noise in parts)
-            log_weight = np.concatenate([paths.log_weight for paths in wider])
+            log_weight = walked(walker.forward, sampler, n, rng, self.explore).log_weight
             elbo, variance = float(np.mean(log_weight)), float(np.var(log_weight, ddof=1))
         off = log_weight - np.mean(log_weight)
         if not self.detached:

@@ -69,7 +69,8 @@ class Noise:
     def beside(self, other: Noise) -> Noise:
         """This noise, and another's, for as many paths as both have."""
         pairs = ((self.xi, other.xi), (self.xi1, other.xi1), (self.chi2, other.chi2))
-        return Noise(*(np.concatenate(pair, axis=1) for pair in pairs), np.concatenate([self.uniform, other.uniform]))
+        xi, xi1, chi2 = (np.concatenate(pair, axis=1) for pair in pairs)
+        return Noise(xi, xi1, chi2, np.concatenate([self.uniform, other.uniform]))
 
     def from_wider(self, factor: float) -> Noise:
         """The same with starts so many times as far from the mean of their component; itself for 1."""

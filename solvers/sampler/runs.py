@@ -113,8 +113,8 @@ class Learner:
                 return Run({name: np.full_like(a, np.nan) for name, a in values.items()}, errors, nothing,
                             error.status, tuple(added), {}, made)  # fmt: skip
             weights.append(of_paths)
-            mean, spread = (float(estimates[name][0]) for name in ("elbo", "log_weight_variance"))
-            estimates["objective"] = objective.value(learned, of_paths.ahead, mean, spread, drawing, self.walker)
+            elbo, variance = (float(estimates[name][0]) for name in ("elbo", "log_weight_variance"))
+            estimates["objective"] = objective.value(learned, of_paths.ahead, elbo, variance, drawing, self.walker)
             if objective.balances:
                 values["log_z_learned"][t] = learned.level
             for name, (value, spread) in estimates.items():

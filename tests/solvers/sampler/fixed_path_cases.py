@@ -16,7 +16,8 @@ def walked(key, d, paths, rng):
     """The reduced sampler, its noise and components, the model in R^d, its frame, and points (N+1, path, d)."""
     sampler, full, frame = case(*key, d=d, steps=3, rng=rng)
     mixtures = {name: Mixture(mean, v, np.log(w)) for name, (mean, v, w) in full.items()}
-    model = Model(*key, sampler.steps, sampler.horizon, mixtures)
+    method, reference, control = key
+    model = Model(method, reference, control, sampler.steps, sampler.horizon, mixtures)
     points = []
 
     def drift(side, n, x):
