@@ -37,7 +37,7 @@ from solvers.sampler.evaluate import QUOTIENTS
 from solvers.sampler.limits import finest
 from solvers.sampler.model import chain_module
 from solvers.sampler.refine import Addition
-from solvers.sampler.runs import sampler_of
+from solvers.sampler.runs import objective_of, sampler_of
 from solvers.sampler.solve import traced
 from solvers.verdict.additions import Choices, addition_times, choice_part, comparable, in_space, margins
 from solvers.verdict.agreement import Family
@@ -169,8 +169,7 @@ class _Start:
         self.additions = addition_times(problem)
         refine = problem.sampler.refine if problem.sampler else None
         self.given = refine is not None and not isinstance(refine.source, str)
-        balances = problem.sampler is not None and problem.sampler.objective == "trajectory-balance"
-        self.learned = (*_LEARNED, "log_z_learned") if balances else _LEARNED
+        self.learned = (*_LEARNED, "log_z_learned") if objective_of(problem).balances else _LEARNED
 
     def lay_down(self) -> int:
         """Which points are added: those of a pilot run of the theory, whose status this returns."""
@@ -201,13 +200,11 @@ class _Start:
         runs: list[Curves] = []
         problem = self.laid(self.problem)
         for cuts, begin, end in ((1, 0, 1 / 7), (2, 1 / 7, 3 / 7), (4, 3 / 7, 1)) if self.learns else ((1, 0, 1),):
-            runs.append(
-                replica_curves(
-                    problem, self.begin, self.i, particles=self.particles, replicas=self.replicas,
-                    step=self.step * (4 if self.learns else 1), cuts=cuts, backend=self.backend,
-                    progress=within(progress, begin, end),
-                )
-            )  # fmt: skip
+            runs.append(replica_curves(
+                problem, self.begin, self.i, particles=self.particles, replicas=self.replicas,
+                step=self.step * (4 if self.learns else 1), cuts=cuts, backend=self.backend,
+                progress=within(progress, begin, end),
+            ))  # fmt: skip
         self.failed = max(int(run.status.max()) for run in runs)
         names = (*_EVALUATED, *self.learned)
         if not self.learns:

@@ -37,6 +37,7 @@ d_Y = ∂L/∂Y for each output Y of NAME, and returns ∂L/∂(input), one a pa
 """
 
 from solvers.machine.arrays import array_module
+from solvers.machine.logits import inverse, logsumexp, softmax
 
 NAME = "{name}"
 SYSTEM = "{hash}"
@@ -51,25 +52,6 @@ DRIFTS = {{
 #: Whose log-densities are summands of log W: the fraction of the way at which each is, and its coefficient.
 ENDS = {{{ends}}}
 
-
-def logsumexp(logit):
-    """log Σ_k exp(logit_k), stable at any logits."""
-    xp = array_module(logit)
-    top = xp.max(logit, axis=-1)
-    return top + xp.log(xp.sum(xp.exp(logit - top[..., None]), axis=-1))
-
-
-def softmax(logit):
-    """exp(logit_k − logsumexp(logit)), whose sum is 1 at any logits."""
-    xp = array_module(logit)
-    raised = xp.exp(logit - xp.max(logit, axis=-1)[..., None])
-    return raised / xp.sum(raised, axis=-1)[..., None]
-
-
-def inverse(root):
-    """1 / root, and 0 where there is no orthogonal direction (d = R)."""
-    xp = array_module(root)
-    return xp.where(root > 0, 1 / xp.where(root > 0, root, 1.0), 0.0)
 '''
 
 
