@@ -12,6 +12,7 @@ from solvers.particles import plan
 from solvers.particles.plan import SimulationError
 from solvers.problem import Problem, ProblemError
 from solvers.reopen import open as open_result
+from solvers.results.telling import told
 from solvers.sampler.evaluate import QUANTITIES
 from solvers.sampler.limits import check
 
@@ -134,6 +135,8 @@ def test_what_is_learned_by_trajectory_balance_is_told(explore):
     if not explore:
         by_parts = (ds.log_weight_variance + (ds.log_z_learned - ds.elbo) ** 2) / 2
         np.testing.assert_allclose(ds.objective.values[0], by_parts.values[0], rtol=0.05)
+    line = f"log Z learned: {ds.log_z_learned.values[0, 1]:.4f}, standard error of one sample "
+    assert any(found.startswith(line) for found in told(ds, "run.nc", "p.toml"))
     assert "log_z_learned" not in ask.solve(problem("steps = 4\npaths = 64", d=4), backend="numpy")
 
 
