@@ -29,7 +29,8 @@ def render(entry: Entry, chain: ReducedChain) -> str:
         "plane and a random step from it, which the tests require to agree to $10^{-7}$. $q$ stands for any of the "
         "mixtures; "
         "$H$ and $H'$ are the parts of the drifts in the span. $E_\\xi W^m$ is of one orthogonal direction, at "
-        "numbers of its own, the integral by quadrature.",
+        "numbers of its own, the integral by quadrature. Steps under an integral over paths $X$ are checked on a grid "
+        "of paths of one step in one dimension.",
         *steps(chain.steps, expression),
         "## The reduced chain",
     ]

@@ -48,8 +48,16 @@ since $E\,\partial\log\varphi(x_0)=0$,
 $$\partial_\lambda L=\sum_k\alpha_kE_k\big[(-\log W-b)\,\partial_\lambda\log N(x_0;\mu_k,v_kI)\big],
 \qquad \partial_{\alpha_k}L=E_k[-\log W]\ \text{up to a constant},$$
 
-with any $b$ that does not depend on $x_0$; `law` is that density. The identity is not a recorded step: tests compare
-both estimates, and the flow they give with the closed equations.
+with any $b$ that does not depend on $x_0$; `law` is that density.
+
+That is one case of $\partial E_Q[f]=E_Q[f\,\partial\log Q]+E_Q[\partial f]$, $Q$ the law of paths, derived below
+with what follows from it for three losses, of $L=\log Q-\log\tilde P=-\log W$: $E_Q[L]$,
+$\frac12\operatorname{Var}_rL$ and $\frac12E_r[(L+c)^2]$, $r$ a law of paths that is not differentiated. On the
+sampler's own paths, $r=Q$, all three have the gradient $E_Q[(L-E_QL)\,\partial\log Q]$ in what enters $\varphi$ and
+$F$ only, whatever $c$ is; they differ in what enters $B$, by $-E_Q[\omega\,\partial\log B]$ with $\omega=1$,
+$L-E_QL$ and $L+c$. So $c$ moves to $-E_QL$ there, and a flow of $c$ that is fast makes the third the second. `fixed`
+has the derivatives of both kernels at fixed $x$, $x'$ in the drifts, $\omega_F$ and $\omega_B$ what multiplies
+$\log F$ and $\log B$; `score` pulls them back to parameters.
 """
 
 LIMITS = r"""

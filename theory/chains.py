@@ -20,9 +20,9 @@ class ChainPrograms:
     """The chain of (x_∥, ϱ), its log-weight and its adjoint, as straight-line programs in index notation.
 
     coefficients: of x and of every score in the forward and the backward drift of each method, reference and control.
-    programs: start, law (the density of a start), noise (a mixture under OU noise), score, step, weight, across (one
-    direction orthogonal to the span), moment (what a step makes of E W^m of that). steps: how they were derived, each
-    checked by numbers.
+    programs: start, law (the density of a start), noise (a mixture under OU noise), score, step, weight, fixed
+    (derivatives of both kernels at a path that stays where it is), across (one direction orthogonal to the span),
+    moment (what a step makes of E W^m of that). steps: how they were derived, each checked by numbers.
     """
 
     coefficients: dict[tuple[str, str, str], dict[Expr, tuple[Expr, Expr]]]

@@ -36,12 +36,16 @@ COORDINATES = {"new": "x_new", "xi": "xi", "pull": "pull_f", "back": "pull_b", "
 
 _ROOT, _RHO = Symbol("root", real=True), Symbol("rho", real=True)
 _XI1, _CHI2 = Symbol("xi1", real=True), Symbol("chi2", real=True)
+_RHO_NEW, _MEET = Symbol("rho_new", real=True), Symbol("meet", real=True)
 
 #: Inner products of the parts orthogonal to the span; x_⊥ = √ϱ e, ξ_⊥ = ξ₁ e + ζ with ζ·e = 0, |ζ|² ~ χ²_{d−r−1}.
 ORTHOGONAL = {
     frozenset({POINT}): _RHO,
     frozenset({NOISE}): _XI1**2 + _CHI2,
     frozenset({POINT, NOISE}): _ROOT * _XI1,
+    # x' as a point that is given: |x'_⊥|² and x_⊥·x'_⊥.
+    frozenset({NEW}): _RHO_NEW,
+    frozenset({POINT, NEW}): _MEET,
 }
 
 
@@ -95,7 +99,7 @@ def orthogonal(u: Expr, v: Expr) -> Expr:
     out = S.Zero
     for cu, fu in vector_terms(u):
         for cv, fv in vector_terms(v):
-            if fu in (POINT, NOISE) and fv in (POINT, NOISE):
+            if fu in (POINT, NOISE, NEW) and fv in (POINT, NOISE, NEW):
                 out += cu * cv * ORTHOGONAL[frozenset({fu, fv})]
     return expand(out)
 

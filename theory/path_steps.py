@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
-from sympy import Expr
+from sympy import Expr, Indexed, Symbol
 
-from theory.configuration import Configuration
+from theory.configuration import Configuration, position
 from theory.derivation import Step
 from theory.mixtures import Mixture
 from theory.quadrature import residual
 from theory.rules import Rule
 
-__all__ = ["COLLECT", "KERNELS", "SPLIT", "PathConfiguration", "PathStep", "path_configuration"]
+__all__ = ["COLLECT", "FIXED", "KERNELS", "SPLIT", "PathConfiguration", "PathStep", "path_configuration"]
+
+
+#: The vector whose coordinates in the span an array has.
+VECTORS = {"x_new": "new", "xi": "xi", "pull_f": "pull", "pull_b": "back"}
 
 
 @dataclass(frozen=True)
@@ -33,10 +37,19 @@ class PathConfiguration(Configuration):
     def table(self, name: str) -> Any:
         assert self.x is not None
         tables = {"x": self.x[0] @ self.frame, "v": np.array([0.6, 1.1, 1.9]), "mean": self.means["mu"] @ self.frame}
-        names = {"x_new": "new", "xi": "xi", "pull_f": "pull", "pull_b": "back"}
         if name in tables:
             return tables[name]
-        return (self.means[names[name]] @ self.frame)[0]
+        return (self.means[VECTORS[name]] @ self.frame)[0]
+
+    def _shifted(self, y: Expr, coordinate: int, h: float) -> Configuration:
+        """A coefficient of a drift alone, or a coordinate of its part in the span: x' stays where it is."""
+        if isinstance(y, Symbol):
+            return replace(self, symbols={**self.symbols, str(y): self.symbols[str(y)] + h})
+        if isinstance(y, Indexed) and str(y.base) in VECTORS:
+            name = VECTORS[str(y.base)]
+            moved = self.means[name] + h * self.frame[:, position(y.indices[0], self)]
+            return replace(self, means={**self.means, name: moved})
+        return super()._shifted(y, coordinate, h)
 
 
 @cache
@@ -48,12 +61,12 @@ def path_configuration(d: int = 5) -> PathConfiguration:
     pull, back = frame @ rng.standard_normal(2), frame @ rng.standard_normal(2)
     eta, shrink, shrink_b = 0.17, -0.7, 0.4
     new = x + eta * (shrink * x + pull) + np.sqrt(2 * eta) * xi
-    x_, xi_ = (y - frame @ (frame.T @ y) for y in (x, xi))
+    x_, xi_, new_ = (y - frame @ (frame.T @ y) for y in (x, xi, new))
     rho = x_ @ x_
     xi1 = x_ @ xi_ / np.sqrt(rho)
     symbols = {
         "d": d, "K": 3, "R": 2, "eta": eta, "shrink_f": shrink, "shrink_b": shrink_b, "rho": rho, "root": np.sqrt(rho),
-        "xi1": xi1, "chi2": xi_ @ xi_ - xi1**2,
+        "xi1": xi1, "chi2": xi_ @ xi_ - xi1**2, "rho_new": new_ @ new_, "meet": x_ @ new_,
     }  # fmt: skip
     vectors = {"new": new[None], "xi": xi[None], "pull": pull[None], "back": back[None]}
     # Free indices that do not number components run over the rows of nu: here the two coordinates in the span.
@@ -81,5 +94,6 @@ SPLIT = Rule(
     r"\xi_\perp=\xi_1x_\perp/\sqrt\varrho+\zeta,\ x_\perp\cdot\zeta=0,\ |\zeta|^2\sim\chi^2_{d-r-1}",
     _same,
 )
+FIXED = Rule("Fixed path", r"\partial\log F,\ \partial\log B\ \text{at points }x,\,x'\text{ that do not move}", _same)
 KERNELS = Rule("Forward kernel", r"x'-x-\eta h=\sqrt{2\eta}\,\xi", _same)
 COLLECT = Rule("Span", r"\text{every term is a multiple of }x\text{ or of a mean}", _same)

@@ -9,6 +9,7 @@ from sympy.codegen.cfunctions import expm1
 
 from theory.derivation import Step
 from theory.expectations import Gradient
+from theory.fixed_path import fixed_path
 from theory.frames import NOISE, PULL, coordinate, decompose, dot, foreign, orthogonal
 from theory.increment import LOG_BASE, across, step_and_weight
 from theory.mixtures import DIMENSION, LogDensity, Mixture, Responsibility
@@ -64,13 +65,13 @@ def noise_law() -> tuple[Expr, Expr]:
 
 
 def programs(score: tuple[Expr, Expr], logit: Expr, eta: Symbol, steps: list[Step]) -> tuple[Program, ...]:
-    """start, law, noise, score, step, weight, across and moment of the reduced chain."""
+    """start, law, noise, score, step, weight, fixed, across and moment of the reduced chain."""
     scored = _score(score, logit, steps)
     step, weight = step_and_weight(eta, steps)
     one = {a.variable: a.value for a in scored.body if a.name == "thin"}
     summands = next(a.value for a in scored.body if a.name == "logit").xreplace(one)
     alone = across(step, weight, summands.xreplace({array("log_var", k): array("log_var")}))
-    return _start(), _law(logit), _noise(), scored, step, weight, alone, moment(steps)
+    return _start(), _law(logit), _noise(), scored, step, weight, fixed_path(eta, steps), alone, moment(steps)
 
 
 def _start() -> Program:

@@ -19,6 +19,7 @@ from theory.derivation import Step
 from theory.drifts import CONTROLS, ETA, METHODS, REFERENCES, allowed, drifts
 from theory.emit.chain import VIEWS
 from theory.frames import decompose
+from theory.likelihood_ratio import likelihood_ratio
 from theory.mixtures import Mixture
 from theory.reduction import programs, score_in_span
 from theory.vectors import vector_terms
@@ -52,7 +53,8 @@ def reduce_chain(mixture: Mixture | None = None, extra: Expr = S.Zero) -> Reduce
             "variances to close the chain.",
         )
     table = {key: _rows(*drifts(*key)) for key in product(METHODS, REFERENCES, CONTROLS) if allowed(*key)}
-    return ReducedChain(table, programs(score, logit, ETA, steps), tuple(steps))
+    reduced = programs(score, logit, ETA, steps)
+    return ReducedChain(table, reduced, (*steps, *likelihood_ratio()))
 
 
 def _rows(forward: Expr, backward: Expr) -> dict[Expr, tuple[Expr, Expr]]:

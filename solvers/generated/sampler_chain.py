@@ -10,9 +10,10 @@ d_Y = ∂L/∂Y for each output Y of NAME, and returns ∂L/∂(input), one a pa
 """
 
 from solvers.machine.arrays import array_module
+from solvers.machine.logits import inverse, logsumexp, softmax
 
 NAME = "sampler_chain"
-SYSTEM = "7ffb6b6a88c4a7c2f6b85a8a353bfc6298c8592204cb6857e9c529d5c046869c"
+SYSTEM = "4ca33bd057de6939de029b38481d280cc16fc835a2ce39963337069575d3e18e"
 
 #: (method, reference, control): of x and of the scores, (mixture, whether it is noised for the time that is left), the
 #: coefficients in the forward and in the backward drift, as (constant, slope) in β, the fraction of the way at which
@@ -50,26 +51,6 @@ DRIFTS = {
 
 #: Whose log-densities are summands of log W: the fraction of the way at which each is, and its coefficient.
 ENDS = {"prior": (0, -1), "target": (1, 1)}
-
-
-def logsumexp(logit):
-    """log Σ_k exp(logit_k), stable at any logits."""
-    xp = array_module(logit)
-    top = xp.max(logit, axis=-1)
-    return top + xp.log(xp.sum(xp.exp(logit - top[..., None]), axis=-1))
-
-
-def softmax(logit):
-    """exp(logit_k − logsumexp(logit)), whose sum is 1 at any logits."""
-    xp = array_module(logit)
-    raised = xp.exp(logit - xp.max(logit, axis=-1)[..., None])
-    return raised / xp.sum(raised, axis=-1)[..., None]
-
-
-def inverse(root):
-    """1 / root, and 0 where there is no orthogonal direction (d = R)."""
-    xp = array_module(root)
-    return xp.where(root > 0, 1 / xp.where(root > 0, root, 1.0), 0.0)
 
 
 def start(pull_f, log_v, xi, xi1, chi2):
@@ -291,6 +272,29 @@ def weight_adjoint(x, rho, shrink_f, pull_f, shrink_b, pull_b, xi, xi1, chi2, et
     pull_b_bar = lag_bar
     return {"x": x_bar, "rho": rho_bar, "shrink_f": shrink_f_bar, "pull_f": pull_f_bar, "shrink_b": shrink_b_bar,
         "pull_b": pull_b_bar}
+
+
+def fixed(x, rho, shrink_f, pull_f, shrink_b, pull_b, xi, xi1, chi2, eta, by_f, by_b):
+    """by_f log F(x'|x) + by_b log B(x|x') at x and x' as they are: derivatives in both drifts."""
+    xp = array_module(x)
+    grow = 1 + shrink_f * eta
+    gain = 1 + shrink_b * eta
+    slip = shrink_b * shrink_f * eta + shrink_b + shrink_f
+    root = xp.sqrt(rho)
+    x_new = eta * pull_f + grow[..., None] * x + xp.sqrt(2) * xp.sqrt(eta) * xi
+    ahead = grow * root + xi1 * xp.sqrt(2) * xp.sqrt(eta)
+    half = (
+        -eta * (gain[..., None] * pull_f + pull_b + slip[..., None] * x) / 2
+        - gain[..., None] * xp.sqrt(2) * xp.sqrt(eta) * xi / 2
+    )
+    beside = ahead * (-root * slip * eta - gain * xi1 * xp.sqrt(2) * xp.sqrt(eta)) / 2 - chi2 * gain * eta
+    of_shrink_f = by_f * xp.sqrt(2) * xp.sqrt(eta) * (root * xi1 + xp.sum(x * xi, axis=-1)) / 2
+    of_pull_f = by_f[..., None] * xp.sqrt(2) * xp.sqrt(eta) * xi / 2
+    of_shrink_b = by_b * (beside + xp.sum(half * x_new, axis=-1))
+    of_pull_b = by_b[..., None] * half
+    return {"grow": grow, "gain": gain, "slip": slip, "root": root, "x_new": x_new, "ahead": ahead, "half": half,
+        "beside": beside, "of_shrink_f": of_shrink_f, "of_pull_f": of_pull_f, "of_shrink_b": of_shrink_b,
+        "of_pull_b": of_pull_b}
 
 
 def across(shrink_f, shrink_b, eta, log_base, log_var):

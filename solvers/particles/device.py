@@ -35,6 +35,8 @@ def refused(problem: Problem) -> str | None:
         )
     if problem.family.diagonal is not None:
         return 'family.covariance = "diagonal"; a GPU takes isotropic components'
+    if options.objective != "reverse-kl":
+        return f'sampler.objective = "{options.objective}"'
     model = Model(options.method, options.reference, options.control, options.steps, options.horizon, {})
     means = (options.refine.until if options.refine else K) + L + len(model.controls) * K
     if means <= MOST:

@@ -31,9 +31,9 @@ class LearningSection(Section):
 
 @dataclass(frozen=True)
 class LearningOptions:
-    """Learning by steps. optimiser: "sgd" or "adam". rate: of a control, rate_prior: of the prior, per step. batch:
-    paths behind each gradient, None for as many as behind the evaluations. steps: until time.end; 0 if
-    nothing is learned."""
+    """Learning by steps. optimiser: "sgd" or "adam". rate: of a control, and of c, rate_prior: of the prior, per step.
+    batch: paths behind each gradient, None for as many as behind the evaluations. steps: until time.end; 0 if nothing
+    is learned."""
 
     optimiser: str
     rate: float
@@ -42,7 +42,7 @@ class LearningOptions:
     steps: int
 
     def rate_of(self, mixture: str) -> float:
-        """The rate of the prior, or of another mixture."""
+        """The rate of the prior, or of another mixture or of c."""
         return self.rate_prior if mixture == "prior" else self.rate
 
     def done(self, time: float, end: float) -> int:
@@ -83,6 +83,8 @@ def learning_options(
         fail("learning.rate", f"missing; must be a number > 0 with optimiser = {show(name)}")
     rate_prior = section.rate_prior or rate
     most = sampler.refine.until if sampler.refine else file.family.components
+    if sampler.objective != "reverse-kl":
+        most *= 2  # from every path the mean of others of its component is taken
     if section.batch is not None and section.batch < most:
         must = f"must be >= {most}: learning starts as many paths in each component of the prior"
         fail("learning.batch", f"is {section.batch}; {must}")

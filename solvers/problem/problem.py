@@ -203,6 +203,9 @@ class _Builder:
         if file.flow.batch is not None:
             self.fail("flow.batch", "is given with a [sampler]; leave one of them out")
         options = sampler_options(file.sampler, family.learn, family.components, self.fail)
+        if file.family.covariance != ISOTROPIC and options.objective != "reverse-kl":
+            given = f"is {show(file.family.covariance)}; must be {show(ISOTROPIC)}"
+            self.fail("family.covariance", f"{given} with sampler.objective = {show(options.objective)}")
         most = options.refine.until if options.refine else family.components
         if file.time.end > 0 and (family.learn or options.learn) and options.paths < most:
             self.fail(

@@ -15,6 +15,7 @@ from solvers.problem.gram import span
 from solvers.problem.values import Section, choice, integer, number, refuse, rows, show
 
 __all__ = [
+    "OBJECTIVES",
     "RUNS",
     "RefineSection",
     "Refinement",
@@ -30,6 +31,7 @@ MOST_STEPS, MOST_PATHS, MOST_COMPONENTS = 10**5, 10**9, 10**4
 RUNS = 8
 LEARNED = ("means", "weights", "variances")
 REFERENCES = ("ou", "prior", "annealed")
+OBJECTIVES = ("reverse-kl", "log-variance", "trajectory-balance")
 
 
 def learned(value: object) -> list[str]:
@@ -68,6 +70,8 @@ class SamplerSection(Section):
     paths: Annotated[int, BeforeValidator(integer(2, MOST_PATHS))] = 4096
     components: Annotated[int | None, BeforeValidator(integer(1, MOST_COMPONENTS))] = None
     learn: Annotated[list[str] | None, BeforeValidator(learned)] = None
+    objective: Annotated[str, BeforeValidator(choice(OBJECTIVES))] = OBJECTIVES[0]
+    explore: Annotated[float | None, BeforeValidator(number("a number > 0", lambda x: x > 0))] = None
     refine: RefineSection | None = None
 
 
@@ -107,6 +111,8 @@ class SamplerOptions:
     "mixture". steps: N. horizon: N η. paths: of the reduced chain behind each evaluation, and behind the gradient.
     components: of a mixture control, at most; it begins as the prior, or its first components, and grows with it.
     learn: which of "means", "weights", "variances" of the mixture control move; empty for other controls.
+    objective: one of OBJECTIVES, which learning descends. explore: how many times as far from the mean of their
+    component the paths behind it start; 1 for the sampler's own.
     """
 
     method: str
@@ -118,6 +124,8 @@ class SamplerOptions:
     components: int
     learn: tuple[str, ...]
     refine: Refinement | None
+    objective: str = OBJECTIVES[0]
+    explore: float = 1.0
 
 
 def sampler_options(
@@ -161,10 +169,28 @@ def sampler_options(
         grown = "sampler.refine.until" if refine else "family.components"
         fail("sampler.components", f"is {section.components}; must be <= {grown} = {most}: it grows with the prior")
     moves = (learn if section.learn is None else tuple(section.learn)) if control == "mixture" else ()
+    _check_objective(section, learn + moves, fail)
     return SamplerOptions(
         method, reference, control, section.steps, section.horizon, section.paths, section.components or most, moves,
-        refine,
+        refine, section.objective, 1.0 if section.explore is None else section.explore,
     )  # fmt: skip
+
+
+def _check_objective(section: SamplerSection, moves: tuple[str, ...], fail: Callable[[str, str], NoReturn]) -> None:
+    """Refuse what does not go with an objective. moves: what is learned of anything."""
+    usual, *others = OBJECTIVES
+    if section.objective == usual:
+        if section.explore is not None:
+            must = f"needs sampler.objective = {' or '.join(map(show, others))}, whose paths may be of another law"
+            fail("sampler.explore", f"is {show(section.explore)}; {must}")
+        return
+    given = f"is {show(section.objective)}"
+    if not moves:
+        fail("sampler.objective", f"{given}; must be left out where nothing is learned")
+    if section.steps == 0:
+        fail("sampler.steps", f"is 0; must be >= 1 with sampler.objective = {show(section.objective)}")
+    if section.refine is not None:
+        fail("sampler.objective", f"{given}; must be {show(usual)} with sampler.refine")
 
 
 def with_points(options: SamplerOptions, file: Any, vectors: NDArray[np.float64], builder: Any) -> SamplerOptions:

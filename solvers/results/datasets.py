@@ -71,6 +71,8 @@ SAMPLER_QUANTITIES = {
     "coverage": ("nat", "KL of the sampled mode masses to those of the target"),
     "emc": ("1", "entropy of the sampled mode masses / log L; 1 means equal masses, not the right ones"),
 }
+# And what a sampler adds that learns by trajectory balance.
+BALANCED = {"log_z_learned": ("nat", "c of the objective ½ E (log W − c)², an estimate of log Z that is learned")}
 _YES_OR_NO = {UNKNOWN: "unknown", 0: "no", 1: "yes"}
 _CODES = {name: flags(outcome.meaning, _YES_OR_NO) for name, outcome in OUTCOMES.items()} | {
     "status": flags("how the sample ended", {code: text.replace(" ", "_") for code, text in STATUS.items()})
@@ -169,7 +171,13 @@ def simulation_dataset(
 def objective_of(problem: Problem) -> str:
     """The objective that a problem descends, as a formula."""
     if problem.sampler is not None:
-        return "KL of the sampler's paths from the target's, −elbo"
+        wider = problem.sampler.explore != 1
+        law = f"paths from starts {problem.sampler.explore:g} times as far out" if wider else "the sampler's paths"
+        return {
+            "reverse-kl": "KL of the sampler's paths from the target's, −elbo",
+            "log-variance": f"½ Var log W of {law}",
+            "trajectory-balance": f"½ E (log W − log_z_learned)² of {law}",
+        }[problem.sampler.objective]
     tempered = problem.flow.temperature != 1
     reverse = "E_q[log q − log p / T], T the temperature at the time" if tempered else "KL(q‖p)"
     # reverse-kl(β) has an inverse temperature of its own.
@@ -191,12 +199,13 @@ def rounding(problem: Problem, m: Array, s: Array, v: Array) -> Array:
 
 
 def sampler_variables(values: dict[str, Array]) -> dict[str, xr.Variable]:
-    """Variables (sample, time) of SAMPLER_QUANTITIES, v_diag (sample, time, component, coordinate), and `_se`, standard
-    errors, of these."""
+    """Variables (sample, time) of SAMPLER_QUANTITIES and BALANCED, v_diag (sample, time, component, coordinate), and
+    `_se`, standard errors, of these."""
     found = {}
     for name, array in values.items():
         known = name.removesuffix("_se")
-        dimensions, units, meaning = _DIAGONAL if known == "v_diag" else (_TIMED, *SAMPLER_QUANTITIES[known])
+        timed = (SAMPLER_QUANTITIES | BALANCED).get(known)
+        dimensions, units, meaning = (_TIMED, *timed) if timed else _DIAGONAL
         meaning = f"standard error: {meaning}" if name.endswith("_se") else meaning
         found[name] = xr.Variable(dimensions, array, {"units": units, "long_name": meaning})
     return found

@@ -53,6 +53,9 @@ def told(ds: xr.Dataset, out: str, source: str) -> Iterator[str]:
         last, error = ds["elbo"].values[good, -1], ds["elbo_se"].values[good, -1]
         spread = "" if len(last) == 1 else f", from {last.min():.4g} to {last.max():.4g} over samples"
         yield f"elbo at the end: {last.mean():.4f}, standard error of one sample {error.mean():.4f}{spread}"
+        if "log_z_learned" in ds:
+            last, error = ds["log_z_learned"].values[good, -1], ds["log_z_learned_se"].values[good, -1]
+            yield f"log Z learned: {last.mean():.4f}, standard error of one sample {error.mean():.4f}"
         yield from _weights(ds, good)
     if steps := ds.attrs.get("learning_steps", 0):
         optimiser, batch, rate = (ds.attrs[name] for name in ("optimiser", "learning_batch", "learning_rate_prior"))

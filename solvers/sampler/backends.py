@@ -16,13 +16,14 @@ __all__ = ["PLAIN", "WALKERS", "Task", "Walker"]
 
 
 class Walker(NamedTuple):
-    """forward, backward, gradient: as those of solvers.sampler.chain, which are the plainest. refuse: of
-    solvers.machine.backends.Contract. whole: whether `gradient` takes all paths at a time, and makes blocks itself.
+    """forward, backward, gradient, ratio: as those of solvers.sampler.chain, which are the plainest. refuse: of
+    solvers.machine.backends.Contract. whole: whether gradients take all paths at a time, and make blocks themselves.
     threaded: whether there are threads of this machine to be had."""
 
     forward: Callable[..., Paths]
     backward: Callable[..., Paths]
     gradient: Callable[..., tuple[Paths, dict[str, Mixture]]]
+    ratio: Callable[..., tuple[Paths, dict[str, Mixture]]]
     refuse: Callable[[Task], str | None] = lambda task: None
     whole: bool = False
     threaded: bool = False
@@ -35,6 +36,7 @@ class Walker(NamedTuple):
             forward=partial(self.forward, threads=threads),
             backward=partial(self.backward, threads=threads),
             gradient=partial(self.gradient, threads=threads),
+            ratio=partial(self.ratio, threads=threads),
         )
 
 
@@ -60,11 +62,12 @@ def _refused(largest: int, task: Task) -> str | None:
 
 
 WALKERS = {
-    "numpy": Walker(chain.forward, chain.backward, chain.gradient),
+    "numpy": Walker(chain.forward, chain.backward, chain.gradient, chain.ratio),
     "numba": Walker(
         compiled.forward,
         compiled.backward,
         compiled.gradient,
+        compiled.ratio,
         partial(_refused, compiled.LARGEST),
         whole=True,
         threaded=True,
@@ -73,6 +76,7 @@ WALKERS = {
         device.forward,
         device.backward,
         device.gradient,
+        device.ratio,
         partial(_refused, device.LARGEST),
         whole=True,
     ),

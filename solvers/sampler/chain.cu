@@ -186,8 +186,9 @@ DEVICE void add(double *place, int entry, double value)
 }
 
 // Adds the derivatives in x and rho to `bar`, which has those in both drifts, and those in the numbers of step n to
-// `totals`; in log W itself it is d_log_weight.
-DEVICE void drifts_adjoint(wide n, const Point &p, const Tables &t, Point &bar, double d_log_weight, double *totals)
+// `totals`; in what the last score, that of the target, adds to log W it is d_last, in what others add d_first.
+DEVICE void drifts_adjoint(
+    wide n, const Point &p, const Tables &t, Point &bar, double d_first, double d_last, double *totals)
 {
 #pragma unroll 1
     for (int j = 0; j < SCORES; ++j) {
@@ -195,7 +196,7 @@ DEVICE void drifts_adjoint(wide n, const Point &p, const Tables &t, Point &bar, 
         if (!t.used[at]) continue;
         double of_mean[K * R] = {}, of_var[K] = {}, of_w[K] = {};
         score_adjoint(p.x, p.rho[0], t.means + at * K * R, t.log_vars + at * K, t.log_ws + at * K, t.d, t.base, t.ends[at],
-                      t.c[2 * at], t.c[2 * at + 1], d_log_weight, bar.shrink[0], bar.pull, bar.shrink[1], bar.pull + R,
+                      t.c[2 * at], t.c[2 * at + 1], j == TARGET ? d_last : d_first, bar.shrink[0], bar.pull, bar.shrink[1], bar.pull + R,
                       bar.x, bar.rho, of_mean, of_var, of_w);
         double *place = totals + at * ENTRIES;
         UNROLL
@@ -259,7 +260,7 @@ KERNEL gradient(
                                base, -weight_i, earlier.x, earlier.rho, earlier.shrink, earlier.pull, bar.shrink + 1,
                                bar.pull + R);
             }
-            drifts_adjoint(n, after, t, bar, -weight_i, totals);
+            drifts_adjoint(n, after, t, bar, -weight_i, -weight_i, totals);
             if (n > 0) {
                 step_adjoint(p.x, p.rho[0], p.shrink[0], p.pull, z.xi, z.xi1, z.chi2, eta, bar.x, bar.rho[0], earlier.x,
                              earlier.rho, earlier.shrink, earlier.pull);
@@ -275,6 +276,51 @@ KERNEL gradient(
             UNROLL
             for (int b = 0; b < R; ++b) add(starts + l * (R + 1), b, l == k ? of_mean[b] : 0.0);
             add(starts + l * (R + 1), R, l == k ? of_var : 0.0);
+        }
+    }
+}
+
+// `forward`, and the derivatives of the sum of by_forward_i log Q_i + by_backward_i log P_i at paths that stay where they
+// are: a path needs no more of its points than the last two.
+KERNEL ratio(
+    PARAMETERS,
+    const double *__restrict__ by_forward,   // (count,)
+    const double *__restrict__ by_backward,  // (count,)
+    double *__restrict__ totals)             // (all warps, N + 1, SCORES, ENTRIES), zeros before
+{
+    const Tables t = {means, log_vars, log_ws, c, c_x, ends, used, d, base, eta, steps};
+    const wide me = (wide)blockIdx.x * THREADS + threadIdx.x, all = (wide)gridDim.x * THREADS;
+    totals += me / WARP * (steps + 1) * SCORES * ENTRIES;
+#pragma unroll 1
+    for (wide first = (wide)blockIdx.x * THREADS; first < count; first += all) {
+        const bool mine = first + threadIdx.x < count;
+        const wide i = mine ? first + threadIdx.x : count - 1;
+        const double forward_i = mine ? by_forward[i] : 0.0, backward_i = mine ? by_backward[i] : 0.0;
+        double resp[K];
+        Point p, after, bar = {}, next;
+        begin(p, t, 0, PRIOR, chosen[i], drawn(xi, xi1, chi2, count, 0, i));
+        double total = drifts(0, p, t, resp);
+#pragma unroll 1
+        for (wide n = 0; n <= steps; ++n) {
+            next = {};
+            if (n < steps) {
+                const Drawn z = drawn(xi, xi1, chi2, count, n + 1, i);
+                move(p, 0, z, eta, after);
+                total += drifts(n + 1, after, t, resp);
+                total += gained(p, after, 0, z, t);
+                fixed(p.x, p.rho[0], p.shrink[0], p.pull, after.shrink[1], after.pull + R, z.xi, z.xi1, z.chi2, eta,
+                      forward_i, backward_i, bar.shrink, bar.pull, next.shrink + 1, next.pull + R);
+            }
+            // log W = log P - log Q: its ends are -log phi, of Q, and log p.
+            drifts_adjoint(n, p, t, bar, -forward_i, backward_i, totals);
+            if (n < steps) {
+                p = after;
+                bar = next;
+            }
+        }
+        if (mine) {
+            log_weight[i] = total;
+            finish(i, p, resp, end, rho, modes, directions, modes_there);
         }
     }
 }

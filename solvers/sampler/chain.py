@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from solvers.sampler.model import Mixture, Sampler, scores_of
 from solvers.sampler.paths import Noise, Paths, component
 
-__all__ = ["TOGETHER", "Noise", "Paths", "backward", "component", "forward", "gradient"]
+__all__ = ["TOGETHER", "Noise", "Paths", "backward", "component", "forward", "gradient", "ratio"]
 
 Array = NDArray[np.float64]
 
@@ -100,6 +100,41 @@ def gradient(
     starts = np.zeros((len(prior.log_w), R + 1))
     np.add.at(starts, chosen, np.column_stack([of_start["pull_f"], of_start["log_v"]]))
     return _paths(points[-1], log_weight), scores.pulled_back(of_mean, of_log_var, of_log_w, starts)
+
+
+def ratio(
+    sampler: Sampler, noise: Noise, chosen: NDArray[np.intp], by_forward: Array, by_backward: Array
+) -> tuple[Paths, dict[str, Mixture]]:
+    """∂/∂(mean, log_var, log_w) of Σ_i (by_forward_i log Q_i + by_backward_i log P̃_i) at paths that stay where they
+    are, for every mixture: Q the law φ F ... F of the paths, P̃ = p B ... B.
+
+    by_forward, by_backward (n,): of the paths. log_w is taken as K independent numbers.
+    """
+    module, eta, scores = sampler.module, sampler.eta, scores_of(sampler)
+    points, log_weight, *_ = _forward(sampler, noise, chosen, keep=True)
+    K, R = max(len(m.log_w) for m in sampler.mixtures.values()), sampler.directions
+    of_mean, of_log_var, of_log_w = (np.zeros((*scores.used.shape, *rest)) for rest in ((K, R), (K,), (K,)))
+    nothing = np.zeros_like(by_forward), np.zeros_like(points[0].x)
+    of_backward, last = nothing, len(scores.names) - 1
+    for point in points:
+        of_forward, of_next = nothing, nothing
+        if point.n < sampler.steps:
+            after = points[point.n + 1]
+            given = (point.x, point.rho, *point.drifts[0], *after.drifts[1], *noise.at(point.n + 1), eta)
+            found = module.fixed(*given, by_forward, by_backward)
+            of_forward, of_next = ((found[f"of_shrink_{side}"], found[f"of_pull_{side}"]) for side in "fb")
+        for j, saved in point.scores.items():
+            # log W = log P̃ − log Q: its ends are −log φ, of Q, and log p.
+            ending = by_backward if j == last else -by_forward
+            bars = module.score_adjoint(
+                point.x, point.rho, *scores.at(point.n, j), saved, ending, *of_forward, *of_backward
+            )
+            there = (point.n, j, slice(bars["log_w"].shape[1]))
+            of_mean[there], of_log_var[there] = bars["mean"].sum(0), bars["log_var"].sum(0)
+            of_log_w[there] = bars["log_w"].sum(0)
+        of_backward = of_next
+    no_starts = np.zeros((K, R + 1))
+    return _paths(points[-1], log_weight), scores.pulled_back(of_mean, of_log_var, of_log_w, no_starts)
 
 
 def _start(sampler: Sampler, n: int, mixture: Mixture, chosen: NDArray[np.intp], noise: Noise) -> _Point:

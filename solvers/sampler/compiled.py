@@ -21,7 +21,7 @@ from solvers.sampler.model import Mixture, Sampler
 from solvers.sampler.paths import Noise, Paths
 from solvers.sampler.tables import Tables
 
-__all__ = ["LARGEST", "backward", "forward", "gradient"]
+__all__ = ["LARGEST", "backward", "forward", "gradient", "ratio"]
 
 Array = NDArray[np.float64]
 
@@ -69,6 +69,23 @@ def gradient(
     weights = np.ascontiguousarray(weights, dtype=float)
     paths = tables.run("gradient", noise, chosen, threads, lambda n: (weights, tables.room(), totals[n], of_start[n]))
     return paths, tables.pulled_back(totals.sum(0), of_start.sum(0))
+
+
+def ratio(
+    sampler: Sampler,
+    noise: Noise,
+    chosen: NDArray[np.intp],
+    by_forward: Array,
+    by_backward: Array,
+    *,
+    threads: int | None = None,
+) -> tuple[Paths, dict[str, Mixture]]:
+    """As chain.ratio."""
+    tables = _tables(sampler)
+    totals = np.zeros((len(_blocks(len(chosen))), *tables.scores.used.shape, tables.K * (tables.R + 2)))
+    by = tuple(np.ascontiguousarray(of, dtype=float) for of in (by_forward, by_backward))
+    paths = tables.run("ratio", noise, chosen, threads, lambda n: (*by, tables.room(), totals[n]))
+    return paths, tables.pulled_back(totals.sum(0), np.zeros((tables.K, tables.R + 1)))
 
 
 def _blocks(paths: int) -> list[tuple[int, int]]:

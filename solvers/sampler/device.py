@@ -23,7 +23,7 @@ from solvers.sampler.model import Mixture, Sampler
 from solvers.sampler.paths import Noise, Paths
 from solvers.sampler.tables import Tables
 
-__all__ = ["LARGEST", "OPTIONS", "backward", "forward", "gradient", "source"]
+__all__ = ["LARGEST", "OPTIONS", "backward", "forward", "gradient", "ratio", "source"]
 
 Array = NDArray[np.float64]
 
@@ -79,6 +79,23 @@ def gradient(
         paths = tables.run("gradient", noise, chosen, blocks, (*more, of_paths, of_start))
         totals, starts = (to_numpy(part.sum(0)) for part in (of_paths, of_start))
     return paths, tables.pulled_back(totals.reshape(shape), starts.reshape(tables.K, tables.R + 1))
+
+
+def ratio(
+    sampler: Sampler, noise: Noise, chosen: NDArray[np.intp], by_forward: Array, by_backward: Array
+) -> tuple[Paths, dict[str, Mixture]]:
+    """As chain.ratio."""
+    tables = _resident(backend_module("cupy"), sampler)
+    shape = (*tables.scores.used.shape, tables.K * (tables.R + 2))
+    warps, partial = THREADS // WARP, math.prod(shape)
+    blocks = max(1, min(-(-len(chosen) // THREADS), PARTIAL_BYTES // (8 * warps * partial)))
+    xp = tables.xp
+    with gpu_errors(xp, len(chosen), tables.bytes_each, "paths"):
+        of_paths = xp.zeros((blocks * warps, partial))
+        by = (xp.asarray(np.ascontiguousarray(of, dtype=float)) for of in (by_forward, by_backward))
+        paths = tables.run("ratio", noise, chosen, blocks, (*by, of_paths))
+        totals = to_numpy(of_paths.sum(0))
+    return paths, tables.pulled_back(totals.reshape(shape), np.zeros((tables.K, tables.R + 1)))
 
 
 class _Resident(Tables):

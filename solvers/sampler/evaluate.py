@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -28,7 +28,7 @@ from solvers.sampler.chain import TOGETHER, Noise, Paths
 from solvers.sampler.limits import rounding, status_of
 from solvers.sampler.model import Sampler
 
-__all__ = ["QUANTITIES", "QUOTIENTS", "Invalid", "Weights", "estimated", "evaluate", "quotients"]
+__all__ = ["QUANTITIES", "QUOTIENTS", "Invalid", "Weights", "estimated", "evaluate", "quotients", "walked"]
 
 Array = NDArray[np.float64]
 Estimate = tuple[float | Array, float | Array]
@@ -161,13 +161,19 @@ def _scatter(runs: Sequence[Weights]) -> tuple[float, float, float]:
 
 def _both_ways(sampler: Sampler, paths: int, rng: np.random.Generator, walker: Walker) -> list[Paths]:
     """Paths from the prior, and as many from the target."""
+    return [walked(run, sampler, paths, rng) for run in (walker.forward, walker.backward)]
+
+
+def walked(
+    run: Callable[..., Paths], sampler: Sampler, paths: int, rng: np.random.Generator, wider: float = 1.0
+) -> Paths:
+    """So many paths by a walker's forward or backward; `wider`: from starts so many times as far from their means."""
     # Few at a time where there are many steps: the noise of a block is held in memory.
-    size, found = max(64, min(TOGETHER, 512 * TOGETHER // (sampler.steps + 1))), []
-    for run in (walker.forward, walker.backward):
-        parts = [run(sampler, Noise.draw(sampler, min(size, paths - first), rng)) for first in range(0, paths, size)]
-        names = ("log_weight", "end", "rho", "modes")
-        found.append(Paths(*(np.concatenate([getattr(p, name) for p in parts]) for name in names)))
-    return found
+    size = max(64, min(TOGETHER, 512 * TOGETHER // (sampler.steps + 1)))
+    draws = (Noise.draw(sampler, min(size, paths - first), rng) for first in range(0, paths, size))
+    parts = [run(sampler, noise.from_wider(wider)) for noise in draws]
+    names = ("log_weight", "end", "rho", "modes")
+    return Paths(*(np.concatenate([getattr(p, name) for p in parts]) for name in names))
 
 
 def _from_influence(value: float | Array, influence: Array) -> Estimate:

@@ -19,13 +19,17 @@ def continuous_time(problem: Problem) -> Problem:
     Without a sampler section: the closed equations solve it to the integrator's precision. Its objective is
     KL(φ‖p_T), its target the noised one, p_T, whose overlaps and variances the theory derives; m of its result are
     overlaps with the noised modes, e^{−T} times those with the modes.
-    Raises ValueError for a problem with another control; ProblemError for one with diagonal covariances.
+    Raises ValueError for a problem with another control, or with an objective on other paths than the sampler's own; on
+    those the gradient in the prior is the same for all objectives. ProblemError for one with diagonal covariances.
     Source: derivations/documents/sampler_ideal_control.md.
     """
     options, target, start = problem.sampler, problem.target, problem.init.overlaps
     if options is None or options.control != "exact":
         raise ValueError(f'{problem.name}: sampler.control: must be "exact", for a flow on the noised target')
     only_isotropic(problem.name, problem.family)
+    if options.explore != 1:
+        must = "must be 1, for a flow on the noised target"
+        raise ValueError(f"{problem.name}: sampler.explore: is {options.explore:g}; {must}")
     decay, m = float(np.exp(-options.horizon)), np.zeros(()) if start is None else start.m
     at = systems.load(systems.read("sampler_ideal_control")).at
     moved = at(s=0.0, m=m, c=target.c, v=problem.family.variances, u=target.variances, decay=decay)

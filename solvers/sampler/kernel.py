@@ -21,6 +21,7 @@ from solvers.sampler.protocol import (
     K,
     R,
     bare,
+    fixed,
     np,
     score,
     score_adjoint,
@@ -213,3 +214,42 @@ def gradient(
             of[:R],
             of[R:],
         )
+
+
+@entry(**FLAGS)
+def ratio(
+    first: int, stop: int, chosen: Array, d: float, base: float, eta: float, tables: Array, noise: Array, room: Array,
+    log_weight: Array, end: Array, rho: Array, modes: Array, by_forward: Array, by_backward: Array, bars: Array,
+    totals: Array,
+) -> None:  # fmt: skip
+    """`forward`, and the derivatives of Σ_i (by_forward_i log Q_i + by_backward_i log P̃_i) at paths that stay where
+    they are, added to totals. bars, totals: as in `gradient`."""
+    tables, noise, room = without_owner(tables, noise, room)
+    end, rho, modes, resp = bare(end), bare(rho), bare(modes), np.empty(K)
+    totals = bare(totals)
+    means, log_vars, log_ws, c, _, ends, used = tables
+    xi, xi1, chi2 = noise
+    xs, rhos, shrinks, pulls = room
+    x_bar, rho_bar, shrink_bar, pull_bar = unowned(bars)
+    last = used.shape[1] - 1
+    for i in range(first, stop):
+        log_weight[i] = ahead(i, chosen[i], d, base, eta, tables, noise, room, resp)
+        finish(i, room, resp, end, rho, modes)
+        shrink_bar[:], pull_bar[:] = 0.0, 0.0
+        for n in range(len(xs)):
+            if n < len(xs) - 1:
+                fixed(
+                    xs[n], rhos[n, 0], shrinks[n, 0], pulls[n, 0], shrinks[n + 1, 1], pulls[n + 1, 1],
+                    xi[n + 1, i], xi1[n + 1, i], chi2[n + 1, i], eta, by_forward[i], by_backward[i],
+                    shrink_bar[n, :1], pull_bar[n, 0], shrink_bar[n + 1, 1:], pull_bar[n + 1, 1],
+                )  # fmt: skip
+            for j in range(used.shape[1]):
+                if used[n, j]:
+                    of = totals[n, j]
+                    # log W = log P̃ − log Q: its ends are −log φ, of Q, and log p.
+                    score_adjoint(
+                        xs[n], rhos[n, 0], means[n, j], log_vars[n, j], log_ws[n, j], d, base,
+                        ends[n, j], c[n, j, 0], c[n, j, 1], by_backward[i] if j == last else -by_forward[i],
+                        shrink_bar[n, 0], pull_bar[n, 0], shrink_bar[n, 1], pull_bar[n, 1],
+                        x_bar[n], rho_bar[n], of[: K * R], of[K * R : K * R + K], of[K * R + K :],
+                    )  # fmt: skip

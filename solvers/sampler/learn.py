@@ -1,4 +1,4 @@
-"""Learning the prior, and a mixture control with it: the gradient flow of the reverse KL on paths, from fresh paths.
+"""Learning the prior, and a mixture control with it: the gradient flow of an objective on paths, from fresh paths.
 
 A stochastic approximation: paths are drawn anew at every step of the integrator and are the same within it, so its
 error estimate sees how smooth the flow is and not how noisy, and errors of the gradient average out along the way
@@ -19,9 +19,10 @@ from solvers.closed import mobility
 from solvers.results.outcomes import TOO_LONG
 from solvers.sampler.backends import PLAIN, Walker
 from solvers.sampler.chain import Noise
-from solvers.sampler.gradients import Slope, estimator
+from solvers.sampler.gradients import Slope
 from solvers.sampler.limits import overshoot
 from solvers.sampler.model import Mixture, Sampler
+from solvers.sampler.objectives import LEVEL, REVERSE_KL, Objective
 from solvers.sampler.orthogonal import depends_on_step_only
 
 __all__ = ["Learning"]
@@ -36,7 +37,7 @@ class Learning:
 
     paths: behind every gradient, shared out over the components of the prior, at least two for each. rng: what draws
     them. learn: names of mixtures, with any of means, weights, variances. weights, metric: those of
-    solvers.closed.mobility. walker: who runs the paths.
+    solvers.closed.mobility. walker: who runs the paths. objective: what is descended.
     """
 
     sampler: Sampler
@@ -46,25 +47,26 @@ class Learning:
     weights: str = "softmax"
     metric: str = "euclidean"
     walker: Walker = PLAIN
+    objective: Objective = REVERSE_KL
 
     def within(self, sampler: Sampler) -> Sampler:
-        """The chain that the gradient needs: in the span alone, where the rest of log W has one law whatever moves."""
-        moves = any("variances" in learned for learned in self.learn.values())
+        """The chain that the gradient needs: in the span alone, where the rest of log W has one law whatever moves, and
+        its mean is not asked for."""
+        moves = self.objective.balances or any("variances" in learned for learned in self.learn.values())
         return sampler if moves or not depends_on_step_only(sampler) else replace(sampler, dimension=sampler.directions)
 
     def draw(self) -> Noise:
         """Fresh paths for one gradient, or one step."""
         chain = self.within(self.sampler)
         each = -(-self.paths // len(chain.mixtures["prior"].log_w))
-        return Noise.spread(chain, max(2, each), self.rng)
+        return self.objective.draw(chain, each, self.rng)
 
     def slopes(self, sampler: Sampler, noise: Noise) -> dict[str, Slope]:
-        """The gradient of every mixture that moves, from these paths."""
-        chain = self.within(sampler)
-        return estimator(chain)(chain, noise, self.walker)[1]
+        """The gradient of every mixture that moves, and of LEVEL, from these paths."""
+        return self.objective.gradient(self.within(sampler), noise, self.walker)[1]
 
     def velocity(self, sampler: Sampler, noise: Noise) -> dict[str, Slope]:
-        """dμ/dt, d log v/dt and dθ/dt of every learned mixture; zero for what does not move."""
+        """dμ/dt, d log v/dt and dθ/dt of every learned mixture, zero for what does not move; and dc/dt of LEVEL."""
         out = {}
         slopes = self.slopes(sampler, noise)
         for name, learned in self.learn.items():
@@ -74,6 +76,8 @@ class Learning:
             rates = mobility.rates(self, whole, w, np.exp(sampler.mixtures[name].log_var), sampler.dimension)
             means, variances, weights = (rates[f"rate_{group}"] * (group in learned) for group in whole)
             out[name] = Slope(-means[:, None] * slope.mean, -variances * slope.log_var, -weights * slope.theta)
+        if self.objective.balances:
+            out[LEVEL] = Slope(np.empty(0), np.empty(0), -slopes[LEVEL].theta)
         return out
 
     def decrease(self) -> float:
@@ -87,9 +91,10 @@ class Learning:
         return total
 
     def pack(self, sampler: Sampler) -> Array:
-        """All parameters of the learned mixtures as one vector; θ is log w at the start."""
+        """All parameters of the learned mixtures as one vector, θ is log w at the start; and c, if it is learned."""
         parts = [(m.mean.ravel(), m.log_var, m.log_w) for m in (sampler.mixtures[name] for name in self.learn)]
-        return np.concatenate([a for part in parts for a in part])
+        level = [np.array([sampler.level])] if self.objective.balances else []
+        return np.concatenate([a for part in parts for a in part] + level)
 
     def unpack(self, y: Array) -> Sampler:
         """The sampler with these parameters."""
@@ -100,7 +105,8 @@ class Learning:
             mean, log_var, theta = np.split(y[first : first + size + 2 * K], [size, size + K])
             mixtures[name] = Mixture(mean.reshape(old.mean.shape), log_var, log_softmax(theta))
             first += size + 2 * K
-        return replace(self.sampler, mixtures=mixtures)
+        level = float(y[-1]) if self.objective.balances else self.sampler.level
+        return replace(self.sampler, mixtures=mixtures, level=level)
 
     def run(self, times: Array, rtol: float, atol: float) -> tuple[list[Sampler], int]:
         """The samplers at the given increasing times, and the status, a key of results.STATUS. While variances are

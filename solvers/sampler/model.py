@@ -55,7 +55,7 @@ class Mixture:
 class Sampler:
     """steps: N ≥ 0. horizon: N η. dimension: d ≥ R. mixtures: prior and target, and control and control_back where
     the drifts have them. components: of a control, at most. module: the generated chain, with a term dropped for a
-    wrong theory; machine code is that of the whole chain."""
+    wrong theory; machine code is that of the whole chain. level: c of trajectory balance, in nats."""
 
     method: str
     reference: str
@@ -66,6 +66,7 @@ class Sampler:
     mixtures: dict[str, Mixture]
     components: int | None = None
     module: ModuleType = field(default_factory=chain_module)
+    level: float = 0.0
 
     @property
     def eta(self) -> float:

@@ -66,6 +66,19 @@ class Noise:
             return self
         return Noise(self.xi[:, paths], self.xi1[:, paths], self.chi2[:, paths], self.uniform[paths])
 
+    def beside(self, other: Noise) -> Noise:
+        """This noise, and another's, for as many paths as both have."""
+        pairs = ((self.xi, other.xi), (self.xi1, other.xi1), (self.chi2, other.chi2))
+        xi, xi1, chi2 = (np.concatenate(pair, axis=1) for pair in pairs)
+        return Noise(xi, xi1, chi2, np.concatenate([self.uniform, other.uniform]))
+
+    def from_wider(self, factor: float) -> Noise:
+        """The same with starts so many times as far from the mean of their component; itself for 1."""
+        if factor == 1:
+            return self
+        first = np.where(np.arange(len(self.xi1)) == 0, factor, 1.0)[:, None]
+        return Noise(self.xi * first[..., None], self.xi1 * first, self.chi2 * first**2, self.uniform)
+
     def then(self, other: Noise, n: int) -> Noise:
         """This noise for the start and n steps, another's for the steps after them."""
         mine, theirs = (self.xi, self.xi1, self.chi2), (other.xi, other.xi1, other.chi2)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 __all__ = [
-    "R", "bare", "np", "score", "score_adjoint", "start", "start_adjoint", "step", "step_adjoint",
+    "R", "bare", "fixed", "np", "score", "score_adjoint", "start", "start_adjoint", "step", "step_adjoint",
     "weight", "weight_adjoint",
 ]  # fmt: skip
 
@@ -17,6 +17,7 @@ R: int = 1
 np: Any = None
 """solvers.machine.stack: np.empty is room on the stack."""
 bare: Any = None
+fixed: Any = None
 start: Any = None
 start_adjoint: Any = None
 score: Any = None

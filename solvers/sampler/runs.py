@@ -18,10 +18,11 @@ from solvers.sampler.chain import Noise
 from solvers.sampler.evaluate import QUANTITIES, Invalid, Weights, estimated
 from solvers.sampler.learn import Learning
 from solvers.sampler.model import Mixture, Sampler, chain_module
+from solvers.sampler.objectives import LEVEL, Objective
 from solvers.sampler.refine import Addition, Script, placed, refined
 from solvers.sampler.samples import Samples
 
-__all__ = ["Learner", "Run", "from_paths", "sampler_of", "velocities"]
+__all__ = ["Learner", "Run", "from_paths", "objective_of", "sampler_of", "velocities"]
 
 Array = NDArray[np.float64]
 
@@ -92,8 +93,10 @@ class Learner:
         T, K, L = len(problem.time.times), self.K, len(problem.target.weights)
         values = {"m": np.full((T, K, L), np.nan), "s": np.full((T, K, K), np.nan), "v": np.full((T, K), np.nan)}
         values |= {"w": np.full((T, K), np.nan), "mode_mass": np.full((T, L), np.nan)}
-        values |= {name: np.full(T, np.nan) for name in QUANTITIES}
-        errors = {name: np.full_like(values[name], np.nan) for name in ("mode_mass", *QUANTITIES)}
+        objective = objective_of(problem)
+        more = ("objective", "log_z_learned") if objective.balances else ("objective",)
+        values |= {name: np.full(T, np.nan) for name in (*QUANTITIES, *more)}
+        errors = {name: np.full_like(values[name], np.nan) for name in ("mode_mass", "objective", *QUANTITIES)}
         nothing = np.full((K, L), np.nan)
         paths = self.evaluated
 
@@ -106,13 +109,16 @@ class Learner:
         weights = []
         for t, learned in enumerate(found):
             try:  # the same paths at every time, so that curves are smooth in it
-                estimates, of_paths = estimated(
-                    learned, paths, rng(Stream.EVALUATION), drawn=self.drawn, walker=self.walker
-                )
+                drawing = rng(Stream.EVALUATION)
+                estimates, of_paths = estimated(learned, paths, drawing, drawn=self.drawn, walker=self.walker)
             except Invalid as error:
                 return Run({name: np.full_like(a, np.nan) for name, a in values.items()}, errors, nothing,
                             error.status, tuple(added), {}, made)  # fmt: skip
             weights.append(of_paths)
+            elbo, variance = (float(estimates[name][0]) for name in ("elbo", "log_weight_variance"))
+            estimates["objective"] = objective.value(learned, of_paths.ahead, elbo, variance, drawing, self.walker)
+            if objective.balances:
+                values["log_z_learned"][t] = learned.level
             for name, (value, spread) in estimates.items():
                 values[name][t], errors[name][t] = value, spread
             prior, target = learned.mixtures["prior"], learned.mixtures["target"]
@@ -145,10 +151,16 @@ class Learner:
             refine = replace(refine, source=coordinates)
         paths = max(-(-options.paths // self.runs), min(options.paths, FEWEST))
         metric = (problem.flow.weights, problem.flow.metric)
-        learning = Learning(sampler, paths, rng(Stream.GRADIENT), learn, *metric, self.walker)
+        learning = Learning(sampler, paths, rng(Stream.GRADIENT), learn, *metric, self.walker, objective_of(problem))
         if refine is not None:
             return refined(learning, refine, times, self.rtol, self.atol, rng(Stream.REFINEMENT), script)
         return *learning.run(times, self.rtol, self.atol), (), {}
+
+
+def objective_of(problem: Problem) -> Objective:
+    """What learning descends."""
+    assert problem.sampler is not None
+    return Objective(problem.sampler.objective, problem.sampler.explore)
 
 
 def _moving(problem: Problem, sampler: Sampler) -> dict[str, tuple[str, ...]]:
@@ -161,12 +173,17 @@ def velocities(
     problem: Problem, sampler: Sampler, paths: int, rng: np.random.Generator, drop: str | None = None
 ) -> dict[str, dict[str, Array]]:
     """How everything that is learned moves at a sampler, from so many fresh paths: of every mixture, dm/dt (K, L),
-    ds/dt (K, K), dtheta/dt (K,) with weights = softmax theta, and dlog v/dt (K,). drop: the term it is without."""
+    ds/dt (K, K), dtheta/dt (K,) with weights = softmax theta, and dlog v/dt (K,); of LEVEL, if there is one,
+    dlog_z_learned/dt (1,). drop: the term it is without."""
     walker = WALKERS[backends.first_of(WALKERS, Task(problem, drop))].within(1)
     learn = {name: learned for name, learned in _moving(problem, sampler).items() if learned}
-    learning = Learning(sampler, paths, rng, learn, problem.flow.weights, problem.flow.metric, walker)
+    metric = (problem.flow.weights, problem.flow.metric)
+    learning = Learning(sampler, paths, rng, learn, *metric, walker, objective_of(problem))
     found, modes = {}, sampler.mixtures["target"].mean
     for name, moved in learning.velocity(sampler, learning.draw()).items():
+        if name == LEVEL:
+            found[name] = {"dlog_z_learned/dt": moved.theta}
+            continue
         turned = moved.mean @ sampler.mixtures[name].mean.T
         found[name] = {
             "dm/dt": moved.mean @ modes.T, "ds/dt": turned + turned.T, "dtheta/dt": moved.theta,

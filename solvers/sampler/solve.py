@@ -30,7 +30,7 @@ from solvers.sampler.evaluate import QUANTITIES, quotients
 from solvers.sampler.limits import check, finest
 from solvers.sampler.model import Sampler, chain_module
 from solvers.sampler.refine import Addition
-from solvers.sampler.runs import Learner, Run, from_paths, sampler_of
+from solvers.sampler.runs import Learner, Run, from_paths, objective_of, sampler_of
 from solvers.sampler.samples import Samples, variables_of
 
 __all__ = ["solve", "traced"]
@@ -62,13 +62,13 @@ def solve(
     runs: of learning from each start, default RUNS.
 
     Returns
-        The dataset of RUN.nc with objective = −elbo (the reverse KL on paths, since the target is normalised),
-        mode_mass that of the samples, and QUANTITIES, all of them means over independent runs of learning where
-        anything is learned from paths (sampler.paths / runs behind each gradient of each, or FEWEST). `_se` of all of
-        these, of m, s, w and v too: the standard error over these runs, or where there is one run that of the paths of
-        its evaluation, which are not those of any gradient. With several runs, outcomes of each and their shares, see
-        solvers.results.replicas. The attribute `runs` says how many there are. Where components are added all runs add
-        what the first does: by which chance it chose is in no `_se`.
+        The dataset of RUN.nc with objective that of the problem, −elbo for the reverse KL on paths, since the target is
+        normalised; log_z_learned, if it learns that; mode_mass that of the samples, and QUANTITIES, all of them means
+        over independent runs of learning where anything is learned from paths (sampler.paths / runs behind each
+        gradient of each, or FEWEST). `_se` of all of these, of m, s, w and v too: the standard error over these runs,
+        or where there is one run that of the paths of its evaluation, which are not those of any gradient. With several
+        runs, outcomes of each and their shares, see solvers.results.replicas. The attribute `runs` says how many there
+        are. Where components are added all runs add what the first does: by which chance it chose is in no `_se`.
     Raises
         BackendError if the backend cannot do it; ProblemError if its steps are too long or its dimension too large
         (solvers.sampler.limits), or memory for it is not there (solvers.problem.demands);
@@ -117,7 +117,9 @@ def traced(
     walker, ends = WALKERS[backend].within(1 if runs > 1 else threads), Samples(problem, draws, count * runs)
     learner = Learner(problem, walker, runs, rtol, atol, drawn, K, ends, evaluated)
     workers = min(threads or cores(), runs) if WALKERS[backend].threaded else 1
-    out = {"m": (K, L), "s": (K, K), "w": (K,), "v": (K,), "mode_mass": (L,)} | dict.fromkeys(QUANTITIES, ())
+    level = ("log_z_learned",) if objective_of(problem).balances else ()
+    out = {"m": (K, L), "s": (K, K), "w": (K,), "v": (K,), "mode_mass": (L,)}
+    out |= dict.fromkeys(("objective", *QUANTITIES, *level), ())
     values = {name: np.full((count, len(times), *rest), np.nan) for name, rest in out.items()}
     errors = {name: np.full_like(a, np.nan) for name, a in values.items()}
     added: list[tuple[Addition, ...]] = []
@@ -147,13 +149,15 @@ def traced(
             each.append(judged(problem, **last, mode_mass=masses, B=np.stack([run.B for run in found])))
     ds = results.run_dataset(
         shown, m=values["m"], s=values["s"], w=values["w"], v=values["v"], mode_mass=values["mode_mass"],
-        objective=-values["elbo"], B=B, status=status, quadrature_error=np.zeros((count, len(times))),
+        objective=values["objective"], B=B, status=status, quadrature_error=np.zeros((count, len(times))),
         system=chain_module(drop).SYSTEM, backend=backend, rtol=rtol, atol=atol,
     ).drop_vars("quadrature_error")  # fmt: skip
     extra: dict[str, xr.Variable] = variables_of(taken)
     for name in QUANTITIES:
         extra |= results.sampler_variables({name: values[name], f"{name}_se": errors[name]})
-    extra["objective_se"] = _error(ds.objective, errors["elbo"])
+    for name in level:
+        extra |= results.sampler_variables({name: values[name], f"{name}_se": errors[name]})
+    extra["objective_se"] = _error(ds.objective, errors["objective"])
     for name in ("mode_mass", *(("m", "s", "w", "v") if runs > 1 else ())):
         extra[f"{name}_se"] = _error(ds[name], errors[name])
     about = {"runs": runs, "paths_together": runs * learner.evaluated}

@@ -20,8 +20,8 @@ from solvers.sweeps.work import PIECE, Options, ends
 
 __all__ = ["Estimate", "estimate"]
 
-PILOTS, FEWEST = 48, 6  # points timed; fewer, but not so few, where they take longer than ...
-ENOUGH = 10.0  # ... so many seconds together
+PILOTS, FEWEST = 48, 3  # points timed; fewer, but not so few, where they take longer than ...
+ENOUGH = 3.0  # ... so many seconds together
 BLOCK = 4096  # bytes that a file system takes for a file besides what is in it, at most
 LONG_ENOUGH = 0.05  # seconds; shorter timings are repeated with more starts
 

@@ -14,6 +14,7 @@ from solvers.particles.sampler.simulation import plan
 from solvers.particles.sampler.velocities import replica_velocities
 from solvers.problem import Problem
 from solvers.problem.starts import Starts
+from solvers.sampler.objectives import LEVEL
 from solvers.sampler.runs import sampler_of, velocities
 from solvers.verdict.agreement import Family
 from solvers.verdict.entries import Entries, distinct
@@ -73,7 +74,7 @@ def gradients(
     theory = [velocities(problem, sampler, paths, np.random.default_rng(seed), drop) for seed in seeds]
     entries, length = Entries(), max(1.0, float(np.abs(problem.target.c).max()), float(np.abs(s).max()))
     for mixture, rates in simulated.items():
-        named = "" if mixture == "prior" else f"{mixture} "
+        named = "" if mixture in ("prior", LEVEL) else f"{mixture} "
         for name, estimates in rates.items():
             scale = length if name in ("dm/dt", "ds/dt") else 1.0
             for index in distinct(name, estimates.shape[1:]):

@@ -38,7 +38,7 @@ from solvers.sampler.evaluate import QUOTIENTS
 from solvers.sampler.limits import finest
 from solvers.sampler.model import chain_module
 from solvers.sampler.refine import Addition
-from solvers.sampler.runs import sampler_of
+from solvers.sampler.runs import objective_of, sampler_of
 from solvers.sampler.solve import traced
 from solvers.verdict.additions import Choices, addition_times, choice_part, comparable, in_space, margins
 from solvers.verdict.agreement import Family
@@ -171,6 +171,7 @@ class _Start:
         self.additions = addition_times(problem)
         refine = problem.sampler.refine if problem.sampler else None
         self.given = refine is not None and not isinstance(refine.source, str)
+        self.learned = (*_LEARNED, "log_z_learned") if objective_of(problem).balances else _LEARNED
 
     def lay_down(self) -> int:
         """Which points are added: those of a pilot run of the theory, whose status this returns."""
@@ -201,15 +202,13 @@ class _Start:
         runs: list[Curves] = []
         problem = self.laid(self.problem)
         for cuts, begin, end in ((1, 0, 1 / 7), (2, 1 / 7, 3 / 7), (4, 3 / 7, 1)) if self.learns else ((1, 0, 1),):
-            runs.append(
-                replica_curves(
-                    problem, self.begin, self.i, particles=self.particles, replicas=self.replicas,
-                    step=self.step * (4 if self.learns else 1), cuts=cuts, stride=4 // cuts, backend=self.backend,
-                    progress=within(progress, begin, end),
-                )
-            )  # fmt: skip
+            runs.append(replica_curves(
+                problem, self.begin, self.i, particles=self.particles, replicas=self.replicas,
+                step=self.step * (4 if self.learns else 1), cuts=cuts, stride=4 // cuts, backend=self.backend,
+                progress=within(progress, begin, end),
+            ))  # fmt: skip
         self.failed = max(int(run.status.max()) for run in runs)
-        names = (*_EVALUATED, *_LEARNED)
+        names = (*_EVALUATED, *self.learned)
         if not self.learns:
             return {name: runs[0].values[name] for name in names}, dict.fromkeys(names, np.zeros(()))
         four_h, two_h, h = ({name: run.values[name] for name in names} | self.margins(run.scores) for run in runs)
@@ -230,7 +229,7 @@ class _Start:
                 if status := int(run["status"][0]):
                     return {}, status
             full, half, *more = [
-                {name: run[name].values[0] for name in (*_EVALUATED, *_LEARNED)}
+                {name: run[name].values[0] for name in (*_EVALUATED, *self.learned)}
                 | self.margins(np.array([addition.scores for addition in added]))
                 for run, added in runs
             ]
@@ -294,7 +293,7 @@ class _Start:
         """All entries at one save time."""
         entries = Entries()
         length, moved = self.length(simulated), self.learns and self.problem.time.times[at] > 0
-        names = [(name, at) for name in (*_EVALUATED, *(_LEARNED if moved else ()))]
+        names = [(name, at) for name in (*_EVALUATED, *(self.learned if moved else ()))]
         s, m, theta = (of[self.i] for of in self.begin)
         before = {"s": s, "m": m, "w": softmax(theta), "v": self.problem.family.variances}
         if self.given:

@@ -5,7 +5,7 @@ every component. Estimates of what enters by the start: *along paths* by the adj
 points, and *starts*, the likelihood ratio of their law (solvers.sampler.gradients). Of what a control changes on the
 way: *along paths*; *landing*, the adjoint less the score of the forward kernels, whose mean is 0 and whose noise is the
 same where log W is constant; and *ratio*, that score times −log W less its mean, with the slope of the backward
-kernels. The last two are in array code, here only.
+kernels, both by the derivatives at fixed paths that other objectives learn by (solvers.sampler.objectives).
 """
 
 from __future__ import annotations
@@ -76,8 +76,8 @@ def _noise(sampler: Any, repeats: int) -> list[Row]:
             if not in_drifts and starts == "Sobol":
                 one["starts"] = start_gradient(sampler, noise, walker)[1]
             if sampler.controls and starts == "Sobol":
-                one |= {"landing": _on_the_way(sampler, noise, landing=True)}
-                one |= {"ratio": _on_the_way(sampler, noise, landing=False)}
+                one |= {"landing": _on_the_way(sampler, noise, walker, landing=True)}
+                one |= {"ratio": _on_the_way(sampler, noise, walker, landing=False)}
             found.append(one)
         for estimate in found[0]:
             for mixture in found[0][estimate]:
@@ -89,47 +89,20 @@ def _noise(sampler: Any, repeats: int) -> list[Row]:
     return rows
 
 
-def _on_the_way(sampler: Any, noise: Any, *, landing: bool) -> dict[str, Any]:
-    """Slopes in the means of controls, of starts as they are: `landing` or `ratio`, in array code."""
-    from solvers.sampler.chain import _forward
-    from solvers.sampler.model import scores_of
-
-    module, eta, base, scores = sampler.module, sampler.eta, sampler.log_base, scores_of(sampler)
-    K, R = len(PRIOR[2]), sampler.directions
+def _on_the_way(sampler: Any, noise: Any, walker: Any, *, landing: bool) -> dict[str, Any]:
+    """Slopes in the means of controls, of starts as they are: `landing` or `ratio`, by the derived derivatives of both
+    kernels at fixed paths."""
+    K = len(PRIOR[2])
     chosen = np.arange(K * EACH) % K
-    points, log_weight, moves, increments = _forward(sampler, noise, chosen, keep=True)
     weights = (sampler.mixtures["prior"].weights / EACH)[chosen]
-    loss = -log_weight
+    if landing:
+        along = walker.gradient(sampler, noise, chosen, weights)[1]
+        score = walker.ratio(sampler, noise, chosen, weights, 0 * weights)[1]
+        return {name: replace(along[name], mean=along[name].mean - score[name].mean) for name in along}
+    loss = -walker.forward(sampler, noise, chosen).log_weight
     mean = np.bincount(chosen, weights=loss) / EACH
-    factor = -np.ones(K * EACH) if landing else EACH / (EACH - 1) * (loss - mean[chosen])
-    of_mean, of_rest = np.zeros((*scores.used.shape, K, R)), np.zeros((*scores.used.shape, K))
-    nothing = (np.zeros_like(weights), np.zeros_like(points[0].x))
-    x_bar, rho_bar, of_forward = nothing[1], nothing[0], nothing
-    for n in reversed(range(sampler.steps + 1)):
-        point, of_backward, explicit = points[n], nothing, nothing
-        if n > 0:
-            before, xi, moved = points[n - 1], noise.at(n), moves[n - 1]
-            given = (before.x, before.rho, *before.drifts[0], *point.drifts[1], *xi, eta, base)
-            of_weight = module.weight_adjoint(*given, increments[n - 1], -weights)
-            of_backward = (of_weight["shrink_b"], of_weight["pull_b"])
-        if n < sampler.steps:
-            # ∂ log F(x'|x) at fixed points: √(η/2) ξ·∂h, with h = a x + pull
-            ahead, along, _ = noise.at(n + 1)
-            by = np.sqrt(eta / 2) * weights * factor
-            explicit = (by * ((point.x * ahead).sum(1) + np.sqrt(point.rho) * along), by[:, None] * ahead)
-        asked = tuple(a + b for a, b in zip(of_forward, explicit, strict=True)) if landing else explicit
-        for j, saved in point.scores.items():
-            at = (point.x, point.rho, *scores.at(n, j), saved)
-            bars = module.score_adjoint(*at, 0 * weights, *asked, *of_backward)
-            of_mean[n, j] = bars["mean"].sum(0)
-            if landing:
-                whole = module.score_adjoint(*at, -weights, *of_forward, *of_backward)
-                x_bar, rho_bar = x_bar + whole["x"], rho_bar + whole["rho"]
-        if n > 0 and landing:
-            of_step = module.step_adjoint(before.x, before.rho, *before.drifts[0], *xi, eta, moved, x_bar, rho_bar)
-            of_forward = tuple(of_step[name] + of_weight[name] for name in ("shrink_f", "pull_f"))
-            x_bar, rho_bar = of_step["x"] + of_weight["x"], of_step["rho"] + of_weight["rho"]
-    found: dict[str, Any] = scores.pulled_back(of_mean, of_rest, of_rest, np.zeros((K, R + 1)))
+    factor = EACH / (EACH - 1) * (loss - mean[chosen])
+    found: dict[str, Any] = walker.ratio(sampler, noise, chosen, weights * factor, -weights)[1]
     return found
 
 

@@ -11,6 +11,7 @@ from theory import NotClosed, target
 from theory.configuration import Configuration
 from theory.drifts import BETA, CONTROLS, METHODS, REFERENCES, Score, allowed, drifts
 from theory.expectations import Gradient
+from theory.likelihood_ratio import RatioStep
 from theory.mixtures import LogDensity
 from theory.path_steps import path_configuration
 from theory.quadrature import residual
@@ -42,6 +43,24 @@ def test_the_numerical_check_sees_a_wrong_term():
     integral = next(step for step in CHAIN.steps if step.rule.name == "Gaussian integral")
     for wrong in (integral.after * 1.01, integral.after.subs(Symbol("cross", real=True), 0)):
         assert replace(integral, after=wrong).residual > 1e-3
+
+
+def test_the_numerical_check_sees_a_wrong_likelihood_ratio():
+    """The derivative of f forgotten, a loss whose own law is differentiated, and other paths than the sampler's own."""
+    steps = {(step.of, step.rule.name): step for step in CHAIN.steps if isinstance(step, RatioStep)}
+    ratio = steps[r"\partial E_Q[f]", "Under the integral"]
+    variance = steps[r"\partial\,{\textstyle\frac12}\operatorname{Var}_r L", "Own paths"]
+    mean = steps[r"\partial E_Q[L]", "Normalisation"]
+    score_alone = ratio.after.func(ratio.after.function.args[0], *ratio.after.limits)
+    for wrong in (replace(ratio, after=score_alone), replace(variance, own=False), replace(mean, after=variance.after)):
+        assert wrong.residual > 1e-2
+
+
+def test_the_numerical_check_sees_a_kernel_whose_end_moves():
+    """∂ log F in a drift is not 0, as it would be if x' moved with it."""
+    for step in (step for step in CHAIN.steps if step.rule.name == "Fixed path"):
+        assert residual(step.before, 0 * step.after, path_configuration()) > 1e-2
+        assert residual(step.before, 1.01 * step.after, path_configuration()) > 1e-4
 
 
 # Section 7 of the theory, typed in: u(n, x) = 2(∇log p_τ + x) for the exact control, f annealed otherwise.

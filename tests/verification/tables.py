@@ -200,6 +200,34 @@ def scaling(result: dict[str, Any]) -> str:
     return table(["exponent of", "entry", "fitted, 95 %", "expected"], rows)
 
 
+def objectives(result: dict[str, Any]) -> str:
+    """Where the learning flows of the objectives end, by method."""
+    rows = []
+    for row in result["rows"]:
+        low, high = row["interval"]
+        level = f"{row['log_z_learned'][0]:.2f}" if "log_z_learned" in row else "—"
+        rows.append(
+            [
+                row["method"],
+                row["objective"],
+                f"{row['collapsed']} of {result['starts']} ({low:.2f} to {high:.2f})",
+                f"{row['only_here']} / {row['only_there']}",
+                "{:.3f} ± {:.3f}".format(*row["coverage"]),
+                f"{row['elbo'][0]:.2f}",
+                f"{row['eubo'][0]:.2f}",
+                level,
+            ]
+        )
+    heading = [
+        "method", "objective", "collapsed", "only here / only by the first", "coverage (nats)", "ELBO", "EUBO",
+        "log Z learned",
+    ]  # fmt: skip
+    return (
+        f"{result['starts']} starts, t = {result['end']:g}; in brackets 95 % Wilson intervals; coverage ± standard "
+        "error over starts, the rest means over starts.\n\n" + table(heading, rows)
+    )
+
+
 TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "calibration": calibration,
     "power": power,
@@ -207,6 +235,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "outcomes": outcomes,
     "coverage": coverage,
     "refinement": refinement,
+    "objectives": objectives,
     "scaling": scaling,
 }
 #: The scaling is a figure's, and so are its numbers.

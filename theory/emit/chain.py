@@ -37,6 +37,7 @@ d_Y = ∂L/∂Y for each output Y of NAME, and returns ∂L/∂(input), one a pa
 """
 
 from solvers.machine.arrays import array_module
+from solvers.machine.logits import inverse, logsumexp, softmax
 
 NAME = "{name}"
 SYSTEM = "{hash}"
@@ -51,25 +52,6 @@ DRIFTS = {{
 #: Whose log-densities are summands of log W: the fraction of the way at which each is, and its coefficient.
 ENDS = {{{ends}}}
 
-
-def logsumexp(logit):
-    """log Σ_k exp(logit_k), stable at any logits."""
-    xp = array_module(logit)
-    top = xp.max(logit, axis=-1)
-    return top + xp.log(xp.sum(xp.exp(logit - top[..., None]), axis=-1))
-
-
-def softmax(logit):
-    """exp(logit_k − logsumexp(logit)), whose sum is 1 at any logits."""
-    xp = array_module(logit)
-    raised = xp.exp(logit - xp.max(logit, axis=-1)[..., None])
-    return raised / xp.sum(raised, axis=-1)[..., None]
-
-
-def inverse(root):
-    """1 / root, and 0 where there is no orthogonal direction (d = R)."""
-    xp = array_module(root)
-    return xp.where(root > 0, 1 / xp.where(root > 0, root, 1.0), 0.0)
 '''
 
 
@@ -106,10 +88,14 @@ NAMES = {
     "log_var_t": r"\log v^\tau", "spread": r"\sqrt v", "log_v": r"\log v", "eta": r"\eta", "beta": r"\beta",
     "v": "v", "pull_b": "c'", "log_w": r"\log w", "ending": r"\Lambda_W", "c_w": r"\gamma_W", "c_f": r"\gamma",
     "c_b": r"\gamma'", "kick": "s", "square": "o", "cross": "p", "drawn": "q", "level": r"\Lambda_0",
-    "curvature": r"\Lambda_2", "offset": r"\delta", "density": r"\log\varphi_k",
+    "curvature": r"\Lambda_2", "offset": r"\delta", "density": r"\log\varphi_k", "lambda": r"\lambda",
     "power": "m", "at": "A", "at_1": r"\dot A", "at_2": r"\ddot A", "inner": "U", "inner_1": r"\dot U",
     "inner_2": r"\ddot U", "bend": "b", "bend_1": r"\dot b", "bend_2": r"\ddot b", "gained": "G",
     "gained_1": r"\dot G", "gained_2": r"\ddot G", "left": "A_-", "left_1": r"\dot A_-", "left_2": r"\ddot A_-",
+    "meet": r"(x_\perp\cdot x'_\perp)", "ahead": r"\varsigma", "half": r"\tfrac12\epsilon",
+    "beside": r"\tfrac12(\epsilon_\perp\cdot x'_\perp)", "by_f": r"\omega_F",
+    "by_b": r"\omega_B", "of_shrink_f": r"\omega_F\,\partial_a\log F", "of_pull_f": r"\omega_F\,\partial_c\log F",
+    "of_shrink_b": r"\omega_B\,\partial_{a'}\log B", "of_pull_b": r"\omega_B\,\partial_{c'}\log B",
 }  # fmt: skip
 
 

@@ -1,8 +1,9 @@
 """A ChainPrograms as code for one path: numba functions and CUDA C++ from the same loops.
 
-Every program that paths take becomes two functions on plain arrays: NAME computes its outputs, NAME_adjoint computes
-the variables again and then the derivatives of the inputs, which it adds to what is there, as reverse mode has it. K
-and R are constants of the compiler; outputs are arrays, of length 1 for numbers.
+Every program that paths take becomes two functions on plain arrays, or one where it has nothing to differentiate: NAME
+computes its outputs, NAME_adjoint computes the variables again and then the derivatives of the inputs, which it adds to
+what is there, as reverse mode has it. K and R are constants of the compiler; outputs are arrays, of length 1 for
+numbers.
 """
 
 from __future__ import annotations
@@ -194,7 +195,8 @@ def _needed(program: Program) -> set[str]:
 def _source(chain: ChainPrograms, name: str, language: Language, needs: str) -> str:
     parts = [HEADER.format(c=language.comment, name=name, hash=chain.hash, needs=needs), INVERSE[language.name]]
     for program in (p for p in chain.programs if p.on_paths):
-        parts += [_Writer(program, language).function(adjoint=False), _Writer(program, language).function(adjoint=True)]
+        sides = (False, True) if program.inputs else (False,)
+        parts += [_Writer(program, language).function(adjoint=adjoint) for adjoint in sides]
     gap = "\n\n\n" if language.python else "\n\n"
     return gap.join(part.strip("\n") for part in parts) + "\n"
 

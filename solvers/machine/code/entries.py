@@ -12,11 +12,15 @@ from collections.abc import Callable
 from operator import attrgetter
 from typing import Any
 
+from llvmlite.binding import Linkage
 from numba import njit
 from numba.core import compiler, config, sigutils
 from numba.core.caching import _Cache
 from numba.core.ccallback import CFunc
+from numba.core.codegen import JITCodeLibrary
+from numba.core.compiler_machinery import FunctionPass, register_pass
 from numba.core.serialize import dumps
+from numba.core.typed_passes import NoPythonSupportedFeatureValidation
 
 from solvers.machine.code.modules import PREFIX
 from solvers.machine.code.store import SUFFIX, opened
@@ -30,11 +34,49 @@ _names_addresses = attrgetter("library.has_dynamic_globals")
 _SETTINGS = ("OPT", "LOOP_VECTORIZE", "SLP_VECTORIZE", "BOUNDSCHECK", "DEBUGINFO_DEFAULT")
 
 
+class _Alone(JITCodeLibrary):
+    """Code that calls the copies of functions that were optimised with it.
+
+    numba leaves these under names that other code of the process has too, and the linker takes the first there is: a
+    process that compiles would run others than one that loads, with other last bits.
+    """
+
+    def _optimize_final_module(self) -> None:
+        for function in self._final_module.functions:
+            if not function.is_declaration and function.linkage == Linkage.linkonce_odr:
+                # The linker looks for names in other code without asking whether they are its own.
+                function.name, function.linkage = f"{function.name}.alone", "internal"
+        super()._optimize_final_module()
+
+
+@register_pass(mutates_CFG=False, analysis_only=True)
+class _GoesAlone(FunctionPass):
+    """Machine code will be put into a library that is closed in itself."""
+
+    _name = "modecollapse_goes_alone"
+
+    def __init__(self) -> None:
+        FunctionPass.__init__(self)
+
+    def run_pass(self, state: Any) -> bool:
+        state.library = _Alone(state.targetctx.codegen(), state.func_id.func_qualname)
+        state.library.enable_object_caching()  # so that it can be kept
+        return False
+
+
+class _Compiler(compiler.Compiler):
+    def define_pipelines(self) -> list[Any]:
+        passes = compiler.DefaultPassBuilder.define_nopython_pipeline(self.state)
+        passes.add_pass_after(_GoesAlone, NoPythonSupportedFeatureValidation)
+        passes.finalize()
+        return [passes]
+
+
 def entry(**options: Any) -> Callable[[Callable[..., Any]], Any]:
     """As numba.njit with these options; in a module of a package, machine code is kept."""
 
     def decorate(function: Callable[..., Any]) -> Any:
-        found = njit(**_called(options))(function)
+        found = njit(**_called(options), pipeline_class=_Compiler)(function)
         if function.__module__.startswith(PREFIX):
             found._cache = _Kept(function)
         return found
@@ -46,7 +88,8 @@ def callback(signature: Any, **options: Any) -> Callable[[Callable[..., Any]], A
     """As numba.cfunc; in a module of a package, machine code is kept."""
 
     def decorate(function: Callable[..., Any]) -> Any:
-        found: Any = CFunc(function, sigutils.normalize_signature(signature), locals={}, options=_called(options))
+        types = sigutils.normalize_signature(signature)
+        found: Any = CFunc(function, types, locals={}, options=_called(options), pipeline_class=_Compiler)
         if function.__module__.startswith(PREFIX):
             found._cache = _Kept(function)
         found.compile()

@@ -1,5 +1,7 @@
 """Reverse mode through the chain: what sampler_chain.gradient does, line by line, for a block of paths in the cache.
 
+And what sampler_chain.fixed does, where nothing goes back: x̄' is then what the forward kernel says, no derivative in x.
+
 Points and residuals of the block are kept; so are responsibilities and what drifts are made of. Going back, x̄ and the
 derivatives in the means are combinations, with factors of each path, of x̄ of the step after, the residuals on either
 side, x and the means. Derivatives are gathered path by path, and paths added in their order: blocks change no bit.
@@ -12,17 +14,29 @@ import math
 import numpy as np
 
 from solvers.machine.stack import bare
-from solvers.particles.loops.chain import LIVE, MOVE, REVERSE, begin, dot, move, project, pull, residual, scores
+from solvers.particles.loops.chain import (
+    LIVE,
+    MOVE,
+    REVERSE,
+    begin,
+    combine,
+    dot,
+    move,
+    project,
+    pull,
+    residual,
+    scores,
+)  # fmt: skip
 from solvers.particles.loops.numbers import STRETCH, compiled, draw, entry, exact
 
 
 @exact
 def _scores_back(  # type: ignore[no-untyped-def]
     dots, square, norms, variances, slot, base, scale, inverse, live, moves, reverses, densities, eta, d, weights,
-    after, after_x, error, error_x, r, count, alpha, total, factor, sums,
+    ahead, after, after_x, error, error_x, r, count, alpha, total, factor, sums,
 ):  # fmt: skip
     """Reverse mode of `scores` for the derivatives in the drifts, η x̄' and −η ē with ē = (weight/2η) e, and weight
-    times `densities` (S,) in the log-densities.
+    times `densities` (S,) in the log-densities, where these are positive, of the prior, `ahead` times them.
 
     after (A, path), after_x (path,): x̄'·μ_a, x̄'·x; error, error_x: e·μ_a, e·x.
     factor (1 + A, path): of −x and of each mean in x̄, the latter also of x in the derivative in that mean. sums (3, A,
@@ -32,8 +46,9 @@ def _scores_back(  # type: ignore[no-untyped-def]
     for s in range(live.size):
         if not live[s]:
             continue
+        of = ahead if densities[s] > 0.0 else weights
         for p in range(count):
-            total[p] = densities[s] * weights[p]
+            total[p] = densities[s] * of[p]
         for c in range(slot.size):
             if slot[c] == s:
                 a, e, f, g = base[c], scale[c], eta * moves[1 + s] * inverse[c], 0.5 * reverses[1 + s] * inverse[c]
@@ -73,6 +88,13 @@ def _turn(x, row, f, e, later, g, now, h, z, third, k):  # type: ignore[no-untyp
 
 
 @compiled
+def _step_noise(e, place, x, row, before, means, which, counts, n, out, at, p, eta, scale):  # type: ignore[no-untyped-def]
+    """e = scale (x' − x − η drift(x)), of the move from x at step n to x'."""
+    combine(e, place, x, row, scale, x, before, -scale * (1.0 + eta * out[at, 0, p]))
+    pull(e, place, means, which, counts, MOVE, n, out, at, -scale * eta, p)
+
+
+@compiled
 def _add(total, place, x, row, f):  # type: ignore[no-untyped-def]
     one, two = total[place], x[row]
     for j in range(one.size):
@@ -82,15 +104,17 @@ def _add(total, place, x, row, f):  # type: ignore[no-untyped-def]
 @entry
 def differentiate(  # type: ignore[no-untyped-def]
     means, slot, base, scale, inverse, constant, live, moves, reverses, which, counts, variances, densities, place, eta,
-    d, origin, spread, weights, first, step, source, k0, k1, log_weight, of_means, of_rest,
+    d, origin, spread, weights, ahead, fixed, first, step, source, k0, k1, log_weight, of_means, of_rest,
     x, e, x_bar, held, dots, square, r, out, top, factor, sums, alpha, after, error, rest, norms,
 ):  # fmt: skip
     """log W of the paths first ≤ i < first + origin.size, whose numbers have the steps from `step` on; and added to
     of_means (M, width) and of_rest (2, A), derivatives of Σ_i weights_i (−log W_i) in means, log-variances and
-    log-weights. place (A,): where in of_means those in a mean go, −1: nowhere. From x on: room."""
+    log-weights; or, if `fixed`, of Σ_i [ahead_i log Q_i − weights_i log P̃_i] at paths that stay where they are. place
+    (A,): where in of_means those in a mean go, −1: nowhere. From x on: room."""
     means, which, counts, place = bare(means), bare(which), bare(counts), bare(place)
     slot, base, scale, inverse, constant = bare(slot), bare(base), bare(scale), bare(inverse), bare(constant)
     live, moves, reverses, densities, weights = bare(live), bare(moves), bare(reverses), bare(densities), bare(weights)
+    ahead = bare(ahead)
     x, e, x_bar, held, of_means = bare(x), bare(e), bare(x_bar), bare(held), bare(of_means)
     dots, square, r, out, top = bare(dots), bare(square), bare(r), bare(out), bare(top)
     factor, sums, alpha, after, error = bare(factor), bare(sums), bare(alpha), bare(after), bare(error)
@@ -105,7 +129,7 @@ def differentiate(  # type: ignore[no-untyped-def]
     noise = math.sqrt(2 * eta)
     for some in range(0, origin.size, block):
         count = min(block, origin.size - some)
-        weight = weights[some : some + count]
+        weight, other = weights[some : some + count], ahead[some : some + count]
         ratio = log_weight[some : some + count]
         for n in range(N + 1):
             now, number = n * block, np.uint64(step + n)
@@ -159,8 +183,8 @@ def differentiate(  # type: ignore[no-untyped-def]
             inner = dots[n * A : (n + 1) * A]
             _scores_back(
                 inner, square[n], norms, variances, slot, base, scale[n], inverse[n], live[n], moves[n], reverses[n],
-                densities[n], eta, d, weight, after, after_x, error, error_x, r[n], count, alpha, total, factor[0],
-                sums,
+                densities[n], eta, d, weight, other, after, after_x, error, error_x, r[n], count, alpha, total,
+                factor[0], sums,
             )  # fmt: skip
             for p in range(count):
                 row, half = now + p, 0.5 * weight[p]
@@ -169,14 +193,20 @@ def differentiate(  # type: ignore[no-untyped-def]
                     if place[a] >= 0:
                         _gather(held, p * M + place[a], x_bar, p, eta * out[2 * n, 1 + a, p], e, row,
                                 -half * out[2 * n + 1, 1 + a, p], x, row, factor[0, 1 + a, p])  # fmt: skip
+                if fixed:
+                    if n > 0:  # η x̄' shall be the derivative of log F in its drift, half of √(2η) ξ
+                        _step_noise(x_bar, p, x, row, row - block, means, which, counts, n - 1, out, 2 * n - 2, p, eta,
+                                    0.5 * other[p] / eta)  # fmt: skip
+                    continue
                 kappa = half / eta if eta > 0.0 else 0.0
                 _turn(x_bar, p, 1.0 + eta * out[2 * n, 0, p], e, row + block, kappa, row,
                       -kappa * (1.0 + eta * out[2 * n + 1, 0, p]), x, row, -factor[0, 0, p])  # fmt: skip
                 pull(x_bar, p, means, which, counts, LIVE, n, factor, 0, 1.0, p)
         for p in range(count):
             a = origin[some + p]
-            sums[0, a, p] += 0.5 * (dot(x_bar, p, x, p) - dot(x_bar, p, means, a))
-            if place[a] >= 0:
+            if not fixed:
+                sums[0, a, p] += 0.5 * (dot(x_bar, p, x, p) - dot(x_bar, p, means, a))
+            if place[a] >= 0 and not fixed:
                 _add(held, p * M + place[a], x_bar, p, 1.0)
             for a in range(A):
                 of_rest[0, a] += sums[0, a, p]

@@ -60,17 +60,18 @@ def walk(
     backward: bool = False,
     ends: bool = False,
     split: int | None = None,
+    wider: float = 1.0,
     threads: int = 1,
 ) -> Walk:
     """As compiled.walk."""
     if not _single(model):
         return compiled.walk(
-            model, key, source, particles, chosen, backward=backward, ends=ends, split=split,
+            model, key, source, particles, chosen, backward=backward, ends=ends, split=split, wider=wider,
             threads=threads,
         )  # fmt: skip
     d, N = model.dimension, model.steps
     means, variances, *rest = _tables(model, backward)
-    spreads, offset = np.sqrt(variances), len(model.mixtures["prior"].means)
+    spreads, offset = wider * np.sqrt(variances), len(model.mixtures["prior"].means)
     origin, modes = chosen + (offset if backward else 0), len(model.mixtures["target"].means)
     paths, width = len(particles), means.shape[1]
     sources = np.full(N + 1, source, dtype=np.uint64)

@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Bars", "Mixture", "Model", "Noise", "Walk", "gradient", "walk"]
+__all__ = ["Bars", "Mixture", "Model", "Noise", "Walk", "fixed", "gradient", "walk"]
 
 Array = NDArray[np.float64]
 Noise = Callable[[int], Array]
@@ -101,6 +101,7 @@ class Model:
     """method: dis, mcd, cmcd or dbs. reference: ou, prior or annealed. control: none, exact or mixture. steps: N.
 
     mixtures: prior, target, and control, control_back where the drifts have them. components: of a control, at most.
+    level: c of trajectory balance, in nats.
     """
 
     method: str
@@ -110,6 +111,7 @@ class Model:
     horizon: float
     mixtures: dict[str, Mixture]
     components: int | None = None
+    level: float = 0.0
 
     @property
     def eta(self) -> float:
@@ -260,6 +262,32 @@ def gradient(model: Model, noise: Noise, chosen: NDArray[np.intp], weights: Arra
     start.means[:] += one.T @ x_bar
     start.log_variances[:] += one.T @ (0.5 * prior.sharing(x_bar, spread * z))
     return Walk(log_weight, ends.responsibilities, xs[N]), totals
+
+
+def fixed(
+    model: Model, noise: Noise, chosen: NDArray[np.intp], by_forward: Array, by_backward: Array
+) -> dict[str, Bars]:
+    """Derivatives of Σ_i [by_forward_i (log φ + Σ log F) + by_backward_i (log p + Σ log B)] at paths that stay where
+    they are. Weights of a mixture are taken as independent numbers."""
+    N, eta, prior = model.steps, model.eta, model.mixtures["prior"]
+    x = before = prior.means[chosen] + np.sqrt(prior.variances[chosen])[:, None] * noise(0)
+    totals = {name: Bars(*map(np.zeros_like, (m.means, m.variances, m.variances)))
+              for name, m in model.mixtures.items()}  # fmt: skip
+    for n in range(N + 1):
+        forward, backward = model.drifts(n) if N else ({}, {})
+        forward, backward = {} if n == N else forward, {} if n == 0 else backward
+        densities: dict[tuple[str, bool], Array] = {("prior", False): by_forward} if n == 0 else {}
+        densities |= {("target", False): by_backward} if n == N else {}
+        fields = {key: model.score_of(key, n).at(x) for key in forward | backward | densities if key[0] != "x"}
+        xi = noise(n + 1) if n < N else np.zeros_like(x)
+        f_bar = np.sqrt(eta / 2) * by_forward[:, None] * xi
+        g_bar = by_backward[:, None] * (before - x - eta * _combine(backward, x, fields)) / 2 if n > 0 else 0.0 * x
+        for key, at in fields.items():
+            cotangent = forward.get(key, 0.0) * f_bar + backward.get(key, 0.0) * g_bar
+            bars = model.score_of(key, n).pull_back(x, at, cotangent, densities.get(key, 0.0))[1]
+            _add(totals[key[0]], _through_noise(model, key, n, bars))
+        before, x = x, x + eta * _combine(forward, x, fields) + np.sqrt(2 * eta) * xi
+    return totals
 
 
 def _sum(*drifts: Drift) -> Drift:

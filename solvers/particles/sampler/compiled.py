@@ -18,7 +18,7 @@ from solvers.particles.compiled import loops
 from solvers.particles.sampler.chain import Bars, Drift, Model, Walk
 from solvers.particles.streams import TILE
 
-__all__ = ["Tables", "gradient", "structure", "walk"]
+__all__ = ["Tables", "fixed", "gradient", "structure", "walk"]
 
 Array = NDArray[np.float64]
 Whole = NDArray[np.int64]
@@ -143,18 +143,20 @@ def walk(
     backward: bool = False,
     ends: bool = False,
     split: int | None = None,
+    wider: float = 1.0,
     threads: int = 1,
 ) -> Walk:
     """sampler_chain.walk, with the numbers of `source` for these particles; end points only if `ends`.
 
-    split: after so many steps the numbers are those of source + 1: clones of the paths without it.
+    split: after so many steps the numbers are those of source + 1: clones of the paths without it. wider: starts so
+    many times as far from the mean of their component.
     """
     d, N, tables = model.dimension, model.steps, Tables.of(model, backward)
     first = model.mixtures["target" if backward else "prior"]
     offset = len(model.mixtures["prior"].variances)
     modes = len(model.mixtures["target"].variances)
     origin = chosen + (offset if backward else 0)
-    spread = np.sqrt(first.variances[chosen])
+    spread = wider * np.sqrt(first.variances[chosen])
     paths, width = len(particles), tables.means.shape[1]
     sources = np.full(N + 1, source, dtype=np.uint64)
     sources[N + 1 if split is None else split + 1 :] += np.uint64(1)
@@ -206,6 +208,35 @@ def gradient(
     Returns
         log W (path,) and the derivatives, the same bits for every number of threads and every block.
     """
+    given = (model, key, source, step, particles, chosen, weights, weights)
+    return _differentiated(*given, False, of=of, threads=threads, block=block, stop=stop)
+
+
+def fixed(
+    model: Model,
+    key: NDArray[np.uint64],
+    source: int,
+    particles: range,
+    chosen: NDArray[np.intp],
+    by_forward: Array,
+    by_backward: Array,
+    *,
+    of: Iterable[str],
+    wider: float = 1.0,
+    threads: int = 1,
+    stop: Callable[[], None] | None = None,
+) -> dict[str, Bars]:
+    """sampler_chain.fixed for the mixtures `of`, at the paths that `walk` walks with these numbers."""
+    given = (model, key, source, 0, particles, chosen, -by_backward, by_forward)
+    return _differentiated(*given, True, of=of, wider=wider, threads=threads, stop=stop)[1]
+
+
+def _differentiated(
+    model: Model, key: NDArray[np.uint64], source: int, step: int, particles: range, chosen: NDArray[np.intp],
+    weights: Array, ahead: Array, fixed: bool, *, of: Iterable[str], wider: float = 1.0, threads: int = 1,
+    block: int | None = None, stop: Callable[[], None] | None = None,
+) -> tuple[Array, dict[str, Bars]]:  # fmt: skip
+    """As loops.adjoint.differentiate: weights of −log P̃ and of log Q."""
     d, N, tables = model.dimension, model.steps, Tables.of(model, backward=False)
     A, width = tables.means.shape
     place, own, first, wanted = np.full(A, -1), {}, 0, set(of)
@@ -219,7 +250,8 @@ def gradient(
     densities = np.zeros(tables.live.shape)
     densities[0, 0] += 1
     densities[N, 1] -= 1
-    spread, weights = np.sqrt(variances[chosen]), np.ascontiguousarray(weights, dtype=float)
+    spread = wider * np.sqrt(variances[chosen])
+    weights, ahead = (np.ascontiguousarray(a, dtype=float) for a in (weights, ahead))
     paths, kept = len(particles), 8 * width * (2 * N + 4 + M)
     log_weight, together = np.empty(paths), max(1, PIECE_BYTES // kept)
     held = min(block or together, together, paths)
@@ -238,8 +270,8 @@ def gradient(
         s = slice(n * together, (n + 1) * together)
         of_means, of_rest = np.zeros((M, width)), np.zeros((2, A))
         compiled(
-            *arrays, model.eta, d, chosen[s], spread[s], weights[s], particles.start + s.start, step, np.uint64(source),
-            *key, log_weight[s], of_means, of_rest, *room(),
+            *arrays, model.eta, d, chosen[s], spread[s], weights[s], ahead[s], fixed, particles.start + s.start, step,
+            np.uint64(source), *key, log_weight[s], of_means, of_rest, *room(),
         )  # fmt: skip
         return of_means, of_rest
 

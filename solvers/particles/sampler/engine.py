@@ -32,9 +32,14 @@ class Walker:
     engine: Engine
     threads: int
 
-    def walk(self, model: Model, chosen: NDArray[np.intp], *, backward: bool = False, ends: bool = False) -> Walk:
+    def walk(
+        self, model: Model, chosen: NDArray[np.intp], *, backward: bool = False, ends: bool = False, wider: float = 1.0
+    ) -> Walk:
         key, paths = (self.behind if backward else self.ahead), range(len(chosen))
-        return self.engine.walk(model, key, _PATHS, paths, chosen, backward=backward, ends=ends, threads=self.threads)
+        more = {} if wider == 1 else {"wider": wider}  # of which not every engine knows
+        return self.engine.walk(
+            model, key, _PATHS, paths, chosen, backward=backward, ends=ends, threads=self.threads, **more
+        )
 
     def by_component(self, model: Model, K: int) -> Array:
         """B (K, L): mass that paths from component k put on mode l."""

@@ -22,7 +22,7 @@ from solvers.particles.sampler.chain import Bars, Model, gradient, walk
 from solvers.particles.sampler.optimisers import Optimiser
 from solvers.results.outcomes import TOO_LONG
 
-__all__ = ["Gradient", "Learner", "NotFinite", "learn", "path_gradient", "plainly"]
+__all__ = ["LEVEL", "Gradient", "Learner", "NotFinite", "learn", "path_gradient", "plainly"]
 
 Array = NDArray[np.float64]
 #: (step, paths) -> standard normal numbers (path, d).
@@ -30,6 +30,7 @@ Normals = Callable[[int, range], Array]
 #: (model, chosen, weights) -> log W (path,), and the derivatives of sampler_chain.gradient in what is learned.
 Gradient = Callable[[Model, NDArray[np.intp], Array], tuple[Array, dict[str, Bars]]]
 
+LEVEL = "level"  # c of trajectory balance, beside the mixtures: its derivative is the one log-weight
 GRADIENT_BYTES = 2**22  # of points of the paths differentiated together
 MALA_STEPS, MALA_STEP = 30, 0.1  # candidates by MALA: steps, and their size in units of the least variance of p
 
@@ -50,7 +51,7 @@ class TooLong(NotFinite):
 class Learner:
     """What moves, and how. learn: mixture -> any of means, weights, variances. weights, metric: those of
     solvers.particles.motion. paths: behind each gradient. optimiser: makes that of a run. stop: called now and then,
-    may raise."""
+    may raise. objective, explore: of the problem file."""
 
     learn: dict[str, tuple[str, ...]]
     weights: str
@@ -58,6 +59,13 @@ class Learner:
     paths: int
     optimiser: Callable[[], Optimiser]
     stop: Callable[[], None]
+    objective: str = "reverse-kl"
+    explore: float = 1.0
+
+    @property
+    def detached(self) -> bool:
+        """Whether the law of the paths is not differentiated."""
+        return self.objective != "reverse-kl"
 
     @property
     def moving(self) -> list[str]:
@@ -83,8 +91,11 @@ def plainly(normals: Normals) -> Gradient:
     return differentiate
 
 
-def path_gradient(model: Model, paths: int, differentiate: Gradient) -> tuple[float, dict[str, Bars]]:
-    """D in nats, and its derivatives in means, log-variances and θ (weights = softmax θ) of what is differentiated."""
+def path_gradient(
+    model: Model, paths: int, differentiate: Gradient, *, detached: bool = False
+) -> tuple[float, dict[str, Bars]]:
+    """D in nats, and its derivatives in means, log-variances and θ (weights = softmax θ) of what is differentiated; if
+    `detached`, of another objective, by which the share of paths from each component is not differentiated."""
     w = np.exp(model.mixtures["prior"].log_weights)
     K = len(w)
     chosen = np.arange(paths) % K
@@ -94,9 +105,12 @@ def path_gradient(model: Model, paths: int, differentiate: Gradient) -> tuple[fl
     value = float(w @ losses)
     found = {}
     for name, (means, log_variances, log_weights) in bars.items():
+        if name == LEVEL:
+            found[name] = bars[name]
+            continue
         weights = np.exp(model.mixtures[name].log_weights)
         theta = log_weights - weights * np.sum(log_weights)
-        if name == "prior":
+        if name == "prior" and not detached:
             theta = theta + w * (losses - value)
         found[name] = Bars(means, log_variances, theta)
     return value, found
@@ -117,6 +131,8 @@ def velocity(model: Model, learner: Learner, slopes: dict[str, Bars]) -> dict[st
             -(slope.log_variances.T * speed_v).T * ("variances" in learned),
             -slope.log_weights * speed_theta * ("weights" in learned),
         )
+    if LEVEL in slopes:
+        moved[LEVEL] = slopes[LEVEL]._replace(log_weights=-slopes[LEVEL].log_weights)
     return moved
 
 
@@ -149,7 +165,8 @@ def learn(
         for _ in range(optimiser.moves(now, float(stop))):
             learner.stop()
             differentiate = gradients(count * (model.steps + 1))
-            moved = velocity(model, learner, path_gradient(model, learner.paths, differentiate)[1])
+            slopes = path_gradient(model, learner.paths, differentiate, detached=learner.detached)[1]
+            moved = velocity(model, learner, slopes)
             with np.errstate(over="ignore", invalid="ignore"):
                 model, count = displaced(model, optimiser.displacement(moved)), count + 1
             if any("variances" in learned for learned in learner.learn.values()) and not model.overshoot() < 2:
@@ -167,9 +184,12 @@ def learn(
 
 
 def displaced(model: Model, by: dict[str, Bars]) -> Model:
-    """The model moved in means, log-variances and θ."""
-    mixtures = dict(model.mixtures)
+    """The model moved in means, log-variances and θ, and in c."""
+    mixtures, level = dict(model.mixtures), model.level
     for name, more in by.items():
+        if name == LEVEL:
+            level += float(more.log_weights[0])
+            continue
         old = mixtures[name]
         new = replace(
             old,
@@ -180,7 +200,7 @@ def displaced(model: Model, by: dict[str, Bars]) -> Model:
         if not all(np.isfinite(a).all() for a in (new.means, new.variances, new.log_weights)):
             raise NotFinite
         mixtures[name] = new
-    return replace(model, mixtures=mixtures)
+    return replace(model, mixtures=mixtures, level=level)
 
 
 def addition(

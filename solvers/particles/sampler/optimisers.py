@@ -116,8 +116,8 @@ def chosen(options: LearningOptions | None, end: float, step: float, cuts: int) 
 
 
 def check_rates(name: str, options: LearningOptions, control: bool, largest: float) -> None:
-    """Refuse rates by which steps along the velocity are unstable, in the problem of this name. control: whether one
-    is learned. Raises  ProblemError."""
+    """Refuse rates by which steps along the velocity are unstable, in the problem of this name. control: whether
+    anything beside the prior is learned. Raises  ProblemError."""
     used = {"rate": options.rate, "rate_prior": options.rate_prior} if control else {"rate_prior": options.rate_prior}
     for key, rate in used.items():
         if options.optimiser == "sgd" and rate > largest:

@@ -25,6 +25,7 @@ from solvers.particles.sampler.begin import components, described, in_space, mod
 from solvers.particles.sampler.chain import Model
 from solvers.particles.sampler.engine import Walker, gradients
 from solvers.particles.sampler.estimates import TOGETHER, by_halves, emc, ess, ess_forward, log_z, pooled
+from solvers.particles.sampler.fixed import at_fixed_paths, objective
 from solvers.particles.sampler.learn import GRADIENT_BYTES, Learner, NotFinite, learn
 from solvers.particles.sampler.optimisers import check_rates, chosen, labelled
 from solvers.particles.streams import LARGEST_COUNT, stream_keys
@@ -105,8 +106,7 @@ def simulate(
         drawn.append(found.samples)
         status[i] = found.status.max()
         single = {name: of for name, of in found.values.items() if name not in (*TOGETHER, "log_weights")}
-        quantities = single | {"objective": -found.values["elbo"]}
-        for name, values in quantities.items():
+        for name, values in single.items():
             means.setdefault(name, []).append(values.mean(0))
             means.setdefault(f"{name}_se", []).append(values.std(0, ddof=1) / np.sqrt(replicas))
         for name, (values, errors) in pooled(found.values["log_weights"]).items():
@@ -172,9 +172,10 @@ def replica_curves(
         moves = {"prior": problem.family.learn} | dict.fromkeys(start.controls, options.learn)
         learner = Learner(
             moves, problem.flow.weights, problem.flow.metric, (learning and learning.batch) or particles,
-            chosen(learning, problem.time.end, step, cuts), lambda: report(0),
+            chosen(learning, problem.time.end, step, cuts), lambda: report(0), options.objective, options.explore,
         )  # fmt: skip
-        of_step = gradients(key(Purpose.GRADIENT, 1), learner, cut.within, cut.engine)
+        drawn_by = at_fixed_paths if learner.detached else gradients
+        of_step = drawn_by(key(Purpose.GRADIENT, 1), learner, cut.within, cut.engine)
         refine = in_space(options.refine, problem.dimension)
         try:
             models, scores = learn(
@@ -186,7 +187,7 @@ def replica_curves(
         curves: dict[str, list[Array]] = {}
         walker = Walker(key(Purpose.FORWARD), key(Purpose.BACKWARD), particles, cut.engine, cut.within)
         for model in models:
-            found = evaluated(model, walker, generator(Purpose.CHOICES))
+            found = evaluated(model, walker, generator(Purpose.CHOICES), options.objective, options.explore)
             if isinstance(found, int):
                 report(len(times) - len(next(iter(curves.values()), [])))
                 return found
@@ -239,7 +240,8 @@ def plan(problem: Problem, *, particles: int, replicas: int, step: float, backen
     smallest = float(min(1.0, problem.family.entries.min(), problem.target.variances.min()))
     learning = problem.learning
     if learning is not None:
-        check_rates(problem.name, learning, bool(options.learn), smallest)
+        by_rate = bool(options.learn) or options.objective == "trajectory-balance"  # which has a c
+        check_rates(problem.name, learning, by_rate, smallest)
     elif not 0 < step <= smallest:
         raise SimulationError(
             f"step: is {step:.6g}; must be > 0 and, for explicit Euler to be stable, at most the smallest variance and "
@@ -262,15 +264,18 @@ def plan(problem: Problem, *, particles: int, replicas: int, step: float, backen
     return Plan(chosen, xp, groups, particles, workers, within, workers * within * held)
 
 
-def evaluated(model: Model, walker: Walker, rng: np.random.Generator) -> dict[str, float | Array] | int:
-    """Estimates from paths both ways; what they are: results.SAMPLER_QUANTITIES. Or the status, where log-weights are
-    not finite, not possible, or lost to rounding."""
+def evaluated(
+    model: Model, walker: Walker, rng: np.random.Generator, name: str = "reverse-kl", explore: float = 1.0
+) -> dict[str, float | Array] | int:
+    """Estimates from paths both ways; what they are: results.SAMPLER_QUANTITIES, and the objective of this name. Or the
+    status, where log-weights are not finite, not possible, or lost to rounding."""
 
     def choose(name: str) -> NDArray[np.intp]:
         w = np.exp(model.mixtures[name].log_weights)
         return rng.choice(len(w), size=walker.paths, p=w / w.sum())
 
-    ahead = walker.walk(model, choose("prior"))
+    origins = choose("prior")
+    ahead = walker.walk(model, origins)
     behind = walker.walk(model, choose("target"), backward=True)
     log_w, log_w_p, pi = ahead.log_weight, behind.log_weight, np.exp(model.mixtures["target"].log_weights)
     if not (np.isfinite(log_w).all() and np.isfinite(log_w_p).all()):
@@ -280,7 +285,10 @@ def evaluated(model: Model, walker: Walker, rng: np.random.Generator) -> dict[st
     error = max(float(log_w.std(ddof=1)) / np.sqrt(walker.paths), NEGLIGIBLE)
     if log_w.max() > far or log_w_p.min() < -far or not rounding(model) + EPSILON * np.abs(log_w).max() <= error:
         return LOST
-    return {
+    of = log_w if explore == 1 else walker.walk(model, origins, wider=explore).log_weight
+    level = {"log_z_learned": model.level} if name == "trajectory-balance" else {}
+    return level | {
+        "objective": objective(name, model, of),
         "elbo": float(log_w.mean()),
         "eubo": float(log_w_p.mean()),
         "log_z": by_halves(log_z, log_w),

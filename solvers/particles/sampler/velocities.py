@@ -1,6 +1,6 @@
 """How the prior of a sampler, and a control with it, begin to move: gradients in R^d at a start, replica by replica.
 
-They are those of learning, see solvers.particles.sampler.engine.
+They are those of learning, see solvers.particles.sampler.engine and, of other objectives than the reverse KL, fixed.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from solvers.particles.estimate import Report
 from solvers.particles.replicas import over_groups
 from solvers.particles.sampler.begin import model_of, placed
 from solvers.particles.sampler.engine import gradients
-from solvers.particles.sampler.learn import Learner, path_gradient, velocity
+from solvers.particles.sampler.fixed import at_fixed_paths
+from solvers.particles.sampler.learn import LEVEL, Learner, path_gradient, velocity
 from solvers.particles.sampler.optimisers import Euler
 from solvers.particles.sampler.simulation import plan
 from solvers.particles.streams import stream_keys
@@ -30,7 +31,8 @@ AT_START = 0  # in the place of the cuts of a step, of which there is at least o
 def replica_velocities(
     problem: Problem, begin: Starts, i: int, *, particles: int, replicas: int, backend: str, look: int = 0
 ) -> dict[str, dict[str, Array]]:
-    """Of every mixture that learns: dm/dt (replica, K, L), ds/dt (replica, K, K), dtheta/dt and dlog v/dt (replica, K).
+    """Of every mixture that learns: dm/dt (replica, K, L), ds/dt (replica, K, K), dtheta/dt and dlog v/dt (replica, K);
+    of LEVEL, if there is one, dlog_z_learned/dt (replica, 1).
 
     Takes
         begin, i: the starts, and which; particles: paths behind the gradient of each replica; look: names its random
@@ -49,15 +51,21 @@ def replica_velocities(
         return [one(replica, report) for replica in group]
 
     def one(replica: int, report: Report) -> dict[str, dict[str, Array]]:
-        key = stream_keys(problem.init.seed, (Purpose.GRADIENT, AT_START, i, look), range(replica, replica + 1))[0]
+        words = (Purpose.GRADIENT, AT_START, i, look)
+        key = np.asarray(stream_keys(problem.init.seed, words, range(replica, replica + 1))[0])
         learner = Learner(
-            moves, problem.flow.weights, problem.flow.metric, particles, lambda: Euler(1.0, 1), lambda: report(0)
-        )
-        differentiate = gradients(np.asarray(key), learner, cut.within, cut.engine)(0)
-        moved = velocity(start, learner, path_gradient(start, particles, differentiate)[1])
+            moves, problem.flow.weights, problem.flow.metric, particles, lambda: Euler(1.0, 1), lambda: report(0),
+            options.objective, options.explore,
+        )  # fmt: skip
+        differentiate = (at_fixed_paths if learner.detached else gradients)(key, learner, cut.within, cut.engine)(0)
+        slopes = path_gradient(start, particles, differentiate, detached=learner.detached)[1]
+        moved = velocity(start, learner, slopes)
         report(1)
         found = {}
         for name, speed in moved.items():
+            if name == LEVEL:
+                found[name] = {"dlog_z_learned/dt": speed.log_weights}
+                continue
             turned = speed.means @ start.mixtures[name].means.T
             found[name] = {
                 "dm/dt": speed.means @ nu.T, "ds/dt": turned + turned.T, "dtheta/dt": speed.log_weights,

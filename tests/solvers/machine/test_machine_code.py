@@ -5,8 +5,11 @@ import subprocess
 import sys
 
 import pytest
+from llvmlite.binding import Linkage
+from numba import njit
 
 from solvers.machine.code import modules, package
+from solvers.machine.code.entries import entry
 
 
 @pytest.fixture
@@ -52,3 +55,34 @@ def test_loops_of_particles_are_kept_there_too(cache):
     code = "from solvers.particles import compiled; print(compiled.loops()['estimator'].accumulate.stats.cache_path)"
     found = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
     assert found.strip() == os.path.realpath(cache)
+
+
+def test_machine_code_is_closed_in_itself(cache):
+    """What a function calls has no name that other code of the process could answer to: else a process that compiles
+    would run another copy than one that loads, with other last bits. Beside it, what numba makes by default."""
+    text = """
+from numba import njit
+from solvers.machine.code.entries import entry
+
+@njit
+def inner(x):
+LINES
+    return x
+
+def made(compiled):
+    @compiled
+    def outer(x):
+        return inner(x) + inner(x + 1) + inner(x + 2)
+    assert outer(3) == inner(3) + inner(4) + inner(5)
+    return outer.overloads[outer.signatures[0]].library
+"""
+    text = text.replace("LINES", "    x = (x * x + 1) % 1009 - x // 7\n" * 60)  # too long to be put in each place
+    tiny = package((("tiny", text),))["tiny"]
+
+    def shared(library):
+        symbols = [f for f in library._final_module.functions if "5inner" in f.name and not f.is_declaration]
+        assert symbols
+        return [f.name for f in symbols if f.linkage != Linkage.internal]
+
+    assert not shared(tiny.made(entry(error_model="numpy")))
+    assert shared(tiny.made(njit))

@@ -8,7 +8,7 @@ from solvers import ask
 from solvers.particles.sampler.chain import Bars
 from solvers.particles.sampler.optimisers import Adam, Sgd
 from solvers.particles.sampler.simulation import replica_curves
-from solvers.problem import Problem
+from solvers.problem import Problem, ProblemError
 from solvers.problem.learning_section import LearningOptions
 from solvers.problem.starts import starts
 from solvers.results.telling import told
@@ -38,6 +38,17 @@ FLOW = Problem.parse(TEXT.format(steps=0))
 
 def problem(learning, steps=0, more=""):
     return Problem.parse(TEXT.format(steps=steps) + more + f"\n[learning]\n{learning}\n", "p.toml")
+
+
+def test_steps_of_other_objectives_need_two_paths_in_a_component():
+    more = '\ncontrol = "mixture"\nobjective = "trajectory-balance"'
+    with pytest.raises(ProblemError, match=r"^p.toml: learning.batch: is 3; must be >= 4: learning starts as many"):
+        problem('optimiser = "adam"\nrate = 0.01\nbatch = 3', 4, more)
+    found = problem('optimiser = "sgd"\nrate = 0.25\nbatch = 4\nsteps = 2', 4, more)
+    curves = replica_curves(found, starts(found), 0, particles=64, replicas=2, step=0.1, backend="numpy")
+    c = curves.values["log_z_learned"]
+    assert (c[:, 0] == 0).all()
+    assert (np.diff(c, axis=1) != 0).all()  # at the rate of a control
 
 
 def test_adam_is_algorithm_1_of_kingma_and_ba():

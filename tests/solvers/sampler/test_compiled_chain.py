@@ -20,18 +20,19 @@ CLOSE: dict[str, Any] = {"rtol": 1e-11, "atol": 1e-11}
 
 
 def agree(sampler, rng, paths=600, threads=2):
-    """Forward, backward and gradient by both backends; more than two blocks of paths."""
+    """Forward, backward and both gradients by both backends; more than two blocks of paths."""
     walkers, noise = (PLAIN, WALKERS["numba"].within(threads)), Noise.draw(sampler, paths, rng)
     chosen = rng.integers(0, len(sampler.mixtures["prior"].log_w), paths)
     weights = rng.random(paths)
     (one, slopes), (two, others) = (by.gradient(sampler, noise, chosen, weights) for by in walkers)
+    (three, ratios), (four, more) = (by.ratio(sampler, noise, chosen, weights, weights - 0.4) for by in walkers)
     runs = [(by.forward(sampler, noise), by.backward(sampler, noise)) for by in walkers]
-    for expected, found in (*zip(*runs, strict=True), (one, two)):
+    for expected, found in (*zip(*runs, strict=True), (one, two), (three, four)):
         for name in ("log_weight", "end", "rho", "modes"):
             np.testing.assert_allclose(getattr(found, name), getattr(expected, name), **CLOSE, err_msg=name)
-    for mixture, slope in slopes.items():
+    for slope, other in zip((*slopes.values(), *ratios.values()), (*others.values(), *more.values()), strict=True):
         for name in ("mean", "log_var", "log_w"):
-            expected, found = (getattr(s, name) for s in (slope, others[mixture]))
+            expected, found = (getattr(s, name) for s in (slope, other))
             # a sum over paths: rounding relative to its largest entries
             np.testing.assert_allclose(found, expected, rtol=1e-11, atol=1e-11 * (1 + np.max(np.abs(expected))))
 

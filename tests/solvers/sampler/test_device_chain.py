@@ -51,8 +51,10 @@ def difference(sampler: Sampler, paths: int = 50, seed: int = 1) -> float:
 
     def numbers(by: Walker) -> list[np.ndarray]:
         found, slopes = by.gradient(sampler, noise, chosen, weights)
-        runs = (by.forward(sampler, noise), by.backward(sampler, noise), found)
-        sums = [getattr(slopes[name], part) for name in sorted(slopes) for part in ("mean", "log_var", "log_w")]
+        fixed, ratios = by.ratio(sampler, noise, chosen, weights, weights - 0.4)
+        runs = (by.forward(sampler, noise), by.backward(sampler, noise), found, fixed)
+        sums = [getattr(of[name], part) for of in (slopes, ratios) for name in sorted(of)
+                for part in ("mean", "log_var", "log_w")]  # fmt: skip
         return [getattr(run, part) for run in runs for part in ("log_weight", "end", "rho", "modes")] + sums
 
     for one, other in zip(numbers(PLAIN), numbers(DEVICE), strict=True):
@@ -141,7 +143,7 @@ def test_warps_add_up_what_threads_find(monkeypatch: pytest.MonkeyPatch) -> None
     assert difference(sampler, paths=11) < 1e-12
     monkeypatch.setattr(device, "POINT_BYTES", 1)
     assert difference(sampler, paths=11) < 1e-12
-    assert Warps.grids == [3, 3, 3, 1, 3, 3]
+    assert Warps.grids == [3, 3, 3, 3, 1, 3, 3, 3]
 
 
 def test_noise_is_sent_once(host: HostCuda, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -241,7 +243,7 @@ def test_errors_of_the_device_become_one_message(
 def test_compiles(architecture: str, sizes: tuple[int, int, int]) -> None:
     code, log = compile_cuda(device.source(*sizes), architecture, VERBOSE)
     assert "warning" not in log
-    for kernel in (b"forward", b"backward", b"gradient"):
+    for kernel in (b"forward", b"backward", b"gradient", b"ratio"):
         assert kernel in code
     stacks = [int(n) for n in re.findall(r"(\d+) bytes stack frame", log)]
     # Two components in two directions live in registers; larger ones in some arrays of K R numbers.

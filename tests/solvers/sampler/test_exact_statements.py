@@ -64,6 +64,8 @@ def test_ideal_control_by_overlaps():
     np.testing.assert_allclose(one.s, two.s, rtol=1e-7, atol=1e-7)
     with pytest.raises(ValueError, match='must be "exact"'):
         continuous_time(replace(by_means, sampler=None))
+    with pytest.raises(ValueError, match=r"sampler.explore: is 2; must be 1, for a flow"):
+        continuous_time(replace(by_means, sampler=replace(by_means.sampler, objective="log-variance", explore=2.0)))
 
 
 @pytest.mark.slow

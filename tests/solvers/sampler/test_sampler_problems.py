@@ -4,11 +4,15 @@ import re
 
 import numpy as np
 import pytest
+from scipy.stats import t as student
 
 from solvers import ask
 from solvers.__main__ import app
+from solvers.particles import plan
+from solvers.particles.plan import SimulationError
 from solvers.problem import Problem, ProblemError
 from solvers.reopen import open as open_result
+from solvers.results.telling import told
 from solvers.sampler.evaluate import QUANTITIES
 from solvers.sampler.limits import check
 
@@ -59,6 +63,23 @@ REFUSED = [
         'sampler.learn: one entry is "mean"; allowed: "means", "weights", "variances"',
     ),
     (
+        'objective = "elbo"',
+        'sampler.objective: is "elbo"; allowed: "reverse-kl", "log-variance", "trajectory-balance"',
+    ),
+    ('objective = "log-variance"\nexplore = 0', "sampler.explore: is 0; must be a number > 0"),
+    (
+        "explore = 2.0",
+        'sampler.explore: is 2; needs sampler.objective = "log-variance" or "trajectory-balance", whose paths may be',
+    ),
+    (
+        'steps = 0\nobjective = "log-variance"',
+        'sampler.steps: is 0; must be >= 1 with sampler.objective = "log-variance"',
+    ),
+    (
+        'refine = {until = 3}\nobjective = "trajectory-balance"',
+        'sampler.objective: is "trajectory-balance"; must be "reverse-kl" with sampler.refine',
+    ),
+    (
         "steps = 1\nhorizon = 2.0",
         "sampler.steps: is 1; the step horizon / steps is 2, must be < 2: the forward drift pulls",
     ),
@@ -82,6 +103,47 @@ def test_learning_needs_a_path_in_each_component():
 def test_refused(sampler, message):
     with pytest.raises(ProblemError, match="^p.toml: " + re.escape(message)):
         check(problem(sampler))  # as solve, simulate and compare do, once the file has been read
+
+
+def test_an_objective_that_nothing_descends_is_refused():
+    with pytest.raises(ProblemError, match=r'^p.toml: sampler.objective: is "log-variance"; must be left out where'):
+        problem('objective = "log-variance"', learn="[]")
+    control = 'control = "mixture"\nlearn = ["means"]\n'
+    assert problem(control + 'objective = "log-variance"', learn="[]").sampler.explore == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("explore", ["", "\nexplore = 1.3"], ids=["own", "wider"])
+def test_what_is_learned_by_trajectory_balance_is_told(explore):
+    """c begins at 0, with an error when it is learned, and the objective is what it is said to be."""
+    text = 'steps = 4\nhorizon = 0.4\npaths = 1024\nobjective = "trajectory-balance"' + explore
+    given = problem(text, d=4, end=1.0, save=2)
+    ds = ask.solve(given, backend="numpy", rtol=1e-2, atol=1e-3)
+    assert ds.log_z_learned.dims == ds.log_z_learned_se.dims == ("sample", "time")
+    assert ds.log_z_learned.values[0, 0] == 0
+    assert ds.log_z_learned_se.values[0, 1] > 0
+    assert ds.log_z_learned.attrs["units"] == "nat"
+    assert ds.objective.attrs["long_name"] == (
+        "objective, ½ E (log W − log_z_learned)² of "
+        + ("paths from starts 1.3 times as far out" if explore else "the sampler's paths")
+    )
+    sim = ask.simulate(given, particles=256, replicas=8, step=0.1, backend="numpy")
+    for name in ("log_z_learned", "objective"):
+        error = np.hypot(ds[f"{name}_se"], sim[f"{name}_se"]).values[0, 1]
+        assert abs(ds[name] - sim[name]).values[0, 1] < student.isf(1e-6 / 4, 7) * error
+        assert error < 0.2 * abs(ds[name].values[0, 1])
+    if not explore:
+        by_parts = (ds.log_weight_variance + (ds.log_z_learned - ds.elbo) ** 2) / 2
+        np.testing.assert_allclose(ds.objective.values[0], by_parts.values[0], rtol=0.05)
+    line = f"log Z learned: {ds.log_z_learned.values[0, 1]:.4f}, standard error of one sample "
+    assert any(found.startswith(line) for found in told(ds, "run.nc", "p.toml"))
+    assert "log_z_learned" not in ask.solve(problem("steps = 4\npaths = 64", d=4), backend="numpy")
+
+
+def test_a_gpu_simulates_the_reverse_kl_alone():
+    given = problem('objective = "log-variance"', end=1.0, save=2)
+    with pytest.raises(SimulationError, match=r'p.toml: cupy: sampler.objective = "log-variance"; allowed: numb'):
+        plan.refuse(given, "cupy")
 
 
 def test_a_finite_batch_and_a_sampler_do_not_go_together():

@@ -7,10 +7,14 @@ import pytest
 
 from solvers.ask import compare
 from solvers.particles.plan import SimulationError
+from solvers.particles.sampler.velocities import replica_velocities
 from solvers.problem import Problem
 from solvers.problem.starts import starts
 from solvers.sampler.gradients import Slope
 from solvers.sampler.learn import Learning
+from solvers.sampler.objectives import LEVEL
+from solvers.sampler.runs import velocities
+from solvers.verdict import gradients as verdict
 from solvers.verdict.entries import parts
 from solvers.verdict.gradients import beginning
 
@@ -101,3 +105,51 @@ def test_a_dropped_component_of_the_gradient_is_seen(monkeypatch):
 def test_what_is_no_part_of_a_rate_is_refused():
     with pytest.raises(SimulationError, match=r"^resolve: is 0; must be > 0 and at most 1, a part of a rate$"):
         compare(problem(EXACT), resolve=0.0)
+
+
+OTHERS = {
+    "dis": 'method = "dis"\ncontrol = "mixture"\nobjective = "log-variance"',
+    "cmcd": 'method = "cmcd"\ncontrol = "mixture"\nobjective = "trajectory-balance"',
+    "dbs": 'method = "dbs"\ncontrol = "mixture"\nobjective = "log-variance"\nexplore = 1.3',
+}
+
+
+def compared(given, theory=None, paths=6144):
+    """The part of a comparison that looks at gradients, from so many paths of each of 32 replicas; the simulation of
+    `given` against the theory of another problem, if there is one."""
+    seeds = [np.random.SeedSequence(7, spawn_key=(r,)) for r in range(32)]
+    with pytest.MonkeyPatch.context() as patch:
+        if theory is not None:
+            patch.setattr(verdict, "velocities", lambda _, *rest: velocities(theory, *rest))
+        return parts({"gradient": [verdict.gradients(given, starts(given), 0, paths, seeds, "numba", None)]})[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", OTHERS)
+def test_other_objectives_agree_and_a_tenth_more_does_not(name, monkeypatch):
+    given, sampler = problem(OTHERS[name]), OTHERS[name]
+    simulated = replica_velocities(given, starts(given), 0, particles=6144, replicas=32, backend="numba")
+    monkeypatch.setattr(verdict, "replica_velocities", lambda *_, **__: simulated)
+    right = compared(given)
+    assert right.agrees, right.entries[0]
+    assert right.resolves()["control ds/dt"].relative < 0.09
+    whole = Learning.slopes
+    for learned, part in (("control", "mean"), (LEVEL, "theta")):
+        if learned == LEVEL and "balance" not in sampler:
+            continue
+
+        def wrong(*arguments, learned=learned, part=part):
+            slopes = whole(*arguments)
+            return slopes | {learned: replace(slopes[learned], **{part: 1.1 * getattr(slopes[learned], part)})}
+
+        monkeypatch.setattr(Learning, "slopes", wrong)
+        found = compared(given)
+        assert not found.agrees, learned
+        assert found.entries[0].name.startswith("dlog_z_learned/dt" if learned == LEVEL else "control d")
+
+
+@pytest.mark.slow
+def test_another_objective_on_either_side_is_seen():
+    """Control: the reverse KL in theory, the log-variance in R^d, for a control in both kernels."""
+    given = problem(MIXTURE + '\nobjective = "log-variance"')
+    assert not compared(given, problem(MIXTURE), paths=2048).agrees
