@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
 from solvers.problem.gram import span
+from solvers.problem.schedule import annealing_of, given_annealing, given_schedule, shares_of
 from solvers.problem.values import Section, choice, integer, number, refuse, rows, show
 
 __all__ = [
@@ -65,6 +66,8 @@ class SamplerSection(Section):
     control: Annotated[str, BeforeValidator(choice(("none", "exact", "mixture")))] = "none"
     steps: Annotated[int, BeforeValidator(integer(0, MOST_STEPS))] = 32
     horizon: Annotated[float, BeforeValidator(number("a number > 0", lambda x: x > 0))] = 1.5
+    schedule: Annotated[str | list[float], BeforeValidator(given_schedule)] = "constant"
+    annealing: Annotated[str | list[float], BeforeValidator(given_annealing)] = "linear"
     paths: Annotated[int, BeforeValidator(integer(2, MOST_PATHS))] = 4096
     components: Annotated[int | None, BeforeValidator(integer(1, MOST_COMPONENTS))] = None
     learn: Annotated[list[str] | None, BeforeValidator(learned)] = None
@@ -104,7 +107,8 @@ class SamplerOptions:
     """A checked [sampler] section.
 
     method: "dis", "mcd", "cmcd" or "dbs". reference: "ou", "prior" or "annealed". control: "none", "exact" or
-    "mixture". steps: N. horizon: N η. paths: of the reduced chain behind each evaluation, and behind the gradient.
+    "mixture". steps: N. horizon: Σ η_n. shares (N,): η_n / horizon, None where all are equal. annealing (N+1,): β_n,
+    None for n/N. paths: of the reduced chain behind each evaluation, and behind the gradient.
     components: of a mixture control, at most; it begins as the prior, or its first components, and grows with it.
     learn: which of "means", "weights", "variances" of the mixture control move; empty for other controls.
     """
@@ -118,6 +122,8 @@ class SamplerOptions:
     components: int
     learn: tuple[str, ...]
     refine: Refinement | None
+    shares: NDArray[np.float64] | None = None
+    annealing: NDArray[np.float64] | None = None
 
 
 def sampler_options(
@@ -140,7 +146,8 @@ def sampler_options(
             "sampler.control",
             f'is "exact"; known for method = "dis" with reference = "ou" only, here {method}, {reference}',
         )
-    if section.steps == 0 and control != "none":
+    steps, horizon, shares = shares_of(section, fail)
+    if steps == 0 and control != "none":
         fail("sampler.steps", f'is 0; must be >= 1 with control = "{control}"')
     if section.learn is not None and control != "mixture":
         fail("sampler.learn", f'is {show(section.learn)}; a control to learn needs control = "mixture"')
@@ -162,8 +169,8 @@ def sampler_options(
         fail("sampler.components", f"is {section.components}; must be <= {grown} = {most}: it grows with the prior")
     moves = (learn if section.learn is None else tuple(section.learn)) if control == "mixture" else ()
     return SamplerOptions(
-        method, reference, control, section.steps, section.horizon, section.paths, section.components or most, moves,
-        refine,
+        method, reference, control, steps, horizon, section.paths, section.components or most, moves, refine, shares,
+        annealing_of(section, reference, steps, fail),
     )  # fmt: skip
 
 

@@ -13,9 +13,9 @@ enum { POINT = 3 * R + 3, ENTRIES = K * R + 2 * K };
 
 struct Tables {
     const double *means, *log_vars, *log_ws;  // (N + 1, SCORES, K R), (N + 1, SCORES, K) twice
-    const double *c, *c_x, *ends;             // (N + 1, SCORES, 2), (N + 1, 2), (N + 1, SCORES)
+    const double *c, *c_x, *ends, *eta;       // (N + 1, SCORES, 2), (N + 1, 2), (N + 1, SCORES), (N,)
     const int *used;                          // (N + 1, SCORES)
-    double d, base, eta;
+    double d, base;
     wide steps;
 };
 
@@ -70,12 +70,12 @@ DEVICE void move(const Point &p, int side, Drawn z, double eta, Point &after)
 }
 
 // log of the kernel that comes back by the other drift, of `after`, over that of the move by this side's.
-DEVICE double gained(const Point &p, const Point &after, int side, Drawn z, const Tables &t)
+DEVICE double gained(const Point &p, const Point &after, int side, Drawn z, double eta, const Tables &t)
 {
     const int back = 1 - side;
     double increment;
     weight(p.x, p.rho[0], p.shrink[side], p.pull + side * R, after.shrink[back], after.pull + back * R, z.xi, z.xi1,
-           z.chi2, t.eta, t.base, &increment);
+           z.chi2, eta, t.base, &increment);
     return increment;
 }
 
@@ -94,8 +94,9 @@ DEVICE void finish(
 #define PARAMETERS                                                                                              \
     const double *__restrict__ means, const double *__restrict__ log_vars, const double *__restrict__ log_ws,   \
     const double *__restrict__ c, const double *__restrict__ c_x, const double *__restrict__ ends,              \
-    const int *__restrict__ used, const double *__restrict__ xi, const double *__restrict__ xi1,                \
-    const double *__restrict__ chi2, const int *__restrict__ chosen, double d, double base, double eta, wide steps, \
+    const double *__restrict__ eta, const int *__restrict__ used, const double *__restrict__ xi,                \
+    const double *__restrict__ xi1, const double *__restrict__ chi2, const int *__restrict__ chosen,            \
+    double d, double base, wide steps,                                                                          \
     wide count, wide directions, wide modes_there, double *__restrict__ log_weight, double *__restrict__ end,   \
     double *__restrict__ rho, double *__restrict__ modes
 #define KERNEL extern "C" __global__ void __launch_bounds__(THREADS)
@@ -103,7 +104,7 @@ DEVICE void finish(
 // Paths from the prior.
 KERNEL forward(PARAMETERS)
 {
-    const Tables t = {means, log_vars, log_ws, c, c_x, ends, used, d, base, eta, steps};
+    const Tables t = {means, log_vars, log_ws, c, c_x, ends, eta, used, d, base, steps};
     const wide i = (wide)blockIdx.x * THREADS + threadIdx.x;
     if (i >= count) return;
     double resp[K];
@@ -113,9 +114,9 @@ KERNEL forward(PARAMETERS)
 #pragma unroll 1
     for (wide n = 1; n <= steps; ++n) {
         const Drawn z = drawn(xi, xi1, chi2, count, n, i);
-        move(p, 0, z, eta, after);
+        move(p, 0, z, eta[n - 1], after);
         total += drifts(n, after, t, resp);
-        total += gained(p, after, 0, z, t);
+        total += gained(p, after, 0, z, eta[n - 1], t);
         p = after;
     }
     log_weight[i] = total;
@@ -125,7 +126,7 @@ KERNEL forward(PARAMETERS)
 // Paths from the target, by the backward kernels; log W of the same path.
 KERNEL backward(PARAMETERS)
 {
-    const Tables t = {means, log_vars, log_ws, c, c_x, ends, used, d, base, eta, steps};
+    const Tables t = {means, log_vars, log_ws, c, c_x, ends, eta, used, d, base, steps};
     const wide i = (wide)blockIdx.x * THREADS + threadIdx.x;
     if (i >= count) return;
     double resp[K];
@@ -136,10 +137,10 @@ KERNEL backward(PARAMETERS)
 #pragma unroll 1
     for (wide n = steps; n > 0; --n) {
         const Drawn z = drawn(xi, xi1, chi2, count, n, i);
-        move(p, 1, z, eta, before);
+        move(p, 1, z, eta[n - 1], before);
         total += drifts(n - 1, before, t, resp);
         // log F(x'|x) - log B(x|x'): the same increment with the two kernels in each other's place.
-        total -= gained(p, before, 1, z, t);
+        total -= gained(p, before, 1, z, eta[n - 1], t);
         p = before;
     }
     log_weight[i] = total;
@@ -215,7 +216,7 @@ KERNEL gradient(
     double *__restrict__ totals,          // (all warps, N + 1, SCORES, ENTRIES), zeros before
     double *__restrict__ starts)          // (all warps, K, R + 1), zeros before: of mean and log_var of the first point
 {
-    const Tables t = {means, log_vars, log_ws, c, c_x, ends, used, d, base, eta, steps};
+    const Tables t = {means, log_vars, log_ws, c, c_x, ends, eta, used, d, base, steps};
     const wide me = (wide)blockIdx.x * THREADS + threadIdx.x, all = (wide)gridDim.x * THREADS;
     const Room room = {points + me, all};
     totals += me / WARP * (steps + 1) * SCORES * ENTRIES;
@@ -235,9 +236,9 @@ KERNEL gradient(
 #pragma unroll 1
         for (wide n = 1; n <= steps; ++n) {
             const Drawn z = drawn(xi, xi1, chi2, count, n, i);
-            move(p, 0, z, eta, after);
+            move(p, 0, z, eta[n - 1], after);
             total += drifts(n, after, t, resp);
-            total += gained(p, after, 0, z, t);
+            total += gained(p, after, 0, z, eta[n - 1], t);
             p = after;
             keep(room, n, p);
         }
@@ -255,14 +256,14 @@ KERNEL gradient(
             if (n > 0) {
                 kept(room, n - 1, p);
                 z = drawn(xi, xi1, chi2, count, n, i);
-                weight_adjoint(p.x, p.rho[0], p.shrink[0], p.pull, after.shrink[1], after.pull + R, z.xi, z.xi1, z.chi2, eta,
-                               base, -weight_i, earlier.x, earlier.rho, earlier.shrink, earlier.pull, bar.shrink + 1,
+                weight_adjoint(p.x, p.rho[0], p.shrink[0], p.pull, after.shrink[1], after.pull + R, z.xi, z.xi1, z.chi2,
+                               eta[n - 1], base, -weight_i, earlier.x, earlier.rho, earlier.shrink, earlier.pull, bar.shrink + 1,
                                bar.pull + R);
             }
             drifts_adjoint(n, after, t, bar, -weight_i, totals);
             if (n > 0) {
-                step_adjoint(p.x, p.rho[0], p.shrink[0], p.pull, z.xi, z.xi1, z.chi2, eta, bar.x, bar.rho[0], earlier.x,
-                             earlier.rho, earlier.shrink, earlier.pull);
+                step_adjoint(p.x, p.rho[0], p.shrink[0], p.pull, z.xi, z.xi1, z.chi2, eta[n - 1], bar.x, bar.rho[0],
+                             earlier.x, earlier.rho, earlier.shrink, earlier.pull);
                 bar = earlier;
             }
         }

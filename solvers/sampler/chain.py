@@ -47,11 +47,11 @@ def backward(sampler: Sampler, noise: Noise) -> Paths:
 
     Their mean of log W is the EUBO, an upper bound of log Z, and E[1/W] = 1/Z.
     """
-    module, target, eta, base = sampler.module, sampler.mixtures["target"], sampler.eta, sampler.log_base
+    module, target, etas, base = sampler.module, sampler.mixtures["target"], sampler.eta, sampler.log_base
     point = end = _start(sampler, sampler.steps, target, component(target, noise.uniform), noise)
     log_weight = end.ending
     for n in reversed(range(sampler.steps)):
-        xi = noise.at(n + 1)
+        xi, eta = noise.at(n + 1), etas[n]
         moved = module.step(point.x, point.rho, *point.drifts[1], *xi, eta)
         before = _point(sampler, n, moved["x_new"], moved["rho_new"])
         # log F(x'|x) − log B(x|x'): the same increment with the two kernels in each other's place.
@@ -69,7 +69,7 @@ def gradient(
     weights (n,): of the paths, α_k/n_k for stratified ones. The derivative of α_k itself is not in it. log_w is taken
     as K independent numbers.
     """
-    module, eta, base, scores = sampler.module, sampler.eta, sampler.log_base, scores_of(sampler)
+    module, etas, base, scores = sampler.module, sampler.eta, sampler.log_base, scores_of(sampler)
     points, log_weight, moves, increments = _forward(sampler, noise, chosen, keep=True)
     K, R = max(len(m.log_w) for m in sampler.mixtures.values()), sampler.directions
     of_mean, of_log_var, of_log_w = (np.zeros((*scores.used.shape, *rest)) for rest in ((K, R), (K,), (K,)))
@@ -78,7 +78,7 @@ def gradient(
     for n in reversed(range(sampler.steps + 1)):
         point, of_backward = points[n], nothing
         if n > 0:
-            before, xi, moved = points[n - 1], noise.at(n), moves[n - 1]
+            before, xi, moved, eta = points[n - 1], noise.at(n), moves[n - 1], etas[n - 1]
             given = (before.x, before.rho, *before.drifts[0], *point.drifts[1], *xi, eta, base)
             of_weight = module.weight_adjoint(*given, increments[n - 1], -weights)
             of_backward = (of_weight["shrink_b"], of_weight["pull_b"])
@@ -111,14 +111,14 @@ def _forward(
     sampler: Sampler, noise: Noise, chosen: NDArray[np.intp] | None, *, keep: bool
 ) -> tuple[list[_Point], Array, list[dict[str, Any]], list[dict[str, Any]]]:
     """Points, log W, and, if kept, the variables of every step and of every increment."""
-    module, prior, eta, base = sampler.module, sampler.mixtures["prior"], sampler.eta, sampler.log_base
+    module, prior, etas, base = sampler.module, sampler.mixtures["prior"], sampler.eta, sampler.log_base
     if chosen is None:
         chosen = component(prior, noise.uniform)
     point = _start(sampler, 0, prior, chosen, noise)
     points, moves, increments = [point], [], []
     log_weight = point.ending
     for n in range(sampler.steps):
-        xi = noise.at(n + 1)
+        xi, eta = noise.at(n + 1), etas[n]
         moved = module.step(point.x, point.rho, *point.drifts[0], *xi, eta)
         after = _point(sampler, n + 1, moved["x_new"], moved["rho_new"])
         gained = module.weight(point.x, point.rho, *point.drifts[0], *after.drifts[1], *xi, eta, base)

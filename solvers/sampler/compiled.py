@@ -99,7 +99,7 @@ class _Tables(Tables):
         function = getattr(_module(self.K, self.R), kernel)
         means = self.means.reshape(*self.scores.used.shape, -1)
         scores = self.scores
-        tables = (means, self.log_vars, self.log_ws, scores.c, scores.c_x, scores.ends, scores.used)
+        tables = (means, self.log_vars, self.log_ws, scores.c, scores.c_x, scores.ends, scores.used, scores.eta)
         wide = self.R - s.directions
         xi = np.ascontiguousarray(np.pad(noise.xi, ((0, 0), (0, 0), (0, wide))) if wide else noise.xi)
         drawn = (xi, np.ascontiguousarray(noise.xi1), np.ascontiguousarray(noise.chi2))
@@ -113,9 +113,7 @@ class _Tables(Tables):
         def work(blocks: list[tuple[int, tuple[int, int]]]) -> None:
             room = self.room()
             for n, (first, stop) in blocks:
-                function(
-                    first, stop, chosen, float(s.dimension), s.log_base, s.eta, tables, drawn, room, *out, *more(n)
-                )
+                function(first, stop, chosen, float(s.dimension), s.log_base, tables, drawn, room, *out, *more(n))
 
         blocks = list(enumerate(_blocks(count)))
         workers = min(threads or cores(), len(blocks))

@@ -89,7 +89,7 @@ class _Resident(Tables):
         self.xp = xp
         scores = self.scores
         self.module = _module(xp, self.K, self.R, len(scores.names))
-        arrays = (self.means, self.log_vars, self.log_ws, scores.c, scores.c_x, scores.ends)
+        arrays = (self.means, self.log_vars, self.log_ws, scores.c, scores.c_x, scores.ends, scores.eta)
         self.arrays = (*map(xp.asarray, arrays), xp.asarray(scores.used.astype(np.int32)))
 
     @property
@@ -116,7 +116,7 @@ class _Resident(Tables):
             drawn = _on_device(xp, noise, self.R)
             out = (xp.empty(count), xp.empty((count, s.directions)), xp.empty(count), xp.empty((count, L)))
             sizes = (
-                *map(np.float64, (s.dimension, s.log_base, s.eta)),
+                *map(np.float64, (s.dimension, s.log_base)),
                 *map(np.uint64, (s.steps, count, s.directions, L)),
             )
             launch = self.module.get_function(kernel)

@@ -18,7 +18,7 @@ __all__ = ["Mixture", "Sampler", "Scores", "chain_module", "scores_of"]
 Array = NDArray[np.float64]
 Pair = tuple[float, float]
 Drifts = dict[tuple[str, bool], tuple[Pair, Pair]]
-"""Of x and of scores, (mixture, noised): coefficients forward and backward, constant and slope in n/N."""
+"""Of x and of scores, (mixture, noised): coefficients forward and backward, constant and slope in β."""
 
 
 @cache
@@ -53,9 +53,10 @@ class Mixture:
 
 @dataclass(frozen=True, eq=False)
 class Sampler:
-    """steps: N ≥ 0. horizon: N η. dimension: d ≥ R. mixtures: prior and target, and control and control_back where
+    """steps: N ≥ 0. horizon: Σ η_n. dimension: d ≥ R. mixtures: prior and target, and control and control_back where
     the drifts have them. components: of a control, at most. module: the generated chain, with a term dropped for a
-    wrong theory; machine code is that of the whole chain."""
+    wrong theory; machine code is that of the whole chain. shares (N,): of each step in the horizon, default equal.
+    annealing (N+1,): β_n, where the drifts have it, default n/N."""
 
     method: str
     reference: str
@@ -66,11 +67,25 @@ class Sampler:
     mixtures: dict[str, Mixture]
     components: int | None = None
     module: ModuleType = field(default_factory=chain_module)
+    shares: Array | None = None
+    annealing: Array | None = None
 
     @property
-    def eta(self) -> float:
-        """Step size η."""
-        return self.horizon / self.steps if self.steps else 0.0
+    def eta(self) -> Array:
+        """Lengths η_n (N,) of the steps from n to n + 1, n = 0..N−1."""
+        if self.shares is None:
+            return np.full(self.steps, self.horizon / max(self.steps, 1))
+        return np.asarray(self.horizon * self.shares)
+
+    @property
+    def beta(self) -> Array:
+        """β_n (N+1,), the inverse temperature of an annealed reference at each step."""
+        return np.arange(self.steps + 1) / max(self.steps, 1) if self.annealing is None else self.annealing
+
+    @property
+    def left(self) -> Array:
+        """Noise time τ_n = Σ_{m≥n} η_m (N+1,) that is left at each step."""
+        return np.append(np.cumsum(self.eta[::-1])[::-1], 0.0)
 
     @property
     def log_base(self) -> float:
@@ -111,7 +126,8 @@ class Scores:
 
     names: (mixture, noised) of each, that of the prior first, of the target last. c (N+1, J, 2), c_x (N+1, 2): what
     multiplies the score, and x itself, in the forward and in the backward drift; ends (N+1, J): the log-density in
-    log W. used (N+1, J): whether the score is needed there. laws: of each, mean (N+1, K, R) and log_var (N+1, K).
+    log W. used (N+1, J): whether the score is needed there. laws: of each, mean (N+1, K, R) and log_var
+    (N+1, K). eta (N,): of the steps.
     """
 
     def __init__(self, sampler: Sampler) -> None:
@@ -119,16 +135,17 @@ class Scores:
         self.sampler, (first, last) = sampler, ((name, False) for name in module.ENDS)
         self.names = [first, *sorted(drifts.keys() - {first, last, ("x", False)}), last]
         rows = np.array([drifts.get(name, ((0, 0), (0, 0))) for name in (("x", False), *self.names)], dtype=float)
-        c = rows[..., 0] + rows[..., 1] * (np.arange(N + 1) / max(N, 1))[:, None, None]
+        c = rows[..., 0] + rows[..., 1] * sampler.beta[:, None, None]
         # The forward drift is not taken at the last step, nor the backward one at the first.
         c[N, :, 0] = c[0, :, 1] = 0.0
         self.c_x, self.c = c[:, 0].copy(), c[:, 1:].copy()
         self.ends = np.zeros((N + 1, len(self.names)))
         for name, (at, coefficient) in module.ENDS.items():
             self.ends[at * N, self.names.index((name, False))] = coefficient
+        self.eta = sampler.eta
         self.used = np.any(self.c != 0, axis=-1) | (self.ends != 0)
         #: e^{−τ}, τ the noise time left at each step, beside means (K, R) and variances (1, K).
-        self.decay = np.exp(np.arange(N + 1) * sampler.eta - sampler.horizon)[:, None, None]
+        self.decay = np.exp(-sampler.left)[:, None, None]
         self.laws, self.noised = [], []
         for name, noised in self.names:
             m = sampler.mixtures[name]

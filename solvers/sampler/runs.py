@@ -42,7 +42,7 @@ def sampler_of(problem: Problem, s: Array, m: Array, log_w: Array, v: Array, dro
     mixtures = {"prior": prior, "target": Mixture.of(space.target(), target.variances, target.weights)}
     return Sampler(
         options.method, options.reference, options.control, options.steps, options.horizon, problem.dimension, mixtures,
-        options.components, chain_module(drop),
+        options.components, chain_module(drop), options.shares, options.annealing,
     ).begun()  # fmt: skip
 
 

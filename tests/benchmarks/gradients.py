@@ -94,7 +94,7 @@ def _on_the_way(sampler: Any, noise: Any, *, landing: bool) -> dict[str, Any]:
     from solvers.sampler.chain import _forward
     from solvers.sampler.model import scores_of
 
-    module, eta, base, scores = sampler.module, sampler.eta, sampler.log_base, scores_of(sampler)
+    module, eta, base, scores = sampler.module, float(sampler.eta[0]), sampler.log_base, scores_of(sampler)
     K, R = len(PRIOR[2]), sampler.directions
     chosen = np.arange(K * EACH) % K
     points, log_weight, moves, increments = _forward(sampler, noise, chosen, keep=True)

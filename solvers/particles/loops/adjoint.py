@@ -81,8 +81,8 @@ def _add(total, place, x, row, f):  # type: ignore[no-untyped-def]
 
 @entry
 def differentiate(  # type: ignore[no-untyped-def]
-    means, slot, base, scale, inverse, constant, live, moves, reverses, which, counts, variances, densities, place, eta,
-    d, origin, spread, weights, first, step, source, k0, k1, log_weight, of_means, of_rest,
+    means, slot, base, scale, inverse, constant, live, moves, reverses, which, counts, etas, variances, densities,
+    place, d, origin, spread, weights, first, step, source, k0, k1, log_weight, of_means, of_rest,
     x, e, x_bar, held, dots, square, r, out, top, factor, sums, alpha, after, error, rest, norms,
 ):  # fmt: skip
     """log W of the paths first ≤ i < first + origin.size, whose numbers have the steps from `step` on; and added to
@@ -102,13 +102,14 @@ def differentiate(  # type: ignore[no-untyped-def]
         norms[a] = dot(means, a, means, a)
     e[:block] = 0.0  # of no step: before the first, and after the last
     e[(N + 1) * block :] = 0.0
-    noise = math.sqrt(2 * eta)
     for some in range(0, origin.size, block):
         count = min(block, origin.size - some)
         weight = weights[some : some + count]
         ratio = log_weight[some : some + count]
         for n in range(N + 1):
             now, number = n * block, np.uint64(step + n)
+            eta = etas[n - 1] if n > 0 else 0.0
+            noise = math.sqrt(2 * eta)
             for p in range(count):
                 i, row = some + p, now + p
                 if p % rows == 0:
@@ -142,6 +143,8 @@ def differentiate(  # type: ignore[no-untyped-def]
         after_x[:] = 0.0
         for n in range(N, -1, -1):
             now = n * block
+            eta = etas[n] if n < N else 0.0  # of the step after; before: of the one that led here
+            before = etas[n - 1] if n > 0 else 0.0
             if counts[REVERSE, n] and n > 0:
                 for p in range(count):
                     error_x[p] = dot(e, now + p, x, now + p)
@@ -169,9 +172,10 @@ def differentiate(  # type: ignore[no-untyped-def]
                     if place[a] >= 0:
                         _gather(held, p * M + place[a], x_bar, p, eta * out[2 * n, 1 + a, p], e, row,
                                 -half * out[2 * n + 1, 1 + a, p], x, row, factor[0, 1 + a, p])  # fmt: skip
-                kappa = half / eta if eta > 0.0 else 0.0
-                _turn(x_bar, p, 1.0 + eta * out[2 * n, 0, p], e, row + block, kappa, row,
-                      -kappa * (1.0 + eta * out[2 * n + 1, 0, p]), x, row, -factor[0, 0, p])  # fmt: skip
+                later = half / eta if n < N else 0.0
+                kappa = half / before if n > 0 else 0.0
+                _turn(x_bar, p, 1.0 + eta * out[2 * n, 0, p], e, row + block, later, row,
+                      -kappa * (1.0 + before * out[2 * n + 1, 0, p]), x, row, -factor[0, 0, p])  # fmt: skip
                 pull(x_bar, p, means, which, counts, LIVE, n, factor, 0, 1.0, p)
         for p in range(count):
             a = origin[some + p]

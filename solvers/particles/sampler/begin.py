@@ -38,7 +38,8 @@ def model_of(problem: Problem, mu: Array, nu: Array, log_weights: Array) -> Mode
     prior = Mixture(mu, np.array(problem.family.variances), np.array(log_weights))
     mixtures = {"prior": prior, "target": Mixture(nu, problem.target.variances, np.log(problem.target.weights))}
     most = options.components
-    model = Model(options.method, options.reference, options.control, options.steps, options.horizon, mixtures, most)
+    model = Model(options.method, options.reference, options.control, options.steps, options.horizon, mixtures, most,
+                  options.shares, options.annealing)  # fmt: skip
     first = Mixture(prior.means[:most], prior.variances[:most], log_softmax(prior.log_weights[:most]))
     return replace(model, mixtures=mixtures | dict.fromkeys(model.controls, first))
 

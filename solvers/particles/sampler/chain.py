@@ -1,6 +1,6 @@
 """A diffusion sampler in R^d as one would write it down: paths, log-weights, and pathwise gradients by reverse mode.
 
-    x' = x + η F(n, x) + √(2η) ξ,   F = f + u          log F_n = −|ξ|²/2 − (d/2) log 4πη
+    x' = x + η F(n, x) + √(2η) ξ,   F = f + u          log F_n = −|ξ|²/2 − (d/2) log 4πη,   η = η_n
     e  = x − x' − η G(n+1, x'),     G = f + b          log B_n = −|e|²/4η − (d/2) log 4πη
     log W = log p(x_N) − log φ(x_0) + Σ_n [log B_n − log F_n]
 
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -92,6 +93,7 @@ class Model:
     """method: dis, mcd, cmcd or dbs. reference: ou, prior or annealed. control: none, exact or mixture. steps: N.
 
     mixtures: prior, target, and control, control_back where the drifts have them. components: of a control, at most.
+    horizon: Σ η_n. shares (N,): of each step in it, default equal. annealing (N+1,): β_n, default n/N.
     """
 
     method: str
@@ -101,11 +103,20 @@ class Model:
     horizon: float
     mixtures: dict[str, Mixture]
     components: int | None = None
+    shares: Array | None = None
+    annealing: Array | None = None
 
     @property
-    def eta(self) -> float:
-        """Step size η."""
-        return self.horizon / self.steps if self.steps else 0.0
+    def eta(self) -> Array:
+        """Lengths η_n (N,) of the steps."""
+        if self.shares is None:
+            return np.full(self.steps, self.horizon / max(self.steps, 1))
+        return np.asarray(self.horizon * self.shares)
+
+    @cached_property
+    def decay(self) -> Array:
+        """exp(−τ_n) (N+1,), τ_n the time that is left at step n: of the steps n, ..., N − 1."""
+        return np.exp([*-np.cumsum(self.eta[::-1])[::-1], 0.0])
 
     @property
     def dimension(self) -> int:
@@ -113,7 +124,7 @@ class Model:
 
     def drifts(self, n: int) -> tuple[Drift, Drift]:
         """Coefficients of F(n, ·) and of G(n, ·)."""
-        beta = n / self.steps
+        beta = n / self.steps if self.annealing is None else float(self.annealing[n])
         reference: Drift = {
             "ou": {("x", False): -1.0},
             "prior": {("prior", False): 1.0},
@@ -143,22 +154,23 @@ class Model:
     def overshoot(self) -> float:
         """Largest η (−a) over steps, kernels and points, where a drift far from all means is a x: a step overshoots
         from 2 on, and the chain then has no stationary law."""
-        worst = 0.0
+        worst, eta = 0.0, self.eta
         for n in range(self.steps + 1) if self.steps else ():
-            for drift in (self.drifts(n)[0] if n < self.steps else {}, self.drifts(n)[1] if n > 0 else {}):
+            for side, step in ((0, n), (1, n - 1)):
+                drift = self.drifts(n)[side] if 0 <= step < self.steps else {}
                 pull = -drift.get(("x", False), 0.0)
                 for (name, noised), c in drift.items():
                     if name != "x":
                         v = self.mixtures[name].variances
-                        v = 1 + (v - 1) * np.exp(2 * (n * self.eta - self.horizon)) if noised else v
+                        v = 1 + (v - 1) * float(self.decay[n]) ** 2 if noised else v
                         pull += c / float(v.min() if c > 0 else v.max())
-                worst = max(worst, self.eta * pull)
+                worst = max(worst, float(eta[step]) * pull) if drift else worst
         return worst
 
     def score_of(self, key: tuple[str, bool], n: int) -> Mixture:
-        """The mixture behind a score at step n; noise time of a noised one is horizon − nη."""
+        """The mixture behind a score at step n, where it is noised for the time that is left."""
         mixture = self.mixtures[key[0]]
-        return mixture.noised(float(np.exp(n * self.eta - self.horizon))) if key[1] else mixture
+        return mixture.noised(float(self.decay[n])) if key[1] else mixture
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,14 +187,14 @@ def walk(model: Model, noise: Noise, chosen: NDArray[np.intp], *, backward: bool
 
     chosen (path,): the component each path starts from.
     """
-    N, eta = model.steps, model.eta
+    N, etas = model.steps, model.eta
     first = model.mixtures["target" if backward else "prior"]
     x = first.means[chosen] + np.sqrt(first.variances[chosen])[:, None] * noise(0)
     ratio, begin = np.zeros(len(x)), x
     times = range(N, -1, -1) if backward else range(N + 1)
     moves = 1 if backward else 0
     for move, (n, after) in enumerate(pairwise(times)):
-        xi = noise(move + 1)
+        xi, eta = noise(move + 1), etas[min(n, after)]
         new = x + eta * _drift(model, model.drifts(n)[moves], n, x) + np.sqrt(2 * eta) * xi
         back = x - new - eta * _drift(model, model.drifts(after)[1 - moves], after, new)
         ratio += np.einsum("nd,nd->n", xi, xi) / 2 - np.einsum("nd,nd->n", back, back) / (4 * eta)
@@ -198,7 +210,7 @@ def gradient(model: Model, noise: Noise, chosen: NDArray[np.intp], weights: Arra
 
     Weights of a mixture are taken as independent numbers, and `weights` as constants.
     """
-    N, eta, K = model.steps, model.eta, len(model.mixtures["prior"].variances)
+    N, etas, K = model.steps, model.eta, len(model.mixtures["prior"].variances)
     prior, z = model.mixtures["prior"], noise(0)
     spread = np.sqrt(prior.variances[chosen])[:, None]
     xs = [prior.means[chosen] + spread * z]
@@ -212,11 +224,12 @@ def gradient(model: Model, noise: Noise, chosen: NDArray[np.intp], weights: Arra
         needed |= ({} if n == N else forward) | ({} if n == 0 else backward)
         fields.append({key: model.score_of(key, n).at(xs[n]) for key in needed if key[0] != "x"})
         if n > 0:
+            eta = etas[n - 1]
             back = xs[n - 1] - xs[n] - eta * _combine(backward, xs[n], fields[n])
             residuals.append(back)
             log_weight -= np.einsum("nd,nd->n", back, back) / (4 * eta)
         if n < N:
-            xi = noise(n + 1)
+            xi, eta = noise(n + 1), etas[n]
             log_weight += np.einsum("nd,nd->n", xi, xi) / 2
             xs.append(xs[n] + eta * _combine(forward, xs[n], fields[n]) + np.sqrt(2 * eta) * xi)
     ends = fields[N]["target", False]
@@ -227,10 +240,11 @@ def gradient(model: Model, noise: Noise, chosen: NDArray[np.intp], weights: Arra
     e_bar = np.zeros_like(z)  # of the residual between n and n + 1
     for n in range(N, -1, -1):
         forward, backward = model.drifts(n) if N else ({}, {})
-        f_bar = eta * x_bar
+        f_bar = etas[n] * x_bar if n < N else np.zeros_like(z)
         now = x_bar + e_bar
         g_bar = np.zeros_like(z)
         if n > 0:
+            eta = etas[n - 1]
             e_bar = residuals[n - 1] * (weights / (2 * eta))[:, None]
             now = now - e_bar
             g_bar = -eta * e_bar
@@ -273,7 +287,7 @@ def _through_noise(model: Model, key: tuple[str, bool], n: int, bars: Bars) -> B
     """Derivatives in the parameters of the mixture itself, from those in its noised form."""
     if not key[1]:
         return bars
-    decay, v = float(np.exp(n * model.eta - model.horizon)), model.mixtures[key[0]].variances
+    decay, v = float(model.decay[n]), model.mixtures[key[0]].variances
     return bars._replace(
         means=decay * bars.means, log_variances=bars.log_variances * decay**2 * v / (1 + (v - 1) * decay**2)
     )

@@ -61,23 +61,31 @@ def _structure(
     base = np.concatenate([own[name] for name, _ in keys])
     live = np.zeros((steps + 1, len(keys)), dtype=bool)
     live[0, 0] = live[steps, 1] = True
-    sides = np.zeros((2, steps + 1, 1 + len(keys)))
-    for side, used in enumerate((slice(0, steps), slice(1, None))):
-        sides[side] = [_row(pair[side], keys) for pair in drifts]
-        live[used] |= sides[side, used, 1:] != 0
+    sides = _coefficients(empty, tuple(keys), backward)
     if backward:
-        sides, live = sides[::-1, ::-1], live[::-1]
+        live = live[::-1]
+    for side, used in enumerate((slice(0, steps), slice(1, None))):
+        live[used] |= sides[side, used, 1:] != 0
     which, counts = np.zeros((3, steps + 1, A), dtype=np.int64), np.zeros((3, steps + 1), dtype=np.int64)
     for i, needed in enumerate((live, live & (sides[0, :, 1:] != 0), live & (sides[1, :, 1:] != 0))):
         for n in range(steps + 1):
             found = np.unique(base[needed[n, slot]])
             which[i, n, : len(found)], counts[i, n] = found, len(found)
-    parts = (slot, base, live, *sides, which, counts)
+    parts = (slot, base, live, *sides, which, counts)  # of any other annealing: what is 0 here is 0 there
     return _Structure(tuple(keys), *(np.ascontiguousarray(a) for a in parts))
 
 
-def _row(drift: Drift, keys: list[tuple[str, bool]]) -> list[float]:
-    return [drift.get(key, 0.0) for key in [("x", False), *keys]]
+def _coefficients(model: Model, keys: tuple[tuple[str, bool], ...], backward: bool) -> Array:
+    """Of x and of these scores, in the drift that moves and in that of the reverse kernel (2, N+1, 1 + S), in the order
+    in which steps are walked."""
+
+    def row(drift: Drift) -> list[float]:
+        return [drift.get(key, 0.0) for key in [("x", False), *keys]]
+
+    N = model.steps
+    drifts = [model.drifts(n) if N else ({}, {}) for n in range(N + 1)]
+    sides = np.array([[row(pair[side]) for pair in drifts] for side in (0, 1)])
+    return np.ascontiguousarray(sides[::-1, ::-1] if backward else sides)
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +96,7 @@ class Tables:
     constant (N+1, C): its mean is scale·means[base], its precision and what its exponent has besides; live (N+1, S):
     whether a score is needed; move, reverse (N+1, 1 + S): coefficients of x and of the scores in the drift that moves
     and in that of the reverse kernel; which (3, N+1, A), counts (3, N+1): means that live scores have, those in `move`
-    and those in `reverse`.
+    and those in `reverse`; eta (N,).
     """
 
     means: Array
@@ -102,6 +110,7 @@ class Tables:
     reverse: Array
     which: Whole
     counts: Whole
+    eta: Array
 
     @classmethod
     def of(cls, model: Model, backward: bool) -> Tables:
@@ -113,7 +122,11 @@ class Tables:
         v = np.concatenate([m.variances for m in model.mixtures.values()])[made.base]
         log_w = np.concatenate([m.log_weights for m in model.mixtures.values()])[made.base]
         squares = np.einsum("ad,ad->a", means, means)[made.base]
-        decay = np.exp(np.arange(N + 1) * model.eta - model.horizon)[:: -1 if backward else 1, None]
+        way, eta = (-1 if backward else 1), model.eta
+        decay = model.decay[::way, None]
+        move, reverse = made.move, made.reverse
+        if model.annealing is not None:
+            move, reverse = _coefficients(model, made.keys, backward)
         noised = np.array([noised for _, noised in made.keys])[made.slot]
         scale, v = np.where(noised, decay, 1.0), np.where(noised, 1 + (v - 1) * decay**2, v)
         constant = log_w - 0.5 * d * np.log(2 * np.pi * v) - scale**2 * squares / (2 * v)
@@ -124,10 +137,11 @@ class Tables:
             1 / v,
             constant,
             made.live,
-            made.move,
-            made.reverse,
+            move,
+            reverse,
             made.which,
             made.counts,
+            np.ascontiguousarray(eta[::way]),
         )
         return cls(means, *parts)
 
@@ -175,7 +189,7 @@ def walk(
     def piece(n: int) -> None:
         s = slice(n * together, (n + 1) * together)
         compiled(
-            *arrays, model.eta, d, origin[s], spread[s], particles.start + s.start, sources, *key,
+            *arrays, d, origin[s], spread[s], particles.start + s.start, sources, *key,
             int(backward), int(not backward), log_first[s], log_last[s], ratio[s], resp[s], offset, end[s],
             0 if backward else N, *room(),
         )  # fmt: skip
@@ -239,7 +253,7 @@ def gradient(
         s = slice(n * together, (n + 1) * together)
         of_means, of_rest = np.zeros((M, width)), np.zeros((2, A))
         compiled(
-            *arrays, model.eta, d, chosen[s], spread[s], weights[s], particles.start + s.start, step, np.uint64(source),
+            *arrays, d, chosen[s], spread[s], weights[s], particles.start + s.start, step, np.uint64(source),
             *key, log_weight[s], of_means, of_rest, *room(),
         )  # fmt: skip
         return of_means, of_rest

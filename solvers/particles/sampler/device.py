@@ -177,7 +177,7 @@ class _Launch:
         self.told = constants(counts.tolist(), bases, len(tables.means), model.dimension, places)
         self.teams, self.width = self.told["THREADS"] // self.told["TEAM"], tables.means.shape[1]
         arrays = (tables.means, tables.scale, tables.inverse, tables.constant, tables.live.astype(np.int32))
-        self.arrays = [self.xp.asarray(a) for a in (*arrays, tables.move, tables.reverse)]
+        self.arrays = [self.xp.asarray(a) for a in (*arrays, tables.move, tables.reverse, tables.eta)]
 
     def launches(self, paths: int) -> list[tuple[slice, int]]:
         most = max(1, min(LAUNCH_NORMALS // (self.width * (self.model.steps + 1)), LAUNCH_PATHS))
@@ -190,7 +190,7 @@ class _Launch:
         xp, model = self.xp, self.model
         origins = xp.asarray((chosen + self.offset).astype(np.int32))
         spreads = xp.asarray(self.side * np.sqrt(self.first.variances[chosen]))
-        sizes = (np.float64(model.eta), *map(np.uint64, (model.steps, model.dimension, len(chosen))))
+        sizes = tuple(map(np.uint64, (model.steps, model.dimension, len(chosen))))
         launch = _module(xp, text(self.told), options(self.told)).get_function(kernel)
         arguments = (*self.arrays, origins, spreads, *sizes, *map(np.uint32, words), *more)
         launch((blocks,), (self.told["THREADS"],), arguments)

@@ -295,6 +295,7 @@ def rounding(model: Model) -> float:
     d, N = model.dimension, model.steps
     x = max(float(np.sqrt(m.variances.max() + (m.means**2).sum(1).max() / d)) for m in model.mixtures.values())
     v = min(float(m.variances.min()) for m in model.mixtures.values())
-    drawn = x * np.sqrt(d * N / (2 * model.eta)) + d * N * x**2 * EPSILON / (4 * model.eta) if N else 0.0
+    inverse = float(np.sum(1 / (2 * model.eta)))  # over steps
+    drawn = x * np.sqrt(d * inverse) + d * x**2 * EPSILON * inverse / 2
     # Pairs are added up in blocks: the rounding of such sums is at random, that of the numbers themselves is not.
     return float(EPSILON * (drawn + np.sqrt(d * (N + 1.0)) + d * (1 + x * x / v)))

@@ -132,7 +132,7 @@ def test_a_chain_beyond_the_limit_has_no_stationary_law():
         chain = replace(s, horizon=horizon)
         second = 0.1
         for _ in range(64):
-            second = (1 - 20 * chain.eta) ** 2 * second + 2 * chain.eta
+            second = (1 - 20 * chain.eta[0]) ** 2 * second + 2 * chain.eta[0]
         assert (overshoot(chain) >= 2) == grows
         assert (second > 1e8) == grows
 
