@@ -2,7 +2,8 @@
 //
 // solvers/sampler/device.py puts this text behind the emitted functions of one step, with K components in R directions,
 // SCORES scores, and THREADS threads a block in warps of WARP. Tables are those of tables.py, noise that of paths.py; the
-// score of the prior is the first, that of the target the last. Emitted derivatives are added to what is there.
+// score of the prior is the first, that of the target the last; STEERED: whether the gradient has derivatives in the
+// schedule as well. Emitted derivatives are added to what is there.
 // The gradient keeps the points of its paths in `room`, a number innermost for all threads; sums over paths are made by
 // warps, each of which has places of its own for them, so that the order of additions is always the same.
 
@@ -188,7 +189,9 @@ DEVICE void add(double *place, int entry, double value)
 
 // Adds the derivatives in x and rho to `bar`, which has those in both drifts, and those in the numbers of step n to
 // `totals`; in log W itself it is d_log_weight.
-DEVICE void drifts_adjoint(wide n, const Point &p, const Tables &t, Point &bar, double d_log_weight, double *totals)
+DEVICE void drifts_adjoint(
+    wide n, const Point &p, const Tables &t, Point &bar, double d_log_weight, double *totals, double *of_c,
+    wide annealed)
 {
 #pragma unroll 1
     for (int j = 0; j < SCORES; ++j) {
@@ -198,6 +201,14 @@ DEVICE void drifts_adjoint(wide n, const Point &p, const Tables &t, Point &bar, 
         score_adjoint(p.x, p.rho[0], t.means + at * K * R, t.log_vars + at * K, t.log_ws + at * K, t.d, t.base, t.ends[at],
                       t.c[2 * at], t.c[2 * at + 1], d_log_weight, bar.shrink[0], bar.pull, bar.shrink[1], bar.pull + R,
                       bar.x, bar.rho, of_mean, of_var, of_w);
+        if (STEERED && annealed) {
+            double of[2] = {};
+            score_slope(p.x, p.rho[0], t.means + at * K * R, t.log_vars + at * K, t.log_ws + at * K, t.d, t.base, t.ends[at],
+                        t.c[2 * at], t.c[2 * at + 1], d_log_weight, bar.shrink[0], bar.pull, bar.shrink[1], bar.pull + R,
+                        of, of + 1);
+            add(of_c + 2 * at, 0, of[0]);
+            add(of_c + 2 * at, 1, of[1]);
+        }
         double *place = totals + at * ENTRIES;
         UNROLL
         for (int e = 0; e < K * R; ++e) add(place, e, of_mean[e]);
@@ -214,13 +225,18 @@ KERNEL gradient(
     const double *__restrict__ weights,   // (count,)
     double *__restrict__ points,          // (N + 1, POINT, all threads)
     double *__restrict__ totals,          // (all warps, N + 1, SCORES, ENTRIES), zeros before
-    double *__restrict__ starts)          // (all warps, K, R + 1), zeros before: of mean and log_var of the first point
+    double *__restrict__ starts,          // (all warps, K, R + 1), zeros before: of mean and log_var of the first point
+    double *__restrict__ of_eta,          // (all warps, N), zeros before, if STEERED
+    double *__restrict__ of_c,            // (all warps, N + 1, SCORES, 2), zeros before, if STEERED and annealed
+    wide annealed)
 {
     const Tables t = {means, log_vars, log_ws, c, c_x, ends, eta, used, d, base, steps};
     const wide me = (wide)blockIdx.x * THREADS + threadIdx.x, all = (wide)gridDim.x * THREADS;
     const Room room = {points + me, all};
     totals += me / WARP * (steps + 1) * SCORES * ENTRIES;
     starts += me / WARP * K * (R + 1);
+    of_eta += STEERED ? me / WARP * steps : 0;
+    of_c += annealed ? me / WARP * (steps + 1) * SCORES * 2 : 0;
     // All threads of a block take as many turns: beyond the last path they walk it again, with weight 0.
 #pragma unroll 1
     for (wide first = (wide)blockIdx.x * THREADS; first < count; first += all) {
@@ -260,7 +276,14 @@ KERNEL gradient(
                                eta[n - 1], base, -weight_i, earlier.x, earlier.rho, earlier.shrink, earlier.pull, bar.shrink + 1,
                                bar.pull + R);
             }
-            drifts_adjoint(n, after, t, bar, -weight_i, totals);
+            drifts_adjoint(n, after, t, bar, -weight_i, totals, of_c, annealed);
+            if (STEERED && n > 0) {
+                double of = 0.0;
+                weight_slope(p.x, p.rho[0], p.shrink[0], p.pull, after.shrink[1], after.pull + R, z.xi, z.xi1, z.chi2,
+                             eta[n - 1], base, -weight_i, &of);
+                step_slope(p.x, p.rho[0], p.shrink[0], p.pull, z.xi, z.xi1, z.chi2, eta[n - 1], bar.x, bar.rho[0], &of);
+                add(of_eta, (int)(n - 1), of);
+            }
             if (n > 0) {
                 step_adjoint(p.x, p.rho[0], p.shrink[0], p.pull, z.xi, z.xi1, z.chi2, eta[n - 1], bar.x, bar.rho[0],
                              earlier.x, earlier.rho, earlier.shrink, earlier.pull);

@@ -18,18 +18,22 @@ from numba import njit
 from solvers.machine.code.entries import entry
 from solvers.machine.options import FLAGS
 from solvers.sampler.protocol import (
+    STEERED,
     K,
     R,
     bare,
     np,
     score,
     score_adjoint,
+    score_slope,
     start,
     start_adjoint,
     step,
     step_adjoint,
+    step_slope,
     weight,
     weight_adjoint,
+    weight_slope,
 )
 
 Array = Any
@@ -161,14 +165,15 @@ def backward(
 def gradient(
     first: int, stop: int, chosen: Array, d: float, base: float, tables: Array, noise: Array, room: Array,
     log_weight: Array, end: Array, rho: Array, modes: Array, weights: Array, bars: Array, totals: Array,
-    of_start: Array,
+    of_start: Array, of_eta: Array, of_c: Array,
 ) -> None:  # fmt: skip
     """`forward`, and the derivatives of Σ_i weights_i (−log W_i): added to totals (N+1, J, K R + 2 K), rows of means,
     log_vars and log_ws, and of_start (K, R + 1), those of the mean and log_var a path started with. bars: room for
-    those of the points and drifts of a path."""
+    those of the points and drifts of a path. Where the schedule is learned also, to of_eta (N,) and of_c (N+1, J, 2),
+    those in the steps and, if that is not empty, in c: machine code for it is made where it is asked for."""
     tables, noise, room = without_owner(tables, noise, room)
     end, rho, modes, resp = bare(end), bare(rho), bare(modes), np.empty(K)
-    totals, of_start = bare(totals), bare(of_start)
+    totals, of_start, of_eta, of_c = bare(totals), bare(of_start), bare(of_eta), bare(of_c)
     means, log_vars, log_ws, c, _, ends, used, etas = tables
     xi, xi1, chi2 = noise
     xs, rhos, shrinks, pulls = room
@@ -185,6 +190,11 @@ def gradient(
                     x_bar[n - 1], rho_bar[n - 1], shrink_bar[n - 1, :1], pull_bar[n - 1, 0],
                     shrink_bar[n, 1:], pull_bar[n, 1],
                 )  # fmt: skip
+                if STEERED:
+                    weight_slope(
+                        xs[n - 1], rhos[n - 1, 0], shrinks[n - 1, 0], pulls[n - 1, 0], shrinks[n, 1], pulls[n, 1],
+                        xi[n, i], xi1[n, i], chi2[n, i], etas[n - 1], base, -weights[i], of_eta[n - 1 : n],
+                    )  # fmt: skip
             for j in range(used.shape[1]):
                 if used[n, j]:
                     of = totals[n, j]
@@ -194,6 +204,18 @@ def gradient(
                         shrink_bar[n, 0], pull_bar[n, 0], shrink_bar[n, 1], pull_bar[n, 1],
                         x_bar[n], rho_bar[n], of[: K * R], of[K * R : K * R + K], of[K * R + K :],
                     )  # fmt: skip
+                    if STEERED and len(of_c) > 0:
+                        score_slope(
+                            xs[n], rhos[n, 0], means[n, j], log_vars[n, j], log_ws[n, j], d, base,
+                            ends[n, j], c[n, j, 0], c[n, j, 1], -weights[i],
+                            shrink_bar[n, 0], pull_bar[n, 0], shrink_bar[n, 1], pull_bar[n, 1],
+                            of_c[n, j, :1], of_c[n, j, 1:],
+                        )  # fmt: skip
+            if STEERED and n > 0:
+                step_slope(
+                    xs[n - 1], rhos[n - 1, 0], shrinks[n - 1, 0], pulls[n - 1, 0], xi[n, i], xi1[n, i], chi2[n, i],
+                    etas[n - 1], x_bar[n], rho_bar[n, 0], of_eta[n - 1 : n],
+                )  # fmt: skip
             if n > 0:
                 step_adjoint(
                     xs[n - 1], rhos[n - 1, 0], shrinks[n - 1, 0], pulls[n - 1, 0], xi[n, i], xi1[n, i], chi2[n, i],

@@ -17,6 +17,7 @@ from solvers.problem import Problem
 from solvers.sampler import Mixture, Noise, Sampler, device
 from solvers.sampler.backends import PLAIN, WALKERS, Walker
 from solvers.sampler.gradients import path_gradient
+from solvers.sampler.steering import SCHEDULE, empty
 from tests.solvers.cuda.cuda_compiler import CompileError, compile_cuda
 from tests.solvers.cuda.cuda_host import BlockKernels, CUDADriverError, HalfWarps, HostCuda, OneThread, OutOfMemoryError
 from tests.solvers.sampler.plain_chain import KEYS, case, in_dimensions, uneven
@@ -41,7 +42,7 @@ def host(monkeypatch: pytest.MonkeyPatch) -> HostCuda:
     return cuda(monkeypatch)
 
 
-def difference(sampler: Sampler, paths: int = 50, seed: int = 1) -> float:
+def difference(sampler: Sampler, paths: int = 50, seed: int = 1, *, steered: bool = False) -> float:
     """The largest difference between CUDA and NumPy, relative to the largest number of its kind: all that is left of
     paths both ways, and of the gradient."""
     rng, worst = np.random.default_rng(seed), 0.0
@@ -50,9 +51,11 @@ def difference(sampler: Sampler, paths: int = 50, seed: int = 1) -> float:
     weights = rng.random(paths)
 
     def numbers(by: Walker) -> list[np.ndarray]:
-        found, slopes = by.gradient(sampler, noise, chosen, weights)
+        bars = empty(sampler, SCHEDULE if steered else ())
+        found, slopes = by.gradient(sampler, noise, chosen, weights, bars)
         runs = (by.forward(sampler, noise), by.backward(sampler, noise), found)
         sums = [getattr(slopes[name], part) for name in sorted(slopes) for part in ("mean", "log_var", "log_w")]
+        sums += [] if bars is None else [*bars]
         return [getattr(run, part) for run in runs for part in ("log_weight", "end", "rho", "modes")] + sums
 
     for one, other in zip(numbers(PLAIN), numbers(DEVICE), strict=True):
@@ -113,7 +116,7 @@ def wrong(line: str, other: str) -> type[BlockKernels]:
 @pytest.mark.parametrize(
     ("line", "other"),
     [
-        ("double shrink = -sum_1;", "double shrink = -1.000001 * sum_1;"),
+        ("double shrink_f = c_f * shrink;", "double shrink_f = 1.000001 * c_f * shrink;"),
         ("bar = earlier;", "bar = earlier; bar.rho[0] = 0.0;"),
     ],
 )
@@ -177,6 +180,17 @@ paths = 300
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("key", "paths"), [(("dis", "ou", "exact"), 20), (("cmcd", "annealed", "mixture"), 11)])
+def test_slopes_in_the_schedule(key: tuple[str, str, str], paths: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By threads of their own, and by warps; a number that is a millionth too large is found out."""
+    cuda(monkeypatch, Warps if paths == 11 else OneThread)
+    sampler = uneven(case(*key, d=6, steps=3, rng=np.random.default_rng(1))[0])
+    assert difference(sampler, paths, steered=True) < 1e-12
+    cuda(monkeypatch, wrong("add(of_eta, (int)(n - 1), of);", "add(of_eta, (int)(n - 1), 1.000001 * of);"))
+    assert difference(sampler, paths, steered=True) > 1e-8
+
+
+@pytest.mark.slow
 @pytest.mark.usefixtures("host")
 def test_solve_learns_and_evaluates_on_the_device() -> None:
     problem = Problem.parse(PROBLEM)
@@ -236,16 +250,16 @@ def test_errors_of_the_device_become_one_message(
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("architecture", "sizes"),
-    [("sm_80", (2, 2, 3)), ("sm_90", (2, 2, 2)), ("sm_80", (16, 16, 4)), ("sm_90", (3, 4, 3))],
+    [("sm_80", (2, 2, 3)), ("sm_90", (2, 2, 2)), ("sm_80", (16, 16, 4)), ("sm_90", (3, 4, 3, True))],
 )
-def test_compiles(architecture: str, sizes: tuple[int, int, int]) -> None:
+def test_compiles(architecture: str, sizes: tuple[Any, ...]) -> None:
     code, log = compile_cuda(device.source(*sizes), architecture, VERBOSE)
     assert "warning" not in log
     for kernel in (b"forward", b"backward", b"gradient"):
         assert kernel in code
     stacks = [int(n) for n in re.findall(r"(\d+) bytes stack frame", log)]
     # Two components in two directions live in registers; larger ones in some arrays of K R numbers.
-    assert max(stacks) <= (64 if sizes[0] == 2 else 8 * (6 * sizes[0] * sizes[1] + 20 * sum(sizes)))
+    assert max(stacks) <= (64 if sizes[0] == 2 else 8 * (6 * sizes[0] * sizes[1] + 20 * sum(sizes[:3])))
 
 
 def test_one_character_less_does_not_compile() -> None:
