@@ -33,6 +33,8 @@ def refused(problem: Problem) -> str | None:
             f"{K} components and {L} modes; a GPU takes at most {MOST} together, as its blocks share the inner "
             "products with all of them"
         )
+    if options.steered and problem.time.end > 0:
+        return "learned steps and annealing have no gradient in R^d there"
     model = Model(options.method, options.reference, options.control, options.steps, options.horizon, {})
     means = (options.refine.until if options.refine else K) + L + len(model.controls) * K
     if means <= MOST:

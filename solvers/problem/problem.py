@@ -212,7 +212,7 @@ class _Builder:
             self.fail("flow.batch", "is given with a [sampler]; leave one of them out")
         options = sampler_options(file.sampler, family.learn, family.components, self.fail)
         most = options.refine.until if options.refine else family.components
-        if file.time.end > 0 and (family.learn or options.learn) and options.paths < most:
+        if file.time.end > 0 and (family.learn or options.learns) and options.paths < most:
             self.fail(
                 "sampler.paths",
                 f"is {options.paths}; must be >= {most}: learning starts as many paths in each component of the prior",

@@ -30,19 +30,24 @@ MOST_STEPS, MOST_PATHS, MOST_COMPONENTS = 10**5, 10**9, 10**4
 #: Independent runs of learning from a start: enough for a standard error that is known to a quarter of itself.
 RUNS = 8
 LEARNED = ("means", "weights", "variances")
+STEERED = ("steps", "annealing")  # of the schedule
 REFERENCES = ("ou", "prior", "annealed")
 
 
-def learned(value: object) -> list[str]:
-    """What moves of a mixture: a list of any of LEARNED, in that order."""
+def learned(value: object, allowed: tuple[str, ...] = LEARNED) -> list[str]:
+    """What moves: a list of any that are allowed, by default those of a mixture, in that order."""
     if not isinstance(value, list):
-        raise refuse(f"is {show(value)}; must be a list of any of {', '.join(map(show, LEARNED))}")
+        raise refuse(f"is {show(value)}; must be a list of any of {', '.join(map(show, allowed))}")
     for entry in value:
         try:
-            choice(LEARNED)(entry)
+            choice(allowed)(entry)
         except PydanticCustomError as error:
             raise refuse(f"one entry {error.message()}") from None
-    return [name for name in LEARNED if name in value]
+    return [name for name in allowed if name in value]
+
+
+def _learned(value: object) -> list[str]:
+    return learned(value, LEARNED + STEERED)
 
 
 def _source(value: object) -> str | list[list[float]]:
@@ -70,7 +75,7 @@ class SamplerSection(Section):
     annealing: Annotated[str | list[float], BeforeValidator(given_annealing)] = "linear"
     paths: Annotated[int, BeforeValidator(integer(2, MOST_PATHS))] = 4096
     components: Annotated[int | None, BeforeValidator(integer(1, MOST_COMPONENTS))] = None
-    learn: Annotated[list[str] | None, BeforeValidator(learned)] = None
+    learn: Annotated[list[str] | None, BeforeValidator(_learned)] = None
     refine: RefineSection | None = None
 
 
@@ -110,7 +115,8 @@ class SamplerOptions:
     "mixture". steps: N. horizon: Σ η_n. shares (N,): η_n / horizon, None where all are equal. annealing (N+1,): β_n,
     None for n/N. paths: of the reduced chain behind each evaluation, and behind the gradient.
     components: of a mixture control, at most; it begins as the prior, or its first components, and grows with it.
-    learn: which of "means", "weights", "variances" of the mixture control move; empty for other controls.
+    learn: which of "means", "weights", "variances" of the mixture control move; empty for other controls. steered:
+    which of "steps" and "annealing" move.
     """
 
     method: str
@@ -124,6 +130,12 @@ class SamplerOptions:
     refine: Refinement | None
     shares: NDArray[np.float64] | None = None
     annealing: NDArray[np.float64] | None = None
+    steered: tuple[str, ...] = ()
+
+    @property
+    def learns(self) -> bool:
+        """Whether anything is learned beside the prior."""
+        return bool(self.learn or self.steered)
 
 
 def sampler_options(
@@ -149,8 +161,18 @@ def sampler_options(
     steps, horizon, shares = shares_of(section, fail)
     if steps == 0 and control != "none":
         fail("sampler.steps", f'is 0; must be >= 1 with control = "{control}"')
-    if section.learn is not None and control != "mixture":
-        fail("sampler.learn", f'is {show(section.learn)}; a control to learn needs control = "mixture"')
+    given = section.learn or []
+    steered, own = (tuple(name for name in names if name in given) for names in (STEERED, LEARNED))
+    if section.learn is not None and control != "mixture" and (own or not steered):
+        fail("sampler.learn", f'is {show(given)}; a control to learn needs control = "mixture"')
+    if "steps" in steered and steps == 0:
+        fail("sampler.learn", f"is {show(given)}; there are no steps to learn with sampler.steps = 0")
+    if "annealing" in steered and (reference != "annealed" or steps < 2):
+        fail(
+            "sampler.learn",
+            f'is {show(given)}; "annealing" needs reference = "annealed" and sampler.steps >= 2, here '
+            f"{show(reference)} and {steps}",
+        )
     refine = None
     if section.refine is not None:
         if section.refine.until < components:
@@ -167,10 +189,10 @@ def sampler_options(
     if section.components is not None and section.components > most:
         grown = "sampler.refine.until" if refine else "family.components"
         fail("sampler.components", f"is {section.components}; must be <= {grown} = {most}: it grows with the prior")
-    moves = (learn if section.learn is None else tuple(section.learn)) if control == "mixture" else ()
+    moves = (learn if section.learn is None else own) if control == "mixture" else ()
     return SamplerOptions(
         method, reference, control, steps, horizon, section.paths, section.components or most, moves, refine, shares,
-        annealing_of(section, reference, steps, fail),
+        annealing_of(section, reference, steps, fail), steered,
     )  # fmt: skip
 
 

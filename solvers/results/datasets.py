@@ -24,6 +24,7 @@ __all__ = [
     "rounding",
     "run_dataset",
     "sampler_variables",
+    "schedule_variables",
     "simulation_dataset",
 ]
 
@@ -195,6 +196,25 @@ def sampler_variables(values: dict[str, Array]) -> dict[str, xr.Variable]:
         units, meaning = SAMPLER_QUANTITIES[name.removesuffix("_se")]
         meaning = f"standard error: {meaning}" if name.endswith("_se") else meaning
         found[name] = xr.Variable(_TIMED, array, {"units": units, "long_name": meaning})
+    return found
+
+
+#: What is learned of a schedule: name of the variable, its last dimension, and meaning.
+_SCHEDULE = {
+    "steps": ("eta", "step", "length η_n of the step from n to n + 1"),
+    "annealing": ("beta", "knot", "inverse temperature β_n of the annealed reference at step n"),
+}
+
+
+def schedule_variables(values: dict[str, Array]) -> dict[str, xr.Variable]:
+    """Variables eta (sample, time, step) and beta (sample, time, knot), and their standard errors, from what was
+    learned of "steps" and of "annealing", and of the same with `_se`."""
+    found = {}
+    for name, array in values.items():
+        variable, dimension, meaning = _SCHEDULE[name.removesuffix("_se")]
+        if name.endswith("_se"):
+            variable, meaning = f"{variable}_se", f"standard error: {meaning}"
+        found[variable] = xr.Variable((*_TIMED, dimension), array, {"units": "1", "long_name": meaning})
     return found
 
 

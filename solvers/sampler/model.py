@@ -127,6 +127,10 @@ class Bars(NamedTuple):
     eta: Array
     beta: Array
 
+    @classmethod
+    def zeros(cls, sampler: Sampler) -> Bars:
+        return cls(np.zeros(sampler.steps), np.zeros(sampler.steps + 1))
+
 
 class Scores:
     """What drifts and log W are made of at each step n = 0..N: J scores, each of a mixture, and their coefficients.

@@ -95,7 +95,7 @@ def compare_sampler(
     """
     options = problem.sampler
     assert options is not None
-    learns = problem.time.end > 0 and bool(problem.family.learn or options.learn)
+    learns = problem.time.end > 0 and bool(problem.family.learn or options.learns)
     check_replicas(replicas)
     check_resolve(resolve)
     only_flow_learns(problem.name, problem.learning)

@@ -21,6 +21,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from solvers.particles.sampler.schedule import Schedule, by_time
+
 __all__ = ["Bars", "Mixture", "Model", "Noise", "Walk", "gradient", "walk"]
 
 Array = NDArray[np.float64]
@@ -124,7 +126,7 @@ class Model:
 
     def drifts(self, n: int) -> tuple[Drift, Drift]:
         """Coefficients of F(n, ·) and of G(n, ·)."""
-        beta = n / self.steps if self.annealing is None else float(self.annealing[n])
+        beta = float(self.beta[n])
         reference: Drift = {
             "ou": {("x", False): -1.0},
             "prior": {("prior", False): 1.0},
@@ -150,6 +152,11 @@ class Model:
         """The mixtures of the drifts beside prior and target."""
         names = (name for drift in self.drifts(1) for name, _ in drift) if self.steps else ()
         return tuple(dict.fromkeys(name for name in names if name not in ("x", "prior", "target")))
+
+    @property
+    def beta(self) -> Array:
+        """β_n (N+1,) of an annealed reference."""
+        return np.arange(self.steps + 1) / max(self.steps, 1) if self.annealing is None else self.annealing
 
     def overshoot(self) -> float:
         """Largest η (−a) over steps, kernels and points, where a drift far from all means is a x: a step overshoots
@@ -205,10 +212,13 @@ def walk(model: Model, noise: Noise, chosen: NDArray[np.intp], *, backward: bool
     return Walk(ends - ratio if backward else ends + ratio, target.responsibilities, data)
 
 
-def gradient(model: Model, noise: Noise, chosen: NDArray[np.intp], weights: Array) -> tuple[Walk, dict[str, Bars]]:
+def gradient(
+    model: Model, noise: Noise, chosen: NDArray[np.intp], weights: Array, schedule: Schedule | None = None
+) -> tuple[Walk, dict[str, Bars]]:
     """Reverse mode through the chain: derivatives of Σ_i weights_i (−log W_i) at fixed noise and chosen components.
 
-    Weights of a mixture are taken as independent numbers, and `weights` as constants.
+    Weights of a mixture are taken as independent numbers, and `weights` as constants. To `schedule`, if there is one,
+    derivatives in it are added.
     """
     N, etas, K = model.steps, model.eta, len(model.mixtures["prior"].variances)
     prior, z = model.mixtures["prior"], noise(0)
@@ -241,6 +251,12 @@ def gradient(model: Model, noise: Noise, chosen: NDArray[np.intp], weights: Arra
     for n in range(N, -1, -1):
         forward, backward = model.drifts(n) if N else ({}, {})
         f_bar = etas[n] * x_bar if n < N else np.zeros_like(z)
+        if schedule is not None and n < N:  # −log W has |e|²/4η, and e has −η G
+            eta, e, after = etas[n], residuals[n], model.drifts(n + 1)[1]
+            # F + ξ/√(2η), with √(2η) ξ = x' − x − η F
+            speed = _combine(forward, xs[n], fields[n]) / 2 + (xs[n + 1] - xs[n]) / (2 * eta)
+            back = e / (2 * eta) + _combine(after, xs[n + 1], fields[n + 1])
+            schedule.steps[n] += np.sum(x_bar * speed) - weights @ np.einsum("nd,nd->n", e, back) / (2 * eta)
         now = x_bar + e_bar
         g_bar = np.zeros_like(z)
         if n > 0:
@@ -259,6 +275,12 @@ def gradient(model: Model, noise: Noise, chosen: NDArray[np.intp], weights: Arra
             pulled, bars = model.score_of(key, n).pull_back(xs[n], at, cotangent, by_density)
             now = now + pulled
             _add(totals[key[0]], _through_noise(model, key, n, bars))
+            if schedule is not None and key[1]:  # τ_n is the sum of the steps from n on
+                own = model.mixtures[key[0]]
+                schedule.steps[n:] += by_time(float(model.decay[n]), own.means, own.variances, *bars[:2])
+        if schedule is not None and model.reference == "annealed" and 0 < n < N:
+            colder = fields[n]["target", False].score - fields[n]["prior", False].score
+            schedule.annealing[n] += np.sum((f_bar + g_bar) * colder)
         x_bar = now
     start = totals["prior"]
     one = np.eye(K)[chosen]

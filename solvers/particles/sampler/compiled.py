@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from solvers.machine.pieces import PerThread, in_order
 from solvers.particles.compiled import loops
 from solvers.particles.sampler.chain import Bars, Drift, Model, Walk
+from solvers.particles.sampler.schedule import Schedule
 from solvers.particles.streams import TILE
 
 __all__ = ["Tables", "gradient", "walk"]
@@ -213,11 +214,13 @@ def gradient(
     threads: int = 1,
     block: int | None = None,
     stop: Callable[[], None] | None = None,
+    schedule: Schedule | None = None,
 ) -> tuple[Array, dict[str, Bars]]:
     """sampler_chain.gradient for the mixtures `of`, with the numbers of `source` and the steps from `step` on.
 
     Takes
-        block: most paths held at a time, default those of a piece; stop: called between pieces, may raise.
+        block: most paths held at a time, default those of a piece; stop: called between pieces, may raise; schedule:
+        of sampler_chain.gradient.
     Returns
         log W (path,) and the derivatives, the same bits for every number of threads and every block.
     """
@@ -249,19 +252,25 @@ def gradient(
 
     room = PerThread(made)
 
-    def piece(n: int) -> tuple[Array, Array]:
+    def piece(n: int) -> tuple[Array, Array, Array]:
         s = slice(n * together, (n + 1) * together)
         of_means, of_rest = np.zeros((M, width)), np.zeros((2, A))
+        of_schedule = np.zeros((0 if schedule is None else 4, N + 1))
         compiled(
             *arrays, d, chosen[s], spread[s], weights[s], particles.start + s.start, step, np.uint64(source),
-            *key, log_weight[s], of_means, of_rest, *room(),
+            *key, log_weight[s], of_means, of_rest, of_schedule, *room(),
         )  # fmt: skip
-        return of_means, of_rest
+        return of_means, of_rest, of_schedule
 
     total_means, total_rest = np.zeros((M, width)), np.zeros((2, A))
-    for of_means, of_rest in in_order(piece, -(-paths // together), threads):
+    for of_means, of_rest, of_schedule in in_order(piece, -(-paths // together), threads):
         total_means += of_means
         total_rest += of_rest
+        if schedule is not None:  # the time left at n is made of all steps from n on
+            moves, residuals, times, betas = of_schedule
+            schedule.steps[:] += moves[:N] + residuals[1:] + np.cumsum(times)[:N]
+            if model.reference == "annealed":
+                schedule.annealing[1:N] += betas[1:N]
         if stop:
             stop()
     return log_weight, {

@@ -17,6 +17,7 @@ from solvers.machine.arrays import backend_module, compile_cuda, gpu_errors, gpu
 from solvers.particles.device import source
 from solvers.particles.sampler.chain import Bars, Model, Walk
 from solvers.particles.sampler.compiled import Tables
+from solvers.particles.sampler.schedule import Schedule
 from solvers.particles.streams import TILE
 
 __all__ = ["constants", "gradient", "options", "text", "walk"]
@@ -126,9 +127,12 @@ def gradient(
     of: Iterable[str],
     threads: int = 1,
     stop: Callable[[], None] | None = None,
+    schedule: Schedule | None = None,
 ) -> tuple[Array, dict[str, Bars]]:
     """sampler_chain.gradient for the mixtures `of`, with the numbers of `source` and the steps from `step` on: log W
-    (path,) and the derivatives. stop: called between launches, may raise. Raises as `walk`."""
+    (path,) and the derivatives. stop: called between launches, may raise. A schedule is refused before. Raises as
+    `walk`."""
+    assert schedule is None
     wanted, own, places = set(of), {}, list[int]()
     for name, mixture in model.mixtures.items():
         K, learned = len(mixture.variances), max([-1, *places]) + 1

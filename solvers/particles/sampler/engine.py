@@ -13,6 +13,7 @@ from solvers.particles.engines import Engine
 from solvers.particles.sampler.chain import Bars, Model, Walk
 from solvers.particles.sampler.learn import Gradient, Learner
 from solvers.particles.sampler.ratio import by_starts
+from solvers.particles.sampler.schedule import Schedule
 
 __all__ = ["Walker", "along_paths", "gradients"]
 
@@ -46,15 +47,15 @@ class Walker:
 
 def along_paths(key: NDArray[np.uint64], learner: Learner, threads: int, engine: Engine) -> Callable[[int], Gradient]:
     """Step -> the gradient in what the learner moves, from paths whose numbers have the steps from this one on."""
-    return lambda step: lambda model, chosen, weights: engine.gradient(
+    return lambda step: lambda model, chosen, weights, schedule: engine.gradient(
         model, key, _PATHS, step, range(len(chosen)), chosen, weights, of=learner.moving, threads=threads,
-        stop=learner.stop,
+        stop=learner.stop, schedule=schedule,
     )  # fmt: skip
 
 
 def gradients(key: NDArray[np.uint64], learner: Learner, threads: int, engine: Engine) -> Callable[[int], Gradient]:
     """As along_paths; with the exact control by the law of the starts, from numbers that have the step for a source,
-    where the last gradient was small.
+    where the last gradient was small, unless the schedule is learned too, which is in the paths.
 
     The noise of that law is the slope itself, √v_k |∂D/∂μ_k|/α_k for each path, that along paths of order 1. Which is
     taken follows from gradients before, so that each is without bias.
@@ -62,15 +63,15 @@ def gradients(key: NDArray[np.uint64], learner: Learner, threads: int, engine: E
     along, last = along_paths(key, learner, threads, engine), {"slope": np.inf, "components": 0}
 
     def differentiate(
-        step: int, model: Model, chosen: NDArray[np.intp], weights: Array
+        step: int, model: Model, chosen: NDArray[np.intp], weights: Array, schedule: Schedule | None
     ) -> tuple[Array, dict[str, Bars]]:
         prior = model.mixtures["prior"]
         near = last["slope"] < 1 and last["components"] == len(prior.variances)
-        if model.control == "exact" and near:
+        if model.control == "exact" and near and schedule is None:
             learner.stop()
             found = by_starts(model, key, step, chosen, weights, engine=engine, threads=threads)
         else:
-            found = along(step)(model, chosen, weights)
+            found = along(step)(model, chosen, weights, schedule)
         if model.control == "exact":
             slopes = np.sqrt(prior.variances / np.exp(2 * prior.log_weights))[:, None] * found[1]["prior"].means
             last.update(slope=float(np.linalg.norm(slopes, axis=1).max()), components=len(slopes))

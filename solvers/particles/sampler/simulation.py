@@ -31,7 +31,7 @@ from solvers.particles.streams import LARGEST_COUNT, stream_keys
 from solvers.problem import Problem, demands
 from solvers.problem.starts import Starts, starts
 from solvers.results import samples
-from solvers.results.datasets import sampler_variables, simulation_dataset
+from solvers.results.datasets import sampler_variables, schedule_variables, simulation_dataset
 from solvers.results.outcomes import LOST, STATUS
 from solvers.results.replicas import judged, variables
 
@@ -127,7 +127,10 @@ def simulate(
         replicas=replicas,
         step=problem.time.end / learning.steps if (learning := problem.learning) and learning.steps else step,
     )
-    ds = ds.assign(sampler_variables({name: arrays[name] for name in arrays if name not in common}))
+    assert problem.sampler is not None
+    steered = {name: arrays[name] for each in problem.sampler.steered for name in (each, f"{each}_se")}
+    ds = ds.assign(schedule_variables(steered))
+    ds = ds.assign(sampler_variables({name: arrays[name] for name in arrays.keys() - common - steered.keys()}))
     ds = ds.assign_attrs(paths_together=particles * replicas)
     if draws:
         stacked = {name: np.stack([one[name] for one in drawn]) for name in drawn[0]}
@@ -169,7 +172,7 @@ def replica_curves(
         moves = {"prior": problem.family.learn} | dict.fromkeys(start.controls, options.learn)
         learner = Learner(
             moves, problem.flow.weights, problem.flow.metric, (learning and learning.batch) or particles,
-            chosen(learning, problem.time.end, step, cuts), lambda: report(0),
+            chosen(learning, problem.time.end, step, cuts), lambda: report(0), options.steered,
         )  # fmt: skip
         differentiate = gradients(key(Purpose.GRADIENT, cuts), learner, cut.within, cut.engine)
         refine = in_space(options.refine, problem.dimension)
@@ -185,7 +188,8 @@ def replica_curves(
             if isinstance(found, int):
                 report(len(times) - len(next(iter(curves.values()), [])))
                 return found
-            for name, value in (described(model, K) | found).items():
+            schedule = {name: model.eta if name == "steps" else model.beta for name in options.steered}
+            for name, value in (described(model, K) | schedule | found).items():
                 curves.setdefault(name, []).append(np.asarray(value))
             report(1)
         stacked = {name: np.stack(values) for name, values in curves.items()}
@@ -234,7 +238,7 @@ def plan(problem: Problem, *, particles: int, replicas: int, step: float, backen
     smallest = float(min(1.0, problem.family.variances.min(), problem.target.variances.min()))
     learning = problem.learning
     if learning is not None:
-        check_rates(problem.name, learning, bool(options.learn), smallest)
+        check_rates(problem.name, learning, options.learns, smallest)
     elif not 0 < step <= smallest:
         raise SimulationError(
             f"step: is {step:.6g}; must be > 0 and, for explicit Euler to be stable, at most the smallest variance and "

@@ -30,7 +30,8 @@ AT_START = 0  # in the place of the cuts of a step, of which there is at least o
 def replica_velocities(
     problem: Problem, begin: Starts, i: int, *, particles: int, replicas: int, backend: str, look: int = 0
 ) -> dict[str, dict[str, Array]]:
-    """Of every mixture that learns: dm/dt (replica, K, L), ds/dt (replica, K, K), dtheta/dt and dlog v/dt (replica, K).
+    """Of every mixture that learns: dm/dt (replica, K, L), ds/dt (replica, K, K), dtheta/dt and dlog v/dt (replica, K);
+    and of a schedule that does, dlog eta/dt (replica, N) and dbeta/dt (replica, N - 1) between the ends.
 
     Takes
         begin, i: the starts, and which; particles: paths behind the gradient of each replica; look: names its random
@@ -51,12 +52,18 @@ def replica_velocities(
     def one(replica: int, report: Report) -> dict[str, dict[str, Array]]:
         key = stream_keys(problem.init.seed, (Purpose.GRADIENT, AT_START, i, look), range(replica, replica + 1))[0]
         learner = Learner(
-            moves, problem.flow.weights, problem.flow.metric, particles, lambda: Euler(1.0, 1), lambda: report(0)
-        )
+            moves, problem.flow.weights, problem.flow.metric, particles, lambda: Euler(1.0, 1), lambda: report(0),
+            options.steered,
+        )  # fmt: skip
         differentiate = along_paths(np.asarray(key), learner, cut.within, cut.engine)(0)
-        moved = velocity(start, learner, path_gradient(start, particles, differentiate)[1])
+        moved = velocity(start, learner, path_gradient(start, particles, differentiate, options.steered)[1])
         report(1)
         found = {}
+        if options.steered:
+            speed, parts = moved.pop("schedule"), np.diff(start.beta)
+            beta = np.cumsum(parts * (speed.annealing - parts @ speed.annealing))[:-1]
+            rates = {"steps": ("dlog eta/dt", speed.steps), "annealing": ("dbeta/dt", beta)}
+            found["schedule"] = dict(rates[name] for name in options.steered)
         for name, speed in moved.items():
             turned = speed.means @ start.mixtures[name].means.T
             found[name] = {

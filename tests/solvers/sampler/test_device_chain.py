@@ -17,7 +17,7 @@ from solvers.problem import Problem
 from solvers.sampler import Mixture, Noise, Sampler, device
 from solvers.sampler.backends import PLAIN, WALKERS, Walker
 from solvers.sampler.gradients import path_gradient
-from solvers.sampler.steering import SCHEDULE, empty
+from solvers.sampler.model import Bars
 from tests.solvers.cuda.cuda_compiler import CompileError, compile_cuda
 from tests.solvers.cuda.cuda_host import BlockKernels, CUDADriverError, HalfWarps, HostCuda, OneThread, OutOfMemoryError
 from tests.solvers.sampler.plain_chain import KEYS, case, in_dimensions, uneven
@@ -51,7 +51,7 @@ def difference(sampler: Sampler, paths: int = 50, seed: int = 1, *, steered: boo
     weights = rng.random(paths)
 
     def numbers(by: Walker) -> list[np.ndarray]:
-        bars = empty(sampler, SCHEDULE if steered else ())
+        bars = Bars.zeros(sampler) if steered else None
         found, slopes = by.gradient(sampler, noise, chosen, weights, bars)
         runs = (by.forward(sampler, noise), by.backward(sampler, noise), found)
         sums = [getattr(slopes[name], part) for name in sorted(slopes) for part in ("mean", "log_var", "log_w")]

@@ -56,7 +56,7 @@ REFUSED = [
     ('learn = ["means"]', 'sampler.learn: is ["means"]; a control to learn needs control = "mixture"'),
     (
         'control = "mixture"\nlearn = ["mean"]',
-        'sampler.learn: one entry is "mean"; allowed: "means", "weights", "variances"',
+        'sampler.learn: one entry is "mean"; allowed: "means", "weights", "variances", "steps", "annealing"',
     ),
     (
         "steps = 1\nhorizon = 2.0",

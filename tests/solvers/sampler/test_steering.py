@@ -9,7 +9,8 @@ from solvers.closed import systems
 from solvers.sampler import Noise, gradient
 from solvers.sampler.backends import PLAIN, WALKERS
 from solvers.sampler.gradients import path_gradient, start_gradient
-from solvers.sampler.steering import SCHEDULE, Schedule, empty
+from solvers.sampler.model import Bars
+from solvers.sampler.steering import Schedule
 from tests.solvers.sampler.plain_chain import KEYS, case, uneven
 
 
@@ -27,7 +28,7 @@ def test_slopes_are_those_of_finite_differences(key):
     """In every log η_n and every logit of the annealing, at fixed noise, through drifts, kernels and noised scores."""
     sampler, rng = sampler_at(key), np.random.default_rng(2)
     noise, weights, chosen = Noise.draw(sampler, 7, rng), rng.random(7), np.arange(7) % 2
-    bars = empty(sampler, SCHEDULE)
+    bars = Bars.zeros(sampler)
     gradient(sampler, noise, chosen, weights, bars)
     found, at = Schedule.slope(sampler, bars), Schedule.of(sampler)
     for name, moving in (("log_eta", "steps"), ("logits", "annealing")):
@@ -50,7 +51,7 @@ def test_a_term_that_is_forgotten_is_seen():
     found = []
     for text in (source, source.replace(term, "        + 0.0")):
         sampler, *_ = case("dis", "ou", "exact", steps=4, rng=np.random.default_rng(1), module=systems.load(text))
-        rng, bars = np.random.default_rng(2), empty(sampler, SCHEDULE)
+        rng, bars = np.random.default_rng(2), Bars.zeros(sampler)
         gradient(sampler, Noise.draw(sampler, 7, rng), np.arange(7) % 2, rng.random(7), bars)
         found.append(bars.eta)
     assert np.min(np.abs(found[0] - found[1])) > 1e-3
@@ -61,7 +62,7 @@ def both(key, walker, paths=130):
     noise, weights, chosen = Noise.draw(sampler, paths, rng), rng.random(paths), np.arange(paths) % 2
     found = []
     for by in (PLAIN, walker):
-        bars = empty(sampler, SCHEDULE)
+        bars = Bars.zeros(sampler)
         slopes = by.gradient(sampler, noise, chosen, weights, bars)[1]
         found.append([*bars, slopes["prior"].mean])
     return zip(*found, strict=True)
@@ -78,7 +79,7 @@ def test_machine_code_has_the_same_slopes(key):
 def test_the_exact_control_takes_the_prior_from_starts_and_the_steps_from_paths():
     sampler = sampler_at(("dis", "ou", "exact"))
     noise = Noise.spread(sampler, 16, np.random.default_rng(4))
-    one, other = empty(sampler, SCHEDULE), empty(sampler, SCHEDULE)
+    one, other = Bars.zeros(sampler), Bars.zeros(sampler)
     (value, slopes), (again, along) = (
         start_gradient(sampler, noise, PLAIN, one),
         path_gradient(sampler, noise, PLAIN, other),
