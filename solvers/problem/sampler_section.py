@@ -30,7 +30,7 @@ MOST_STEPS, MOST_PATHS, MOST_COMPONENTS = 10**5, 10**9, 10**4
 #: Independent runs of learning from a start: enough for a standard error that is known to a quarter of itself.
 RUNS = 8
 LEARNED = ("means", "weights", "variances")
-STEERED = ("steps", "annealing")  # of the schedule
+STEERED = {"steps": "eta", "annealing": "beta"}  # of the schedule, and the variable of results that has it
 REFERENCES = ("ou", "prior", "annealed")
 
 
@@ -47,7 +47,7 @@ def learned(value: object, allowed: tuple[str, ...] = LEARNED) -> list[str]:
 
 
 def _learned(value: object) -> list[str]:
-    return learned(value, LEARNED + STEERED)
+    return learned(value, (*LEARNED, *STEERED))
 
 
 def _source(value: object) -> str | list[list[float]]:
@@ -136,6 +136,11 @@ class SamplerOptions:
     def learns(self) -> bool:
         """Whether anything is learned beside the prior."""
         return bool(self.learn or self.steered)
+
+    @property
+    def moving(self) -> dict[str, tuple[int, ...]]:
+        """What is learned of the schedule, by the variables of results, and their shapes: eta (N,), beta (N + 1,)."""
+        return {STEERED[name]: (self.steps + (name == "annealing"),) for name in self.steered}
 
 
 def sampler_options(

@@ -199,22 +199,20 @@ def sampler_variables(values: dict[str, Array]) -> dict[str, xr.Variable]:
     return found
 
 
-#: What is learned of a schedule: name of the variable, its last dimension, and meaning.
+#: What is learned of a schedule: its last dimension, and meaning.
 _SCHEDULE = {
-    "steps": ("eta", "step", "length η_n of the step from n to n + 1"),
-    "annealing": ("beta", "knot", "inverse temperature β_n of the annealed reference at step n"),
+    "eta": ("step", "length η_n of the step from n to n + 1"),
+    "beta": ("knot", "inverse temperature β_n of the annealed reference at step n"),
 }
 
 
 def schedule_variables(values: dict[str, Array]) -> dict[str, xr.Variable]:
-    """Variables eta (sample, time, step) and beta (sample, time, knot), and their standard errors, from what was
-    learned of "steps" and of "annealing", and of the same with `_se`."""
+    """Variables eta (sample, time, step) and beta (sample, time, knot), and their standard errors, `_se`."""
     found = {}
     for name, array in values.items():
-        variable, dimension, meaning = _SCHEDULE[name.removesuffix("_se")]
-        if name.endswith("_se"):
-            variable, meaning = f"{variable}_se", f"standard error: {meaning}"
-        found[variable] = xr.Variable((*_TIMED, dimension), array, {"units": "1", "long_name": meaning})
+        dimension, meaning = _SCHEDULE[name.removesuffix("_se")]
+        meaning = f"standard error: {meaning}" if name.endswith("_se") else meaning
+        found[name] = xr.Variable((*_TIMED, dimension), array, {"units": "1", "long_name": meaning})
     return found
 
 

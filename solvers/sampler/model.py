@@ -75,6 +75,8 @@ class Sampler:
         """Lengths η_n (N,) of the steps from n to n + 1, n = 0..N−1."""
         if self.shares is None:
             return np.full(self.steps, self.horizon / max(self.steps, 1))
+        if len(self.shares) != self.steps:
+            raise ValueError(f"{len(self.shares)} shares of the horizon, for {self.steps} steps")
         return np.asarray(self.horizon * self.shares)
 
     @property

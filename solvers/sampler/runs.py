@@ -92,7 +92,7 @@ class Learner:
         values = {"m": np.full((T, K, L), np.nan), "s": np.full((T, K, K), np.nan), "v": np.full((T, K), np.nan)}
         values |= {"w": np.full((T, K), np.nan), "mode_mass": np.full((T, L), np.nan)}
         values |= {name: np.full(T, np.nan) for name in QUANTITIES}
-        values |= {name: np.full((T, *shape), np.nan) for name, shape in schedule_shapes(problem).items()}
+        values |= {name: np.full((T, *shape), np.nan) for name, shape in options.moving.items()}
         errors = {name: np.full_like(values[name], np.nan) for name in ("mode_mass", *QUANTITIES)}
         nothing = np.full((K, L), np.nan)
         paths = self.evaluated
@@ -123,8 +123,8 @@ class Learner:
             )
             values["w"][t] = 0.0
             values["w"][t, there], values["v"][t, there] = prior.weights, np.exp(prior.log_var)
-            for name in options.steered:
-                values[name][t] = learned.eta if name == "steps" else learned.beta
+            for name in options.moving:
+                values[name][t] = getattr(learned, name)
         table = _by_component(found[-1], rng(Stream.EVALUATION), paths, self.walker)
         B = np.pad(table, ((0, K - len(table)), (0, 0)))
         samples = self.ends.of(sampler, found[-1], rng(Stream.SAMPLES), self.walker)
@@ -157,13 +157,6 @@ def _moving(problem: Problem, sampler: Sampler) -> dict[str, tuple[str, ...]]:
     """What is learned, by mixture."""
     assert problem.sampler is not None
     return {"prior": problem.family.learn} | dict.fromkeys(sampler.controls, problem.sampler.learn)
-
-
-def schedule_shapes(problem: Problem) -> dict[str, tuple[int, ...]]:
-    """Of the lengths of steps and of β_n, as far as they are learned."""
-    assert problem.sampler is not None
-    N = problem.sampler.steps
-    return {name: (N + (name == "annealing"),) for name in problem.sampler.steered}
 
 
 def velocities(

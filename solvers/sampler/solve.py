@@ -30,7 +30,7 @@ from solvers.sampler.evaluate import QUANTITIES, quotients
 from solvers.sampler.limits import check, finest
 from solvers.sampler.model import Sampler, chain_module
 from solvers.sampler.refine import Addition
-from solvers.sampler.runs import Learner, Run, from_paths, sampler_of, schedule_shapes
+from solvers.sampler.runs import Learner, Run, from_paths, sampler_of
 from solvers.sampler.samples import Samples, variables_of
 
 __all__ = ["solve", "traced"]
@@ -116,7 +116,7 @@ def traced(
     learner = Learner(problem, walker, runs, rtol, atol, drawn, K, ends)
     workers = min(threads or cores(), runs) if WALKERS[backend].threaded else 1
     out = {"m": (K, L), "s": (K, K), "w": (K,), "v": (K,), "mode_mass": (L,)} | dict.fromkeys(QUANTITIES, ())
-    out |= schedule_shapes(problem)
+    out |= options.moving
     values = {name: np.full((count, len(times), *rest), np.nan) for name, rest in out.items()}
     errors = {name: np.full_like(a, np.nan) for name, a in values.items()}
     added: list[tuple[Addition, ...]] = []
@@ -152,10 +152,8 @@ def traced(
     extra: dict[str, xr.Variable] = variables_of(taken)
     for name in QUANTITIES:
         extra |= results.sampler_variables({name: values[name], f"{name}_se": errors[name]})
-    extra |= results.schedule_variables({name: values[name] for name in options.steered})
-    if runs > 1:
-        errors_of = {f"{name}_se": errors[name] for name in options.steered}
-        extra |= results.schedule_variables(errors_of)
+    extra |= results.schedule_variables({name: values[name] for name in options.moving})
+    extra |= results.schedule_variables({f"{name}_se": errors[name] for name in options.moving if runs > 1})
     extra["objective_se"] = _error(ds.objective, errors["elbo"])
     for name in ("mode_mass", *(("m", "s", "w", "v") if runs > 1 else ())):
         extra[f"{name}_se"] = _error(ds[name], errors[name])

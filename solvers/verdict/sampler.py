@@ -86,8 +86,7 @@ def compare_sampler(
     """Compare `solve` and `simulate` of a problem with a sampler, for its first STARTS starts.
 
     Takes what solvers.verdict.flow.compare takes; resolve is for the gradients at the start. particles: paths of each
-    replica; step: the finest of three.
-    With `refine`, what is compared after the first addition: solvers.verdict.additions.
+    replica; step: the finest of three. With `refine`, what is compared after an addition: solvers.verdict.additions.
 
     Raises
         SimulationError for fewer than FEWEST_REPLICAS replicas or a step that is too long; ProblemError for a sampler
@@ -143,14 +142,12 @@ def compare_sampler(
     found = parts({"evaluation": at_start, "gradient": moving, "learning": later})
     return Report(
         parts=(*found, *filter(None, [choice_part(choices, ALPHA)])),
-        broken=tuple(broken),
-        notes=tuple(notes),
+        broken=tuple(broken), notes=tuple(notes),
         options={
             "particles": particles, "replicas": replicas, "step": step, "rtol": rtol, "atol": atol, "backend": backend,
             "drop": drop, "resolve": RESOLVE if resolve is None else resolve, "starts": count,
         },
-        problem=problem.text,
-        system=chain_module(drop).SYSTEM,
+        problem=problem.text, system=chain_module(drop).SYSTEM,
     )  # fmt: skip
 
 
@@ -167,8 +164,8 @@ class _Start:
         self.order: tuple[int, ...] = ()
         self.failed = 0  # the worst status of a replica simulated
         self.additions = addition_times(problem)
-        refine = problem.sampler.refine if problem.sampler else None
-        self.given = refine is not None and not isinstance(refine.source, str)
+        refine, moving = (problem.sampler.refine, problem.sampler.moving) if problem.sampler else (None, {})
+        self.given, self.learned = refine is not None and not isinstance(refine.source, str), (*_LEARNED, *moving)
 
     def lay_down(self) -> int:
         """Which points are added: those of a pilot run of the theory, whose status this returns."""
@@ -207,7 +204,7 @@ class _Start:
                 )
             )  # fmt: skip
         self.failed = max(int(run.status.max()) for run in runs)
-        names = (*_EVALUATED, *_LEARNED)
+        names = (*_EVALUATED, *self.learned)
         if not self.learns:
             return {name: runs[0].values[name] for name in names}, dict.fromkeys(names, np.zeros(()))
         four_h, two_h, h = ({name: run.values[name] for name in names} | self.margins(run.scores) for run in runs)
@@ -233,7 +230,7 @@ class _Start:
                 if status := int(run["status"][0]):
                     return {}, status
             full, half, *more = [
-                {name: run[name].values[0] for name in (*_EVALUATED, *_LEARNED)}
+                {name: run[name].values[0] for name in (*_EVALUATED, *self.learned)}
                 | self.margins(np.array([addition.scores for addition in added]))
                 for run, added in runs
             ]
@@ -295,15 +292,18 @@ class _Start:
         """All entries at one save time."""
         entries = Entries()
         length, moved = self.length(simulated), self.learns and self.problem.time.times[at] > 0
-        names = [(name, at) for name in (*_EVALUATED, *(_LEARNED if moved else ()))]
+        names = [(name, at) for name in (*_EVALUATED, *(self.learned if moved else ()))]
         s, m, theta = (of[self.i] for of in self.begin)
         before = {"s": s, "m": m, "w": softmax(theta), "v": self.problem.family.variances}
+        chain = sampler_of(self.problem, s, m, theta, before["v"])
+        before |= {"eta": chain.eta, "beta": chain.beta}
         if self.given:
             names += [("margin", int(a)) for a in np.flatnonzero(self.additions == self.problem.time.times[at])]
         for name, row in names:
             scale = length if name in ("s", "m", "margin") else 1.0
             for index in distinct(name, simulated[name].shape[2:]):
-                if name in _LEARNED and max(index[: 1 + (name == "s")]) >= self.components(at):
+                absent = name in _LEARNED and max(index[: 1 + (name == "s")]) >= self.components(at)
+                if absent or (name == "beta" and index[0] in (0, chain.steps)):  # 0 and 1, whatever is learned
                     continue
                 where = (slice(None), row, *index)
                 expected = theory[name][where]

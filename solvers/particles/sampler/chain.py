@@ -21,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from solvers.particles.sampler.schedule import Schedule, by_time
+from solvers.particles.sampler.schedule import Schedule, by_time, lengths
 
 __all__ = ["Bars", "Mixture", "Model", "Noise", "Walk", "gradient", "walk"]
 
@@ -111,9 +111,7 @@ class Model:
     @property
     def eta(self) -> Array:
         """Lengths η_n (N,) of the steps."""
-        if self.shares is None:
-            return np.full(self.steps, self.horizon / max(self.steps, 1))
-        return np.asarray(self.horizon * self.shares)
+        return lengths(self.steps, self.horizon, self.shares)
 
     @cached_property
     def decay(self) -> Array:

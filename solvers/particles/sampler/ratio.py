@@ -32,7 +32,7 @@ def by_starts(
     """
     prior, n, d = model.mixtures["prior"], len(chosen), model.dimension
     K = len(prior.variances)
-    begin = replace(model, steps=0, control="none")  # its paths end where they start
+    begin = replace(model, steps=0, control="none", shares=None, annealing=None)  # its paths end where they start
     first = np.flatnonzero(np.arange(n) // K % 2 == 0)
     paired = first[first + K < n]
     log_weight, z, pair = np.empty(n), np.empty((n, d)), np.empty(n, dtype=np.intp)

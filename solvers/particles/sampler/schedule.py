@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Schedule", "by_time", "in_coordinates"]
+__all__ = ["Schedule", "by_time", "in_coordinates", "lengths"]
 
 Array = NDArray[np.float64]
 
@@ -26,6 +26,15 @@ class Schedule(NamedTuple):
 
     steps: Array
     annealing: Array
+
+
+def lengths(steps: int, horizon: float, shares: Array | None) -> Array:
+    """η_n (N,) by the shares of the steps in their sum, equal by default. Raises  ValueError for another number."""
+    if shares is None:
+        return np.full(steps, horizon / max(steps, 1))
+    if len(shares) != steps:
+        raise ValueError(f"{len(shares)} shares of the horizon, for {steps} steps")
+    return np.asarray(horizon * shares)
 
 
 def by_time(decay: float, means: Array, variances: Array, of_means: Array, of_log_variances: Array) -> float:

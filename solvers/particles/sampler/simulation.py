@@ -128,7 +128,7 @@ def simulate(
         step=problem.time.end / learning.steps if (learning := problem.learning) and learning.steps else step,
     )
     assert problem.sampler is not None
-    steered = {name: arrays[name] for each in problem.sampler.steered for name in (each, f"{each}_se")}
+    steered = {name: arrays[name] for each in problem.sampler.moving for name in (each, f"{each}_se")}
     ds = ds.assign(schedule_variables(steered))
     ds = ds.assign(sampler_variables({name: arrays[name] for name in arrays.keys() - common - steered.keys()}))
     ds = ds.assign_attrs(paths_together=particles * replicas)
@@ -188,7 +188,7 @@ def replica_curves(
             if isinstance(found, int):
                 report(len(times) - len(next(iter(curves.values()), [])))
                 return found
-            schedule = {name: model.eta if name == "steps" else model.beta for name in options.steered}
+            schedule = {name: getattr(model, name) for name in options.moving}
             for name, value in (described(model, K) | schedule | found).items():
                 curves.setdefault(name, []).append(np.asarray(value))
             report(1)
