@@ -152,6 +152,8 @@ def test_files_stay_small() -> None:
     long = {}
     for package in PACKAGES:
         for path in modules(package):
+            if "generated" in path.parts:  # one text for one system, which nobody edits
+                continue
             lines = len(path.read_text().splitlines())
             if lines > 320:
                 long[path.relative_to(ROOT).as_posix()] = lines

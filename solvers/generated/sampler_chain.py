@@ -16,7 +16,7 @@ NAME = "sampler_chain"
 SYSTEM = "acb9d32d7727ea643a93d21d2aba0c7367818844e6245551557e1f4913f49929"
 
 #: (method, reference, control): of x and of the scores, (mixture, whether it is noised for the time that is left), the
-#: coefficients in the forward and in the backward drift, as (constant, slope) in β, the fraction of the way at which
+#: coefficients in the forward and in the backward drift, as (constant, slope) in β, the inverse temperature where
 #: the drift is taken.
 DRIFTS = {
     ("dis", "ou", "none"): {("x", False): ((-1, 0), (-1, 0))},

@@ -43,7 +43,7 @@ NAME = "{name}"
 SYSTEM = "{hash}"
 
 #: (method, reference, control): of x and of the scores, (mixture, whether it is noised for the time that is left), the
-#: coefficients in the forward and in the backward drift, as (constant, slope) in β, the fraction of the way at which
+#: coefficients in the forward and in the backward drift, as (constant, slope) in β, the inverse temperature where
 #: the drift is taken.
 DRIFTS = {{
 {drifts}

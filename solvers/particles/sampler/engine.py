@@ -47,7 +47,7 @@ class Walker:
 
 def along_paths(key: NDArray[np.uint64], learner: Learner, threads: int, engine: Engine) -> Callable[[int], Gradient]:
     """Step -> the gradient in what the learner moves, from paths whose numbers have the steps from this one on."""
-    return lambda step: lambda model, chosen, weights, schedule: engine.gradient(
+    return lambda step: lambda model, chosen, weights, schedule=None: engine.gradient(
         model, key, _PATHS, step, range(len(chosen)), chosen, weights, of=learner.moving, threads=threads,
         stop=learner.stop, schedule=schedule,
     )  # fmt: skip
@@ -63,7 +63,7 @@ def gradients(key: NDArray[np.uint64], learner: Learner, threads: int, engine: E
     along, last = along_paths(key, learner, threads, engine), {"slope": np.inf, "components": 0}
 
     def differentiate(
-        step: int, model: Model, chosen: NDArray[np.intp], weights: Array, schedule: Schedule | None
+        step: int, model: Model, chosen: NDArray[np.intp], weights: Array, schedule: Schedule | None = None
     ) -> tuple[Array, dict[str, Bars]]:
         prior = model.mixtures["prior"]
         near = last["slope"] < 1 and last["components"] == len(prior.variances)

@@ -29,8 +29,9 @@ __all__ = ["Gradient", "Learner", "NotFinite", "learn", "path_gradient", "plainl
 Array = NDArray[np.float64]
 #: (step, paths) -> standard normal numbers (path, d).
 Normals = Callable[[int, range], Array]
-#: (model, chosen, weights, schedule) -> log W (path,), and the derivatives of sampler_chain.gradient.
-Gradient = Callable[[Model, NDArray[np.intp], Array, Schedule | None], tuple[Array, dict[str, Bars]]]
+#: (model, chosen, weights, schedule) -> log W (path,), and the derivatives of sampler_chain.gradient in what is
+#: learned; schedule, by default None: where those in it are added.
+Gradient = Callable[..., tuple[Array, dict[str, Bars]]]
 #: By mixture, and of "schedule" where that is learned.
 Slopes = dict[str, Any]
 
@@ -83,7 +84,7 @@ def plainly(normals: Normals) -> Gradient:
     """The gradient in array code, of paths with these numbers."""
 
     def differentiate(
-        model: Model, chosen: NDArray[np.intp], weights: Array, schedule: Schedule | None
+        model: Model, chosen: NDArray[np.intp], weights: Array, schedule: Schedule | None = None
     ) -> tuple[Array, dict[str, Bars]]:
         block = max(1, GRADIENT_BYTES // (16 * (model.steps + 1) * model.dimension))
         log_weight: list[Array] = []

@@ -46,7 +46,10 @@ def test_a_mirrored_path_starts_on_the_other_side_and_has_the_same_noise(name, m
     cuda(monkeypatch, held=16)
     at, paths = model(EXACT, d=5, steps=3), range(4, 10)
     chosen = np.arange(len(paths)) % 2
-    begin, middle = replace(at, steps=0, control="none"), at.mixtures["prior"].means[chosen]
+    begin, middle = (
+        replace(at, steps=0, control="none", shares=None, annealing=None),
+        at.mixtures["prior"].means[chosen],
+    )
     there, back = (
         engine(name).walk(begin, STREAM, 2, paths, chosen, mirrored=mirrored, ends=True).end
         for mirrored in (False, True)
