@@ -154,8 +154,7 @@ class Scores:
         self.c_x, self.c = c[:, 0].copy(), c[:, 1:].copy()
         slope = np.broadcast_to(rows[..., 1], c.shape).copy()
         slope[N, :, 0] = slope[0, :, 1] = 0.0
-        assert not slope[:, 0].any(), "x comes with a constant coefficient"
-        self.by_beta = slope[:, 1:]
+        self.by_beta, self.x_by_beta = slope[:, 1:], bool(slope[:, 0].any())
         self.ends = np.zeros((N + 1, len(self.names)))
         for name, (at, coefficient) in module.ENDS.items():
             self.ends[at * N, self.names.index((name, False))] = coefficient
@@ -200,6 +199,8 @@ class Scores:
             total.mean[:] += mean_bar.sum(0)
             total.log_var[:] += log_var_bar.sum(0)
             total.log_w[:] += log_ws[:, j, :K].sum(0)
+        if bars is not None and self.x_by_beta:
+            raise ValueError("the coefficient of x depends on β, in which its derivative is not known")
         if bars is not None and of_c is not None:
             bars.beta[:] += (of_c * self.by_beta).sum((1, 2))
         prior = out[self.names[0][0]]
