@@ -20,6 +20,7 @@ from solvers.sampler.gradients import Slope
 from solvers.sampler.limits import check, overshoot, pull, sampler_of_variances
 from solvers.sampler.model import Mixture, chain_module
 from solvers.sampler.solve import solve, traced
+from solvers.sampler.steering import Schedule
 
 KEYS = sorted(chain_module().DRIFTS)
 
@@ -145,13 +146,14 @@ def falling(monkeypatch):
     """Learning by which log v falls at rate 1, on both sides: 1/v + 1/q at η = 0.75 is too much from t = log 4/3 on."""
 
     def theory(self, sampler, noise):
-        return {
+        mixtures = {
             name: Slope(0 * m.mean, np.full_like(m.log_var, -1.0), 0 * m.log_w)
             for name, m in sampler.mixtures.items()
             if name in self.learn
         }
+        return mixtures, Schedule.of(sampler)
 
-    def in_space(model, paths, differentiate):
+    def in_space(model, paths, differentiate, steered):
         return 0.0, {
             n: Bars(0 * m.means, np.ones_like(m.variances), 0 * m.log_weights) for n, m in model.mixtures.items()
         }
