@@ -7,7 +7,7 @@ from sympy import Expr, latex
 from derivations.catalogue import Entry
 from derivations.document import code, rules, steps
 from theory.correspondence import Correspondence
-from theory.emit.chain import both, expression, latex_program
+from theory.emit.chain import both, expression, latex_program, symbol
 from theory.samplers import ReducedChain
 
 __all__ = ["correspondence", "render"]
@@ -45,6 +45,9 @@ def render(entry: Entry, chain: ReducedChain) -> str:
                 "$\\partial L/\\partial y$, and $\\partial_yL$ what arrives for an output $y$ from later in the path:",
                 f"```math\n{latex_program(program.adjoint)}\n```",
             ]
+        if program.steered:
+            names = " and ".join(f"${symbol(name)}$" for name in program.steered)
+            parts += [f"Likewise in {names}, where learned:", f"```math\n{latex_program(program.slope)}\n```"]
     parts += [
         code(entry),
         "## Limits",

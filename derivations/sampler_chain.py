@@ -9,7 +9,7 @@ TITLE = "diffusion samplers with a Gaussian mixture prior, reduced to the span o
 
 STATEMENT = r"""
 Samples of the prior $\varphi=\sum_k\alpha_kN(\mu_k,v_kI)$ are carried to the target $p=\sum_l\pi_lN(\nu_l,u_lI)$ in
-$\mathbb R^d$ by $N$ steps of length $\eta$, $n=0,\dots,N-1$,
+$\mathbb R^d$ by $N$ steps, $n=0,\dots,N-1$, of lengths $\eta=\eta_n$,
 
 $$x'=x+\eta\,h(n,x)+\sqrt{2\eta}\,\xi,\qquad h=f+u,\qquad g=f+b,$$
 $$F(x'|x)=N(x';\,x+\eta h(n,x),\,2\eta I),\qquad B(x|x')=N(x;\,x'+\eta g(n{+}1,x'),\,2\eta I),$$
@@ -17,9 +17,10 @@ $$\log W=\log p(x_N)-\log\varphi(x_0)+\sum_n\log\frac{B(x_n|x_{n+1})}{F(x_{n+1}|
 \qquad E\,W=Z\ \text{at every }N.$$
 
 Reference $f$: OU $-x$; prior $\nabla\log\varphi$; annealed $\beta\nabla\log p+(1-\beta)\nabla\log\varphi$,
-$\beta=n/N$. Control: none; exact, $2(\nabla\log p_\tau+x)$ with $p_\tau$ the target after OU noise for the time $\tau$
-that is left; or the score of a mixture $q_\vartheta$ with parameters of its own: $2(\nabla\log q_{\vartheta,\tau}+x)$
-with the OU reference, where $q_\vartheta$ is noised too, and $\nabla\log q_\vartheta$ with the others.
+$\beta=\beta_n$ from 0 to 1. Control: none; exact, $2(\nabla\log p_\tau+x)$ with $p_\tau$ the target after OU noise for
+the time $\tau=\sum_{m\ge n}\eta_m$ that is left; or the score of a mixture $q_\vartheta$ with parameters of its own:
+$2(\nabla\log q_{\vartheta,\tau}+x)$ with the OU reference, where $q_\vartheta$ is noised too, and
+$\nabla\log q_\vartheta$ with the others.
 DIS: $b=0$, MCD: $u=0$, CMCD: $b=-u$, DBS: both free. The loss is $L=-E\log W$, the reverse KL on paths up to $\log Z$.
 
 All drifts are combinations of $x$ and of scores, with coefficients that depend on $n$ only: the table below, which is
@@ -42,7 +43,9 @@ Gaussian chain of its own: `across` is one of them. $E\,W^m$ of one is an integr
 other, from the last step to the first: what is left of it after a step is $e^{Ax'^2/2}$, and `moment` says what the
 step makes of $A$, with two derivatives in $m$; the start is a step with $g=o=p=q=0$, $s^2$ the variance of $x_0$.
 
-The adjoints give $\partial L$ along paths. Where the prior is in no drift it enters by the law of $x_0$ alone, and
+The adjoints give $\partial L$ along paths, and the slopes those in numbers that all paths share, where these are
+learned: in $\eta_n$ of a step (in its move, in both of its kernels, and in $\tau$) and in the coefficients $\gamma$,
+which depend on $\beta_n$. Where the prior is in no drift it enters by the law of $x_0$ alone, and
 since $E\,\partial\log\varphi(x_0)=0$,
 
 $$\partial_\lambda L=\sum_k\alpha_kE_k\big[(-\log W-b)\,\partial_\lambda\log N(x_0;\mu_k,v_kI)\big],

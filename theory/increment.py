@@ -56,6 +56,7 @@ def step_and_weight(eta: Symbol, steps: list[Step]) -> tuple[Program, Program]:
         ),
         ("x_new", "rho_new"),
         {1 / sqrt(array("rho")): 1 / array("root")},
+        steered=("eta",),
     )
     return step, _weight(eta, h, new, steps)
 
@@ -122,6 +123,7 @@ def _weight(eta: Symbol, h: Expr, new: Expr, steps: list[Step]) -> Program:
         body,
         ("increment",),
         {1 / sqrt(array("rho")): 1 / array("root")},
+        steered=("eta",),
     )
 
 

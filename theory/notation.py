@@ -70,7 +70,9 @@ NOTATION = (
     Notation(r"\hat\pi_l=\sum_k w_kB_{kl}", "mode_mass", "mass of q on mode l", r"$(0,1)$, sums to 1"),
     Notation(r"R=|\nu|", "separation", r"two modes at $\pm\nu$: half their distance", "units of the mode width"),
     Notation(r"\varphi=\sum_k\alpha_kN(\mu_k,v_kI)", "prior", "prior of a diffusion sampler: its family", "", "S2"),
-    Notation(r"N,\ T,\ \eta=T/N", "steps, horizon, eta", "steps of a sampler, their total and single length", "", "S2"),
+    Notation(
+        r"N,\ T=\sum_n\eta_n", "steps, horizon, eta", "steps of a sampler, their total and single lengths", "", "S2"
+    ),
     Notation(r"\log W", "log_weight", "log-weight of a path, $E\\,W=Z$", "nats", "S2"),
     Notation(
         r"x_b,\ \varrho=|x_\perp|^2", "x, rho", "coordinates in the span of all means; the rest", "length, length²"

@@ -50,6 +50,7 @@ class Assign:
 class Program:
     """inputs: the variables that are differentiated, with their indices. constants: those that are not.
 
+    steered: constants, the same for all paths, in which `slope` differentiates, where they are learned.
     known: right-hand sides that recur in derivatives, and the variable that holds them. adds: whether outputs are parts
     of sums, so that compiled code adds them to what is there. on_paths: whether paths take it, or it is asked once for
     all of them, by code on arrays only.
@@ -64,6 +65,7 @@ class Program:
     known: dict[Expr, Expr] = field(default_factory=dict)
     adds: bool = False
     on_paths: bool = True
+    steered: tuple[str, ...] = ()
 
     @cached_property
     def shapes(self) -> dict[str, tuple[Symbol, ...]]:
@@ -73,6 +75,21 @@ class Program:
     @cached_property
     def adjoint(self) -> tuple[Assign, ...]:
         """Assignments of z_bar for all variables, the inputs last; `d_y` is what arrives for an output y."""
+        return self._reverse(tuple(self.inputs))
+
+    @cached_property
+    def slope(self) -> tuple[Assign, ...]:
+        """The same for what is steered, and nothing that this does not need."""
+        needed, kept = {f"{name}_bar" for name in self.steered}, list[Assign]()
+        for assign in reversed(self._reverse(self.steered)):
+            if assign.name in needed:
+                needed |= set(_used(assign.value))
+                kept.append(assign)
+        return tuple(reversed(kept))
+
+    def _reverse(self, wanted: tuple[str, ...]) -> tuple[Assign, ...]:
+        """Assignments of z_bar for all variables, the wanted of those that are given last."""
+        given = (self.inputs | self.constants).keys() - set(wanted)
         parts: dict[str, list[Expr]] = {name: [] for name in self.shapes}
         for name in self.outputs:
             parts[name].append(array(f"d_{name}", *self.shapes[name]))
@@ -83,10 +100,9 @@ class Program:
             if bar.value == 0:
                 raise ValueError(f"{self.name}: {assign.name} is computed and not used")
             for name in _used(assign.value):
-                if name not in self.constants:
+                if name not in given:
                     parts[name].append(self._pull_back(assign, name))
-        for name, indices in self.inputs.items():
-            out.append(Assign(f"{name}_bar", indices, Add(*parts[name])))
+        out += [Assign(f"{name}_bar", self.shapes[name], Add(*parts[name])) for name in wanted]
         return tuple(out)
 
     def _pull_back(self, assign: Assign, name: str) -> Expr:
@@ -97,7 +113,10 @@ class Program:
         for letter in indices:
             side = next(side for side in "qx" if str(letter) in LETTERS[side])
             fresh.append(next(index(x) for x in LETTERS[side] if index(x) not in taken and index(x) not in fresh))
-        term = array(f"{assign.name}_bar", *assign.indices) * _partial(assign, array(name, *fresh), self.known)
+        # A number is whatever symbol has its name, with the sign that it is known to have.
+        number = next((s for s in assign.value.free_symbols if str(s) == name), array(name))
+        variable = array(name, *fresh) if fresh else number
+        term = array(f"{assign.name}_bar", *assign.indices) * _partial(assign, variable, self.known)
         for letter in assign.indices:
             term = Sigma(term, (letter, 1, SIZES[str(letter)]))
         term = linearity(term)

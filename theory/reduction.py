@@ -121,14 +121,17 @@ def _law(logit: Expr) -> Program:
 def _noise() -> Program:
     mean, variance = noise_law()
     m, v = Symbol("m", real=True), Symbol("v", positive=True)
+    tau, decay = array("tau"), Symbol("decay", positive=True)
     body = (
-        Assign("mean_t", (k, b), mean.xreplace({m: array("mean", k, b)})),
-        Assign("var_t", (k,), variance.xreplace({v: exp(array("log_var", k))})),
+        Assign("decay", (), exp(-tau)),
+        Assign("mean_t", (k, b), mean.xreplace({m: array("mean", k, b), decay: array("decay")})),
+        Assign("var_t", (k,), variance.xreplace({v: exp(array("log_var", k)), decay: array("decay")})),
         Assign("log_var_t", (k,), log(array("var_t", k))),
     )
-    meaning = "a mixture after OU noise for a time τ, decay = e^{-τ}"
-    inputs = {"mean": (k, b), "log_var": (k,)}
-    return Program("noise", meaning, inputs, {"decay": ()}, body, ("mean_t", "log_var_t"), on_paths=False)
+    meaning = "a mixture after OU noise for a time τ"
+    inputs = {"mean": (k, b), "log_var": (k,), "tau": ()}
+    known = {exp(-tau): array("decay")}
+    return Program("noise", meaning, inputs, {}, body, ("mean_t", "log_var_t"), known, on_paths=False)
 
 
 def _score(score: tuple[Expr, Expr], logit: Expr, steps: list[Step]) -> Program:
@@ -178,4 +181,4 @@ def _score(score: tuple[Expr, Expr], logit: Expr, steps: list[Step]) -> Program:
     constants: dict[str, tuple[Symbol, ...]] = dict.fromkeys(("d", "log_base", "c_w", "c_f", "c_b"), ())
     outputs = ("ending", "shrink_f", "pull_f", "shrink_b", "pull_b")
     meaning = "log-density over (2πB)^{-d/2} exp(-ϱ/2B) and score a(x) x + pull; times c_w, c_f, c_b in log W, h and g"
-    return Program("score", meaning, inputs, constants, body, outputs, known, adds=True)
+    return Program("score", meaning, inputs, constants, body, outputs, known, adds=True, steered=("c_f", "c_b"))

@@ -37,6 +37,8 @@ def refused(problem: Problem) -> str | None:
         return 'family.covariance = "diagonal"; a GPU takes isotropic components'
     if options.objective != "reverse-kl":
         return f'sampler.objective = "{options.objective}"'
+    if options.steered and problem.time.end > 0:
+        return "learned steps and annealing have no gradient in R^d there"
     model = Model(options.method, options.reference, options.control, options.steps, options.horizon, {})
     means = (options.refine.until if options.refine else K) + L + len(model.controls) * K
     if means <= MOST:

@@ -13,7 +13,8 @@ from solvers.particles.estimate import Averages
 from solvers.particles.sampler import by_coordinate, plain
 from solvers.particles.sampler import compiled as sampler_compiled
 from solvers.particles.sampler import device as sampler_device
-from solvers.particles.sampler.chain import Bars, Walk
+from solvers.particles.sampler.chain import Walk
+from solvers.particles.sampler.mixtures import Bars
 from solvers.problem import Problem
 
 __all__ = ["ENGINES", "Engine", "arrays", "engine"]

@@ -31,9 +31,9 @@ class LearningSection(Section):
 
 @dataclass(frozen=True)
 class LearningOptions:
-    """Learning by steps. optimiser: "sgd" or "adam". rate: of a control, and of c, rate_prior: of the prior, per step.
-    batch: paths behind each gradient, None for as many as behind the evaluations. steps: until time.end; 0 if nothing
-    is learned."""
+    """Learning by steps. optimiser: "sgd" or "adam". rate: of a control, of c and of a schedule, rate_prior: of the
+    prior, per step. batch: paths behind each gradient, None for as many as behind the evaluations. steps: until
+    time.end; 0 if nothing is learned."""
 
     optimiser: str
     rate: float
@@ -42,7 +42,7 @@ class LearningOptions:
     steps: int
 
     def rate_of(self, mixture: str) -> float:
-        """The rate of the prior, or of another mixture or of c."""
+        """The rate of the prior, or of what else is learned."""
         return self.rate_prior if mixture == "prior" else self.rate
 
     def done(self, time: float, end: float) -> int:
@@ -68,7 +68,7 @@ def learning_options(
         return None
     if sampler is None:
         fail("learning", "is given without a [sampler]; must be left out: the steps of a flow are those of flow.batch")
-    end = float(file.time.end) if file.family.learn or sampler.learn else 0.0
+    end = float(file.time.end) if file.family.learn or sampler.learns else 0.0
     name, given = section.optimiser, section.model_dump(exclude_none=True, exclude={"optimiser"})
     if name == FLOW:
         for key, value in given.items():
@@ -92,7 +92,7 @@ def learning_options(
     if steps is not None and end == 0:
         fail("learning.steps", f"is {steps}; must be left out where nothing is learned")
     if steps is None:
-        unit = rate if sampler.learn else rate_prior
+        unit = rate if sampler.learns else rate_prior
         if end > unit * MOST_STEPS:
             key = "rate" if unit == section.rate else "rate_prior"
             allowed = f"{show(end / MOST_STEPS)}, for at most {MOST_STEPS:,} steps until time.end = {show(end)}"

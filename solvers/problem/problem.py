@@ -203,11 +203,13 @@ class _Builder:
         if file.flow.batch is not None:
             self.fail("flow.batch", "is given with a [sampler]; leave one of them out")
         options = sampler_options(file.sampler, family.learn, family.components, self.fail)
-        if file.family.covariance != ISOTROPIC and options.objective != "reverse-kl":
+        if file.family.covariance != ISOTROPIC and (options.objective != "reverse-kl" or options.steered):
             given = f"is {show(file.family.covariance)}; must be {show(ISOTROPIC)}"
-            self.fail("family.covariance", f"{given} with sampler.objective = {show(options.objective)}")
+            learned = f"sampler.learn = {show(list(options.steered))}"
+            other = learned if options.steered else f"sampler.objective = {show(options.objective)}"
+            self.fail("family.covariance", f"{given} with {other}")
         most = options.refine.until if options.refine else family.components
-        if file.time.end > 0 and (family.learn or options.learn) and options.paths < most:
+        if file.time.end > 0 and (family.learn or options.learns) and options.paths < most:
             self.fail(
                 "sampler.paths",
                 f"is {options.paths}; must be >= {most}: learning starts as many paths in each component of the prior",

@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
 from solvers.problem.gram import span
+from solvers.problem.schedule import annealing_of, given_annealing, given_schedule, shares_of
 from solvers.problem.values import Section, choice, integer, number, refuse, rows, show
 
 __all__ = [
@@ -30,20 +31,25 @@ MOST_STEPS, MOST_PATHS, MOST_COMPONENTS = 10**5, 10**9, 10**4
 #: Independent runs of learning from a start: enough for a standard error that is known to a quarter of itself.
 RUNS = 8
 LEARNED = ("means", "weights", "variances")
+STEERED = {"steps": "eta", "annealing": "beta"}  # of the schedule, and the variable of results that has it
 REFERENCES = ("ou", "prior", "annealed")
 OBJECTIVES = ("reverse-kl", "log-variance", "trajectory-balance")
 
 
-def learned(value: object) -> list[str]:
-    """What moves of a mixture: a list of any of LEARNED, in that order."""
+def learned(value: object, allowed: tuple[str, ...] = LEARNED) -> list[str]:
+    """What moves: a list of any that are allowed, by default those of a mixture, in that order."""
     if not isinstance(value, list):
-        raise refuse(f"is {show(value)}; must be a list of any of {', '.join(map(show, LEARNED))}")
+        raise refuse(f"is {show(value)}; must be a list of any of {', '.join(map(show, allowed))}")
     for entry in value:
         try:
-            choice(LEARNED)(entry)
+            choice(allowed)(entry)
         except PydanticCustomError as error:
             raise refuse(f"one entry {error.message()}") from None
-    return [name for name in LEARNED if name in value]
+    return [name for name in allowed if name in value]
+
+
+def _learned(value: object) -> list[str]:
+    return learned(value, (*LEARNED, *STEERED))
 
 
 def _source(value: object) -> str | list[list[float]]:
@@ -67,9 +73,11 @@ class SamplerSection(Section):
     control: Annotated[str, BeforeValidator(choice(("none", "exact", "mixture")))] = "none"
     steps: Annotated[int, BeforeValidator(integer(0, MOST_STEPS))] = 32
     horizon: Annotated[float, BeforeValidator(number("a number > 0", lambda x: x > 0))] = 1.5
+    schedule: Annotated[str | list[float], BeforeValidator(given_schedule)] = "constant"
+    annealing: Annotated[str | list[float], BeforeValidator(given_annealing)] = "linear"
     paths: Annotated[int, BeforeValidator(integer(2, MOST_PATHS))] = 4096
     components: Annotated[int | None, BeforeValidator(integer(1, MOST_COMPONENTS))] = None
-    learn: Annotated[list[str] | None, BeforeValidator(learned)] = None
+    learn: Annotated[list[str] | None, BeforeValidator(_learned)] = None
     objective: Annotated[str, BeforeValidator(choice(OBJECTIVES))] = OBJECTIVES[0]
     explore: Annotated[float | None, BeforeValidator(number("a number > 0", lambda x: x > 0))] = None
     refine: RefineSection | None = None
@@ -108,11 +116,12 @@ class SamplerOptions:
     """A checked [sampler] section.
 
     method: "dis", "mcd", "cmcd" or "dbs". reference: "ou", "prior" or "annealed". control: "none", "exact" or
-    "mixture". steps: N. horizon: N η. paths: of the reduced chain behind each evaluation, and behind the gradient.
+    "mixture". steps: N. horizon: Σ η_n. shares (N,): η_n / horizon, None where all are equal. annealing (N+1,): β_n,
+    None for n/N. paths: of the reduced chain behind each evaluation, and behind the gradient.
     components: of a mixture control, at most; it begins as the prior, or its first components, and grows with it.
     learn: which of "means", "weights", "variances" of the mixture control move; empty for other controls.
     objective: one of OBJECTIVES, which learning descends. explore: how many times as far from the mean of their
-    component the paths behind it start; 1 for the sampler's own.
+    component the paths behind it start; 1 for the sampler's own. steered: which of "steps" and "annealing" move.
     """
 
     method: str
@@ -126,6 +135,19 @@ class SamplerOptions:
     refine: Refinement | None
     objective: str = OBJECTIVES[0]
     explore: float = 1.0
+    shares: NDArray[np.float64] | None = None
+    annealing: NDArray[np.float64] | None = None
+    steered: tuple[str, ...] = ()
+
+    @property
+    def learns(self) -> bool:
+        """Whether anything is learned beside the prior."""
+        return bool(self.learn or self.steered)
+
+    @property
+    def moving(self) -> dict[str, tuple[int, ...]]:
+        """What is learned of the schedule, by the variables of results, and their shapes: eta (N,), beta (N + 1,)."""
+        return {STEERED[name]: (self.steps + (name == "annealing"),) for name in self.steered}
 
 
 def sampler_options(
@@ -148,10 +170,21 @@ def sampler_options(
             "sampler.control",
             f'is "exact"; known for method = "dis" with reference = "ou" only, here {method}, {reference}',
         )
-    if section.steps == 0 and control != "none":
+    steps, horizon, shares = shares_of(section, fail)
+    if steps == 0 and control != "none":
         fail("sampler.steps", f'is 0; must be >= 1 with control = "{control}"')
-    if section.learn is not None and control != "mixture":
-        fail("sampler.learn", f'is {show(section.learn)}; a control to learn needs control = "mixture"')
+    given = section.learn or []
+    steered, own = (tuple(name for name in names if name in given) for names in (STEERED, LEARNED))
+    if section.learn is not None and control != "mixture" and (own or not steered):
+        fail("sampler.learn", f'is {show(given)}; a control to learn needs control = "mixture"')
+    if "steps" in steered and steps == 0:
+        fail("sampler.learn", f"is {show(given)}; there are no steps to learn with sampler.steps = 0")
+    if "annealing" in steered and (reference != "annealed" or steps < 2):
+        fail(
+            "sampler.learn",
+            f'is {show(given)}; "annealing" needs reference = "annealed" and sampler.steps >= 2, here '
+            f"{show(reference)} and {steps}",
+        )
     refine = None
     if section.refine is not None:
         if section.refine.until < components:
@@ -168,11 +201,15 @@ def sampler_options(
     if section.components is not None and section.components > most:
         grown = "sampler.refine.until" if refine else "family.components"
         fail("sampler.components", f"is {section.components}; must be <= {grown} = {most}: it grows with the prior")
-    moves = (learn if section.learn is None else tuple(section.learn)) if control == "mixture" else ()
+    moves = (learn if section.learn is None else own) if control == "mixture" else ()
     _check_objective(section, learn + moves, fail)
+    if steered and section.objective != OBJECTIVES[0]:
+        must = f"is {show(section.objective)}; must be {show(OBJECTIVES[0])}"
+        fail("sampler.objective", f"{must} to learn {', '.join(map(show, steered))}")
     return SamplerOptions(
-        method, reference, control, section.steps, section.horizon, section.paths, section.components or most, moves,
-        refine, section.objective, 1.0 if section.explore is None else section.explore,
+        method, reference, control, steps, horizon, section.paths, section.components or most, moves, refine,
+        section.objective, 1.0 if section.explore is None else section.explore, shares,
+        annealing_of(section, reference, steps, fail), steered,
     )  # fmt: skip
 
 

@@ -6,6 +6,7 @@ from solvers.results.datasets import (
     rounding,
     run_dataset,
     sampler_variables,
+    schedule_variables,
     simulation_dataset,
 )
 from solvers.results.errors import ResultError, ResultWarning
@@ -24,6 +25,7 @@ __all__ = [
     "rounding",
     "run_dataset",
     "sampler_variables",
+    "schedule_variables",
     "simulation_dataset",
     "write",
     "write_bytes",

@@ -24,6 +24,7 @@ __all__ = [
     "rounding",
     "run_dataset",
     "sampler_variables",
+    "schedule_variables",
     "simulation_dataset",
 ]
 
@@ -208,6 +209,23 @@ def sampler_variables(values: dict[str, Array]) -> dict[str, xr.Variable]:
         dimensions, units, meaning = (_TIMED, *timed) if timed else _DIAGONAL
         meaning = f"standard error: {meaning}" if name.endswith("_se") else meaning
         found[name] = xr.Variable(dimensions, array, {"units": units, "long_name": meaning})
+    return found
+
+
+#: What is learned of a schedule: its last dimension, and meaning.
+_SCHEDULE = {
+    "eta": ("step", "length η_n of the step from n to n + 1"),
+    "beta": ("knot", "inverse temperature β_n of the annealed reference at step n"),
+}
+
+
+def schedule_variables(values: dict[str, Array]) -> dict[str, xr.Variable]:
+    """Variables eta (sample, time, step) and beta (sample, time, knot), and their standard errors, `_se`."""
+    found = {}
+    for name, array in values.items():
+        dimension, meaning = _SCHEDULE[name.removesuffix("_se")]
+        meaning = f"standard error: {meaning}" if name.endswith("_se") else meaning
+        found[name] = xr.Variable((*_TIMED, dimension), array, {"units": "1", "long_name": meaning})
     return found
 
 

@@ -57,6 +57,7 @@ def told(ds: xr.Dataset, out: str, source: str) -> Iterator[str]:
             last, error = ds["log_z_learned"].values[good, -1], ds["log_z_learned_se"].values[good, -1]
             yield f"log Z learned: {last.mean():.4f}, standard error of one sample {error.mean():.4f}"
         yield from _weights(ds, good)
+        yield from _schedule(ds, good)
     if steps := ds.attrs.get("learning_steps", 0):
         optimiser, batch, rate = (ds.attrs[name] for name in ("optimiser", "learning_batch", "learning_rate_prior"))
         what = f"{steps} steps of rate {rate:g}, {batch} paths each"
@@ -150,6 +151,19 @@ def _weights(ds: xr.Dataset, good: NDArray[np.bool_]) -> Iterator[str]:
             line += f"; not known in {int((~there).sum())} of {len(there)} samples" if there.any() else "not known"
             line += f": {by} is up to {k[~there].max():.2f}, must be at most {limit(paths):.2f}: docs/samplers.md"
         yield line
+
+
+def _schedule(ds: xr.Dataset, good: NDArray[np.bool_]) -> Iterator[str]:
+    """What was learned of steps and annealing, on average over samples."""
+    parts = []
+    if "eta" in ds:
+        eta = ds["eta"].values[good, -1].mean(0)
+        parts.append(f"steps from {eta.min():.3g} to {eta.max():.3g}, horizon {eta.sum():.4g}")
+    if "beta" in ds:
+        beta = ds["beta"].values[good, -1].mean(0)
+        parts.append(f"beta = {beta[len(beta) // 2]:.3g} after {len(beta) // 2} of {len(beta) - 1} steps")
+    if parts:
+        yield f"schedule  learned: {'; '.join(parts)}"
 
 
 def _next(ds: xr.Dataset, problem: Problem, source: str) -> str:

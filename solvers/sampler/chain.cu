@@ -2,7 +2,8 @@
 //
 // solvers/sampler/device.py puts this text behind the emitted functions of one step, with K components in R directions,
 // SCORES scores, and THREADS threads a block in warps of WARP. Tables are those of tables.py, noise that of paths.py; the
-// score of the prior is the first, that of the target the last. Emitted derivatives are added to what is there.
+// score of the prior is the first, that of the target the last; STEERED: whether the gradient has derivatives in the
+// schedule as well. Emitted derivatives are added to what is there.
 // The gradient keeps the points of its paths in `room`, a number innermost for all threads; sums over paths are made by
 // warps, each of which has places of its own for them, so that the order of additions is always the same.
 
@@ -13,9 +14,9 @@ enum { POINT = 3 * R + 3, ENTRIES = K * R + 2 * K };
 
 struct Tables {
     const double *means, *log_vars, *log_ws;  // (N + 1, SCORES, K R), (N + 1, SCORES, K) twice
-    const double *c, *c_x, *ends;             // (N + 1, SCORES, 2), (N + 1, 2), (N + 1, SCORES)
+    const double *c, *c_x, *ends, *eta;       // (N + 1, SCORES, 2), (N + 1, 2), (N + 1, SCORES), (N,)
     const int *used;                          // (N + 1, SCORES)
-    double d, base, eta;
+    double d, base;
     wide steps;
 };
 
@@ -70,12 +71,12 @@ DEVICE void move(const Point &p, int side, Drawn z, double eta, Point &after)
 }
 
 // log of the kernel that comes back by the other drift, of `after`, over that of the move by this side's.
-DEVICE double gained(const Point &p, const Point &after, int side, Drawn z, const Tables &t)
+DEVICE double gained(const Point &p, const Point &after, int side, Drawn z, double eta, const Tables &t)
 {
     const int back = 1 - side;
     double increment;
     weight(p.x, p.rho[0], p.shrink[side], p.pull + side * R, after.shrink[back], after.pull + back * R, z.xi, z.xi1,
-           z.chi2, t.eta, t.base, &increment);
+           z.chi2, eta, t.base, &increment);
     return increment;
 }
 
@@ -94,8 +95,9 @@ DEVICE void finish(
 #define PARAMETERS                                                                                              \
     const double *__restrict__ means, const double *__restrict__ log_vars, const double *__restrict__ log_ws,   \
     const double *__restrict__ c, const double *__restrict__ c_x, const double *__restrict__ ends,              \
-    const int *__restrict__ used, const double *__restrict__ xi, const double *__restrict__ xi1,                \
-    const double *__restrict__ chi2, const int *__restrict__ chosen, double d, double base, double eta, wide steps, \
+    const double *__restrict__ eta, const int *__restrict__ used, const double *__restrict__ xi,                \
+    const double *__restrict__ xi1, const double *__restrict__ chi2, const int *__restrict__ chosen,            \
+    double d, double base, wide steps,                                                                          \
     wide count, wide directions, wide modes_there, double *__restrict__ log_weight, double *__restrict__ end,   \
     double *__restrict__ rho, double *__restrict__ modes
 #define KERNEL extern "C" __global__ void __launch_bounds__(THREADS)
@@ -103,7 +105,7 @@ DEVICE void finish(
 // Paths from the prior.
 KERNEL forward(PARAMETERS)
 {
-    const Tables t = {means, log_vars, log_ws, c, c_x, ends, used, d, base, eta, steps};
+    const Tables t = {means, log_vars, log_ws, c, c_x, ends, eta, used, d, base, steps};
     const wide i = (wide)blockIdx.x * THREADS + threadIdx.x;
     if (i >= count) return;
     double resp[K];
@@ -113,9 +115,9 @@ KERNEL forward(PARAMETERS)
 #pragma unroll 1
     for (wide n = 1; n <= steps; ++n) {
         const Drawn z = drawn(xi, xi1, chi2, count, n, i);
-        move(p, 0, z, eta, after);
+        move(p, 0, z, eta[n - 1], after);
         total += drifts(n, after, t, resp);
-        total += gained(p, after, 0, z, t);
+        total += gained(p, after, 0, z, eta[n - 1], t);
         p = after;
     }
     log_weight[i] = total;
@@ -125,7 +127,7 @@ KERNEL forward(PARAMETERS)
 // Paths from the target, by the backward kernels; log W of the same path.
 KERNEL backward(PARAMETERS)
 {
-    const Tables t = {means, log_vars, log_ws, c, c_x, ends, used, d, base, eta, steps};
+    const Tables t = {means, log_vars, log_ws, c, c_x, ends, eta, used, d, base, steps};
     const wide i = (wide)blockIdx.x * THREADS + threadIdx.x;
     if (i >= count) return;
     double resp[K];
@@ -136,10 +138,10 @@ KERNEL backward(PARAMETERS)
 #pragma unroll 1
     for (wide n = steps; n > 0; --n) {
         const Drawn z = drawn(xi, xi1, chi2, count, n, i);
-        move(p, 1, z, eta, before);
+        move(p, 1, z, eta[n - 1], before);
         total += drifts(n - 1, before, t, resp);
         // log F(x'|x) - log B(x|x'): the same increment with the two kernels in each other's place.
-        total -= gained(p, before, 1, z, t);
+        total -= gained(p, before, 1, z, eta[n - 1], t);
         p = before;
     }
     log_weight[i] = total;
@@ -188,7 +190,8 @@ DEVICE void add(double *place, int entry, double value)
 // Adds the derivatives in x and rho to `bar`, which has those in both drifts, and those in the numbers of step n to
 // `totals`; in what the last score, that of the target, adds to log W it is d_last, in what others add d_first.
 DEVICE void drifts_adjoint(
-    wide n, const Point &p, const Tables &t, Point &bar, double d_first, double d_last, double *totals)
+    wide n, const Point &p, const Tables &t, Point &bar, double d_first, double d_last, double *totals, double *of_c,
+    wide annealed)
 {
 #pragma unroll 1
     for (int j = 0; j < SCORES; ++j) {
@@ -198,6 +201,14 @@ DEVICE void drifts_adjoint(
         score_adjoint(p.x, p.rho[0], t.means + at * K * R, t.log_vars + at * K, t.log_ws + at * K, t.d, t.base, t.ends[at],
                       t.c[2 * at], t.c[2 * at + 1], j == TARGET ? d_last : d_first, bar.shrink[0], bar.pull, bar.shrink[1], bar.pull + R,
                       bar.x, bar.rho, of_mean, of_var, of_w);
+        if (STEERED && annealed) {
+            double of[2] = {};
+            score_slope(p.x, p.rho[0], t.means + at * K * R, t.log_vars + at * K, t.log_ws + at * K, t.d, t.base, t.ends[at],
+                        t.c[2 * at], t.c[2 * at + 1], j == TARGET ? d_last : d_first, bar.shrink[0], bar.pull, bar.shrink[1], bar.pull + R,
+                        of, of + 1);
+            add(of_c + 2 * at, 0, of[0]);
+            add(of_c + 2 * at, 1, of[1]);
+        }
         double *place = totals + at * ENTRIES;
         UNROLL
         for (int e = 0; e < K * R; ++e) add(place, e, of_mean[e]);
@@ -214,13 +225,18 @@ KERNEL gradient(
     const double *__restrict__ weights,   // (count,)
     double *__restrict__ points,          // (N + 1, POINT, all threads)
     double *__restrict__ totals,          // (all warps, N + 1, SCORES, ENTRIES), zeros before
-    double *__restrict__ starts)          // (all warps, K, R + 1), zeros before: of mean and log_var of the first point
+    double *__restrict__ starts,          // (all warps, K, R + 1), zeros before: of mean and log_var of the first point
+    double *__restrict__ of_eta,          // (all warps, N), zeros before, if STEERED
+    double *__restrict__ of_c,            // (all warps, N + 1, SCORES, 2), zeros before, if STEERED and annealed
+    wide annealed)
 {
-    const Tables t = {means, log_vars, log_ws, c, c_x, ends, used, d, base, eta, steps};
+    const Tables t = {means, log_vars, log_ws, c, c_x, ends, eta, used, d, base, steps};
     const wide me = (wide)blockIdx.x * THREADS + threadIdx.x, all = (wide)gridDim.x * THREADS;
     const Room room = {points + me, all};
     totals += me / WARP * (steps + 1) * SCORES * ENTRIES;
     starts += me / WARP * K * (R + 1);
+    of_eta += STEERED ? me / WARP * steps : 0;
+    of_c += annealed ? me / WARP * (steps + 1) * SCORES * 2 : 0;
     // All threads of a block take as many turns: beyond the last path they walk it again, with weight 0.
 #pragma unroll 1
     for (wide first = (wide)blockIdx.x * THREADS; first < count; first += all) {
@@ -236,9 +252,9 @@ KERNEL gradient(
 #pragma unroll 1
         for (wide n = 1; n <= steps; ++n) {
             const Drawn z = drawn(xi, xi1, chi2, count, n, i);
-            move(p, 0, z, eta, after);
+            move(p, 0, z, eta[n - 1], after);
             total += drifts(n, after, t, resp);
-            total += gained(p, after, 0, z, t);
+            total += gained(p, after, 0, z, eta[n - 1], t);
             p = after;
             keep(room, n, p);
         }
@@ -256,14 +272,21 @@ KERNEL gradient(
             if (n > 0) {
                 kept(room, n - 1, p);
                 z = drawn(xi, xi1, chi2, count, n, i);
-                weight_adjoint(p.x, p.rho[0], p.shrink[0], p.pull, after.shrink[1], after.pull + R, z.xi, z.xi1, z.chi2, eta,
-                               base, -weight_i, earlier.x, earlier.rho, earlier.shrink, earlier.pull, bar.shrink + 1,
+                weight_adjoint(p.x, p.rho[0], p.shrink[0], p.pull, after.shrink[1], after.pull + R, z.xi, z.xi1, z.chi2,
+                               eta[n - 1], base, -weight_i, earlier.x, earlier.rho, earlier.shrink, earlier.pull, bar.shrink + 1,
                                bar.pull + R);
             }
-            drifts_adjoint(n, after, t, bar, -weight_i, -weight_i, totals);
+            drifts_adjoint(n, after, t, bar, -weight_i, -weight_i, totals, of_c, annealed);
+            if (STEERED && n > 0) {
+                double of = 0.0;
+                weight_slope(p.x, p.rho[0], p.shrink[0], p.pull, after.shrink[1], after.pull + R, z.xi, z.xi1, z.chi2,
+                             eta[n - 1], base, -weight_i, &of);
+                step_slope(p.x, p.rho[0], p.shrink[0], p.pull, z.xi, z.xi1, z.chi2, eta[n - 1], bar.x, bar.rho[0], &of);
+                add(of_eta, (int)(n - 1), of);
+            }
             if (n > 0) {
-                step_adjoint(p.x, p.rho[0], p.shrink[0], p.pull, z.xi, z.xi1, z.chi2, eta, bar.x, bar.rho[0], earlier.x,
-                             earlier.rho, earlier.shrink, earlier.pull);
+                step_adjoint(p.x, p.rho[0], p.shrink[0], p.pull, z.xi, z.xi1, z.chi2, eta[n - 1], bar.x, bar.rho[0],
+                             earlier.x, earlier.rho, earlier.shrink, earlier.pull);
                 bar = earlier;
             }
         }
@@ -288,7 +311,7 @@ KERNEL ratio(
     const double *__restrict__ by_backward,  // (count,)
     double *__restrict__ totals)             // (all warps, N + 1, SCORES, ENTRIES), zeros before
 {
-    const Tables t = {means, log_vars, log_ws, c, c_x, ends, used, d, base, eta, steps};
+    const Tables t = {means, log_vars, log_ws, c, c_x, ends, eta, used, d, base, steps};
     const wide me = (wide)blockIdx.x * THREADS + threadIdx.x, all = (wide)gridDim.x * THREADS;
     totals += me / WARP * (steps + 1) * SCORES * ENTRIES;
 #pragma unroll 1
@@ -305,14 +328,14 @@ KERNEL ratio(
             next = {};
             if (n < steps) {
                 const Drawn z = drawn(xi, xi1, chi2, count, n + 1, i);
-                move(p, 0, z, eta, after);
+                move(p, 0, z, eta[n], after);
                 total += drifts(n + 1, after, t, resp);
-                total += gained(p, after, 0, z, t);
-                fixed(p.x, p.rho[0], p.shrink[0], p.pull, after.shrink[1], after.pull + R, z.xi, z.xi1, z.chi2, eta,
+                total += gained(p, after, 0, z, eta[n], t);
+                fixed(p.x, p.rho[0], p.shrink[0], p.pull, after.shrink[1], after.pull + R, z.xi, z.xi1, z.chi2, eta[n],
                       forward_i, backward_i, bar.shrink, bar.pull, next.shrink + 1, next.pull + R);
             }
             // log W = log P - log Q: its ends are -log phi, of Q, and log p.
-            drifts_adjoint(n, p, t, bar, -forward_i, backward_i, totals);
+            drifts_adjoint(n, p, t, bar, -forward_i, backward_i, totals, nullptr, 0);
             if (n < steps) {
                 p = after;
                 bar = next;

@@ -75,7 +75,7 @@ def slopes(sampler: Sampler, tau: float) -> tuple[float, float]:
     Directions across the span are stable and left out.
     """
     module, target = sampler.module, sampler.mixtures["target"]
-    saved = module.noise(target.mean, target.log_var, float(np.exp(-tau)))
+    saved = module.noise(target.mean, target.log_var, np.float64(tau))
     mixture = saved["mean_t"], saved["log_var_t"], target.log_w
     R = sampler.directions
     x, rho = np.tile(target.weights @ saved["mean_t"], (R, 1)), np.zeros(R)

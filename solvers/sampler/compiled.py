@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from solvers.closed import compiled, systems
 from solvers.machine.cores import cores
-from solvers.sampler.model import Mixture, Sampler
+from solvers.sampler.model import Bars, Mixture, Sampler
 from solvers.sampler.paths import Noise, Paths
 from solvers.sampler.tables import Tables
 
@@ -41,6 +41,7 @@ from solvers.machine.options import FLAGS
 from solvers.machine.stack import bare
 
 K, R = {components}, {directions}
+STEERED = {steered}
 
 
 '''
@@ -59,16 +60,22 @@ def backward(sampler: Sampler, noise: Noise, *, threads: int | None = None) -> P
 
 
 def gradient(
-    sampler: Sampler, noise: Noise, chosen: NDArray[np.intp], weights: Array, *, threads: int | None = None
-) -> tuple[Paths, dict[str, Mixture]]:
+    sampler: Sampler, noise: Noise, chosen: NDArray[np.intp], weights: Array, steering: Bars | None = None, *,
+    threads: int | None = None,
+) -> tuple[Paths, dict[str, Mixture]]:  # fmt: skip
     """As chain.gradient."""
     tables = _tables(sampler)
     blocks = _blocks(len(chosen))
     totals = np.zeros((len(blocks), *tables.scores.used.shape, tables.K * (tables.R + 2)))
     of_start = np.zeros((len(blocks), tables.K, tables.R + 1))
+    of_eta, of_c = tables.schedule(len(blocks), steering)
     weights = np.ascontiguousarray(weights, dtype=float)
-    paths = tables.run("gradient", noise, chosen, threads, lambda n: (weights, tables.room(), totals[n], of_start[n]))
-    return paths, tables.pulled_back(totals.sum(0), of_start.sum(0))
+
+    def more(n: int) -> tuple[Any, ...]:
+        return weights, tables.room(), totals[n], of_start[n], of_eta[n], of_c[n]
+
+    paths = tables.run("gradient", noise, chosen, threads, more, steering is not None)
+    return paths, tables.pulled_back(totals.sum(0), of_start.sum(0), steering, of_eta.sum(0), of_c.sum(0))
 
 
 def ratio(
@@ -93,11 +100,12 @@ def _blocks(paths: int) -> list[tuple[int, int]]:
 
 
 @lru_cache(maxsize=64)
-def _module(components: int, directions: int) -> ModuleType:
+def _module(components: int, directions: int, steered: bool = False) -> ModuleType:
     kernel = (Path(__file__).parent / "kernel.py").read_text(encoding="utf-8")
     kernel = kernel[kernel.index("Array = Any") :]  # what it imports the header has
     text = systems.read_text("sampler_chain.numba")
-    return compiled.module(_HEADER.format(components=components, directions=directions) + text + "\n\n" + kernel)
+    header = _HEADER.format(components=components, directions=directions, steered=steered)
+    return compiled.module(header + text + "\n\n" + kernel)
 
 
 class _Tables(Tables):
@@ -108,15 +116,16 @@ class _Tables(Tables):
         return tuple(np.empty((self.sampler.steps + 1, *rest)) for rest in ((self.R,), (1,), (2,), (2, self.R)))
 
     def run(
-        self, kernel: str, noise: Noise, chosen: NDArray[np.intp] | None, threads: int | None, more: Any = lambda n: ()
-    ) -> Paths:
-        """All paths by a kernel; more(block): what it takes beyond the others."""
+        self, kernel: str, noise: Noise, chosen: NDArray[np.intp] | None, threads: int | None, more: Any = lambda n: (),
+        steered: bool = False,
+    ) -> Paths:  # fmt: skip
+        """All paths by a kernel; more(block): what it takes beyond the others. steered: STEERED."""
         chosen = np.ascontiguousarray(self.first(kernel, noise, chosen), dtype=np.int64)
         s, count = self.sampler, len(chosen)
-        function = getattr(_module(self.K, self.R), kernel)
+        function = getattr(_module(self.K, self.R, steered), kernel)
         means = self.means.reshape(*self.scores.used.shape, -1)
         scores = self.scores
-        tables = (means, self.log_vars, self.log_ws, scores.c, scores.c_x, scores.ends, scores.used)
+        tables = (means, self.log_vars, self.log_ws, scores.c, scores.c_x, scores.ends, scores.used, scores.eta)
         wide = self.R - s.directions
         xi = np.ascontiguousarray(np.pad(noise.xi, ((0, 0), (0, 0), (0, wide))) if wide else noise.xi)
         drawn = (xi, np.ascontiguousarray(noise.xi1), np.ascontiguousarray(noise.chi2))
@@ -130,9 +139,7 @@ class _Tables(Tables):
         def work(blocks: list[tuple[int, tuple[int, int]]]) -> None:
             room = self.room()
             for n, (first, stop) in blocks:
-                function(
-                    first, stop, chosen, float(s.dimension), s.log_base, s.eta, tables, drawn, room, *out, *more(n)
-                )
+                function(first, stop, chosen, float(s.dimension), s.log_base, tables, drawn, room, *out, *more(n))
 
         blocks = list(enumerate(_blocks(count)))
         workers = min(threads or cores(), len(blocks))

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from solvers.closed import systems
 from solvers.cuda.source import OPTIONS
 from solvers.machine.arrays import backend_module, compile_cuda, gpu_errors, to_numpy
-from solvers.sampler.model import Mixture, Sampler
+from solvers.sampler.model import Bars, Mixture, Sampler
 from solvers.sampler.paths import Noise, Paths
 from solvers.sampler.tables import Tables
 
@@ -36,14 +36,16 @@ UNROLLED = 36
 POINT_BYTES, PARTIAL_BYTES = 2**30, 2**28
 
 
-def source(components: int, directions: int, scores: int) -> str:
-    """CUDA text of the chain with K components in R directions and so many scores."""
+def source(components: int, directions: int, scores: int, steered: bool = False) -> str:
+    """CUDA text of the chain with K components in R directions and so many scores. steered: whether the gradient has
+    derivatives in the schedule as well."""
     return "\n".join(
         [
             f"#define THREADS {THREADS}\n#define WARP {WARP}",
             "#define DEVICE static __device__ __forceinline__",
             f'#define UNROLL _Pragma("unroll{"" if components * directions <= UNROLLED else " 1"}")',
             f"constexpr int K = {components}, R = {directions}, SCORES = {scores};",
+            f"constexpr bool STEERED = {str(steered).lower()};",
             systems.read_text("sampler_chain.cu"),
             Path(__file__).with_name("chain.cu").read_text(encoding="utf-8"),
         ]
@@ -61,7 +63,7 @@ def backward(sampler: Sampler, noise: Noise) -> Paths:
 
 
 def gradient(
-    sampler: Sampler, noise: Noise, chosen: NDArray[np.intp], weights: Array
+    sampler: Sampler, noise: Noise, chosen: NDArray[np.intp], weights: Array, steering: Bars | None = None
 ) -> tuple[Paths, dict[str, Mixture]]:
     """As chain.gradient."""
     tables = _resident(backend_module("cupy"), sampler)
@@ -76,9 +78,13 @@ def gradient(
     with gpu_errors(xp, len(chosen), tables.bytes_each + 8 * room, "paths"):
         of_paths, of_start = xp.zeros((blocks * warps, partial)), xp.zeros((blocks * warps, tables.K * (tables.R + 1)))
         more = (xp.asarray(np.ascontiguousarray(weights, dtype=float)), xp.empty(blocks * THREADS * room))
-        paths = tables.run("gradient", noise, chosen, blocks, (*more, of_paths, of_start))
-        totals, starts = (to_numpy(part.sum(0)) for part in (of_paths, of_start))
-    return paths, tables.pulled_back(totals.reshape(shape), starts.reshape(tables.K, tables.R + 1))
+        schedule = [xp.asarray(part) for part in tables.schedule(blocks * warps, steering)]
+        more = (*more, of_paths, of_start, *schedule, np.uint64(schedule[1].size > 0))
+        paths = tables.run("gradient", noise, chosen, blocks, more, steering is not None)
+        totals, starts, *rest = (to_numpy(part.sum(0)) for part in (of_paths, of_start, *schedule))
+    return paths, tables.pulled_back(
+        totals.reshape(shape), starts.reshape(tables.K, tables.R + 1), steering, rest[0], rest[1]
+    )
 
 
 def ratio(
@@ -105,8 +111,7 @@ class _Resident(Tables):
         super().__init__(sampler, LARGEST)
         self.xp = xp
         scores = self.scores
-        self.module = _module(xp, self.K, self.R, len(scores.names))
-        arrays = (self.means, self.log_vars, self.log_ws, scores.c, scores.c_x, scores.ends)
+        arrays = (self.means, self.log_vars, self.log_ws, scores.c, scores.c_x, scores.ends, scores.eta)
         self.arrays = (*map(xp.asarray, arrays), xp.asarray(scores.used.astype(np.int32)))
 
     @property
@@ -122,8 +127,10 @@ class _Resident(Tables):
         chosen: NDArray[np.intp] | None,
         blocks: int | None = None,
         more: tuple[Any, ...] = (),
+        steered: bool = False,
     ) -> Paths:
-        """All paths by a kernel. blocks: of threads, default a thread a path; more: what it takes beyond the others."""
+        """All paths by a kernel. blocks: of threads, default a thread a path; more: what it takes beyond the others;
+        steered: of `source`."""
         chosen = self.first(kernel, noise, chosen)
         xp, s, count, L = self.xp, self.sampler, len(chosen), len(self.sampler.mixtures["target"].log_w)
         out: tuple[Any, ...] = (np.empty(0), np.empty((0, s.directions)), np.empty(0), np.empty((0, L)))
@@ -133,10 +140,10 @@ class _Resident(Tables):
             drawn = _on_device(xp, noise, self.R)
             out = (xp.empty(count), xp.empty((count, s.directions)), xp.empty(count), xp.empty((count, L)))
             sizes = (
-                *map(np.float64, (s.dimension, s.log_base, s.eta)),
+                *map(np.float64, (s.dimension, s.log_base)),
                 *map(np.uint64, (s.steps, count, s.directions, L)),
             )
-            launch = self.module.get_function(kernel)
+            launch = _module(xp, self.K, self.R, len(self.scores.names), steered).get_function(kernel)
             grid = (blocks or -(-count // THREADS),)
             launch(grid, (THREADS,), (*self.arrays, *drawn, xp.asarray(chosen.astype(np.int32)), *sizes, *out, *more))
             return Paths(*map(to_numpy, out))
@@ -147,8 +154,8 @@ _resident = lru_cache(maxsize=8)(_Resident)
 
 
 @lru_cache(maxsize=64)
-def _module(xp: Any, components: int, directions: int, scores: int) -> Any:
-    return compile_cuda(xp, source(components, directions, scores), OPTIONS)
+def _module(xp: Any, components: int, directions: int, scores: int, steered: bool) -> Any:
+    return compile_cuda(xp, source(components, directions, scores, steered), OPTIONS)
 
 
 _sent: WeakKeyDictionary[Noise, tuple[Any, ...]] = WeakKeyDictionary()

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from solvers.sampler.backends import PLAIN, Walker
 from solvers.sampler.chain import TOGETHER, Noise
-from solvers.sampler.model import Sampler
+from solvers.sampler.model import Bars, Sampler
 
 __all__ = ["Estimate", "Slope", "estimator", "path_gradient", "start_gradient"]
 
@@ -36,8 +36,9 @@ class Slope:
     theta: Array
 
 
-#: Of a sampler, noise and a walker: D, and its gradient by mixture.
-Estimate = Callable[[Sampler, Noise, Walker], tuple[float, dict[str, Slope]]]
+#: Of a sampler, noise and a walker: D, and its gradient by mixture. Of one that learns its schedule also where
+#: derivatives in that are added; they are those along paths.
+Estimate = Callable[..., tuple[float, dict[str, Slope]]]
 
 
 def estimator(sampler: Sampler) -> Estimate:
@@ -47,27 +48,17 @@ def estimator(sampler: Sampler) -> Estimate:
     return start_gradient if sampler.control == "exact" else path_gradient
 
 
-def path_gradient(sampler: Sampler, noise: Noise, walker: Walker = PLAIN) -> tuple[float, dict[str, Slope]]:
+def path_gradient(
+    sampler: Sampler, noise: Noise, walker: Walker = PLAIN, steering: Bars | None = None
+) -> tuple[float, dict[str, Slope]]:
     """D and its gradient in every mixture, by the derived adjoint: exact derivatives of the mean over these paths.
 
     Path i starts in component i mod K, so every component has as many paths whatever its weight.
     """
     prior = sampler.mixtures["prior"]
-    K, n = len(prior.log_w), noise.xi.shape[1]
-    chosen = np.arange(n) % K
-    counts = np.bincount(chosen, minlength=K)
-    losses = np.zeros(K)
-    total: dict[str, tuple[Array, ...]] = {}
-    together = n if walker.whole else TOGETHER
-    for first in range(0, n, together):
-        block = slice(first, min(first + together, n))
-        some = chosen[block]
-        paths, bars = walker.gradient(sampler, noise.block(block), some, (prior.weights / counts)[some])
-        losses += np.bincount(some, weights=-paths.log_weight, minlength=K)
-        for name, bar in bars.items():
-            found = (bar.mean, bar.log_var, bar.log_w)
-            total[name] = tuple(a + b for a, b in zip(total[name], found, strict=True)) if first else found
-    by_component = losses / counts
+    K, chosen, counts = _stratified(sampler, noise)
+    loss, total = _along(sampler, noise, walker, steering)
+    by_component = np.bincount(chosen, weights=loss, minlength=K) / counts
     value = float(prior.weights @ by_component)
     slopes = {}
     for name, (mean, log_var, log_w) in total.items():
@@ -79,17 +70,47 @@ def path_gradient(sampler: Sampler, noise: Noise, walker: Walker = PLAIN) -> tup
     return value, slopes
 
 
-def start_gradient(sampler: Sampler, noise: Noise, walker: Walker = PLAIN) -> tuple[float, dict[str, Slope]]:
+def _stratified(sampler: Sampler, noise: Noise) -> tuple[int, NDArray[np.intp], NDArray[np.intp]]:
+    """K, the component of each path, and how many paths each has."""
+    K = len(sampler.mixtures["prior"].log_w)
+    chosen = np.arange(noise.xi.shape[1]) % K
+    return K, chosen, np.bincount(chosen, minlength=K)
+
+
+def _along(
+    sampler: Sampler, noise: Noise, walker: Walker, steering: Bars | None
+) -> tuple[Array, dict[str, tuple[Array, ...]]]:
+    """−log W (path,), and the derivatives of D along paths, weights taken as independent numbers."""
+    prior, n = sampler.mixtures["prior"], noise.xi.shape[1]
+    _, chosen, counts = _stratified(sampler, noise)
+    loss, total = np.empty(n), dict[str, tuple[Array, ...]]()
+    together = n if walker.whole else TOGETHER
+    for first in range(0, n, together):
+        block = slice(first, min(first + together, n))
+        some = chosen[block]
+        paths, bars = walker.gradient(sampler, noise.block(block), some, (prior.weights / counts)[some], steering)
+        loss[block] = -paths.log_weight
+        for name, bar in bars.items():
+            found = (bar.mean, bar.log_var, bar.log_w)
+            total[name] = tuple(a + b for a, b in zip(total[name], found, strict=True)) if first else found
+    return loss, total
+
+
+def start_gradient(
+    sampler: Sampler, noise: Noise, walker: Walker = PLAIN, steering: Bars | None = None
+) -> tuple[float, dict[str, Slope]]:
     """D and its gradient in the prior, which must be in no drift, by the likelihood ratio of the starts.
 
     Path i starts in component i mod K, at least two in each. From every path the mean of −log W over the others of its
-    component is taken: a baseline that does not know it.
+    component is taken: a baseline that does not know it. The schedule is in the drifts: its derivatives are those along
+    the same paths.
     """
     prior, module = sampler.mixtures["prior"], sampler.module
-    K, n = len(prior.log_w), noise.xi.shape[1]
-    chosen = np.arange(n) % K
-    counts = np.bincount(chosen, minlength=K)
-    loss = -walker.forward(sampler, noise, chosen).log_weight
+    K, chosen, counts = _stratified(sampler, noise)
+    if steering is None:
+        loss = -walker.forward(sampler, noise, chosen).log_weight
+    else:
+        loss, _ = _along(sampler, noise, walker, steering)
     by_component = np.bincount(chosen, weights=loss, minlength=K) / counts
     value = float(prior.weights @ by_component)
     drawn = (prior.mean[chosen], prior.log_var[chosen])

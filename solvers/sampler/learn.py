@@ -21,9 +21,10 @@ from solvers.sampler.backends import PLAIN, Walker
 from solvers.sampler.chain import Noise
 from solvers.sampler.gradients import Slope
 from solvers.sampler.limits import overshoot
-from solvers.sampler.model import Mixture, Sampler
+from solvers.sampler.model import Bars, Mixture, Sampler
 from solvers.sampler.objectives import LEVEL, REVERSE_KL, Objective
 from solvers.sampler.orthogonal import depends_on_step_only
+from solvers.sampler.steering import Schedule
 
 __all__ = ["Learning"]
 
@@ -37,7 +38,8 @@ class Learning:
 
     paths: behind every gradient, shared out over the components of the prior, at least two for each. rng: what draws
     them. learn: names of mixtures, with any of means, weights, variances. weights, metric: those of
-    solvers.closed.mobility. walker: who runs the paths. objective: what is descended.
+    solvers.closed.mobility. walker: who runs the paths. objective: what is descended. steered: what moves of the
+    schedule.
     """
 
     sampler: Sampler
@@ -48,12 +50,18 @@ class Learning:
     metric: str = "euclidean"
     walker: Walker = PLAIN
     objective: Objective = REVERSE_KL
+    steered: tuple[str, ...] = ()
 
     def within(self, sampler: Sampler) -> Sampler:
         """The chain that the gradient needs: in the span alone, where the rest of log W has one law whatever moves, and
         its mean is not asked for."""
-        moves = self.objective.balances or any("variances" in learned for learned in self.learn.values())
-        return sampler if moves or not depends_on_step_only(sampler) else replace(sampler, dimension=sampler.directions)
+        moves = self.narrows or self.objective.balances or not depends_on_step_only(sampler)
+        return sampler if moves else replace(sampler, dimension=sampler.directions)
+
+    @property
+    def narrows(self) -> bool:
+        """Whether steps may become too long for the variances, or the other way round."""
+        return bool(self.steered) or any("variances" in learned for learned in self.learn.values())
 
     def draw(self) -> Noise:
         """Fresh paths for one gradient, or one step."""
@@ -61,14 +69,18 @@ class Learning:
         each = -(-self.paths // len(chain.mixtures["prior"].log_w))
         return self.objective.draw(chain, each, self.rng)
 
-    def slopes(self, sampler: Sampler, noise: Noise) -> dict[str, Slope]:
-        """The gradient of every mixture that moves, and of LEVEL, from these paths."""
-        return self.objective.gradient(self.within(sampler), noise, self.walker)[1]
+    def slopes(self, sampler: Sampler, noise: Noise) -> tuple[dict[str, Slope], Schedule]:
+        """The gradient of every mixture that moves, of LEVEL, and of the schedule, from these paths."""
+        chain = self.within(sampler)
+        bars = Bars.zeros(chain)
+        _, slopes = self.objective.gradient(chain, noise, self.walker, bars if self.steered else None)
+        return slopes, Schedule.slope(sampler, bars)
 
-    def velocity(self, sampler: Sampler, noise: Noise) -> dict[str, Slope]:
-        """dμ/dt, d log v/dt and dθ/dt of every learned mixture, zero for what does not move; and dc/dt of LEVEL."""
+    def velocity(self, sampler: Sampler, noise: Noise) -> tuple[dict[str, Slope], Schedule]:
+        """dμ/dt, d log v/dt and dθ/dt of every learned mixture, dc/dt of LEVEL, and the same of the schedule; zero for
+        what does not move."""
         out = {}
-        slopes = self.slopes(sampler, noise)
+        slopes, schedule = self.slopes(sampler, noise)
         for name, learned in self.learn.items():
             slope, w = slopes[name], sampler.mixtures[name].weights
             # The estimate gives whole slopes: nothing is known of a w_k in them.
@@ -78,23 +90,26 @@ class Learning:
             out[name] = Slope(-means[:, None] * slope.mean, -variances * slope.log_var, -weights * slope.theta)
         if self.objective.balances:
             out[LEVEL] = Slope(np.empty(0), np.empty(0), -slopes[LEVEL].theta)
-        return out
+        return out, schedule.moved(self.steered)
 
     def decrease(self) -> float:
         """−dD/dt along the flow, in nats per unit of time, without bias: slopes and velocities are from paths of their
         own, since a gradient times itself has the noise of both. So an estimate of 0 may be negative."""
-        slopes, velocity = self.slopes(self.sampler, self.draw()), self.velocity(self.sampler, self.draw())
-        total = 0.0
+        slopes, along = self.slopes(self.sampler, self.draw())
+        velocity, schedule = self.velocity(self.sampler, self.draw())
+        total = -float(along.log_eta @ schedule.log_eta + along.logits @ schedule.logits)
         for name, v in velocity.items():
             slope = slopes[name]
             total -= float(np.sum(slope.mean * v.mean) + slope.log_var @ v.log_var + slope.theta @ v.theta)
         return total
 
     def pack(self, sampler: Sampler) -> Array:
-        """All parameters of the learned mixtures as one vector, θ is log w at the start; and c, if it is learned."""
+        """All parameters of the learned mixtures as one vector, θ is log w at the start; c, if it is learned; and what
+        moves of the schedule."""
         parts = [(m.mean.ravel(), m.log_var, m.log_w) for m in (sampler.mixtures[name] for name in self.learn)]
         level = [np.array([sampler.level])] if self.objective.balances else []
-        return np.concatenate([a for part in parts for a in part] + level)
+        steered = [Schedule.of(sampler).packed(self.steered)]
+        return np.concatenate([a for part in parts for a in part] + level + steered)
 
     def unpack(self, y: Array) -> Sampler:
         """The sampler with these parameters."""
@@ -105,23 +120,24 @@ class Learning:
             mean, log_var, theta = np.split(y[first : first + size + 2 * K], [size, size + K])
             mixtures[name] = Mixture(mean.reshape(old.mean.shape), log_var, log_softmax(theta))
             first += size + 2 * K
-        level = float(y[-1]) if self.objective.balances else self.sampler.level
-        return replace(self.sampler, mixtures=mixtures, level=level)
+        level = float(y[first]) if self.objective.balances else self.sampler.level
+        schedule = Schedule.of(self.sampler).unpacked(y[first + self.objective.balances :], self.steered)
+        return schedule.put(replace(self.sampler, mixtures=mixtures, level=level), self.steered)
 
     def run(self, times: Array, rtol: float, atol: float) -> tuple[list[Sampler], int]:
         """The samplers at the given increasing times, and the status, a key of results.STATUS. While variances are
         learned the step of the chain may become too long for them."""
         y = self.pack(self.sampler)
         found = [self.unpack(y) for t in times if t <= 0]
-        if len(found) == len(times) or not any(self.learn.values()):
+        if len(found) == len(times) or not (any(self.learn.values()) or self.steered):
             return found + [self.sampler] * (len(times) - len(found)), 0
 
-        narrows = any("variances" in learned for learned in self.learn.values())
         noise = self.draw()
 
         def rhs(_: float, y: Array) -> Array:
-            velocity = self.velocity(self.unpack(y), noise)
-            return np.concatenate([a for v in velocity.values() for a in (v.mean.ravel(), v.log_var, v.theta)])
+            velocity, schedule = self.velocity(self.unpack(y), noise)
+            parts = [(v.mean.ravel(), v.log_var, v.theta) for v in velocity.values()]
+            return np.concatenate([a for part in parts for a in part] + [schedule.packed(self.steered)])
 
         with np.errstate(over="ignore", invalid="ignore"):
             solver = RK23(rhs, 0.0, y, float(times[-1]), rtol=rtol, atol=atol)
@@ -131,7 +147,7 @@ class Learning:
                 solver.step()
                 if solver.status == "failed" or not np.all(np.isfinite(solver.y)):
                     return found, 2
-                if narrows and not overshoot(self.unpack(solver.y)) < 2:
+                if self.narrows and not overshoot(self.unpack(solver.y)) < 2:
                     return found, TOO_LONG
                 dense = solver.dense_output()
                 found += [self.unpack(dense(t)) for t in times[len(found) :] if t <= solver.t]

@@ -8,6 +8,8 @@ chain are such steps, the backward one that of paths from the target.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -44,18 +46,21 @@ def finest(rtol: float, atol: float) -> tuple[float, float]:
 
 
 def sampler_of_variances(
-    method: str, reference: str, control: str, steps: int, horizon: float, dimension: int, prior: Array, target: Array
-) -> Sampler:
+    method: str, reference: str, control: str, steps: int, horizon: float, dimension: int, prior: Array, target: Array,
+    shares: Array | None = None, annealing: Array | None = None,
+) -> Sampler:  # fmt: skip
     """A sampler with these variances (K,), (L,) and all means at the origin; a mixture control begins as the prior."""
     mixtures = {
         name: Mixture.of(np.zeros((len(v), 1)), v, np.full(len(v), 1 / len(v)))
         for name, v in {"prior": prior, "target": target}.items()
     }
-    return Sampler(method, reference, control, steps, horizon, dimension, mixtures).begun()
+    sampler = Sampler(method, reference, control, steps, horizon, dimension, mixtures)
+    return replace(sampler, shares=shares, annealing=annealing).begun()
 
 
 def pull(sampler: Sampler) -> tuple[Array, Array]:
-    """Largest −a(x) over all x, of the forward drift at steps 0..N−1 and of the backward drift at 1..N: (N,) each."""
+    """Largest −a(x) over all x, of the forward drift at steps 0..N−1 and of the backward drift at 1..N: (N,) each, both
+    of a step of length η_0..η_{N−1}."""
     scores = Scores(sampler)
     total = -scores.c_x
     for j, (_, log_var) in enumerate(scores.laws):
@@ -70,7 +75,7 @@ def overshoot(sampler: Sampler) -> float:
     if sampler.steps == 0:
         return 0.0
     with np.errstate(over="ignore", invalid="ignore"):
-        return float(sampler.eta * max(side.max() for side in pull(sampler)))
+        return float(max((sampler.eta * side).max() for side in pull(sampler)))
 
 
 def rounding(sampler: Sampler, paths: Paths | None = None) -> float:
@@ -108,14 +113,15 @@ def check(problem: Problem) -> None:
         prior = np.append(prior, options.refine.variance)
     sampler = sampler_of_variances(
         options.method, options.reference, options.control, options.steps, options.horizon, problem.dimension, prior,
-        problem.target.variances,
+        problem.target.variances, options.shares, options.annealing,
     )  # fmt: skip
     if not overshoot(sampler) < 2:
-        forward, backward = (float(side.max()) for side in pull(sampler))
-        which = "forward" if forward >= backward else "backward"
-        most = max(forward, backward)
+        sides = np.array(pull(sampler))
+        side, n = np.unravel_index(np.argmax(sampler.eta * sides), sides.shape)
+        which, most = ("forward", "backward")[int(side)], float(sides[side, n])
+        step = "the step horizon / steps" if options.shares is None else f"step {n + 1} of sampler.schedule"
         raise ProblemError(
-            f"{problem.name}: sampler.steps: is {options.steps}; the step horizon / steps is {sampler.eta:.4g}, must "
+            f"{problem.name}: sampler.steps: is {options.steps}; {step} is {sampler.eta[n]:.4g}, must "
             f"be < {2 / most:.4g}: the {which} drift pulls in at up to {most:.4g} and overshoots from "
             "twice its inverse on"
         )

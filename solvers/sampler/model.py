@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from functools import cache, lru_cache
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,12 +13,12 @@ from scipy.special import logsumexp
 
 from solvers.closed import systems
 
-__all__ = ["Mixture", "Sampler", "Scores", "chain_module", "scores_of"]
+__all__ = ["Bars", "Mixture", "Sampler", "Scores", "chain_module", "scores_of"]
 
 Array = NDArray[np.float64]
 Pair = tuple[float, float]
 Drifts = dict[tuple[str, bool], tuple[Pair, Pair]]
-"""Of x and of scores, (mixture, noised): coefficients forward and backward, constant and slope in n/N."""
+"""Of x and of scores, (mixture, noised): coefficients forward and backward, constant and slope in β."""
 
 
 @cache
@@ -53,9 +53,10 @@ class Mixture:
 
 @dataclass(frozen=True, eq=False)
 class Sampler:
-    """steps: N ≥ 0. horizon: N η. dimension: d ≥ R. mixtures: prior and target, and control and control_back where
+    """steps: N ≥ 0. horizon: Σ η_n. dimension: d ≥ R. mixtures: prior and target, and control and control_back where
     the drifts have them. components: of a control, at most. module: the generated chain, with a term dropped for a
-    wrong theory; machine code is that of the whole chain. level: c of trajectory balance, in nats."""
+    wrong theory; machine code is that of the whole chain. shares (N,): of each step in the horizon, default equal.
+    annealing (N+1,): β_n, where the drifts have it, default n/N. level: c of trajectory balance, in nats."""
 
     method: str
     reference: str
@@ -66,12 +67,28 @@ class Sampler:
     mixtures: dict[str, Mixture]
     components: int | None = None
     module: ModuleType = field(default_factory=chain_module)
+    shares: Array | None = None
+    annealing: Array | None = None
     level: float = 0.0
 
     @property
-    def eta(self) -> float:
-        """Step size η."""
-        return self.horizon / self.steps if self.steps else 0.0
+    def eta(self) -> Array:
+        """Lengths η_n (N,) of the steps from n to n + 1, n = 0..N−1."""
+        if self.shares is None:
+            return np.full(self.steps, self.horizon / max(self.steps, 1))
+        if len(self.shares) != self.steps:
+            raise ValueError(f"{len(self.shares)} shares of the horizon, for {self.steps} steps")
+        return np.asarray(self.horizon * self.shares)
+
+    @property
+    def beta(self) -> Array:
+        """β_n (N+1,), the inverse temperature of an annealed reference at each step."""
+        return np.arange(self.steps + 1) / max(self.steps, 1) if self.annealing is None else self.annealing
+
+    @property
+    def left(self) -> Array:
+        """Noise time τ_n = Σ_{m≥n} η_m (N+1,) that is left at each step."""
+        return np.append(np.cumsum(self.eta[::-1])[::-1], 0.0)
 
     @property
     def log_base(self) -> float:
@@ -107,12 +124,24 @@ class Sampler:
         return replace(self, mixtures=self.mixtures | dict.fromkeys(self.controls, control))
 
 
+class Bars(NamedTuple):
+    """Where derivatives in η_n (N,) and in β_n (N+1,) of the whole are added, by gradients that are handed it."""
+
+    eta: Array
+    beta: Array
+
+    @classmethod
+    def zeros(cls, sampler: Sampler) -> Bars:
+        return cls(np.zeros(sampler.steps), np.zeros(sampler.steps + 1))
+
+
 class Scores:
     """What drifts and log W are made of at each step n = 0..N: J scores, each of a mixture, and their coefficients.
 
     names: (mixture, noised) of each, that of the prior first, of the target last. c (N+1, J, 2), c_x (N+1, 2): what
     multiplies the score, and x itself, in the forward and in the backward drift; ends (N+1, J): the log-density in
-    log W. used (N+1, J): whether the score is needed there. laws: of each, mean (N+1, K, R) and log_var (N+1, K).
+    log W. used (N+1, J): whether the score is needed there. laws: of each, mean (N+1, K, R) and log_var
+    (N+1, K). eta (N,): of the steps. by_beta (N+1, J, 2): derivatives of c in β.
     """
 
     def __init__(self, sampler: Sampler) -> None:
@@ -120,25 +149,26 @@ class Scores:
         self.sampler, (first, last) = sampler, ((name, False) for name in module.ENDS)
         self.names = [first, *sorted(drifts.keys() - {first, last, ("x", False)}), last]
         rows = np.array([drifts.get(name, ((0, 0), (0, 0))) for name in (("x", False), *self.names)], dtype=float)
-        c = rows[..., 0] + rows[..., 1] * (np.arange(N + 1) / max(N, 1))[:, None, None]
+        c = rows[..., 0] + rows[..., 1] * sampler.beta[:, None, None]
         # The forward drift is not taken at the last step, nor the backward one at the first.
         c[N, :, 0] = c[0, :, 1] = 0.0
         self.c_x, self.c = c[:, 0].copy(), c[:, 1:].copy()
+        slope = np.broadcast_to(rows[..., 1], c.shape).copy()
+        slope[N, :, 0] = slope[0, :, 1] = 0.0
+        self.by_beta, self.x_by_beta = slope[:, 1:], bool(slope[:, 0].any())
         self.ends = np.zeros((N + 1, len(self.names)))
         for name, (at, coefficient) in module.ENDS.items():
             self.ends[at * N, self.names.index((name, False))] = coefficient
+        self.eta = sampler.eta
         self.used = np.any(self.c != 0, axis=-1) | (self.ends != 0)
-        #: e^{−τ}, τ the noise time left at each step, beside means (K, R) and variances (1, K).
-        self.decay = np.exp(np.arange(N + 1) * sampler.eta - sampler.horizon)[:, None, None]
+        self.left = sampler.left
         self.laws, self.noised = [], []
         for name, noised in self.names:
             m = sampler.mixtures[name]
-            saved = (
-                module.noise(m.mean, m.log_var, self.decay) if noised else {"mean_t": m.mean, "log_var_t": m.log_var}
-            )
+            saved = module.noise(m.mean, m.log_var, self.left) if noised else {"mean_t": m.mean, "log_var_t": m.log_var}
             self.noised.append(saved)
-            log_var = np.broadcast_to(saved["log_var_t"], (N + 1, 1, len(m.log_var)))[:, 0]
-            self.laws.append((np.broadcast_to(saved["mean_t"], (N + 1, *m.mean.shape)), log_var))
+            shapes = ((N + 1, *m.mean.shape), (N + 1, len(m.log_var)))
+            self.laws.append(tuple(map(np.broadcast_to, (saved["mean_t"], saved["log_var_t"]), shapes)))
 
     def at(self, n: int, j: int) -> tuple[Any, ...]:
         """What the emitted score takes for score j at step n, beyond the point."""
@@ -146,24 +176,34 @@ class Scores:
         log_w = s.mixtures[self.names[j][0]].log_w
         return mean[n], log_var[n], log_w, s.dimension, s.log_base, self.ends[n, j], *self.c[n, j]
 
-    def pulled_back(self, means: Array, log_vars: Array, log_ws: Array, starts: Array) -> dict[str, Mixture]:
+    def pulled_back(
+        self, means: Array, log_vars: Array, log_ws: Array, starts: Array, bars: Bars | None = None,
+        of_c: Array | None = None,
+    ) -> dict[str, Mixture]:  # fmt: skip
         """Derivatives in the parameters of the mixtures, from those in what the scores were computed from.
 
         means (N+1, J, K, R), log_vars and log_ws (N+1, J, K): summed over paths, for at least as many components and
-        directions as there are; starts (K, R + 1): in the mean and log_var that paths started with.
+        directions as there are; starts (K, R + 1): in the mean and log_var that paths started with. of_c (N+1, J, 2):
+        those in c, which are derivatives in β and go to `bars`, as do those in η that come through the noise.
         """
         s = self.sampler
         out = {k: Mixture(*(np.zeros_like(a) for a in (m.mean, m.log_var, m.log_w))) for k, m in s.mixtures.items()}
         for j, (name, noised) in enumerate(self.names):
             m, total, (K, R) = s.mixtures[name], out[name], s.mixtures[name].mean.shape
-            mean_bar, log_var_bar = means[:, j, :K, :R], log_vars[:, j, None, :K]
+            mean_bar, log_var_bar = means[:, j, :K, :R], log_vars[:, j, :K]
             if noised:
-                given = (m.mean, m.log_var, self.decay, self.noised[j])
+                given = (m.mean, m.log_var, self.left, self.noised[j])
                 pulled = s.module.noise_adjoint(*given, mean_bar, log_var_bar)
                 mean_bar, log_var_bar = pulled["mean"], pulled["log_var"]
+                if bars is not None:  # η_m is in the times τ_n that are left at n ≤ m
+                    bars.eta[:] += np.cumsum(pulled["tau"])[:-1]
             total.mean[:] += mean_bar.sum(0)
-            total.log_var[:] += log_var_bar[:, 0].sum(0)
+            total.log_var[:] += log_var_bar.sum(0)
             total.log_w[:] += log_ws[:, j, :K].sum(0)
+        if bars is not None and self.x_by_beta:
+            raise ValueError("the coefficient of x depends on β, in which its derivative is not known")
+        if bars is not None and of_c is not None:
+            bars.beta[:] += (of_c * self.by_beta).sum((1, 2))
         prior = out[self.names[0][0]]
         K, R = prior.mean.shape
         prior.mean[:] += starts[:K, :R]

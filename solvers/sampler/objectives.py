@@ -21,7 +21,7 @@ from solvers.sampler.backends import PLAIN, Walker
 from solvers.sampler.chain import TOGETHER, Noise
 from solvers.sampler.evaluate import walked
 from solvers.sampler.gradients import Slope, estimator
-from solvers.sampler.model import Sampler
+from solvers.sampler.model import Bars, Sampler
 
 __all__ = ["LEVEL", "REVERSE_KL", "Objective"]
 
@@ -56,13 +56,16 @@ class Objective:
         one, other = (Noise.spread(sampler, -(-each // 2), rng) for _ in range(2))
         return one.beside(other).from_wider(self.explore)
 
-    def gradient(self, sampler: Sampler, noise: Noise, walker: Walker = PLAIN) -> tuple[float, dict[str, Slope]]:
+    def gradient(
+        self, sampler: Sampler, noise: Noise, walker: Walker = PLAIN, steering: Bars | None = None
+    ) -> tuple[float, dict[str, Slope]]:
         """The objective, and its gradient in every mixture, and in c as the `theta` (1,) of LEVEL; both without bias.
 
-        noise: of `draw`. The reverse KL is up to log Z.
+        noise: of `draw`. The reverse KL is up to log Z, and it alone has derivatives in a schedule: to be added to
+        steering.
         """
         if not self.detached:
-            return estimator(sampler)(sampler, noise, walker)
+            return estimator(sampler)(sampler, noise, walker, steering)
         prior = sampler.mixtures["prior"]
         K, n = len(prior.log_w), noise.xi.shape[1]
         chosen = np.arange(n) % K

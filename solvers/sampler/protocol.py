@@ -5,14 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 __all__ = [
-    "R", "bare", "fixed", "np", "score", "score_adjoint", "start", "start_adjoint", "step", "step_adjoint",
-    "weight", "weight_adjoint",
+    "STEERED", "R", "bare", "fixed", "np", "score", "score_adjoint", "score_slope", "start", "start_adjoint", "step",
+    "step_adjoint", "step_slope", "weight", "weight_adjoint", "weight_slope",
 ]  # fmt: skip
 
 K: int = 1
 """Components of every mixture, with weight 0 where there are fewer."""
 R: int = 1
 """Directions of the span."""
+STEERED: bool = False
+"""Whether the gradient has derivatives in the schedule as well."""
 
 np: Any = None
 """solvers.machine.stack: np.empty is room on the stack."""
@@ -22,7 +24,10 @@ start: Any = None
 start_adjoint: Any = None
 score: Any = None
 score_adjoint: Any = None
+score_slope: Any = None
 step: Any = None
 step_adjoint: Any = None
+step_slope: Any = None
 weight: Any = None
 weight_adjoint: Any = None
+weight_slope: Any = None

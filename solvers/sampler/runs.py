@@ -43,7 +43,7 @@ def sampler_of(problem: Problem, s: Array, m: Array, log_w: Array, v: Array, dro
     mixtures = {"prior": prior, "target": Mixture.of(space.target(), target.variances, target.weights)}
     return Sampler(
         options.method, options.reference, options.control, options.steps, options.horizon, problem.dimension, mixtures,
-        options.components, chain_module(drop),
+        options.components, chain_module(drop), options.shares, options.annealing,
     ).begun()  # fmt: skip
 
 
@@ -89,13 +89,15 @@ class Learner:
 
     def run(self, sampler: Sampler, sample: int, run: int, script: Script | None = None) -> Run:
         """Learn from a start, and evaluate along the way. script: what an earlier run added, to add the same."""
-        problem = self.problem
+        problem, options = self.problem, self.problem.sampler
+        assert options is not None
         T, K, L = len(problem.time.times), self.K, len(problem.target.weights)
         values = {"m": np.full((T, K, L), np.nan), "s": np.full((T, K, K), np.nan), "v": np.full((T, K), np.nan)}
         values |= {"w": np.full((T, K), np.nan), "mode_mass": np.full((T, L), np.nan)}
         objective = objective_of(problem)
         more = ("objective", "log_z_learned") if objective.balances else ("objective",)
         values |= {name: np.full(T, np.nan) for name in (*QUANTITIES, *more)}
+        values |= {name: np.full((T, *shape), np.nan) for name, shape in options.moving.items()}
         errors = {name: np.full_like(values[name], np.nan) for name in ("mode_mass", "objective", *QUANTITIES)}
         nothing = np.full((K, L), np.nan)
         paths = self.evaluated
@@ -129,6 +131,8 @@ class Learner:
             )
             values["w"][t] = 0.0
             values["w"][t, there], values["v"][t, there] = prior.weights, np.exp(prior.log_var)
+            for name in options.moving:
+                values[name][t] = getattr(learned, name)
         table = _by_component(found[-1], rng(Stream.EVALUATION), paths, self.walker)
         B = np.pad(table, ((0, K - len(table)), (0, 0)))
         samples = self.ends.of(sampler, found[-1], rng(Stream.SAMPLES), self.walker)
@@ -141,7 +145,7 @@ class Learner:
         problem, options, times = self.problem, self.problem.sampler, self.problem.time.times
         assert options is not None
         learn = _moving(problem, sampler)
-        if not any(learn.values()) or times[-1] == 0:
+        if not (any(learn.values()) or options.steered) or times[-1] == 0:
             return [sampler] * len(times), 0, (), {}
         if _quadrature_knows(problem):
             return *_by_quadrature(problem, sampler, self.rtol, self.atol), (), {}
@@ -150,8 +154,8 @@ class Learner:
             sampler, coordinates = placed(problem, sampler, refine.source)
             refine = replace(refine, source=coordinates)
         paths = max(-(-options.paths // self.runs), min(options.paths, FEWEST))
-        metric = (problem.flow.weights, problem.flow.metric)
-        learning = Learning(sampler, paths, rng(Stream.GRADIENT), learn, *metric, self.walker, objective_of(problem))
+        how = (problem.flow.weights, problem.flow.metric, self.walker, objective_of(problem), options.steered)
+        learning = Learning(sampler, paths, rng(Stream.GRADIENT), learn, *how)
         if refine is not None:
             return refined(learning, refine, times, self.rtol, self.atol, rng(Stream.REFINEMENT), script)
         return *learning.run(times, self.rtol, self.atol), (), {}
@@ -174,13 +178,20 @@ def velocities(
 ) -> dict[str, dict[str, Array]]:
     """How everything that is learned moves at a sampler, from so many fresh paths: of every mixture, dm/dt (K, L),
     ds/dt (K, K), dtheta/dt (K,) with weights = softmax theta, and dlog v/dt (K,); of LEVEL, if there is one,
-    dlog_z_learned/dt (1,). drop: the term it is without."""
+    dlog_z_learned/dt (1,); of the schedule dlog eta/dt (N,) and dbeta/dt (N - 1,) between the ends, which stay. drop:
+    the term it is without."""
     walker = WALKERS[backends.first_of(WALKERS, Task(problem, drop))].within(1)
     learn = {name: learned for name, learned in _moving(problem, sampler).items() if learned}
+    options = problem.sampler
+    assert options is not None
     metric = (problem.flow.weights, problem.flow.metric)
-    learning = Learning(sampler, paths, rng, learn, *metric, walker, objective_of(problem))
-    found, modes = {}, sampler.mixtures["target"].mean
-    for name, moved in learning.velocity(sampler, learning.draw()).items():
+    learning = Learning(sampler, paths, rng, learn, *metric, walker, objective_of(problem), options.steered)
+    modes, found = sampler.mixtures["target"].mean, dict[str, dict[str, Array]]()
+    mixtures, schedule = learning.velocity(sampler, learning.draw())
+    rates = {"steps": ("dlog eta/dt", schedule.log_eta), "annealing": ("dbeta/dt", schedule.beta_rate(sampler))}
+    if options.steered:
+        found["schedule"] = dict(rates[name] for name in options.steered)
+    for name, moved in mixtures.items():
         if name == LEVEL:
             found[name] = {"dlog_z_learned/dt": moved.theta}
             continue
@@ -195,7 +206,7 @@ def velocities(
 def from_paths(problem: Problem) -> bool:
     """Whether anything is learned from paths, and so with an error."""
     assert problem.sampler is not None
-    learns = bool(problem.family.learn or problem.sampler.learn) and problem.time.end > 0
+    learns = bool(problem.family.learn or problem.sampler.learns) and problem.time.end > 0
     return learns and not _quadrature_knows(problem)
 
 

@@ -119,7 +119,7 @@ def traced(
     workers = min(threads or cores(), runs) if WALKERS[backend].threaded else 1
     level = ("log_z_learned",) if objective_of(problem).balances else ()
     out = {"m": (K, L), "s": (K, K), "w": (K,), "v": (K,), "mode_mass": (L,)}
-    out |= dict.fromkeys(("objective", *QUANTITIES, *level), ())
+    out |= dict.fromkeys(("objective", *QUANTITIES, *level), ()) | options.moving
     values = {name: np.full((count, len(times), *rest), np.nan) for name, rest in out.items()}
     errors = {name: np.full_like(a, np.nan) for name, a in values.items()}
     added: list[tuple[Addition, ...]] = []
@@ -157,6 +157,8 @@ def traced(
         extra |= results.sampler_variables({name: values[name], f"{name}_se": errors[name]})
     for name in level:
         extra |= results.sampler_variables({name: values[name], f"{name}_se": errors[name]})
+    extra |= results.schedule_variables({name: values[name] for name in options.moving})
+    extra |= results.schedule_variables({f"{name}_se": errors[name] for name in options.moving if runs > 1})
     extra["objective_se"] = _error(ds.objective, errors["objective"])
     for name in ("mode_mass", *(("m", "s", "w", "v") if runs > 1 else ())):
         extra[f"{name}_se"] = _error(ds[name], errors[name])

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from solvers.sampler.model import Mixture, Sampler, scores_of
+from solvers.sampler.model import Bars, Mixture, Sampler, scores_of
 from solvers.sampler.paths import Noise, component
 
 __all__ = ["SIZES", "Tables", "possible"]
@@ -66,8 +66,30 @@ class Tables:
             raise ValueError(f"components {chosen.min()} to {chosen.max()}, there are {components}")
         return chosen
 
-    def pulled_back(self, totals: Array, of_start: Array) -> dict[str, Mixture]:
+    def schedule(self, parts: int, steering: Bars | None) -> tuple[Array, Array]:
+        """Where derivatives in the steps (parts, N) and in c (parts, N+1, J, 2) are added, by parts of the paths; empty
+        where nobody wants them, and those in c where no c depends on β."""
+        eta, c = self.scores.eta, self.scores.c
+        annealed = steering is not None and self.scores.by_beta.any()
+        return (
+            np.zeros((parts, *(eta.shape if steering is not None else (0,)))),
+            np.zeros((parts, *(c.shape if annealed else (0, 0, 0)))),
+        )
+
+    def pulled_back(
+        self,
+        totals: Array,
+        of_start: Array,
+        bars: Bars | None = None,
+        of_eta: Array | None = None,
+        of_c: Array | None = None,
+    ) -> dict[str, Mixture]:
         """Derivatives in the parameters of the mixtures, from totals (N+1, J, K R + 2 K), those in means, log_vars and
-        log_ws summed over paths, and of_start (K, R + 1), those in the mean and log_var that paths started with."""
+        log_ws summed over paths, and of_start (K, R + 1), those in the mean and log_var that paths started with; of_eta
+        and of_c, those in the steps and in c, go to bars."""
         means, log_vars, log_ws = np.split(totals, [self.K * self.R, self.K * (self.R + 1)], axis=-1)
-        return self.scores.pulled_back(means.reshape(*means.shape[:2], self.K, self.R), log_vars, log_ws, of_start)
+        if bars is not None and of_eta is not None:
+            bars.eta[:] += of_eta
+        whole = means.reshape(*means.shape[:2], self.K, self.R)
+        by_c = of_c if of_c is not None and of_c.size else None
+        return self.scores.pulled_back(whole, log_vars, log_ws, of_start, bars, by_c)

@@ -88,8 +88,7 @@ def compare_sampler(
     """Compare `solve` and `simulate` of a problem with a sampler, for its first STARTS starts.
 
     Takes what solvers.verdict.flow.compare takes; resolve is for the gradients at the start. particles: paths of each
-    replica; step: the finest of three.
-    With `refine`, what is compared after the first addition: solvers.verdict.additions.
+    replica; step: the finest of three. With `refine`, what is compared after an addition: solvers.verdict.additions.
 
     Raises
         SimulationError for fewer than FEWEST_REPLICAS replicas or a step that is too long; ProblemError for a sampler
@@ -97,7 +96,7 @@ def compare_sampler(
     """
     options = problem.sampler
     assert options is not None
-    learns = problem.time.end > 0 and bool(problem.family.learn or options.learn)
+    learns = problem.time.end > 0 and bool(problem.family.learn or options.learns)
     check_replicas(replicas)
     check_resolve(resolve)
     within_theory(problem)
@@ -145,14 +144,12 @@ def compare_sampler(
     found = parts({"evaluation": at_start, "gradient": moving, "learning": later})
     return Report(
         parts=(*found, *filter(None, [choice_part(choices, ALPHA)])),
-        broken=tuple(broken),
-        notes=tuple(notes),
+        broken=tuple(broken), notes=tuple(notes),
         options={
             "particles": particles, "replicas": replicas, "step": step, "rtol": rtol, "atol": atol, "backend": backend,
             "drop": drop, "resolve": resolved_by_default(problem) if resolve is None else resolve, "starts": count,
         },
-        problem=problem.text,
-        system=chain_module(drop).SYSTEM,
+        problem=problem.text, system=chain_module(drop).SYSTEM,
     )  # fmt: skip
 
 
@@ -169,9 +166,10 @@ class _Start:
         self.order: tuple[int, ...] = ()
         self.failed = 0  # the worst status of a replica simulated
         self.additions = addition_times(problem)
-        refine = problem.sampler.refine if problem.sampler else None
+        refine, moving = (problem.sampler.refine, problem.sampler.moving) if problem.sampler else (None, {})
         self.given = refine is not None and not isinstance(refine.source, str)
-        self.learned = (*_LEARNED, "log_z_learned") if objective_of(problem).balances else _LEARNED
+        level = ("log_z_learned",) if objective_of(problem).balances else ()
+        self.learned = (*_LEARNED, *level, *moving)
 
     def lay_down(self) -> int:
         """Which points are added: those of a pilot run of the theory, whose status this returns."""
@@ -296,12 +294,15 @@ class _Start:
         names = [(name, at) for name in (*_EVALUATED, *(self.learned if moved else ()))]
         s, m, theta = (of[self.i] for of in self.begin)
         before = {"s": s, "m": m, "w": softmax(theta), "v": self.problem.family.variances}
+        chain = sampler_of(self.problem, s, m, theta, before["v"])
+        before |= {"eta": chain.eta, "beta": chain.beta}
         if self.given:
             names += [("margin", int(a)) for a in np.flatnonzero(self.additions == self.problem.time.times[at])]
         for name, row in names:
             scale = length if name in ("s", "m", "margin") else 1.0
             for index in distinct(name, simulated[name].shape[2:]):
-                if name in _LEARNED and max(index[: 1 + (name == "s")]) >= self.components(at):
+                absent = name in _LEARNED and max(index[: 1 + (name == "s")]) >= self.components(at)
+                if absent or (name == "beta" and index[0] in (0, chain.steps)):  # 0 and 1, whatever is learned
                     continue
                 where = (slice(None), row, *index)
                 expected = theory[name][where]

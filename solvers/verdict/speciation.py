@@ -84,7 +84,7 @@ def speciation(
 
     sampler = sampler_of(problem, begin.s[0], begin.m[0], begin.theta[0], problem.family.variances)
     backend = usable(backend)
-    tau = options.horizon - np.asarray(splits) * sampler.eta
+    tau = sampler.left[list(splits)]
     rng = generator(problem.init.seed, 0, Stream.CLONES)
     simulated, simulated_se = sampler_clones.same_mode(problem, splits, paths, backend=backend, report=report)
     reduced, reduced_se = clones.same_mode(sampler, splits, paths, rng, report, looked_up(WALKERS, backend))

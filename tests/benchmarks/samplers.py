@@ -81,7 +81,8 @@ Maker = Callable[[int, int, str], Callable[[int], dict[str, Any]]]
 
 
 def _model(d: int) -> Any:
-    from solvers.particles.sampler.chain import Mixture, Model
+    from solvers.particles.sampler.chain import Model
+    from solvers.particles.sampler.mixtures import Mixture
 
     prior, target = (
         Mixture(mean, v, np.log(w)) for mean, v, w in (_vectors(d, mixture) for mixture in (PRIOR, TARGET))
@@ -115,7 +116,7 @@ def _this_gradient(d: int, paths: int, device: str) -> Callable[[int], dict[str,
     def one(call: int) -> dict[str, Any]:
         key = stream_keys(0, (), range(call, call + 1))[0]
         loss, slopes = path_gradient(
-            model, paths, lambda model, *path: gradient(model, key, 0, 0, range(paths), *path, of=["prior"])
+            model, paths, lambda model, *path: gradient(model, key, 0, 0, range(paths), *path[:2], of=["prior"])
         )
         return {"elbo": -loss, "slope": slopes["prior"].log_variances[0]}
 

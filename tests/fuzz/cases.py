@@ -67,6 +67,8 @@ def reduced(problem: Problem) -> Problem | None:
     if (options := problem.sampler) is not None:
         steps = min(3, options.steps)
         horizon = options.horizon * (steps / options.steps if options.steps else 1.0)
+        for key in ("schedule", "annealing"):  # of as many steps as there were
+            content["sampler"].pop(key, None)
         content["sampler"] |= {"steps": steps, "horizon": horizon, "paths": min(8, options.paths)}
         content["time"]["end"] = min(end, 0.1)
         if options.refine is not None:

@@ -38,9 +38,10 @@ def reference(program, values, seeds):
     saved = getattr(NUMPY, program.name)(**paths)
     if not program.inputs:  # nothing is differentiated
         return {n: v[0] for n, v in saved.items()}, {}
-    bars = getattr(NUMPY, f"{program.name}_adjoint")(
-        **paths, saved=saved, **{n: np.asarray(v)[None] for n, v in seeds.items()}
-    )
+    arriving = {n: np.asarray(v)[None] for n, v in seeds.items()}
+    bars = getattr(NUMPY, f"{program.name}_adjoint")(**paths, saved=saved, **arriving)
+    if program.steered:
+        bars |= getattr(NUMPY, f"{program.name}_slope")(**paths, saved=saved, **arriving)
     return {n: v[0] for n, v in saved.items()}, {n: v[0] for n, v in bars.items()}
 
 
@@ -59,12 +60,12 @@ def check(program, call):
     for name, found in zip(names, out, strict=True):
         # sums in another order: rounding of a dozen operations
         np.testing.assert_allclose(found, np.ravel(expected[name]), rtol=1e-12, atol=1e-13, err_msg=name)
-    if not program.inputs:
-        return
-    out = [np.full(max(np.size(bars[n]), 1), 0.5) for n in program.inputs]
-    call(f"{program.name}_adjoint", [*values.values(), *seeds.values()], out)
-    for name, found in zip(program.inputs, out, strict=True):
-        np.testing.assert_allclose(found - 0.5, np.ravel(bars[name]), rtol=1e-12, atol=1e-12, err_msg=name)
+    for kind, of in (("adjoint", program.inputs), ("slope", program.steered)):
+        out = [np.full(max(np.size(bars[n]), 1), 0.5) for n in of]
+        if of:
+            call(f"{program.name}_{kind}", [*values.values(), *seeds.values()], out)
+        for name, found in zip(of, out, strict=True):
+            np.testing.assert_allclose(found - 0.5, np.ravel(bars[name]), rtol=1e-12, atol=1e-12, err_msg=name)
 
 
 @pytest.fixture(scope="module")

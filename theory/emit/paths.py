@@ -2,8 +2,8 @@
 
 Every program that paths take becomes two functions on plain arrays, or one where it has nothing to differentiate: NAME
 computes its outputs, NAME_adjoint computes the variables again and then the derivatives of the inputs, which it adds to
-what is there, as reverse mode has it. K and R are constants of the compiler; outputs are arrays, of length 1 for
-numbers.
+what is there, as reverse mode has it; NAME_slope does so for numbers that are the same for all paths. K and R are
+constants of the compiler; outputs are arrays, of length 1 for numbers.
 """
 
 from __future__ import annotations
@@ -89,6 +89,8 @@ class _Writer:
         code = self.atom(base, before)
         if n == Rational(1, 2):
             return f"sqrt({code})"
+        if n == -Rational(1, 2):
+            return f"(1.0 / sqrt({code}))"
         if isinstance(n, Integer):
             product = " * ".join([code] * abs(int(n)))
             return f"({product})" if n > 0 else f"(1.0 / ({product}))"
@@ -162,20 +164,29 @@ class _Writer:
             pairs += [(f"d_{n}", "const double* " if shapes[n] else "double ") for n in self.program.outputs]
         return pairs + [(f"out_{n}", "double* ") for n in outputs]
 
-    def function(self, *, adjoint: bool) -> str:
+    def function(self) -> str:
         program = self.program
-        if adjoint:
-            outputs = {f"{n}_bar": "+=" for n in program.inputs}
-        else:
-            outputs = dict.fromkeys(program.outputs, "+=" if program.adds else "=") | _beside(program)
-        assigns = list(program.body)
-        if adjoint:
-            needed = _needed(program)
-            assigns = [a for a in program.body if a.name in needed] + list(program.adjoint)
+        outputs = dict.fromkeys(program.outputs, "+=" if program.adds else "=") | _beside(program)
+        return self._written(program.name, f"{program.meaning}.", program.body, outputs, derivatives=False)
+
+    def adjoint(self) -> str:
+        return self._derivatives("adjoint", self.program.adjoint, tuple(self.program.inputs), "the inputs")
+
+    def slope(self) -> str:
+        return self._derivatives("slope", self.program.slope, self.program.steered, " and ".join(self.program.steered))
+
+    def _derivatives(self, kind: str, back: tuple[Assign, ...], of: tuple[str, ...], what: str) -> str:
+        program, needed = self.program, _needed(self.program, back)
+        assigns = tuple(a for a in program.body if a.name in needed) + back
+        outputs = {f"{n}_bar": "+=" for n in of}
+        doc = f"Derivatives of {what} of {program.name}."
+        return self._written(f"{program.name}_{kind}", doc, assigns, outputs, derivatives=True)
+
+    def _written(
+        self, name: str, doc: str, assigns: tuple[Assign, ...], outputs: dict[str, str], *, derivatives: bool
+    ) -> str:
         body = [line for assign in assigns for line in self.statement(assign, outputs)]
-        name = f"{program.name}_adjoint" if adjoint else program.name
-        doc = f"Derivatives of the inputs of {program.name}." if adjoint else f"{program.meaning}."
-        return self.language.function(name, self.arguments(adjoint, [*outputs]), body, doc)
+        return self.language.function(name, self.arguments(derivatives, [*outputs]), body, doc)
 
 
 def _beside(program: Program) -> dict[str, str]:
@@ -183,9 +194,9 @@ def _beside(program: Program) -> dict[str, str]:
     return {"resp": "="} if program.name == "score" else {}
 
 
-def _needed(program: Program) -> set[str]:
-    """Variables that the adjoint uses, and those that these are made of."""
-    needed = {str(s) for a in program.adjoint for s in a.value.free_symbols}
+def _needed(program: Program, back: tuple[Assign, ...]) -> set[str]:
+    """Variables that these derivatives use, and those that these are made of."""
+    needed = {str(s) for a in back for s in a.value.free_symbols}
     for assign in reversed(program.body):
         if assign.name in needed:
             needed |= {str(s) for s in assign.value.free_symbols}
@@ -195,8 +206,9 @@ def _needed(program: Program) -> set[str]:
 def _source(chain: ChainPrograms, name: str, language: Language, needs: str) -> str:
     parts = [HEADER.format(c=language.comment, name=name, hash=chain.hash, needs=needs), INVERSE[language.name]]
     for program in (p for p in chain.programs if p.on_paths):
-        sides = (False, True) if program.inputs else (False,)
-        parts += [_Writer(program, language).function(adjoint=adjoint) for adjoint in sides]
+        parts += [_Writer(program, language).function()]
+        parts += [_Writer(program, language).adjoint()] if program.inputs else []
+        parts += [_Writer(program, language).slope()] if program.steered else []
     gap = "\n\n\n" if language.python else "\n\n"
     return gap.join(part.strip("\n") for part in parts) + "\n"
 

@@ -71,6 +71,41 @@ def _scores_back(  # type: ignore[no-untyped-def]
                     sums[2, a, p] += q * i * e * e
 
 
+@exact
+def _schedule_back(  # type: ignore[no-untyped-def]
+    dots, square, norms, variances, slot, base, scale, inverse, live, moves, reverses, densities, eta, d, weights,
+    after, after_x, error, error_x, r, count, of_time, of_beta,
+):  # fmt: skip
+    """Added to of_time: derivatives in the noise time that is left, through noised scores; to of_beta: in β, by the
+    target's score less the prior's. As in `_scores_back`; a noised mean is scaled by less than 1."""
+    for p in range(count):
+        by_time = by_beta = 0.0
+        for s in range(live.size):
+            if not live[s]:
+                continue
+            mean = pull = 0.0  # Σ r α, and the same without the coefficients of the drifts
+            for c in range(slot.size):
+                if slot[c] == s:
+                    a, e, i = base[c], scale[c], inverse[c]
+                    ahead, behind = eta * (e * after[a, p] - after_x[p]), e * error[a, p] - error_x[p]
+                    pull += r[c, p] * i * (ahead - 0.5 * weights[p] * behind)
+                    mean += r[c, p] * i * (moves[1 + s] * ahead - 0.5 * reverses[1 + s] * weights[p] * behind)
+            if s < 2:
+                by_beta += pull if s == 1 else -pull
+            for c in range(slot.size):
+                if slot[c] == s and scale[c] < 1.0:
+                    a, e, i = base[c], scale[c], inverse[c]
+                    ahead, behind = eta * moves[1 + s], 0.5 * reverses[1 + s] * weights[p]
+                    alpha = i * (ahead * (e * after[a, p] - after_x[p]) - behind * (e * error[a, p] - error_x[p]))
+                    q = r[c, p] * (alpha - mean + densities[s] * weights[p])
+                    distance = square[p] - 2.0 * e * dots[a, p] + e * e * norms[a]
+                    along = r[c, p] * (ahead * after[a, p] - behind * error[a, p]) + q * (dots[a, p] - e * norms[a])
+                    wide = q * (0.5 * i * distance - 0.5 * d) - r[c, p] * alpha
+                    by_time -= e * i * along + 2.0 * e * e * (variances[a] - 1.0) * i * wide
+        of_time[0] += by_time
+        of_beta[0] += by_beta
+
+
 @compiled
 def _gather(total, place, x, row, f, y, other, g, z, third, h):  # type: ignore[no-untyped-def]
     """total += f x + g y + h z."""
@@ -103,14 +138,16 @@ def _add(total, place, x, row, f):  # type: ignore[no-untyped-def]
 
 @entry
 def differentiate(  # type: ignore[no-untyped-def]
-    means, slot, base, scale, inverse, constant, live, moves, reverses, which, counts, variances, densities, place, eta,
-    d, origin, spread, weights, ahead, fixed, first, step, source, k0, k1, log_weight, of_means, of_rest,
-    x, e, x_bar, held, dots, square, r, out, top, factor, sums, alpha, after, error, rest, norms,
+    means, slot, base, scale, inverse, constant, live, moves, reverses, which, counts, etas, variances, densities,
+    place, d, origin, spread, weights, ahead, fixed, first, step, source, k0, k1, log_weight, of_means, of_rest,
+    of_schedule, x, e, x_bar, held, dots, square, r, out, top, factor, sums, alpha, after, error, rest, norms,
 ):  # fmt: skip
     """log W of the paths first ≤ i < first + origin.size, whose numbers have the steps from `step` on; and added to
     of_means (M, width) and of_rest (2, A), derivatives of Σ_i weights_i (−log W_i) in means, log-variances and
     log-weights; or, if `fixed`, of Σ_i [ahead_i log Q_i − weights_i log P̃_i] at paths that stay where they are. place
-    (A,): where in of_means those in a mean go, −1: nowhere. From x on: room."""
+    (A,): where in of_means those in a mean go, −1: nowhere. of_schedule (4, N+1), or without rows: added are those in
+    the length of the step after n that come through its move, in that of the step before n that come through its
+    residual, in the noise time left at n, and in β_n. From x on: room."""
     means, which, counts, place = bare(means), bare(which), bare(counts), bare(place)
     slot, base, scale, inverse, constant = bare(slot), bare(base), bare(scale), bare(inverse), bare(constant)
     live, moves, reverses, densities, weights = bare(live), bare(moves), bare(reverses), bare(densities), bare(weights)
@@ -119,6 +156,7 @@ def differentiate(  # type: ignore[no-untyped-def]
     dots, square, r, out, top = bare(dots), bare(square), bare(r), bare(out), bare(top)
     factor, sums, alpha, after, error = bare(factor), bare(sums), bare(alpha), bare(after), bare(error)
     rest, log_weight, variances, norms = bare(rest), bare(log_weight), bare(variances), bare(norms)
+    of_schedule, steered = bare(of_schedule), of_schedule.shape[0] > 0
     N, A, M, block = scale.shape[0] - 1, means.shape[0], of_means.shape[0], x_bar.shape[0]
     rows = max(1, STRETCH // x.shape[1])
     log_first, after_x, error_x, total = rest[0], rest[1], rest[2], rest[3]
@@ -126,13 +164,14 @@ def differentiate(  # type: ignore[no-untyped-def]
         norms[a] = dot(means, a, means, a)
     e[:block] = 0.0  # of no step: before the first, and after the last
     e[(N + 1) * block :] = 0.0
-    noise = math.sqrt(2 * eta)
     for some in range(0, origin.size, block):
         count = min(block, origin.size - some)
         weight, other = weights[some : some + count], ahead[some : some + count]
         ratio = log_weight[some : some + count]
         for n in range(N + 1):
             now, number = n * block, np.uint64(step + n)
+            eta = etas[n - 1] if n > 0 else 0.0
+            noise = math.sqrt(2 * eta)
             for p in range(count):
                 i, row = some + p, now + p
                 if p % rows == 0:
@@ -166,6 +205,8 @@ def differentiate(  # type: ignore[no-untyped-def]
         after_x[:] = 0.0
         for n in range(N, -1, -1):
             now = n * block
+            eta = etas[n] if n < N else 0.0  # of the step after; before: of the one that led here
+            before = etas[n - 1] if n > 0 else 0.0
             if counts[REVERSE, n] and n > 0:
                 for p in range(count):
                     error_x[p] = dot(e, now + p, x, now + p)
@@ -186,6 +227,29 @@ def differentiate(  # type: ignore[no-untyped-def]
                 densities[n], eta, d, weight, other, after, after_x, error, error_x, r[n], count, alpha, total,
                 factor[0], sums,
             )  # fmt: skip
+            if steered:
+                _schedule_back(
+                    inner, square[n], norms, variances, slot, base, scale[n], inverse[n], live[n], moves[n],
+                    reverses[n], densities[n], eta, d, weight, after, after_x, error, error_x, r[n], count,
+                    of_schedule[2, n : n + 1], of_schedule[3, n : n + 1],
+                )  # fmt: skip
+                for p in range(count):
+                    row = now + p
+                    if n < N:
+                        here = dot(x_bar, p, x, row)
+                        drift = out[2 * n, 0, p] * here
+                        for j in range(counts[MOVE, n]):
+                            a = which[MOVE, n, j]
+                            drift += out[2 * n, 1 + a, p] * after[a, p]
+                        # x̄'·(F + ξ/√2η), with √2η ξ = x' − x − η F
+                        of_schedule[0, n] += 0.5 * (drift + (dot(x_bar, p, x, row + block) - here) / eta)
+                    if n > 0:
+                        drift = out[2 * n + 1, 0, p] * dot(e, row, x, row)
+                        for j in range(counts[REVERSE, n]):
+                            a = which[REVERSE, n, j]
+                            drift += out[2 * n + 1, 1 + a, p] * error[a, p]
+                        own = dot(e, row, e, row) / (2.0 * before)
+                        of_schedule[1, n] -= 0.5 * weight[p] * (own + drift) / before
             for p in range(count):
                 row, half = now + p, 0.5 * weight[p]
                 for j in range(counts[LIVE, n]):
@@ -195,12 +259,13 @@ def differentiate(  # type: ignore[no-untyped-def]
                                 -half * out[2 * n + 1, 1 + a, p], x, row, factor[0, 1 + a, p])  # fmt: skip
                 if fixed:
                     if n > 0:  # η x̄' shall be the derivative of log F in its drift, half of √(2η) ξ
-                        _step_noise(x_bar, p, x, row, row - block, means, which, counts, n - 1, out, 2 * n - 2, p, eta,
-                                    0.5 * other[p] / eta)  # fmt: skip
+                        _step_noise(x_bar, p, x, row, row - block, means, which, counts, n - 1, out, 2 * n - 2, p,
+                                    before, 0.5 * other[p] / before)  # fmt: skip
                     continue
-                kappa = half / eta if eta > 0.0 else 0.0
-                _turn(x_bar, p, 1.0 + eta * out[2 * n, 0, p], e, row + block, kappa, row,
-                      -kappa * (1.0 + eta * out[2 * n + 1, 0, p]), x, row, -factor[0, 0, p])  # fmt: skip
+                later = half / eta if n < N else 0.0
+                kappa = half / before if n > 0 else 0.0
+                _turn(x_bar, p, 1.0 + eta * out[2 * n, 0, p], e, row + block, later, row,
+                      -kappa * (1.0 + before * out[2 * n + 1, 0, p]), x, row, -factor[0, 0, p])  # fmt: skip
                 pull(x_bar, p, means, which, counts, LIVE, n, factor, 0, 1.0, p)
         for p in range(count):
             a = origin[some + p]

@@ -154,24 +154,25 @@ def scores(dots, square, slot, base, scale, inverse, constant, live, move, rever
 
 @entry
 def walk(  # type: ignore[no-untyped-def]
-    means, slot, base, scale, inverse, constant, live, moves, reverses, which, counts, eta, d, origin, spread, first,
+    means, slot, base, scale, inverse, constant, live, moves, reverses, which, counts, etas, d, origin, spread, first,
     sources, k0, k1, first_slot, last_slot, log_first, log_last, ratio, resp, resp_at, end, end_at,
     x, y, e, dots, square, top, r, out,
 ):  # fmt: skip
     """Walk paths first ≤ i < first + origin.size. Writes log-densities at both ends, the log-ratio of the kernels, the
     responsibilities of the target (path, L) and the point at the data end, step `end_at` of those walked.
 
-    sources (N+1,): whose numbers each step draws. From x on: room."""
+    etas (N,): in the order of the walk. sources (N+1,): whose numbers each step draws. From x on: room."""
     means, which, counts, x, y, e = bare(means), bare(which), bare(counts), bare(x), bare(y), bare(e)
     slot, base, scale, inverse, constant = bare(slot), bare(base), bare(scale), bare(inverse), bare(constant)
     live, moves, reverses, ratio, end = bare(live), bare(moves), bare(reverses), bare(ratio), bare(end)
     dots, square, top, r, out = bare(dots), bare(square), bare(top), bare(r), bare(out)
     N, block, rows = scale.shape[0] - 1, x.shape[0], max(1, STRETCH // x.shape[1])
-    noise = math.sqrt(2 * eta)
     for some in range(0, origin.size, block):
         count = min(block, origin.size - some)
         for n in range(N + 1):
             step = np.uint64(n)
+            eta = etas[n - 1] if n > 0 else 0.0
+            noise = math.sqrt(2 * eta)
             for p in range(count):
                 if p % rows == 0:
                     particle = np.uint64(first + some + p)

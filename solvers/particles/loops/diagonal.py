@@ -104,11 +104,11 @@ def _begin(x, row, means, spreads, origin, d):  # type: ignore[no-untyped-def]
 @compiled
 def _step(  # type: ignore[no-untyped-def]
     n, N, y, row, x, old, z, p, e, at, origin, means, spreads, slot, constant, live, move, reverse, centre, precision,
-    r, top, eta, d,
+    r, top, etas, d,
 ):  # fmt: skip
-    """y, which is ξ, becomes the point of step n, z y + η F(n, y), for n > 0 e the residual x − y − η G(n, y). Returns
-    what the step adds to the log-ratio of the kernels."""
-    gained = 0.0
+    """y, which is ξ, becomes the point of step n, z y + η F(n, y), for n > 0 e the residual x − y − η G(n, y), with the
+    η of the step that led here. Returns what the step adds to the log-ratio of the kernels."""
+    gained, eta = 0.0, etas[n - 1] if n > 0 else 0.0
     if n == 0:
         _begin(y, row, means, spreads, origin, d)
     else:
@@ -124,13 +124,13 @@ def _step(  # type: ignore[no-untyped-def]
         gained -= _norm(e, at) / (4 * eta)
     if n < N:
         _affine(z, p, y, row, 1.0, y, row, 0.0, d)
-        _push(z, p, y, row, slot, live, move, centre, precision, r, eta)
+        _push(z, p, y, row, slot, live, move, centre, precision, r, etas[n])
     return gained
 
 
 @entry
 def walk(  # type: ignore[no-untyped-def]
-    means, variances, spreads, slot, base, scale, constant, live, moves, reverses, eta, d, origin, first, sources, k0,
+    means, variances, spreads, slot, base, scale, constant, live, moves, reverses, etas, d, origin, first, sources, k0,
     k1, first_slot, last_slot, log_first, log_last, ratio, resp, resp_at, end, end_at, x, y, z, e, centre, precision,
     r, top,
 ):  # fmt: skip
@@ -151,7 +151,7 @@ def walk(  # type: ignore[no-untyped-def]
                          k1)  # fmt: skip
                 ratio[i] = (0.0 if n == 0 else ratio[i]) + _step(
                     n, N, y, p, x, p, z, p, e, 0, origin[i], means, spreads, slot, constant[n], live[n], moves[n],
-                    reverses[n], centre, precision, r, top, eta, d,
+                    reverses[n], centre, precision, r, top, etas, d,
                 )  # fmt: skip
                 if n == 0:
                     log_first[i] = top[first_slot]
@@ -198,7 +198,7 @@ def _of_component(to, of_v, place, x, row, f, e, at, g, y, other, centre, precis
 
 @entry
 def differentiate(  # type: ignore[no-untyped-def]
-    means, variances, spreads, slot, base, scale, constant, live, moves, reverses, densities, place, eta, d, origin,
+    means, variances, spreads, slot, base, scale, constant, live, moves, reverses, etas, densities, place, d, origin,
     weights, first, step, source, k0, k1, log_weight, of_means, of_v, of_w, x, e, r, x_bar, z, turned, centre,
     precision, top, log_first,
 ):  # fmt: skip
@@ -223,7 +223,7 @@ def differentiate(  # type: ignore[no-untyped-def]
                      k1)  # fmt: skip
             log_weight[p] = (0.0 if n == 0 else log_weight[p]) + _step(
                 n, N, x, row, x, row - block, z, p, e, row, origin[p], means, spreads, slot, constant[n], live[n],
-                moves[n], reverses[n], centre, precision, r[row], top, eta, d,
+                moves[n], reverses[n], centre, precision, r[row], top, etas, d,
             )  # fmt: skip
             if n == 0:
                 log_first[p] = top[0]
@@ -232,11 +232,12 @@ def differentiate(  # type: ignore[no-untyped-def]
     x_bar[:count] = 0.0
     for n in range(N, -1, -1):
         _noised(means, variances, slot, base, scale[n], live[n], centre, precision)
+        eta, before = etas[n] if n < N else 0.0, etas[n - 1] if n > 0 else 0.0  # of the steps after and before
         for p in range(count):
             row, half = n * block + p, 0.5 * weights[p]
-            kappa = half / eta if eta > 0.0 else 0.0
-            _affine(turned, 0, x_bar, p, 1.0 + eta * moves[n, 0], e, row, -kappa * (1.0 + eta * reverses[n, 0]), d)
-            _affine(turned, 0, turned, 0, 1.0, e, row + block, kappa, d)
+            later, kappa = half / eta if n < N else 0.0, half / before if n > 0 else 0.0
+            _affine(turned, 0, x_bar, p, 1.0 + eta * moves[n, 0], e, row, -kappa * (1.0 + before * reverses[n, 0]), d)
+            _affine(turned, 0, turned, 0, 1.0, e, row + block, later, d)
             for s in range(live.shape[1]):
                 if not live[n, s]:
                     continue

@@ -95,7 +95,7 @@ KERNEL differentiate(
         const wide i = mine ? group * TEAMS + team : paths - 1;
         const Stream stream = {first + (word)i, step, source, k0, k1};
         const int origin = origins[i];
-        const double weight = mine ? weights[i] : 0.0, kappa = steps > 0 ? 0.5 * weight / eta : 0.0;
+        const double weight = mine ? weights[i] : 0.0;
         const double gained = path<true>(
             means, m, stream, means + origin * width, spreads[i], false, d, kept, partial, turn, 0, 0);
         if (mine && me == 0) log_weights[i] = gained;
@@ -103,11 +103,13 @@ KERNEL differentiate(
         double move_by[VALUES], reverse_by[VALUES], by[VALUES], log_density[SCORES], r[TERMS];
 #pragma unroll 1
         for (wide turns = 0; turns <= steps + 1; ++turns) {
-            // Known of step n + 1: by, move_by and reverse_by, which lead from x_bar of step n + 2 to that of n + 1.
+            // Known of step n + 1: by, move_by and reverse_by, the latter times half the weight over the length of the step
+            // that led there: they lead from x_bar of step n + 2 to that of n + 1.
             const bool over = turns == steps + 1;  // after step 0: the start
             const wide n = over ? 0 : steps - turns, at = over ? 0 : n + 1;
             const double *const x_at = kept.points + at * width, *const x_n = kept.points + n * width;
             const double *const e_at = kept.residuals + at * width, *const e_n = kept.residuals + n * width;
+            const double kappa = turns > 0 && at < steps ? 0.5 * weight / eta[at] : 0.0;
             double after[VALUES], error[VALUES];
             UNROLL
             for (int a = 0; a < VALUES; ++a) after[a] = error[a] = 0.0;
@@ -124,13 +126,13 @@ KERNEL differentiate(
                     double x_bar = 0.0;
                     if (turns > 0) {
                         const double later = HELD == 0 ? bars[j] : bar[HELD == 0 ? 0 : t][half], x = x_at[j], e = e_at[j];
-                        x_bar = move_by[MEANS] * later + kappa * (e_at[width + j] - reverse_by[MEANS] * e) - by[MEANS] * x;
+                        x_bar = move_by[MEANS] * later + kappa * e_at[width + j] - reverse_by[MEANS] * e - by[MEANS] * x;
                         UNROLL
                         for (int a = 0; a < MEANS; ++a) x_bar += by[a] * means[a * width + j];
                         UNROLL
                         for (int a = 0; a < MEANS; ++a)
                             if (place[a] >= 0) {
-                                double of = move_by[a] * later - kappa * reverse_by[a] * e + by[a] * x;
+                                double of = move_by[a] * later - reverse_by[a] * e + by[a] * x;
                                 if (over && a == origin) of += x_bar;
                                 if (HELD == 0)
                                     of_means[place[a] * width + j] += of;
@@ -167,8 +169,9 @@ KERNEL differentiate(
             scores(dot, n, m, move_by, reverse_by, log_density, r);
             UNROLL
             for (int a = 0; a < VALUES; ++a) {
-                after[a] *= eta;
+                after[a] *= n < steps ? eta[n] : 0.0;
                 error[a] *= 0.5 * weight;
+                reverse_by[a] *= n > 0 ? 0.5 * weight / eta[n - 1] : 0.0;
             }
             scores_adjoint(dot, n, m, known, r, after, error, weight, (double)d, by, rest);
         }

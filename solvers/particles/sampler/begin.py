@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_softmax
 
-from solvers.particles.sampler.chain import Mixture, Model
+from solvers.particles.sampler.chain import Model
 from solvers.particles.sampler.diagonal import Diagonal
+from solvers.particles.sampler.mixtures import Mixture
 from solvers.problem import Problem
 from solvers.problem.sampler_section import Refinement
 from solvers.problem.starts import Starts, vectors
@@ -40,7 +41,8 @@ def model_of(problem: Problem, mu: Array, nu: Array, log_weights: Array) -> Mode
     prior = kind(mu, problem.family.in_space(problem.dimension), np.array(log_weights))
     mixtures = {"prior": prior, "target": Mixture(nu, problem.target.variances, np.log(problem.target.weights))}
     most = options.components
-    model = Model(options.method, options.reference, options.control, options.steps, options.horizon, mixtures, most)
+    model = Model(options.method, options.reference, options.control, options.steps, options.horizon, mixtures, most,
+                  options.shares, options.annealing)  # fmt: skip
     first = kind(prior.means[:most], prior.variances[:most], log_softmax(prior.log_weights[:most]))
     return replace(model, mixtures=mixtures | dict.fromkeys(model.controls, first))
 

@@ -12,8 +12,17 @@ from numpy.typing import NDArray
 from solvers.machine.pieces import PerThread, in_order
 from solvers.particles.compiled import loops
 from solvers.particles.sampler import compiled
-from solvers.particles.sampler.chain import Bars, Model, Walk
-from solvers.particles.sampler.compiled import BLOCK_BYTES, CALL_NORMALS, MOST_PATHS, PIECE_BYTES, structure
+from solvers.particles.sampler.chain import Model, Walk
+from solvers.particles.sampler.compiled import (
+    BLOCK_BYTES,
+    CALL_NORMALS,
+    MOST_PATHS,
+    PIECE_BYTES,
+    coefficients,
+    structure,
+)
+from solvers.particles.sampler.mixtures import Bars
+from solvers.particles.sampler.schedule import Schedule
 from solvers.particles.streams import TILE
 
 __all__ = ["gradient", "walk"]
@@ -26,8 +35,8 @@ def _single(model: Model) -> bool:
 
 
 def _tables(model: Model, backward: bool) -> tuple[Any, ...]:
-    """means, variances (A, d filled up to whole tiles); and slot, base, scale, constant, live, move and reverse as of
-    compiled.Tables, but a constant has nothing of the means."""
+    """means, variances (A, d filled up to whole tiles); and slot, base, scale, constant, live, move, reverse and eta as
+    of compiled.Tables, but a constant has nothing of the means."""
     N, d = model.steps, model.dimension
     sizes = tuple((name, len(m.means)) for name, m in model.mixtures.items())
     made = structure(model.method, model.reference, model.control, N, sizes, backward)
@@ -40,14 +49,18 @@ def _tables(model: Model, backward: bool) -> tuple[Any, ...]:
         own = made.slot == s
         for i, n in enumerate(range(N, -1, -1) if backward else range(N + 1)):
             if key[1]:
-                scale[i, own] = np.exp(n * model.eta - model.horizon)
+                scale[i, own] = model.decay[n]
             if key[1] or i == 0:
                 law = model.score_of(key, n)
                 widths = np.log(2 * np.pi * law.variances).reshape(len(law.means), -1).mean(1)
                 constant[i, own] = law.log_weights - 0.5 * d * widths
             else:
                 constant[i, own] = constant[0, own]
-    return means, variances, made.slot, made.base, scale, constant, made.live, made.move, made.reverse
+    move, reverse = made.move, made.reverse
+    if model.annealing is not None:
+        move, reverse = coefficients(model, made.keys, backward)
+    etas = np.ascontiguousarray(model.eta[:: -1 if backward else 1])
+    return means, variances, made.slot, made.base, scale, constant, made.live, move, reverse, etas
 
 
 def walk(
@@ -87,7 +100,7 @@ def walk(
     def piece(n: int) -> None:
         s = slice(n * together, (n + 1) * together)
         loop(
-            means, variances, spreads, *rest, model.eta, d, origin[s], particles.start + s.start, sources, *key,
+            means, variances, spreads, *rest, d, origin[s], particles.start + s.start, sources, *key,
             int(backward), int(not backward), log_first[s], log_last[s], ratio[s], resp[s], offset, end[s],
             0 if backward else N, *room(),
         )  # fmt: skip
@@ -109,12 +122,13 @@ def gradient(
     of: Iterable[str],
     threads: int = 1,
     stop: Callable[[], None] | None = None,
+    schedule: Schedule | None = None,
 ) -> tuple[Array, dict[str, Bars]]:
     """As compiled.gradient: the same bits for every number of threads."""
     if not _single(model):
         return compiled.gradient(
-            model, key, source, step, particles, chosen, weights, of=of, threads=threads, stop=stop
-        )  # fmt: skip
+            model, key, source, step, particles, chosen, weights, of=of, threads=threads, stop=stop, schedule=schedule
+        )
     d, N, wanted = model.dimension, model.steps, set(of)
     means, variances, *rest = _tables(model, backward=False)
     A, width = means.shape
@@ -139,7 +153,7 @@ def gradient(
         s = slice(n * together, (n + 1) * together)
         found = np.zeros((M, width)), np.zeros((M, width)), np.zeros(A)
         loop(
-            means, variances, spreads, *rest, densities, place, model.eta, d, chosen[s], weights[s],
+            means, variances, spreads, *rest, densities, place, d, chosen[s], weights[s],
             particles.start + s.start, step, np.uint64(source), *key, log_weight[s], *found, *room(),
         )  # fmt: skip
         return found

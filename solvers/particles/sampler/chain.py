@@ -1,6 +1,6 @@
 """A diffusion sampler in R^d as one would write it down: paths, log-weights, and pathwise gradients by reverse mode.
 
-    x' = x + η F(n, x) + √(2η) ξ,   F = f + u          log F_n = −|ξ|²/2 − (d/2) log 4πη
+    x' = x + η F(n, x) + √(2η) ξ,   F = f + u          log F_n = −|ξ|²/2 − (d/2) log 4πη,   η = η_n
     e  = x − x' − η G(n+1, x'),     G = f + b          log B_n = −|e|²/4η − (d/2) log 4πη
     log W = log p(x_N) − log φ(x_0) + Σ_n [log B_n − log F_n]
 
@@ -13,14 +13,17 @@ Source  Blessing, Jia, Neumann, arXiv 2503.00524 (2025); sections 7 and 8 of the
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Bars", "Mixture", "Model", "Noise", "Walk", "fixed", "gradient", "walk"]
+from solvers.particles.sampler.mixtures import Bars, Field, Mixture
+from solvers.particles.sampler.schedule import Schedule, by_time, lengths
+
+__all__ = ["Model", "Noise", "Walk", "fixed", "gradient", "walk"]
 
 Array = NDArray[np.float64]
 Noise = Callable[[int], Array]
@@ -29,79 +32,13 @@ Drift = dict[tuple[str, bool], float]
 """Coefficients of ("x", False) and of scores (mixture, noised)."""
 
 
-class Field(NamedTuple):
-    """A mixture at points: log_density (path,), responsibilities (path, K), score (path, d), squares |x − μ_k|²."""
-
-    log_density: Array
-    responsibilities: Array
-    score: Array
-    squares: Array
-
-
-class Bars(NamedTuple):
-    """Derivatives in the parameters of a mixture: means (K, d), log_variances like its variances, log_weights (K,)."""
-
-    means: Array
-    log_variances: Array
-    log_weights: Array
-
-
-@dataclass(frozen=True, eq=False)
-class Mixture:
-    """Σ_k w_k N(μ_k, v_k I): means (K, d), variances (K,), log_weights (K,) normalised. With covariances that are
-    diagonal: diagonal.py."""
-
-    means: Array
-    variances: Array
-    log_weights: Array
-
-    def noised(self, decay: float) -> Mixture:
-        """The law of decay·x + √(1 − decay²) z: the Ornstein–Uhlenbeck noise after time −log decay."""
-        return replace(self, means=decay * self.means, variances=1 + (self.variances - 1) * decay**2)
-
-    def spread(self, chosen: NDArray[np.intp]) -> Array:
-        """Standard deviations of the components of these paths: (path, 1), or (path, d) of single coordinates."""
-        return np.sqrt(self.variances[chosen]).reshape(len(chosen), -1)
-
-    def sharing(self, x: Array, y: Array) -> Array:
-        """Products of coordinates of points (path, d), added up over those that share a variance: all of them."""
-        return np.asarray(np.einsum("nd,nd->n", x, y))
-
-    def at(self, x: Array) -> Field:
-        """Log-density, score and what they are made of, by log-sum-exp."""
-        square = np.einsum("nd,nd->n", x, x)[:, None] - 2 * (x @ self.means.T)
-        square += np.einsum("kd,kd->k", self.means, self.means)
-        terms = self.log_weights - 0.5 * x.shape[1] * np.log(2 * np.pi * self.variances) - square / (2 * self.variances)
-        top = terms.max(1, keepdims=True)
-        r = np.exp(terms - top)
-        total = r.sum(1, keepdims=True)
-        r /= total
-        pull = r / self.variances
-        score = pull @ self.means - pull.sum(1, keepdims=True) * x
-        return Field((top + np.log(total))[:, 0], r, score, square)
-
-    def pull_back(self, x: Array, at: Field, g: Array, by_density: Array | float) -> tuple[Array, Bars]:
-        """Derivatives of Σ [g·score + by_density·log-density] in x (path, d), and in the parameters, summed over paths.
-
-        With a_k = g·(μ_k − x)/v_k the score contributes Σ_k r_k a_k, whose derivative in the k-th exponent is
-        r_k (a_k − Σ_j r_j a_j); that of the log-density is r_k.
-        """
-        r, v = at.responsibilities, self.variances
-        a = (g @ self.means.T - np.einsum("nd,nd->n", g, x)[:, None]) / v
-        q = r * (a - (r * a).sum(1, keepdims=True) + np.reshape(by_density, (-1, 1)))
-        qv, rv = q / v, r / v
-        x_bar = qv @ self.means - qv.sum(1, keepdims=True) * x - rv.sum(1, keepdims=True) * g
-        means = rv.T @ g + qv.T @ x - qv.sum(0)[:, None] * self.means
-        log_v = (q * (at.squares / (2 * v) - 0.5 * x.shape[1]) - r * a).sum(0)
-        return x_bar, Bars(means, log_v, q.sum(0))
-
-
 @dataclass(frozen=True, eq=False)
 class Model:
     """method: dis, mcd, cmcd or dbs. reference: ou, prior or annealed. control: none, exact or mixture. steps: N.
 
     mixtures: prior, target, and control, control_back where the drifts have them. components: of a control, at most.
-    level: c of trajectory balance, in nats.
+    horizon: Σ η_n. shares (N,): of each step in it, default equal. annealing (N+1,): β_n, default n/N. level: c of
+    trajectory balance, in nats.
     """
 
     method: str
@@ -111,12 +48,19 @@ class Model:
     horizon: float
     mixtures: dict[str, Mixture]
     components: int | None = None
+    shares: Array | None = None
+    annealing: Array | None = None
     level: float = 0.0
 
     @property
-    def eta(self) -> float:
-        """Step size η."""
-        return self.horizon / self.steps if self.steps else 0.0
+    def eta(self) -> Array:
+        """Lengths η_n (N,) of the steps."""
+        return lengths(self.steps, self.horizon, self.shares)
+
+    @cached_property
+    def decay(self) -> Array:
+        """exp(−τ_n) (N+1,), τ_n the time that is left at step n: of the steps n, ..., N − 1."""
+        return np.exp([*-np.cumsum(self.eta[::-1])[::-1], 0.0])
 
     @property
     def dimension(self) -> int:
@@ -124,7 +68,7 @@ class Model:
 
     def drifts(self, n: int) -> tuple[Drift, Drift]:
         """Coefficients of F(n, ·) and of G(n, ·)."""
-        beta = n / self.steps
+        beta = float(self.beta[n])
         reference: Drift = {
             "ou": {("x", False): -1.0},
             "prior": {("prior", False): 1.0},
@@ -151,25 +95,31 @@ class Model:
         names = (name for drift in self.drifts(1) for name, _ in drift) if self.steps else ()
         return tuple(dict.fromkeys(name for name in names if name not in ("x", "prior", "target")))
 
+    @property
+    def beta(self) -> Array:
+        """β_n (N+1,) of an annealed reference."""
+        return np.arange(self.steps + 1) / max(self.steps, 1) if self.annealing is None else self.annealing
+
     def overshoot(self) -> float:
         """Largest η (−a) over steps, kernels and points, where a drift far from all means is a x: a step overshoots
         from 2 on, and the chain then has no stationary law."""
-        worst = 0.0
+        worst, eta = 0.0, self.eta
         for n in range(self.steps + 1) if self.steps else ():
-            for drift in (self.drifts(n)[0] if n < self.steps else {}, self.drifts(n)[1] if n > 0 else {}):
+            for side, step in ((0, n), (1, n - 1)):
+                drift = self.drifts(n)[side] if 0 <= step < self.steps else {}
                 pull = -drift.get(("x", False), 0.0)
                 for (name, noised), c in drift.items():
                     if name != "x":
                         v = self.mixtures[name].variances
-                        v = 1 + (v - 1) * np.exp(2 * (n * self.eta - self.horizon)) if noised else v
+                        v = 1 + (v - 1) * float(self.decay[n]) ** 2 if noised else v
                         pull += c / float(v.min() if c > 0 else v.max())
-                worst = max(worst, self.eta * pull)
+                worst = max(worst, float(eta[step]) * pull) if drift else worst
         return worst
 
     def score_of(self, key: tuple[str, bool], n: int) -> Mixture:
-        """The mixture behind a score at step n; noise time of a noised one is horizon − nη."""
+        """The mixture behind a score at step n, where it is noised for the time that is left."""
         mixture = self.mixtures[key[0]]
-        return mixture.noised(float(np.exp(n * self.eta - self.horizon))) if key[1] else mixture
+        return mixture.noised(float(self.decay[n])) if key[1] else mixture
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,14 +136,14 @@ def walk(model: Model, noise: Noise, chosen: NDArray[np.intp], *, backward: bool
 
     chosen (path,): the component each path starts from.
     """
-    N, eta = model.steps, model.eta
+    N, etas = model.steps, model.eta
     first = model.mixtures["target" if backward else "prior"]
     x = first.means[chosen] + first.spread(chosen) * noise(0)
     ratio, begin = np.zeros(len(x)), x
     times = range(N, -1, -1) if backward else range(N + 1)
     moves = 1 if backward else 0
     for move, (n, after) in enumerate(pairwise(times)):
-        xi = noise(move + 1)
+        xi, eta = noise(move + 1), etas[min(n, after)]
         new = x + eta * _drift(model, model.drifts(n)[moves], n, x) + np.sqrt(2 * eta) * xi
         back = x - new - eta * _drift(model, model.drifts(after)[1 - moves], after, new)
         ratio += np.einsum("nd,nd->n", xi, xi) / 2 - np.einsum("nd,nd->n", back, back) / (4 * eta)
@@ -204,12 +154,15 @@ def walk(model: Model, noise: Noise, chosen: NDArray[np.intp], *, backward: bool
     return Walk(ends - ratio if backward else ends + ratio, target.responsibilities, data)
 
 
-def gradient(model: Model, noise: Noise, chosen: NDArray[np.intp], weights: Array) -> tuple[Walk, dict[str, Bars]]:
+def gradient(
+    model: Model, noise: Noise, chosen: NDArray[np.intp], weights: Array, schedule: Schedule | None = None
+) -> tuple[Walk, dict[str, Bars]]:
     """Reverse mode through the chain: derivatives of Σ_i weights_i (−log W_i) at fixed noise and chosen components.
 
-    Weights of a mixture are taken as independent numbers, and `weights` as constants.
+    Weights of a mixture are taken as independent numbers, and `weights` as constants. To `schedule`, if there is one,
+    derivatives in it are added.
     """
-    N, eta, K = model.steps, model.eta, len(model.mixtures["prior"].variances)
+    N, etas, K = model.steps, model.eta, len(model.mixtures["prior"].variances)
     prior, z = model.mixtures["prior"], noise(0)
     spread = prior.spread(chosen)
     xs = [prior.means[chosen] + spread * z]
@@ -223,11 +176,12 @@ def gradient(model: Model, noise: Noise, chosen: NDArray[np.intp], weights: Arra
         needed |= ({} if n == N else forward) | ({} if n == 0 else backward)
         fields.append({key: model.score_of(key, n).at(xs[n]) for key in needed if key[0] != "x"})
         if n > 0:
+            eta = etas[n - 1]
             back = xs[n - 1] - xs[n] - eta * _combine(backward, xs[n], fields[n])
             residuals.append(back)
             log_weight -= np.einsum("nd,nd->n", back, back) / (4 * eta)
         if n < N:
-            xi = noise(n + 1)
+            xi, eta = noise(n + 1), etas[n]
             log_weight += np.einsum("nd,nd->n", xi, xi) / 2
             xs.append(xs[n] + eta * _combine(forward, xs[n], fields[n]) + np.sqrt(2 * eta) * xi)
     ends = fields[N]["target", False]
@@ -238,10 +192,17 @@ def gradient(model: Model, noise: Noise, chosen: NDArray[np.intp], weights: Arra
     e_bar = np.zeros_like(z)  # of the residual between n and n + 1
     for n in range(N, -1, -1):
         forward, backward = model.drifts(n) if N else ({}, {})
-        f_bar = eta * x_bar
+        f_bar = etas[n] * x_bar if n < N else np.zeros_like(z)
+        if schedule is not None and n < N:  # −log W has |e|²/4η, and e has −η G
+            eta, e, after = etas[n], residuals[n], model.drifts(n + 1)[1]
+            # F + ξ/√(2η), with √(2η) ξ = x' − x − η F
+            speed = _combine(forward, xs[n], fields[n]) / 2 + (xs[n + 1] - xs[n]) / (2 * eta)
+            back = e / (2 * eta) + _combine(after, xs[n + 1], fields[n + 1])
+            schedule.steps[n] += np.sum(x_bar * speed) - weights @ np.einsum("nd,nd->n", e, back) / (2 * eta)
         now = x_bar + e_bar
         g_bar = np.zeros_like(z)
         if n > 0:
+            eta = etas[n - 1]
             e_bar = residuals[n - 1] * (weights / (2 * eta))[:, None]
             now = now - e_bar
             g_bar = -eta * e_bar
@@ -256,6 +217,12 @@ def gradient(model: Model, noise: Noise, chosen: NDArray[np.intp], weights: Arra
             pulled, bars = model.score_of(key, n).pull_back(xs[n], at, cotangent, by_density)
             now = now + pulled
             _add(totals[key[0]], _through_noise(model, key, n, bars))
+            if schedule is not None and key[1]:  # τ_n is the sum of the steps from n on
+                own = model.mixtures[key[0]]
+                schedule.steps[n:] += by_time(float(model.decay[n]), own.means, own.variances, *bars[:2])
+        if schedule is not None and model.reference == "annealed" and 0 < n < N:
+            colder = fields[n]["target", False].score - fields[n]["prior", False].score
+            schedule.annealing[n] += np.sum((f_bar + g_bar) * colder)
         x_bar = now
     start = totals["prior"]
     one = np.eye(K)[chosen]
@@ -269,7 +236,7 @@ def fixed(
 ) -> dict[str, Bars]:
     """Derivatives of Σ_i [by_forward_i (log φ + Σ log F) + by_backward_i (log p + Σ log B)] at paths that stay where
     they are. Weights of a mixture are taken as independent numbers."""
-    N, eta, prior = model.steps, model.eta, model.mixtures["prior"]
+    N, etas, prior = model.steps, model.eta, model.mixtures["prior"]
     x = before = prior.means[chosen] + np.sqrt(prior.variances[chosen])[:, None] * noise(0)
     totals = {name: Bars(*map(np.zeros_like, (m.means, m.variances, m.variances)))
               for name, m in model.mixtures.items()}  # fmt: skip
@@ -280,8 +247,9 @@ def fixed(
         densities |= {("target", False): by_backward} if n == N else {}
         fields = {key: model.score_of(key, n).at(x) for key in forward | backward | densities if key[0] != "x"}
         xi = noise(n + 1) if n < N else np.zeros_like(x)
+        led, eta = etas[n - 1] if n > 0 else 0.0, etas[n] if n < N else 0.0
         f_bar = np.sqrt(eta / 2) * by_forward[:, None] * xi
-        g_bar = by_backward[:, None] * (before - x - eta * _combine(backward, x, fields)) / 2 if n > 0 else 0.0 * x
+        g_bar = by_backward[:, None] * (before - x - led * _combine(backward, x, fields)) / 2 if n > 0 else 0.0 * x
         for key, at in fields.items():
             cotangent = forward.get(key, 0.0) * f_bar + backward.get(key, 0.0) * g_bar
             bars = model.score_of(key, n).pull_back(x, at, cotangent, densities.get(key, 0.0))[1]
@@ -310,7 +278,7 @@ def _through_noise(model: Model, key: tuple[str, bool], n: int, bars: Bars) -> B
     """Derivatives in the parameters of the mixture itself, from those in its noised form."""
     if not key[1]:
         return bars
-    decay, v = float(np.exp(n * model.eta - model.horizon)), model.mixtures[key[0]].variances
+    decay, v = float(model.decay[n]), model.mixtures[key[0]].variances
     return bars._replace(
         means=decay * bars.means, log_variances=bars.log_variances * decay**2 * v / (1 + (v - 1) * decay**2)
     )

@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 
 from solvers.machine.pieces import PerThread, in_order
 from solvers.particles.compiled import loops
-from solvers.particles.sampler.chain import Bars, Drift, Model, Walk
+from solvers.particles.sampler.chain import Drift, Model, Walk
+from solvers.particles.sampler.mixtures import Bars
+from solvers.particles.sampler.schedule import Schedule
 from solvers.particles.streams import TILE
 
-__all__ = ["Tables", "fixed", "gradient", "structure", "walk"]
+__all__ = ["Tables", "coefficients", "fixed", "gradient", "structure", "walk"]
 
 Array = NDArray[np.float64]
 Whole = NDArray[np.int64]
@@ -62,23 +64,31 @@ def structure(
     base = np.concatenate([own[name] for name, _ in keys])
     live = np.zeros((steps + 1, len(keys)), dtype=bool)
     live[0, 0] = live[steps, 1] = True
-    sides = np.zeros((2, steps + 1, 1 + len(keys)))
-    for side, used in enumerate((slice(0, steps), slice(1, None))):
-        sides[side] = [_row(pair[side], keys) for pair in drifts]
-        live[used] |= sides[side, used, 1:] != 0
+    sides = coefficients(empty, tuple(keys), backward)
     if backward:
-        sides, live = sides[::-1, ::-1], live[::-1]
+        live = live[::-1]
+    for side, used in enumerate((slice(0, steps), slice(1, None))):
+        live[used] |= sides[side, used, 1:] != 0
     which, counts = np.zeros((3, steps + 1, A), dtype=np.int64), np.zeros((3, steps + 1), dtype=np.int64)
     for i, needed in enumerate((live, live & (sides[0, :, 1:] != 0), live & (sides[1, :, 1:] != 0))):
         for n in range(steps + 1):
             found = np.unique(base[needed[n, slot]])
             which[i, n, : len(found)], counts[i, n] = found, len(found)
-    parts = (slot, base, live, *sides, which, counts)
+    parts = (slot, base, live, *sides, which, counts)  # of any other annealing: what is 0 here is 0 there
     return _Structure(tuple(keys), *(np.ascontiguousarray(a) for a in parts))
 
 
-def _row(drift: Drift, keys: list[tuple[str, bool]]) -> list[float]:
-    return [drift.get(key, 0.0) for key in [("x", False), *keys]]
+def coefficients(model: Model, keys: tuple[tuple[str, bool], ...], backward: bool) -> Array:
+    """Of x and of these scores, in the drift that moves and in that of the reverse kernel (2, N+1, 1 + S), in the order
+    in which steps are walked."""
+
+    def row(drift: Drift) -> list[float]:
+        return [drift.get(key, 0.0) for key in [("x", False), *keys]]
+
+    N = model.steps
+    drifts = [model.drifts(n) if N else ({}, {}) for n in range(N + 1)]
+    sides = np.array([[row(pair[side]) for pair in drifts] for side in (0, 1)])
+    return np.ascontiguousarray(sides[::-1, ::-1] if backward else sides)
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +99,7 @@ class Tables:
     constant (N+1, C): its mean is scale·means[base], its precision and what its exponent has besides; live (N+1, S):
     whether a score is needed; move, reverse (N+1, 1 + S): coefficients of x and of the scores in the drift that moves
     and in that of the reverse kernel; which (3, N+1, A), counts (3, N+1): means that live scores have, those in `move`
-    and those in `reverse`.
+    and those in `reverse`; eta (N,).
     """
 
     means: Array
@@ -103,6 +113,7 @@ class Tables:
     reverse: Array
     which: Whole
     counts: Whole
+    eta: Array
 
     @classmethod
     def of(cls, model: Model, backward: bool) -> Tables:
@@ -114,7 +125,11 @@ class Tables:
         v = np.concatenate([m.variances for m in model.mixtures.values()])[made.base]
         log_w = np.concatenate([m.log_weights for m in model.mixtures.values()])[made.base]
         squares = np.einsum("ad,ad->a", means, means)[made.base]
-        decay = np.exp(np.arange(N + 1) * model.eta - model.horizon)[:: -1 if backward else 1, None]
+        way, eta = (-1 if backward else 1), model.eta
+        decay = model.decay[::way, None]
+        move, reverse = made.move, made.reverse
+        if model.annealing is not None:
+            move, reverse = coefficients(model, made.keys, backward)
         noised = np.array([noised for _, noised in made.keys])[made.slot]
         scale, v = np.where(noised, decay, 1.0), np.where(noised, 1 + (v - 1) * decay**2, v)
         constant = log_w - 0.5 * d * np.log(2 * np.pi * v) - scale**2 * squares / (2 * v)
@@ -125,10 +140,11 @@ class Tables:
             1 / v,
             constant,
             made.live,
-            made.move,
-            made.reverse,
+            move,
+            reverse,
             made.which,
             made.counts,
+            np.ascontiguousarray(eta[::way]),
         )
         return cls(means, *parts)
 
@@ -176,7 +192,7 @@ def walk(
     def piece(n: int) -> None:
         s = slice(n * together, (n + 1) * together)
         compiled(
-            *arrays, model.eta, d, origin[s], spread[s], particles.start + s.start, sources, *key,
+            *arrays, d, origin[s], spread[s], particles.start + s.start, sources, *key,
             int(backward), int(not backward), log_first[s], log_last[s], ratio[s], resp[s], offset, end[s],
             0 if backward else N, *room(),
         )  # fmt: skip
@@ -200,16 +216,18 @@ def gradient(
     threads: int = 1,
     block: int | None = None,
     stop: Callable[[], None] | None = None,
+    schedule: Schedule | None = None,
 ) -> tuple[Array, dict[str, Bars]]:
     """sampler_chain.gradient for the mixtures `of`, with the numbers of `source` and the steps from `step` on.
 
     Takes
-        block: most paths held at a time, default those of a piece; stop: called between pieces, may raise.
+        block: most paths held at a time, default those of a piece; stop: called between pieces, may raise; schedule:
+        of sampler_chain.gradient.
     Returns
         log W (path,) and the derivatives, the same bits for every number of threads and every block.
     """
     given = (model, key, source, step, particles, chosen, weights, weights)
-    return _differentiated(*given, False, of=of, threads=threads, block=block, stop=stop)
+    return _differentiated(*given, False, of=of, threads=threads, block=block, stop=stop, schedule=schedule)
 
 
 def fixed(
@@ -234,7 +252,7 @@ def fixed(
 def _differentiated(
     model: Model, key: NDArray[np.uint64], source: int, step: int, particles: range, chosen: NDArray[np.intp],
     weights: Array, ahead: Array, fixed: bool, *, of: Iterable[str], wider: float = 1.0, threads: int = 1,
-    block: int | None = None, stop: Callable[[], None] | None = None,
+    block: int | None = None, stop: Callable[[], None] | None = None, schedule: Schedule | None = None,
 ) -> tuple[Array, dict[str, Bars]]:  # fmt: skip
     """As loops.adjoint.differentiate: weights of −log P̃ and of log Q."""
     d, N, tables = model.dimension, model.steps, Tables.of(model, backward=False)
@@ -266,19 +284,25 @@ def _differentiated(
 
     room = PerThread(made)
 
-    def piece(n: int) -> tuple[Array, Array]:
+    def piece(n: int) -> tuple[Array, Array, Array]:
         s = slice(n * together, (n + 1) * together)
         of_means, of_rest = np.zeros((M, width)), np.zeros((2, A))
+        of_schedule = np.zeros((0 if schedule is None else 4, N + 1))
         compiled(
-            *arrays, model.eta, d, chosen[s], spread[s], weights[s], ahead[s], fixed, particles.start + s.start, step,
-            np.uint64(source), *key, log_weight[s], of_means, of_rest, *room(),
+            *arrays, d, chosen[s], spread[s], weights[s], ahead[s], fixed, particles.start + s.start, step,
+            np.uint64(source), *key, log_weight[s], of_means, of_rest, of_schedule, *room(),
         )  # fmt: skip
-        return of_means, of_rest
+        return of_means, of_rest, of_schedule
 
     total_means, total_rest = np.zeros((M, width)), np.zeros((2, A))
-    for of_means, of_rest in in_order(piece, -(-paths // together), threads):
+    for of_means, of_rest, of_schedule in in_order(piece, -(-paths // together), threads):
         total_means += of_means
         total_rest += of_rest
+        if schedule is not None:  # the time left at n is made of all steps from n on
+            moves, residuals, times, betas = of_schedule
+            schedule.steps[:] += moves[:N] + residuals[1:] + np.cumsum(times)[:N]
+            if model.reference == "annealed":
+                schedule.annealing[1:N] += betas[1:N]
         if stop:
             stop()
     return log_weight, {

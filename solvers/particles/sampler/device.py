@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 
 from solvers.machine.arrays import backend_module, compile_cuda, gpu_errors, gpu_memory, to_numpy
 from solvers.particles.device import source
-from solvers.particles.sampler.chain import Bars, Model, Walk
+from solvers.particles.sampler.chain import Model, Walk
 from solvers.particles.sampler.compiled import Tables
+from solvers.particles.sampler.mixtures import Bars
+from solvers.particles.sampler.schedule import Schedule
 from solvers.particles.streams import TILE
 
 __all__ = ["constants", "gradient", "options", "text", "walk"]
@@ -125,9 +127,12 @@ def gradient(
     of: Iterable[str],
     threads: int = 1,
     stop: Callable[[], None] | None = None,
+    schedule: Schedule | None = None,
 ) -> tuple[Array, dict[str, Bars]]:
     """sampler_chain.gradient for the mixtures `of`, with the numbers of `source` and the steps from `step` on: log W
-    (path,) and the derivatives. stop: called between launches, may raise. Raises as `walk`."""
+    (path,) and the derivatives. stop: called between launches, may raise. A schedule is refused before. Raises as
+    `walk`."""
+    assert schedule is None
     wanted, own, places = set(of), {}, list[int]()
     for name, mixture in model.mixtures.items():
         K, learned = len(mixture.variances), max([-1, *places]) + 1
@@ -176,7 +181,7 @@ class _Launch:
         self.told = constants(counts.tolist(), bases, len(tables.means), model.dimension, places)
         self.teams, self.width = self.told["THREADS"] // self.told["TEAM"], tables.means.shape[1]
         arrays = (tables.means, tables.scale, tables.inverse, tables.constant, tables.live.astype(np.int32))
-        self.arrays = [self.xp.asarray(a) for a in (*arrays, tables.move, tables.reverse)]
+        self.arrays = [self.xp.asarray(a) for a in (*arrays, tables.move, tables.reverse, tables.eta)]
 
     def launches(self, paths: int) -> list[tuple[slice, int]]:
         most = max(1, min(LAUNCH_NORMALS // (self.width * (self.model.steps + 1)), LAUNCH_PATHS))
@@ -189,7 +194,7 @@ class _Launch:
         xp, model = self.xp, self.model
         origins = xp.asarray((chosen + self.offset).astype(np.int32))
         spreads = xp.asarray(np.sqrt(self.first.variances[chosen]))
-        sizes = (np.float64(model.eta), *map(np.uint64, (model.steps, model.dimension, len(chosen))))
+        sizes = tuple(map(np.uint64, (model.steps, model.dimension, len(chosen))))
         launch = _module(xp, text(self.told), options(self.told)).get_function(kernel)
         arguments = (*self.arrays, origins, spreads, *sizes, *map(np.uint32, words), *more)
         launch((blocks,), (self.told["THREADS"],), arguments)

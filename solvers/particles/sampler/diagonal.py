@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from solvers.particles.sampler.chain import Bars, Field, Mixture
+from solvers.particles.sampler.mixtures import Bars, Field, Mixture
 
 __all__ = ["Diagonal"]
 

@@ -10,9 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from solvers.particles.engines import Engine
-from solvers.particles.sampler.chain import Bars, Model, Walk
+from solvers.particles.sampler.chain import Model, Walk
 from solvers.particles.sampler.learn import Gradient, Learner
+from solvers.particles.sampler.mixtures import Bars
 from solvers.particles.sampler.ratio import by_starts, enough
+from solvers.particles.sampler.schedule import Schedule
 
 __all__ = ["Walker", "along_paths", "gradients"]
 
@@ -51,23 +53,24 @@ class Walker:
 
 def along_paths(key: NDArray[np.uint64], learner: Learner, threads: int, engine: Engine) -> Callable[[int], Gradient]:
     """Step -> the gradient in what the learner moves, from paths whose numbers have the steps from this one on."""
-    return lambda step: lambda model, chosen, weights: engine.gradient(
+    return lambda step: lambda model, chosen, weights, schedule=None: engine.gradient(
         model, key, _PATHS, step, range(len(chosen)), chosen, weights, of=learner.moving, threads=threads,
-        stop=learner.stop,
+        stop=learner.stop, schedule=schedule,
     )  # fmt: skip
 
 
 def gradients(key: NDArray[np.uint64], learner: Learner, threads: int, engine: Engine) -> Callable[[int], Gradient]:
     """As along_paths; with the exact control by the law of the starts, from numbers that have the step for a source,
-    where there are enough paths for it: it needs no way back, and −log W is nearly a function of the start, so that
-    with 32 steps its noise is a fifth of that along paths; with a few steps it may be more."""
+    where there are enough paths for it and no schedule is learned, which is in the paths: it needs no way back, and
+    −log W is nearly a function of the start, so that with 32 steps its noise is a fifth of that along paths; with a few
+    steps it may be more."""
     along = along_paths(key, learner, threads, engine)
 
     def differentiate(
-        step: int, model: Model, chosen: NDArray[np.intp], weights: Array
+        step: int, model: Model, chosen: NDArray[np.intp], weights: Array, schedule: Schedule | None = None
     ) -> tuple[Array, dict[str, Bars]]:
-        if model.control != "exact" or not enough(model, len(chosen)):
-            return along(step)(model, chosen, weights)
+        if model.control != "exact" or schedule is not None or not enough(model, len(chosen)):
+            return along(step)(model, chosen, weights, schedule)
         learner.stop()
         return by_starts(model, key, step, chosen, weights, engine=engine, threads=threads)
 

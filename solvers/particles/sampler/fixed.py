@@ -19,8 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from solvers.particles.engines import Engine
-from solvers.particles.sampler.chain import Bars, Model
+from solvers.particles.sampler.chain import Model
 from solvers.particles.sampler.learn import LEVEL, Gradient, Learner
+from solvers.particles.sampler.mixtures import Bars
+from solvers.particles.sampler.schedule import Schedule
 
 __all__ = ["at_fixed_paths", "objective"]
 
@@ -37,7 +39,10 @@ def at_fixed_paths(
     fixed = engine.fixed
 
     def of_step(step: int) -> Gradient:
-        def differentiate(model: Model, chosen: NDArray[np.intp], weights: Array) -> tuple[Array, dict[str, Bars]]:
+        def differentiate(
+            model: Model, chosen: NDArray[np.intp], weights: Array, schedule: Schedule | None = None
+        ) -> tuple[Array, dict[str, Bars]]:
+            assert schedule is None  # such objectives learn none
             paths, wider = range(len(chosen)), learner.explore
             walked = engine.walk(model, key, step, paths, chosen, wider=wider, threads=threads)
             loss = -walked.log_weight

@@ -24,7 +24,7 @@ struct Model {
     const double *scale, *inverse, *constant;  // (N + 1, TERMS), in the order in which steps are walked
     const int *live;                           // (N + 1, SCORES): whether a score is needed
     const double *move, *reverse;                // (N + 1, 1 + SCORES): coefficients of x and of the scores
-    double eta;
+    const double *eta;                         // (N,), in that order too
     wide steps;
 };
 
@@ -55,7 +55,7 @@ __device__ __forceinline__ void over_team(double *value, double (*partial)[TEAMS
 }
 
 // From inner products at step n to log-densities of the live scores, responsibilities r (TERMS,) there, and the factors
-// by which both drifts move: of the means, and of x, 1 + eta a(x).
+// by which both drifts move: of the means, and of x, 1 + eta a(x), eta of the step after n and of the one before.
 __device__ __forceinline__ void scores(
     const double *dot, wide n, const Model &m, double *move_by, double *reverse_by, double *log_density, double *r)
 {
@@ -97,10 +97,11 @@ __device__ __forceinline__ void scores(
             }
         log_density[s] = top + log(total);
     }
+    const double eta = n < m.steps ? m.eta[n] : 0.0, before = n > 0 ? m.eta[n - 1] : 0.0;
     UNROLL
     for (int a = 0; a < VALUES; ++a) {
-        move_by[a] *= m.eta;
-        reverse_by[a] *= m.eta;
+        move_by[a] *= eta;
+        reverse_by[a] *= before;
     }
     move_by[MEANS] += 1.0;
     reverse_by[MEANS] += 1.0;
@@ -126,15 +127,16 @@ __device__ __forceinline__ double path(
 {
     const int me = threadIdx.x % TEAM, count[] = {COUNTS};
     const wide pairs = 8 * ((d + 15) / 16), width = 2 * pairs, data = backward ? 0 : m.steps;
-    const double noise = sqrt(2.0 * m.eta);
     double old[OWN][2], now[OWN][2], move_by[VALUES], reverse_by[VALUES], log_density[SCORES], r[TERMS];
-    double squares[2] = {0.0, 0.0}, begun = 0.0;  // of what is drawn, of residuals; log-density at the start
+    double squares[2] = {0.0, 0.0}, begun = 0.0;  // of what is drawn, of residuals over 4 eta; log-density at the start
 #pragma unroll 1
     for (wide n = 0; n <= m.steps + 1; ++n) {
         // Known of step n - 1: move_by, which leads from there to x, and reverse_by, which leads back to step n - 2.
         double dot[VALUES];
         UNROLL
         for (int a = 0; a < VALUES; ++a) dot[a] = 0.0;
+        const double noise = n >= 1 && n <= m.steps ? sqrt(2.0 * m.eta[n - 1]) : 0.0;
+        const double share = n >= 2 ? 1.0 / (4.0 * m.eta[n - 2]) : 0.0;
         double *const next = kept.points + (KEEP ? n : n % 2) * width;
         const double *const last = kept.points + (KEEP ? n - 1 : (n + 1) % 2) * width;
         const double *const late = kept.points + (KEEP ? n - 2 : n % 2) * width;
@@ -166,7 +168,7 @@ __device__ __forceinline__ double path(
                     }
                     if (n == 1) e = 0.0;
                     squares[0] += xi * xi;
-                    squares[1] += e * e;
+                    squares[1] += share * e * e;
                     if (KEEP) kept.residuals[(n - 1) * width + j] = e;
                 } else if (j < d) {
                     x = origin[j] + spread * z[half];
@@ -199,17 +201,17 @@ __device__ __forceinline__ double path(
     }
     over_team<2>(squares, partial, turn);
     turn ^= 1;
-    const double ratio = m.steps > 0 ? 0.5 * squares[0] - squares[1] / (4.0 * m.eta) : 0.0;
-    return (backward ? log_density[PRIOR] : log_density[TARGET]) - begun + ratio;
+    return (backward ? log_density[PRIOR] : log_density[TARGET]) - begun + 0.5 * squares[0] - squares[1];
 }
 
 #define MODEL                                                                                                     \
     const double *__restrict__ means,  /* (MEANS, width): d filled up with zeros to whole tiles of 16 */         \
     const double *__restrict__ scale, const double *__restrict__ inverse, const double *__restrict__ constant,    \
     const int *__restrict__ live, const double *__restrict__ move, const double *__restrict__ reverse,              \
+    const double *__restrict__ eta,                                                                               \
     const int *__restrict__ origins,     /* (path,): the mean that it starts from */                              \
     const double *__restrict__ spreads,  /* (path,): standard deviation about it */                               \
-    double eta, wide steps, wide d, wide paths, word first, word step, word source, word k0, word k1
+    wide steps, wide d, wide paths, word first, word step, word source, word k0, word k1
 #define KERNEL extern "C" __global__ void __launch_bounds__(THREADS)
 
 #if !LEARNED

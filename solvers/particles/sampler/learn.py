@@ -11,15 +11,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import log_softmax
+from scipy.special import log_softmax, softmax
 
 from solvers.particles.motion import rates
-from solvers.particles.sampler.chain import Bars, Model, gradient, walk
+from solvers.particles.sampler.chain import Model, gradient, walk
+from solvers.particles.sampler.mixtures import Bars
 from solvers.particles.sampler.optimisers import Optimiser
+from solvers.particles.sampler.schedule import Schedule, in_coordinates
 from solvers.results.outcomes import TOO_LONG
 
 __all__ = ["LEVEL", "Gradient", "Learner", "NotFinite", "learn", "path_gradient", "plainly"]
@@ -27,8 +30,11 @@ __all__ = ["LEVEL", "Gradient", "Learner", "NotFinite", "learn", "path_gradient"
 Array = NDArray[np.float64]
 #: (step, paths) -> standard normal numbers (path, d).
 Normals = Callable[[int, range], Array]
-#: (model, chosen, weights) -> log W (path,), and the derivatives of sampler_chain.gradient in what is learned.
-Gradient = Callable[[Model, NDArray[np.intp], Array], tuple[Array, dict[str, Bars]]]
+#: (model, chosen, weights, schedule) -> log W (path,), and the derivatives of sampler_chain.gradient in what is
+#: learned; schedule, by default None: where those in it are added.
+Gradient = Callable[..., tuple[Array, dict[str, Bars]]]
+#: By mixture, and of "schedule" where that is learned.
+Slopes = dict[str, Any]
 
 LEVEL = "level"  # c of trajectory balance, beside the mixtures: its derivative is the one log-weight
 GRADIENT_BYTES = 2**22  # of points of the paths differentiated together
@@ -51,7 +57,7 @@ class TooLong(NotFinite):
 class Learner:
     """What moves, and how. learn: mixture -> any of means, weights, variances. weights, metric: those of
     solvers.particles.motion. paths: behind each gradient. optimiser: makes that of a run. stop: called now and then,
-    may raise. objective, explore: of the problem file."""
+    may raise. objective, explore: of the problem file. steered: any of steps, annealing."""
 
     learn: dict[str, tuple[str, ...]]
     weights: str
@@ -61,6 +67,7 @@ class Learner:
     stop: Callable[[], None]
     objective: str = "reverse-kl"
     explore: float = 1.0
+    steered: tuple[str, ...] = ()
 
     @property
     def detached(self) -> bool:
@@ -72,18 +79,30 @@ class Learner:
         """The mixtures of which anything is learned."""
         return [name for name, learned in self.learn.items() if learned]
 
+    @property
+    def narrows(self) -> bool:
+        """Whether steps may become too long for the variances, or the other way round."""
+        return bool(self.steered) or any("variances" in learned for learned in self.learn.values())
+
+
+def _some(normals: Normals, paths: range, step: int) -> Array:
+    return normals(step, paths)
+
 
 def plainly(normals: Normals) -> Gradient:
     """The gradient in array code, of paths with these numbers."""
 
-    def differentiate(model: Model, chosen: NDArray[np.intp], weights: Array) -> tuple[Array, dict[str, Bars]]:
+    def differentiate(
+        model: Model, chosen: NDArray[np.intp], weights: Array, schedule: Schedule | None = None
+    ) -> tuple[Array, dict[str, Bars]]:
         block = max(1, GRADIENT_BYTES // (16 * (model.steps + 1) * model.dimension))
         log_weight: list[Array] = []
         totals: list[tuple[str, tuple[Any, ...]]] = [(name, (0.0, 0.0, 0.0)) for name in model.mixtures]
         for first in range(0, len(chosen), block):
             some = range(first, min(first + block, len(chosen)))
             s = slice(first, some.stop)
-            done, bars = gradient(model, lambda step, r=some: normals(step, r), chosen[s], weights[s])  # type: ignore[misc]
+            noise = partial(_some, normals, some)
+            done, bars = gradient(model, noise, chosen[s], weights[s], schedule)
             log_weight.append(done.log_weight)
             totals = [(name, tuple(a + b for a, b in zip(old, bars[name], strict=True))) for name, old in totals]
         return np.concatenate(log_weight), {name: Bars(*map(np.asarray, total)) for name, total in totals}
@@ -92,18 +111,22 @@ def plainly(normals: Normals) -> Gradient:
 
 
 def path_gradient(
-    model: Model, paths: int, differentiate: Gradient, *, detached: bool = False
-) -> tuple[float, dict[str, Bars]]:
-    """D in nats, and its derivatives in means, log-variances and θ (weights = softmax θ) of what is differentiated; if
-    `detached`, of another objective, by which the share of paths from each component is not differentiated."""
+    model: Model, paths: int, differentiate: Gradient, steered: tuple[str, ...] = (), *, detached: bool = False
+) -> tuple[float, Slopes]:
+    """D in nats, and its derivatives in means, log-variances and θ (weights = softmax θ) of what is differentiated; of
+    a schedule that is steered in log η and in the logits of the increments of β. If `detached`, of another objective,
+    by which the share of paths from each component is not differentiated."""
     w = np.exp(model.mixtures["prior"].log_weights)
     K = len(w)
     chosen = np.arange(paths) % K
     counts = np.bincount(chosen, minlength=K)
-    log_weight, bars = differentiate(model, chosen, (w / counts)[chosen])
+    schedule = Schedule(np.zeros(model.steps), np.zeros(model.steps + 1)) if steered else None
+    log_weight, bars = differentiate(model, chosen, (w / counts)[chosen], schedule)
     losses = np.bincount(chosen, weights=-log_weight, minlength=K) / counts
     value = float(w @ losses)
-    found = {}
+    found: Slopes = {}
+    if schedule is not None:
+        found["schedule"] = in_coordinates(model.eta, model.beta, schedule)
     for name, (means, log_variances, log_weights) in bars.items():
         if name == LEVEL:
             found[name] = bars[name]
@@ -116,9 +139,14 @@ def path_gradient(
     return value, found
 
 
-def velocity(model: Model, learner: Learner, slopes: dict[str, Bars]) -> dict[str, Bars]:
-    """dμ/dt, d log v/dt and dθ/dt of what is learned."""
-    moved = {}
+def velocity(model: Model, learner: Learner, slopes: Slopes) -> Slopes:
+    """dμ/dt, d log v/dt and dθ/dt of what is learned, and of the schedule d log η/dt and that of the logits."""
+    moved: Slopes = {}
+    if learner.steered:
+        of = slopes["schedule"]
+        moved["schedule"] = Schedule(
+            -of.steps * ("steps" in learner.steered), -of.annealing * ("annealing" in learner.steered)
+        )
     for name in learner.moving:
         learned = learner.learn[name]
         mixture, slope = model.mixtures[name], slopes[name]
@@ -155,7 +183,7 @@ def learn(
     """
     end = float(times[-1])
     found = [model] * int((times <= 0).sum())
-    if end == 0 or not learner.moving:
+    if end == 0 or not (learner.moving or learner.steered):
         return [model] * len(times), []
     scores: list[Array] = []
     events = np.arange(1, end / refine.every) * refine.every if refine else np.empty(0)
@@ -165,11 +193,11 @@ def learn(
         for _ in range(optimiser.moves(now, float(stop))):
             learner.stop()
             differentiate = gradients(count * (model.steps + 1))
-            slopes = path_gradient(model, learner.paths, differentiate, detached=learner.detached)[1]
+            slopes = path_gradient(model, learner.paths, differentiate, learner.steered, detached=learner.detached)[1]
             moved = velocity(model, learner, slopes)
             with np.errstate(over="ignore", invalid="ignore"):
                 model, count = displaced(model, optimiser.displacement(moved)), count + 1
-            if any("variances" in learned for learned in learner.learn.values()) and not model.overshoot() < 2:
+            if learner.narrows and not model.overshoot() < 2:
                 raise TooLong
         now = float(stop)
         found += [model] * int((times == stop).sum())  # at the time of an addition: before it
@@ -183,10 +211,13 @@ def learn(
     return found, scores
 
 
-def displaced(model: Model, by: dict[str, Bars]) -> Model:
-    """The model moved in means, log-variances and θ, and in c."""
+def displaced(model: Model, by: Slopes) -> Model:
+    """The model moved in means, log-variances and θ, in c, and in its schedule."""
     mixtures, level = dict(model.mixtures), model.level
     for name, more in by.items():
+        if name == "schedule":
+            model = rescheduled(model, more)
+            continue
         if name == LEVEL:
             level += float(more.log_weights[0])
             continue
@@ -203,6 +234,21 @@ def displaced(model: Model, by: dict[str, Bars]) -> Model:
     return replace(model, mixtures=mixtures, level=level)
 
 
+def rescheduled(model: Model, by: Schedule) -> Model:
+    """The model moved in log η and in the logits of the increments of β; what has not moved is left as it is."""
+    if by.steps.any():
+        eta = model.eta * np.exp(by.steps)
+        if not 0 < eta.sum() < np.inf:
+            raise NotFinite
+        model = replace(model, horizon=float(eta.sum()), shares=eta / eta.sum())
+    if by.annealing.any():
+        parts = softmax(np.log(np.diff(model.beta)) + by.annealing)
+        if not (np.isfinite(parts).all() and parts.min() > 0):
+            raise NotFinite
+        model = replace(model, annealing=np.array([0.0, *np.cumsum(parts)[:-1], 1.0]))
+    return model
+
+
 def addition(
     model: Model, learner: Learner, refine: Any, differentiate: Gradient, rng: np.random.Generator, number: int
 ) -> tuple[Model | None, Array]:
@@ -217,7 +263,7 @@ def addition(
     widths = prior.variances.reshape(len(prior.means), -1).mean(1)
     variance = refine.variance or float(np.exp(prior.log_weights) @ widths)
     if refine.rule == "stalled":
-        slopes = path_gradient(model, learner.paths, differentiate)[1]
+        slopes = path_gradient(model, learner.paths, differentiate, learner.steered)[1]
         moved = velocity(model, learner, slopes)
         change = sum(float(np.sum(s * m)) for name in moved for s, m in zip(slopes[name], moved[name], strict=True))
         if abs(change) >= refine.threshold:

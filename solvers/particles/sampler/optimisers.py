@@ -4,8 +4,9 @@ sgd      x ← x + rate · velocity: Euler's step, its length the rate of each m
 adam     x ← x + rate · m̂/(√v̂ + ε), m̂ and v̂ running averages of the velocity and of its square, free of the bias of
          their start at zero, coordinate by coordinate
 
-Coordinates are means, log-variances and θ (weights = softmax θ). The velocity is minus the gradient in the metric of
-the problem, which is minus the gradient itself for the Euclidean one with softmax weights.
+Coordinates are means, log-variances and θ (weights = softmax θ), and log η and logits of a schedule. The velocity is
+minus the gradient in the metric of the problem, which is minus the gradient itself for the Euclidean one with softmax
+weights.
 
 Source  Kingma and Ba, "Adam: a method for stochastic optimization", ICLR 2015, algorithm 1 and its default constants.
 """
@@ -14,20 +15,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import ceil
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from solvers.particles.sampler.chain import Bars
 from solvers.problem import Problem, ProblemError
 from solvers.problem.learning_section import LearningOptions
 
 __all__ = ["Adam", "Euler", "Optimiser", "Sgd", "check_rates", "chosen", "labelled"]
 
 Array = NDArray[np.float64]
-Velocity = dict[str, Bars]
+#: By what moves: tuples of arrays with names, of mixtures and of the schedule.
+Velocity = dict[str, Any]
 
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
 
@@ -58,7 +59,7 @@ class Euler:
         return count
 
     def displacement(self, velocity: Velocity) -> Velocity:
-        return {name: Bars(*(self.now * a for a in bars)) for name, bars in velocity.items()}
+        return {name: type(bars)(*(self.now * a for a in bars)) for name, bars in velocity.items()}
 
     def forget(self) -> None:
         """It remembers nothing."""
@@ -75,11 +76,11 @@ class Sgd:
 
     def displacement(self, velocity: Velocity) -> Velocity:
         return {
-            name: Bars(*(self.options.rate_of(name) * a for a in self.directions(name, bars)))
+            name: type(bars)(*(self.options.rate_of(name) * a for a in self.directions(name, bars)))
             for name, bars in velocity.items()
         }
 
-    def directions(self, name: str, velocity: Bars) -> Bars:
+    def directions(self, name: str, velocity: Any) -> Any:
         """Where to go, per unit of the rate."""
         return velocity
 
@@ -96,7 +97,7 @@ class Adam(Sgd):
         #: Of each mixture: steps, and averages of velocity and square, of each kind of parameter.
         self.known: dict[str, tuple[int, list[Array], list[Array]]] = {}
 
-    def directions(self, name: str, velocity: Bars) -> Bars:
+    def directions(self, name: str, velocity: Any) -> Any:
         zero = [np.zeros_like(a) for a in velocity]
         count, first, second = self.known.get(name, (0, zero, zero))
         count += 1
@@ -104,7 +105,7 @@ class Adam(Sgd):
         second = [BETA2 * v + (1 - BETA2) * g**2 for v, g in zip(second, velocity, strict=True)]
         self.known[name] = count, first, second
         m_hat, v_hat = ([a / (1 - beta**count) for a in moments] for moments, beta in ((first, BETA1), (second, BETA2)))
-        return Bars(*(m / (np.sqrt(v) + EPSILON) for m, v in zip(m_hat, v_hat, strict=True)))
+        return type(velocity)(*(m / (np.sqrt(v) + EPSILON) for m, v in zip(m_hat, v_hat, strict=True)))
 
 
 def chosen(options: LearningOptions | None, end: float, step: float, cuts: int) -> Callable[[], Optimiser]:

@@ -8,8 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from solvers.particles.sampler import chain
-from solvers.particles.sampler.chain import Bars, Model, Walk
+from solvers.particles.sampler.chain import Model, Walk
 from solvers.particles.sampler.learn import GRADIENT_BYTES, plainly
+from solvers.particles.sampler.mixtures import Bars
+from solvers.particles.sampler.schedule import Schedule
 from solvers.particles.streams import normals
 
 __all__ = ["fixed", "gradient", "walk"]
@@ -56,17 +58,19 @@ def gradient(
     of: Iterable[str],
     threads: int = 1,
     stop: Callable[[], None] | None = None,
+    schedule: Schedule | None = None,
 ) -> tuple[Array, dict[str, Bars]]:
     """chain.gradient, with the numbers of `source` and the steps from `step` on: log W (path,) and the derivatives.
 
-    of: the mixtures that they are asked for. stop: called now and then by those who take long, may raise.
+    of: the mixtures that they are asked for. stop: called now and then by those who take long, may raise. schedule:
+    of chain.gradient.
     """
 
     def noise(n: int, paths: range) -> Array:
         some = particles[paths.start : paths.stop]
         return np.asarray(normals(np, key[None], step + n, source, some, model.dimension)[0])
 
-    return plainly(noise)(model, chosen, weights)
+    return plainly(noise)(model, chosen, weights, schedule)
 
 
 def fixed(

@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from solvers.particles.engines import Engine
-from solvers.particles.sampler.chain import Bars, Model
+from solvers.particles.sampler.chain import Model
+from solvers.particles.sampler.mixtures import Bars
 from solvers.problem.gram import span
 
 __all__ = ["by_starts", "enough"]
@@ -31,8 +32,8 @@ BLOCK_BYTES = 2**24  # of starts held together
 
 def enough(model: Model, paths: int) -> bool:
     """Whether so many paths tell the slope of L in every component: the noise of what is left does not know it."""
-    basis = _basis(model)
-    return paths // len(model.mixtures["prior"].variances) >= 2 * FOR_EACH * (basis.shape[1] + 2)
+    terms: int = _basis(model).shape[1] + 2
+    return paths // len(model.mixtures["prior"].variances) >= 2 * FOR_EACH * terms
 
 
 def by_starts(
@@ -48,7 +49,8 @@ def by_starts(
     prior, n, d = model.mixtures["prior"], len(chosen), model.dimension
     K, basis = len(prior.variances), _basis(model)
     loss = -engine.walk(model, key, source, range(n), chosen, threads=threads).log_weight
-    begin, block = replace(model, steps=0, control="none"), max(1, BLOCK_BYTES // (8 * d))  # it ends where it starts
+    begin = replace(model, steps=0, control="none", shares=None, annealing=None)  # its paths end where they start
+    block = max(1, BLOCK_BYTES // (8 * d))
 
     def started(s: slice) -> Array:
         """z of some paths."""

@@ -32,7 +32,7 @@ from solvers.particles.streams import LARGEST_COUNT, stream_keys
 from solvers.problem import Problem, demands
 from solvers.problem.starts import Starts, starts
 from solvers.results import samples
-from solvers.results.datasets import sampler_variables, simulation_dataset
+from solvers.results.datasets import sampler_variables, schedule_variables, simulation_dataset
 from solvers.results.outcomes import LOST, STATUS
 from solvers.results.replicas import judged, variables
 
@@ -128,7 +128,10 @@ def simulate(
         replicas=replicas,
         step=problem.time.end / learning.steps if (learning := problem.learning) and learning.steps else step,
     )
-    ds = ds.assign(sampler_variables({name: arrays[name] for name in arrays if name not in common}))
+    assert problem.sampler is not None
+    steered = {name: arrays[name] for each in problem.sampler.moving for name in (each, f"{each}_se")}
+    ds = ds.assign(schedule_variables(steered))
+    ds = ds.assign(sampler_variables({name: arrays[name] for name in arrays.keys() - common - steered.keys()}))
     ds = ds.assign_attrs(paths_together=particles * replicas)
     if draws:
         stacked = {name: np.stack([one[name] for one in drawn]) for name in drawn[0]}
@@ -173,6 +176,7 @@ def replica_curves(
         learner = Learner(
             moves, problem.flow.weights, problem.flow.metric, (learning and learning.batch) or particles,
             chosen(learning, problem.time.end, step, cuts), lambda: report(0), options.objective, options.explore,
+            options.steered,
         )  # fmt: skip
         drawn_by = at_fixed_paths if learner.detached else gradients
         of_step = drawn_by(key(Purpose.GRADIENT, 1), learner, cut.within, cut.engine)
@@ -191,7 +195,8 @@ def replica_curves(
             if isinstance(found, int):
                 report(len(times) - len(next(iter(curves.values()), [])))
                 return found
-            for name, value in (described(model, K) | found).items():
+            schedule = {name: getattr(model, name) for name in options.moving}
+            for name, value in (described(model, K) | schedule | found).items():
                 curves.setdefault(name, []).append(np.asarray(value))
             report(1)
         stacked = {name: np.stack(values) for name, values in curves.items()}
@@ -240,7 +245,7 @@ def plan(problem: Problem, *, particles: int, replicas: int, step: float, backen
     smallest = float(min(1.0, problem.family.entries.min(), problem.target.variances.min()))
     learning = problem.learning
     if learning is not None:
-        by_rate = bool(options.learn) or options.objective == "trajectory-balance"  # which has a c
+        by_rate = options.learns or options.objective == "trajectory-balance"  # which has a c
         check_rates(problem.name, learning, by_rate, smallest)
     elif not 0 < step <= smallest:
         raise SimulationError(
@@ -309,6 +314,7 @@ def rounding(model: Model) -> float:
     d, N = model.dimension, model.steps
     x = max(float(np.sqrt(m.variances.max() + (m.means**2).sum(1).max() / d)) for m in model.mixtures.values())
     v = min(float(m.variances.min()) for m in model.mixtures.values())
-    drawn = x * np.sqrt(d * N / (2 * model.eta)) + d * N * x**2 * EPSILON / (4 * model.eta) if N else 0.0
+    inverse = float(np.sum(1 / (2 * model.eta)))  # over steps
+    drawn = x * np.sqrt(d * inverse) + d * x**2 * EPSILON * inverse / 2
     # Pairs are added up in blocks: the rounding of such sums is at random, that of the numbers themselves is not.
     return float(EPSILON * (drawn + np.sqrt(d * (N + 1.0)) + d * (1 + x * x / v)))

@@ -32,7 +32,8 @@ def replica_velocities(
     problem: Problem, begin: Starts, i: int, *, particles: int, replicas: int, backend: str, look: int = 0
 ) -> dict[str, dict[str, Array]]:
     """Of every mixture that learns: dm/dt (replica, K, L), ds/dt (replica, K, K), dtheta/dt and dlog v/dt (replica, K);
-    of LEVEL, if there is one, dlog_z_learned/dt (replica, 1).
+    of LEVEL, if there is one, dlog_z_learned/dt (replica, 1); and of a schedule that learns, dlog eta/dt (replica, N)
+    and dbeta/dt (replica, N - 1) between the ends.
 
     Takes
         begin, i: the starts, and which; particles: paths behind the gradient of each replica; look: names its random
@@ -55,13 +56,18 @@ def replica_velocities(
         key = np.asarray(stream_keys(problem.init.seed, words, range(replica, replica + 1))[0])
         learner = Learner(
             moves, problem.flow.weights, problem.flow.metric, particles, lambda: Euler(1.0, 1), lambda: report(0),
-            options.objective, options.explore,
+            options.objective, options.explore, options.steered,
         )  # fmt: skip
         differentiate = (at_fixed_paths if learner.detached else gradients)(key, learner, cut.within, cut.engine)(0)
-        slopes = path_gradient(start, particles, differentiate, detached=learner.detached)[1]
+        slopes = path_gradient(start, particles, differentiate, options.steered, detached=learner.detached)[1]
         moved = velocity(start, learner, slopes)
         report(1)
         found = {}
+        if options.steered:
+            speed, parts = moved.pop("schedule"), np.diff(start.beta)
+            beta = np.cumsum(parts * (speed.annealing - parts @ speed.annealing))[:-1]
+            rates = {"steps": ("dlog eta/dt", speed.steps), "annealing": ("dbeta/dt", beta)}
+            found["schedule"] = dict(rates[name] for name in options.steered)
         for name, speed in moved.items():
             if name == LEVEL:
                 found[name] = {"dlog_z_learned/dt": speed.log_weights}

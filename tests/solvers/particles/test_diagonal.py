@@ -9,9 +9,10 @@ from scipy.stats import t as student
 
 from solvers.particles.engines import engine
 from solvers.particles.sampler import by_coordinate
-from solvers.particles.sampler.chain import Mixture, gradient, walk
+from solvers.particles.sampler.chain import gradient, walk
 from solvers.particles.sampler.diagonal import Diagonal
 from solvers.particles.sampler.learn import Learner, velocity, widened
+from solvers.particles.sampler.mixtures import Mixture
 from solvers.particles.sampler.optimisers import Euler
 from solvers.particles.sampler.ratio import by_starts
 from solvers.particles.sampler.simulation import replica_curves

@@ -1,5 +1,7 @@
 """Losses on paths whose law is not differentiated, in R^d: derivatives at fixed paths, and what is taken from L."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -14,7 +16,7 @@ PATHS, WIDER, STEP = range(7, 27), 1.3, 1e-4
 
 def given(key, d, seed=0):
     rng = np.random.default_rng(seed)
-    at = model(key, d=d, steps=4)
+    at = replace(model(key, d=d, steps=4), shares=np.array([0.1, 0.3, 0.4, 0.2]))
     chosen = rng.integers(0, len(at.mixtures["prior"].variances), len(PATHS))
     return at, chosen, rng.random(len(PATHS)), rng.normal(size=len(PATHS))
 
@@ -28,7 +30,7 @@ def test_derivatives_are_those_of_densities_at_points_that_stay(key):
     for n in range(at.steps):
         drift = sum(c * (points[-1] if k[0] == "x" else at.score_of(k, n).at(points[-1]).score)
                     for k, c in at.drifts(n)[0].items())  # fmt: skip
-        points.append(points[-1] + eta * drift + np.sqrt(2 * eta) * drawn[n + 1])
+        points.append(points[-1] + eta[n] * drift + np.sqrt(2 * eta[n]) * drawn[n + 1])
     rng = np.random.default_rng(1)
     direction = {name: (rng.normal(size=m.means.shape), *rng.normal(size=(2, len(m.variances))))
                  for name, m in at.mixtures.items()}  # fmt: skip

@@ -14,7 +14,7 @@ from solvers.particles.streams import normals
 from solvers.problem import Problem
 from tests.solvers.cuda.cuda_compiler import CompileError, compile_cuda
 from tests.solvers.cuda.cuda_host import CUDADriverError, HalfWarps, OneThread, OutOfMemoryError
-from tests.solvers.particles.path_cases import KEYS, STREAM, mixture, model
+from tests.solvers.particles.path_cases import KEYS, STREAM, mixture, model, uneven
 from tests.solvers.particles.path_cuda import cuda
 
 
@@ -44,7 +44,8 @@ def test_same_numbers_same_paths(key, monkeypatch):
 def general(K, L, d, steps, key: tuple[str, str, str]):
     rng = np.random.default_rng(K + 10 * L)
     sizes = {"prior": K, "target": L, "control": K + 1, "control_back": 1}
-    return Model(*key, steps, 0.6, {name: mixture(rng, n, d, 1.0 / np.sqrt(d)) for name, n in sizes.items()})
+    mixtures = {name: mixture(rng, n, d, 1.0 / np.sqrt(d)) for name, n in sizes.items()}
+    return Model(*key, steps, 0.6, mixtures, None, *uneven(steps))
 
 
 @pytest.mark.slow
@@ -140,7 +141,7 @@ def test_many_paths_are_several_launches(monkeypatch):
 @pytest.mark.parametrize(
     ("line", "other"),
     [
-        ("squares[1] / (4.0 * m.eta)", "squares[1] / (4.000001 * m.eta)"),
+        ("1.0 / (4.0 * m.eta[n - 2])", "1.0 / (4.000001 * m.eta[n - 2])"),
         ("reverse_by[MEANS] -= g * part;", "reverse_by[MEANS] -= 1.000001 * g * part;"),
     ],
 )

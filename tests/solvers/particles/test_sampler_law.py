@@ -7,7 +7,8 @@ from scipy.stats import pearson3
 from scipy.stats import t as student
 
 from solvers.particles.sampler import compiled as sampler_compiled
-from solvers.particles.sampler.chain import Mixture, Model
+from solvers.particles.sampler.chain import Model
+from solvers.particles.sampler.mixtures import Mixture
 from solvers.particles.streams import stream_keys
 from solvers.sampler import Mixture as Reduced
 from solvers.sampler import Noise, Sampler, forward

@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import t
 
 from solvers import ask
-from solvers.particles.sampler.chain import Bars
+from solvers.particles.sampler.mixtures import Bars
 from solvers.particles.sampler.optimisers import Adam, Sgd
 from solvers.particles.sampler.simulation import replica_curves
 from solvers.problem import Problem, ProblemError

@@ -194,9 +194,9 @@ def test_learned_prior_agrees_and_a_wrong_gradient_does_not(monkeypatch):
     whole = Learning.slopes
 
     def halved(*given):
-        slopes = whole(*given)
+        slopes, schedule = whole(*given)
         prior = slopes["prior"]
-        return slopes | {"prior": Slope(prior.mean / 2, prior.log_var, prior.theta)}
+        return slopes | {"prior": Slope(prior.mean / 2, prior.log_var, prior.theta)}, schedule
 
     monkeypatch.setattr(Learning, "slopes", halved)
     assert not compare(learning, particles=128, step=0.1).agrees

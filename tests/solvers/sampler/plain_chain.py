@@ -5,6 +5,8 @@ in law. It is written here once more, beside solvers/particles/sampler/chain.py,
 and a mistake there cannot hide here.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.special import logsumexp, softmax
@@ -60,16 +62,17 @@ def plain(sampler, mixtures, paths, rng, frame, drift=None):
 
     drift(side, n, x), side "forward" or "backward": by default that of the sampler's method.
     """
-    d, N, T = sampler.dimension, sampler.steps, sampler.horizon
-    eta = T / N if N else 0.0
+    d, N = sampler.dimension, sampler.steps
+    shares = np.full(N, 1 / max(N, 1)) if sampler.shares is None else sampler.shares
+    etas, betas = sampler.horizon * shares, sampler.annealing
     log_w, noises = np.zeros(paths), []
 
     def noised(name, n):
-        (mean, v, w), e = mixtures[name], np.exp(-(T - n * eta))
+        (mean, v, w), e = mixtures[name], np.exp(-sum(etas[n:]))
         return e * mean, 1 + (v - 1) * e**2, w
 
     def of_method(side, n, x):
-        beta, method, ou = n / N, sampler.method, sampler.reference == "ou"
+        beta, method, ou = n / N if betas is None else betas[n], sampler.method, sampler.reference == "ou"
         if ou:
             f = -x
         elif sampler.reference == "prior":
@@ -104,7 +107,7 @@ def plain(sampler, mixtures, paths, rng, frame, drift=None):
     noises.append(reduce(z, np.zeros_like(z)))
     log_w -= log_density(x, mean, v, w)
     for n in range(N):
-        xi = rng.standard_normal((paths, d))
+        xi, eta = rng.standard_normal((paths, d)), etas[n]
         noises.append(reduce(xi, x))
         new = x + eta * drift("forward", n, x) + np.sqrt(2 * eta) * xi
         back = x - new - eta * drift("backward", n + 1, new)
@@ -124,3 +127,10 @@ def case(method, reference, control, *, d=5, steps=6, horizon=0.6, varied=True, 
     full = {name: (np.array(mean) @ frame.T, var, np.array(w)) for name, (mean, var, w) in data.items()}
     extra = {} if module is None else {"module": module}
     return Sampler(method, reference, control, steps, horizon, d, reduced, **extra), full, frame
+
+
+def uneven(sampler):
+    """The same with steps of different lengths, and β_n not on a line."""
+    N = sampler.steps
+    shares = np.linspace(1.6, 0.5, N)
+    return replace(sampler, shares=shares / shares.sum(), annealing=(np.arange(N + 1) / N) ** 1.4)

@@ -17,9 +17,10 @@ from solvers.problem import Problem
 from solvers.sampler import Mixture, Noise, Sampler, device
 from solvers.sampler.backends import PLAIN, WALKERS, Walker
 from solvers.sampler.gradients import path_gradient
+from solvers.sampler.model import Bars
 from tests.solvers.cuda.cuda_compiler import CompileError, compile_cuda
 from tests.solvers.cuda.cuda_host import BlockKernels, CUDADriverError, HalfWarps, HostCuda, OneThread, OutOfMemoryError
-from tests.solvers.sampler.plain_chain import KEYS, case, in_dimensions
+from tests.solvers.sampler.plain_chain import KEYS, case, in_dimensions, uneven
 
 DEVICE = WALKERS["cupy"]
 VERBOSE = (*device.OPTIONS, "--ptxas-options=-v")
@@ -41,7 +42,7 @@ def host(monkeypatch: pytest.MonkeyPatch) -> HostCuda:
     return cuda(monkeypatch)
 
 
-def difference(sampler: Sampler, paths: int = 50, seed: int = 1) -> float:
+def difference(sampler: Sampler, paths: int = 50, seed: int = 1, *, steered: bool = False) -> float:
     """The largest difference between CUDA and NumPy, relative to the largest number of its kind: all that is left of
     paths both ways, and of the gradient."""
     rng, worst = np.random.default_rng(seed), 0.0
@@ -50,11 +51,13 @@ def difference(sampler: Sampler, paths: int = 50, seed: int = 1) -> float:
     weights = rng.random(paths)
 
     def numbers(by: Walker) -> list[np.ndarray]:
-        found, slopes = by.gradient(sampler, noise, chosen, weights)
+        bars = Bars.zeros(sampler) if steered else None
+        found, slopes = by.gradient(sampler, noise, chosen, weights, bars)
         fixed, ratios = by.ratio(sampler, noise, chosen, weights, weights - 0.4)
         runs = (by.forward(sampler, noise), by.backward(sampler, noise), found, fixed)
         sums = [getattr(of[name], part) for of in (slopes, ratios) for name in sorted(of)
                 for part in ("mean", "log_var", "log_w")]  # fmt: skip
+        sums += [] if bars is None else [*bars]
         return [getattr(run, part) for run in runs for part in ("log_weight", "end", "rho", "modes")] + sums
 
     for one, other in zip(numbers(PLAIN), numbers(DEVICE), strict=True):
@@ -67,7 +70,7 @@ def difference(sampler: Sampler, paths: int = 50, seed: int = 1) -> float:
 @pytest.mark.usefixtures("host")
 @pytest.mark.parametrize(("key", "d"), in_dimensions(KEYS, 6, 2))
 def test_same_noise_same_paths_and_gradients(key: tuple[str, str, str], d: int) -> None:
-    assert difference(case(*key, d=d, steps=3, rng=np.random.default_rng(1))[0]) < 1e-12
+    assert difference(uneven(case(*key, d=d, steps=3, rng=np.random.default_rng(1))[0])) < 1e-12
 
 
 def general(K: int, L: int, R: int, d: int, steps: int, key: tuple[str, str, str]) -> Sampler:
@@ -115,7 +118,7 @@ def wrong(line: str, other: str) -> type[BlockKernels]:
 @pytest.mark.parametrize(
     ("line", "other"),
     [
-        ("double shrink = -sum_1;", "double shrink = -1.000001 * sum_1;"),
+        ("double shrink_f = c_f * shrink;", "double shrink_f = 1.000001 * c_f * shrink;"),
         ("bar = earlier;", "bar = earlier; bar.rho[0] = 0.0;"),
     ],
 )
@@ -179,6 +182,17 @@ paths = 300
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("key", "paths"), [(("dis", "ou", "exact"), 20), (("cmcd", "annealed", "mixture"), 11)])
+def test_slopes_in_the_schedule(key: tuple[str, str, str], paths: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By threads of their own, and by warps; a number that is a millionth too large is found out."""
+    cuda(monkeypatch, Warps if paths == 11 else OneThread)
+    sampler = uneven(case(*key, d=6, steps=3, rng=np.random.default_rng(1))[0])
+    assert difference(sampler, paths, steered=True) < 1e-12
+    cuda(monkeypatch, wrong("add(of_eta, (int)(n - 1), of);", "add(of_eta, (int)(n - 1), 1.000001 * of);"))
+    assert difference(sampler, paths, steered=True) > 1e-8
+
+
+@pytest.mark.slow
 @pytest.mark.usefixtures("host")
 def test_solve_learns_and_evaluates_on_the_device() -> None:
     problem = Problem.parse(PROBLEM)
@@ -238,20 +252,20 @@ def test_errors_of_the_device_become_one_message(
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("architecture", "sizes"),
-    [("sm_80", (2, 2, 3)), ("sm_90", (2, 2, 2)), ("sm_80", (16, 16, 4)), ("sm_90", (3, 4, 3))],
+    [("sm_80", (2, 2, 3)), ("sm_90", (2, 2, 2)), ("sm_80", (16, 16, 4)), ("sm_90", (3, 4, 3, True))],
 )
-def test_compiles(architecture: str, sizes: tuple[int, int, int]) -> None:
+def test_compiles(architecture: str, sizes: tuple[Any, ...]) -> None:
     code, log = compile_cuda(device.source(*sizes), architecture, VERBOSE)
     assert "warning" not in log
     for kernel in (b"forward", b"backward", b"gradient", b"ratio"):
         assert kernel in code
     stacks = [int(n) for n in re.findall(r"(\d+) bytes stack frame", log)]
     # Two components in two directions live in registers; larger ones in some arrays of K R numbers.
-    assert max(stacks) <= (64 if sizes[0] == 2 else 8 * (6 * sizes[0] * sizes[1] + 20 * sum(sizes)))
+    assert max(stacks) <= (64 if sizes[0] == 2 else 8 * (6 * sizes[0] * sizes[1] + 20 * sum(sizes[:3])))
 
 
 def test_one_character_less_does_not_compile() -> None:
-    text, line = device.source(2, 2, 2), "total -= gained(p, before, 1, z, t);"
+    text, line = device.source(2, 2, 2), "total -= gained(p, before, 1, z, eta[n - 1], t);"
     assert text.count(line) == 1
     with pytest.raises(CompileError, match=r'error: expected a ";"'):
         compile_cuda(text.replace(line, line[:-1]), "sm_90", VERBOSE)

@@ -12,8 +12,8 @@ import mpmath as mp
 import numpy as np
 import pytest
 
-from solvers.particles.sampler.chain import Mixture as InSpace
 from solvers.particles.sampler.chain import Model
+from solvers.particles.sampler.mixtures import Mixture as InSpace
 from solvers.particles.sampler.simulation import rounding as in_space
 from solvers.problem import Problem, ProblemError
 from solvers.results.outcomes import LOST, TOO_LONG
@@ -132,7 +132,7 @@ def drawn(rng, key: tuple[str, str, str], *, d=None):
 
 def subtracted(s, noise):
     """log W of path 0 the wrong way: the residual as ϱ' g² + ϱ − 2 g x_⊥·x_⊥'. Unit Gaussians at 0."""
-    eta, rho, total = s.eta, noise.xi1[0, 0] ** 2 + noise.chi2[0, 0], 0.0
+    eta, rho, total = s.eta[0], noise.xi1[0, 0] ** 2 + noise.chi2[0, 0], 0.0
     g, first = 1 - eta, rho
     for xi1, chi2 in zip(noise.xi1[1:, 0], noise.chi2[1:, 0], strict=True):
         along = g * np.sqrt(rho) + np.sqrt(2 * eta) * xi1

@@ -190,8 +190,8 @@ def test_metrics_are_those_of_section_3():
     everything = {"prior": ("means", "weights", "variances")}
     learning = Learning(sampler, 50, rng, everything)
     noise = learning.draw()
-    plain = learning.velocity(sampler, noise)["prior"]
-    other = replace(learning, weights="fisher-rao", metric="wasserstein").velocity(sampler, noise)["prior"]
+    plain = learning.velocity(sampler, noise)[0]["prior"]
+    other = replace(learning, weights="fisher-rao", metric="wasserstein").velocity(sampler, noise)[0]["prior"]
     w, v = sampler.mixtures["prior"].weights, np.exp(sampler.mixtures["prior"].log_var)
     np.testing.assert_allclose(w * other.theta, plain.theta)
     np.testing.assert_allclose(w[:, None] * other.mean, plain.mean)

@@ -54,7 +54,7 @@ def test_a_row_is_all_there_is_to_a_method(backend):
                 field = x
             elif noised:
                 mean, v, w = mixtures[name]
-                e = np.exp(n * sampler.eta - sampler.horizon)
+                e = np.exp(-sampler.left[n])
                 field = score(x, e * mean, 1 + (v - 1) * e**2, w)
             else:
                 field = score(x, *mixtures[name])

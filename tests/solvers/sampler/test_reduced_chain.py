@@ -6,7 +6,7 @@ from scipy.stats import norm
 
 from solvers.closed import systems
 from solvers.sampler import Noise, forward
-from tests.solvers.sampler.plain_chain import KEYS, case, in_dimensions, plain, without_cross_term
+from tests.solvers.sampler.plain_chain import KEYS, case, in_dimensions, plain, uneven, without_cross_term
 
 #: Two-sided, 1e-6 for each test; the samples are so many that t and normal quantiles agree.
 LIMIT = norm.isf(0.5e-6)
@@ -17,6 +17,7 @@ def test_same_noise_same_weight(key, d):
     """d = R, R + 1 and more: log W and the end point of 40 paths, to rounding."""
     rng = np.random.default_rng(1)
     sampler, full, frame = case(*key, d=d, rng=rng)
+    sampler = uneven(sampler)
     log_w, x, noise, chosen = plain(sampler, full, 40, rng, frame)
     found = forward(sampler, noise, chosen)
     # 1e-9: rounding of sums of squares of order 10 / 4η, divided by the square root of a small ϱ now and then.

@@ -60,7 +60,7 @@ REFUSED = [
     ('learn = ["means"]', 'sampler.learn: is ["means"]; a control to learn needs control = "mixture"'),
     (
         'control = "mixture"\nlearn = ["mean"]',
-        'sampler.learn: one entry is "mean"; allowed: "means", "weights", "variances"',
+        'sampler.learn: one entry is "mean"; allowed: "means", "weights", "variances", "steps", "annealing"',
     ),
     (
         'objective = "elbo"',

@@ -11,8 +11,9 @@ import pytest
 
 from solvers.ask import compare
 from solvers.particles.plan import SimulationError
-from solvers.particles.sampler.chain import Bars, Model
-from solvers.particles.sampler.chain import Mixture as InSpace
+from solvers.particles.sampler.chain import Model
+from solvers.particles.sampler.mixtures import Bars
+from solvers.particles.sampler.mixtures import Mixture as InSpace
 from solvers.particles.sampler.simulation import rounding, simulate
 from solvers.problem import Problem, ProblemError
 from solvers.results.outcomes import LOST, STATUS, TOO_LONG
@@ -20,6 +21,7 @@ from solvers.sampler.gradients import Slope
 from solvers.sampler.limits import check, overshoot, pull, sampler_of_variances
 from solvers.sampler.model import Mixture, chain_module
 from solvers.sampler.solve import solve, traced
+from solvers.sampler.steering import Schedule
 
 KEYS = sorted(chain_module().DRIFTS)
 
@@ -132,7 +134,7 @@ def test_a_chain_beyond_the_limit_has_no_stationary_law():
         chain = replace(s, horizon=horizon)
         second = 0.1
         for _ in range(64):
-            second = (1 - 20 * chain.eta) ** 2 * second + 2 * chain.eta
+            second = (1 - 20 * chain.eta[0]) ** 2 * second + 2 * chain.eta[0]
         assert (overshoot(chain) >= 2) == grows
         assert (second > 1e8) == grows
 
@@ -145,13 +147,14 @@ def falling(monkeypatch):
     """Learning by which log v falls at rate 1, on both sides: 1/v + 1/q at η = 0.75 is too much from t = log 4/3 on."""
 
     def theory(self, sampler, noise):
-        return {
+        mixtures = {
             name: Slope(0 * m.mean, np.full_like(m.log_var, -1.0), 0 * m.log_w)
             for name, m in sampler.mixtures.items()
             if name in self.learn
         }
+        return mixtures, Schedule.of(sampler)
 
-    def in_space(model, paths, differentiate, **_):
+    def in_space(model, paths, differentiate, *_, **__):
         return 0.0, {
             n: Bars(0 * m.means, np.ones_like(m.variances), 0 * m.log_weights) for n, m in model.mixtures.items()
         }

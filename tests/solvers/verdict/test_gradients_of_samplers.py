@@ -16,7 +16,7 @@ from solvers.sampler.objectives import LEVEL
 from solvers.sampler.runs import velocities
 from solvers.verdict import gradients as verdict
 from solvers.verdict.entries import parts
-from solvers.verdict.gradients import beginning
+from solvers.verdict.gradients import beginning, gradients
 
 TEXT = """
 dimension = 4
@@ -78,8 +78,9 @@ def test_gradients_agree_and_larger_ones_do_not(given, monkeypatch):
         more = 1 + max(0.1, 1.5 * min(noticed[name] for name in names))
 
         def wrong(*arguments, group=group, more=more):
-            slopes = whole(*arguments)
-            return slopes | {"prior": replace(slopes["prior"], **{group: more * getattr(slopes["prior"], group)})}
+            slopes, schedule = whole(*arguments)
+            prior = replace(slopes["prior"], **{group: more * getattr(slopes["prior"], group)})
+            return slopes | {"prior": prior}, schedule
 
         monkeypatch.setattr(Learning, "slopes", wrong)
         found = gradient(given)
@@ -88,14 +89,49 @@ def test_gradients_agree_and_larger_ones_do_not(given, monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("sampler", "groups"),
+    [
+        (f'{EXACT}\nlearn = ["steps"]', {"log_eta": "schedule dlog eta/dt"}),
+        (
+            'method = "cmcd"\nlearn = ["steps", "annealing"]',
+            {"log_eta": "schedule dlog eta/dt", "logits": "schedule dbeta/dt"},
+        ),
+    ],
+    ids=["exact", "annealed"],
+)
+def test_velocities_of_a_schedule_agree_and_larger_ones_do_not(sampler, groups, monkeypatch):
+    """With the exact control the prior has another estimate of its own. Half more than what would be noticed is."""
+    given, whole, seeds = problem(sampler), Learning.slopes, [np.random.SeedSequence([7, r]) for r in range(32)]
+
+    def look():
+        return parts({"gradient": [gradients(given, starts(given), 0, 4096, seeds, "numba", None)]})[0]
+
+    right = look()
+    assert right.agrees, right.entries[0]
+    for group, name in groups.items():
+        more = 1 + 1.5 * right.resolves()[name].relative
+        assert more < 3
+
+        def wrong(*arguments, group=group, more=more):
+            slopes, schedule = whole(*arguments)
+            return slopes, replace(schedule, **{group: more * getattr(schedule, group)})
+
+        monkeypatch.setattr(Learning, "slopes", wrong)
+        found = look()
+        assert not found.agrees, (group, more)
+        assert found.entries[0].name == name
+
+
+@pytest.mark.slow
 def test_a_dropped_component_of_the_gradient_is_seen(monkeypatch):
     whole = Learning.slopes
 
     def without(*arguments):
-        slopes = whole(*arguments)
+        slopes, schedule = whole(*arguments)
         mean = slopes["prior"].mean.copy()
         mean[1] = 0.0
-        return slopes | {"prior": Slope(mean, slopes["prior"].log_var, slopes["prior"].theta)}
+        return slopes | {"prior": Slope(mean, slopes["prior"].log_var, slopes["prior"].theta)}, schedule
 
     monkeypatch.setattr(Learning, "slopes", without)
     report = compare(problem(EXACT), particles=32, step=0.025, backend="numba", resolve=1.0)
@@ -139,8 +175,9 @@ def test_other_objectives_agree_and_a_tenth_more_does_not(name, monkeypatch):
             continue
 
         def wrong(*arguments, learned=learned, part=part):
-            slopes = whole(*arguments)
-            return slopes | {learned: replace(slopes[learned], **{part: 1.1 * getattr(slopes[learned], part)})}
+            slopes, schedule = whole(*arguments)
+            more = replace(slopes[learned], **{part: 1.1 * getattr(slopes[learned], part)})
+            return slopes | {learned: more}, schedule
 
         monkeypatch.setattr(Learning, "slopes", wrong)
         found = compared(given)
