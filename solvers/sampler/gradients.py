@@ -101,9 +101,10 @@ def start_gradient(
 ) -> tuple[float, dict[str, Slope]]:
     """D and its gradient in the prior, which must be in no drift, by the likelihood ratio of the starts.
 
-    Path i starts in component i mod K, at least two in each. From every path the mean of −log W over the others of its
-    component is taken: a baseline that does not know it. The schedule is in the drifts: its derivatives are those along
-    the same paths.
+    Path i starts in component i mod K, in each of the two halves of the paths. From every path the mean of −log W over
+    its component in the other half is taken. That knows of the path only that a start is not in the same cell of the
+    Sobol points: a bias of higher order than 1/paths, which the mean over all others would have. The schedule is in the
+    drifts: its derivatives are those along the same paths.
     """
     prior, module = sampler.mixtures["prior"], sampler.module
     K, chosen, counts = _stratified(sampler, noise)
@@ -116,8 +117,12 @@ def start_gradient(
     drawn = (prior.mean[chosen], prior.log_var[chosen])
     start = module.start(*drawn, *noise.at(0))
     given = (*drawn, start["x"], start["rho"], float(sampler.dimension))
-    # −log W_i less the mean of the others is n_k/(n_k − 1) times −log W_i less the mean of all.
-    weights = (prior.weights / (counts - 1))[chosen] * (loss - by_component[chosen])
+    half = np.arange(len(chosen)) >= len(chosen) // 2
+    sums, sizes = (np.zeros((2, K)) for _ in range(2))
+    np.add.at(sums, (1 - half.astype(int), chosen), loss)
+    np.add.at(sizes, (1 - half.astype(int), chosen), 1.0)
+    baseline = (sums / sizes)[half.astype(int), chosen]
+    weights = (prior.weights / counts)[chosen] * (loss - baseline)
     bars = module.law_adjoint(*given, module.law(*given), weights)
     mean, log_var = np.zeros_like(prior.mean), np.zeros(K)
     np.add.at(mean, chosen, bars["pull_f"])
