@@ -1,14 +1,12 @@
 """A sampler's reduced chain against its simulation in R^d, at a stated false-alarm rate.
 
-Three parts, each decided by solvers.verdict.agreement at a false-alarm probability of ALPHA: *evaluation*, the sampler
-at the start; *gradient*, how what is learned begins to move, see solvers.verdict.gradients; and *learning*, the prior
-and the sampler at later times. With components added on the way a fourth, *choice*, see solvers.verdict.additions. Both
-sides are averages over paths: the theory is repeated as often, and pairs of one replica each are tested by t.
+Parts, each decided by solvers.verdict.agreement at a false-alarm probability of ALPHA: *evaluation*, the sampler at the
+start; *gradient*, how it begins to learn, see gradients.py; *learning*, prior and sampler later; *choice* of components
+that are added, see additions.py. Both sides are averages over paths: pairs of one replica each are tested by t.
 
 Biases of what was learned are taken out replica by replica. Simulation: Euler steps 4h, 2h, h; E = 2 X(h) − X(2h) has
-none of first order, and twice what the three show of the second is allowed; a long step has the paths of a short one
-there, which takes two thirds of its variance from E. Theory: noise bends what is learned by first order in 1/paths;
-runs with n and n/2 paths, E = 2 T(n) − T(n/2).
+none of first order, and twice what they show of the second is allowed; a long step has the paths of a short one there,
+which takes two thirds of its variance from E. Theory: noise bends it by first order in 1/paths; E = 2 T(n) − T(n/2).
 
 ESS and log Z of n paths are biased where few carry the weights. So the means of estimates are compared:
 2 f_n − f_{n/2}, f_n from n paths of either side, which have one mean if the log-weights have one law.
@@ -140,7 +138,7 @@ def compare_sampler(
             if learns and time > 0 and start.scattered(simulated, at):
                 notes.append(f"start {i}: not compared from time {time:g} on, where replicas scatter too widely")
                 break
-            (later if learns and time > 0 else at_start).append(start.family(simulated, second, theory, at))
+            (later if learns and time > 0 else at_start).extend(start.families(simulated, second, theory, at))
     found = parts({"evaluation": at_start, "gradient": moving, "learning": later})
     return Report(
         parts=(*found, *filter(None, [choice_part(choices, ALPHA)])),
@@ -285,11 +283,12 @@ class _Start:
         """How far overlaps move when a responsibility moves by 1; at least 1."""
         return max(1.0, float(np.abs(self.problem.target.c).max()), float(np.nanmax(np.abs(values["s"]).mean(0))))
 
-    def family(
+    def families(
         self, simulated: dict[str, Array], second: dict[str, Array], theory: dict[str, Array], at: int
-    ) -> Family:
-        """All entries at one save time."""
-        entries = Entries()
+    ) -> list[Family]:
+        """All entries at one save time: estimates from the paths of an evaluation, and what was learned from 1/step times
+        as many in a unit of time."""
+        evaluated, learned = Entries(), Entries()
         length, moved = self.length(simulated), self.learns and self.problem.time.times[at] > 0
         names = [(name, at) for name in (*_EVALUATED, *(self.learned if moved else ()))]
         s, m, theta = (of[self.i] for of in self.begin)
@@ -312,8 +311,10 @@ class _Start:
                 shown = (index[0] + (index[0] >= self.order[row]),) if name == "margin" else index
                 # A pair of replicas, one from either side: its difference has the variances of both.
                 pairs = simulated[name][where] - (expected - expected.mean())
-                value = expected.mean()
+                value, entries = expected.mean(), learned if name in self.learned else evaluated
                 there = name in before and all(n < size for n, size in zip(index, before[name].shape, strict=True))
                 unit = value - before[name][index] if there else value
                 entries.add(name, shown, value, pairs, scale=scale, allowance=known + tolerance, unit=unit)
-        return entries.family(self.i, float(self.problem.time.times[at]), self.particles * self.replicas)
+        both = (evaluated, self.particles * self.replicas), (learned, self.particles * self.replicas / self.step)
+        time = float(self.problem.time.times[at])
+        return [entries.family(self.i, time, draws) for entries, draws in both if entries.labels]
