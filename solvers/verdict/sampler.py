@@ -286,8 +286,8 @@ class _Start:
     def families(
         self, simulated: dict[str, Array], second: dict[str, Array], theory: dict[str, Array], at: int
     ) -> list[Family]:
-        """All entries at one save time: estimates from the paths of an evaluation, and what was learned from 1/step times
-        as many in a unit of time."""
+        """All entries at one save time: estimates from paths of an evaluation; what was learned, from 1/step times as
+        many in a unit of time."""
         evaluated, learned = Entries(), Entries()
         length, moved = self.length(simulated), self.learns and self.problem.time.times[at] > 0
         names = [(name, at) for name in (*_EVALUATED, *(self.learned if moved else ()))]
