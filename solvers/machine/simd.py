@@ -25,7 +25,7 @@ from numba.extending import intrinsic, lower_builtin, lower_cast, models, regist
 from solvers.machine import stack
 from solvers.machine.instructions import WIDTH, Lanes, Real, exponential
 
-__all__ = ["W", "Floats", "across", "empty", "fabs", "larger", "load", "rows", "select", "some", "store"]
+__all__ = ["Floats", "W", "across", "empty", "fabs", "larger", "load", "rows", "select", "some", "store"]
 
 W = WIDTH
 """Lanes of a vector: two AVX-512 registers, whose instructions fill each other's waiting time; or four, or eight."""

@@ -41,8 +41,8 @@ def room(element: Any) -> Any:
 
 
 def view(element: Any) -> Any:
-    """The function that sees a C-ordered float64 array (..., W) as an array (...) of elements of W doubles each, without
-    an owner; W is not checked."""
+    """The function that sees a C-ordered float64 array (..., W) as an array (...) of elements, each of W doubles, which
+    is not checked; without an owner."""
 
     @intrinsic
     def rows(typing: Any, array: Any) -> Any:

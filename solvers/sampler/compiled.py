@@ -1,7 +1,8 @@
-"""The reduced chain in machine code: the emitted functions of one step behind kernel.py, paths over threads.
+"""The reduced chain in machine code: the emitted functions of one step before kernel.py and kernel_adjoint.py.
 
-Same noise, same formulas and same order of steps as in chain.py, so results are those of NumPy to rounding. They do not
-depend on the number of threads: sums over paths are made in blocks of fixed size, which are added in order.
+Same noise, same formulas and same order of steps as in chain.py, so results are those of NumPy to rounding. A thread
+walks W paths at once, of large mixtures one. No path depends on others, nor on the number of threads: sums over paths
+are made in blocks of fixed size, which are added in order.
 """
 
 from __future__ import annotations
@@ -104,27 +105,28 @@ def _blocks(paths: int) -> list[tuple[int, int]]:
 
 
 @lru_cache(maxsize=64)
-def _module(components: int, directions: int, steered: bool = False) -> ModuleType:
-    kernel = (Path(__file__).parent / "kernel.py").read_text(encoding="utf-8")
-    kernel = kernel[kernel.index("Array = Any") :]  # what it imports the header has
+def _module(components: int, directions: int, lanes: str, steered: bool) -> ModuleType:
+    here = Path(__file__).parent
+    kernels = [(here / name).read_text(encoding="utf-8") for name in ("kernel.py", "kernel_adjoint.py")]
+    kernels = [kernel[kernel.index("Array = Any") :] for kernel in kernels]  # what they import the header has
     text = systems.read_text("sampler_chain.numba")
-    lanes = "simd" if components * directions <= LARGEST // WIDTH else "stack"
     header = _HEADER.format(lanes=lanes, components=components, directions=directions, steered=steered)
-    return compiled.module(header + text + "\n\n" + kernel)
+    return compiled.module("\n\n".join([header + text, *kernels]))
 
 
 class _Tables(Tables):
     """A sampler as kernel.py takes it, see there."""
 
     def room(self) -> tuple[Array, ...]:
-        """For x, rho, and a and pull of both drifts at all points of W paths, the noise of a step and where they start."""
+        """For x, rho, and a and pull of both drifts at all points of W paths, noise of a step, and what starts have."""
         points, width = self.sampler.steps + 1, self.module().W
         of_points = ((self.R,), (1,), (2,), (2, self.R))
         shapes = [*((points, *rest) for rest in of_points), (self.R + 2,), (self.R + 1,)]
         return tuple(np.empty((*shape, width)) for shape in shapes)
 
     def module(self, steered: bool = False) -> ModuleType:
-        return _module(self.K, self.R, steered)
+        """Machine code for these sizes."""
+        return _module(self.K, self.R, "simd" if self.K * self.R <= LARGEST // WIDTH else "stack", steered)
 
     def run(
         self, kernel: str, noise: Noise, chosen: NDArray[np.intp] | None, threads: int | None, more: Any = lambda n: (),

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 __all__ = [
-    "STEERED", "R", "W", "across", "bare", "fixed", "np", "rows", "score", "score_adjoint", "score_slope", "start", "start_adjoint", "step",
-    "step_adjoint", "step_slope", "weight", "weight_adjoint", "weight_slope",
+    "STEERED", "K", "R", "W", "across", "bare", "fixed", "np", "rows", "score", "score_adjoint", "score_slope", "start",
+    "start_adjoint", "step", "step_adjoint", "step_slope", "weight", "weight_adjoint", "weight_slope",
 ]  # fmt: skip
 
 K: int = 1
