@@ -112,7 +112,7 @@ def test_what_a_file_means():
         ),
         (
             "schedule = [0.1, 2.5, 0.1]",
-            "sampler.steps: is 3; step 2 of sampler.schedule is 2.5, must be < 2: the forward drift pulls in at",
+            "sampler.schedule: step 2 of 3 is 2.5, must be < 2: the forward drift pulls in at",
         ),
     ],
 )
