@@ -39,7 +39,7 @@ from typing import Any
 
 import solvers.machine.{lanes} as np
 from numba import njit
-from solvers.expectations.lanes import elementary
+from solvers.expectations.lanes import elementary  # the logarithm of vectors
 from solvers.machine.code.entries import entry
 from solvers.machine.options import FLAGS
 from solvers.machine.{lanes} import W, across, rows, select

@@ -1,4 +1,4 @@
-"""What the assembled module of solvers.sampler.compiled provides to kernel.py, for readers and checkers of it."""
+"""What the module that solvers.sampler.compiled assembles provides to kernel.py and kernel_adjoint.py, for readers."""
 
 from __future__ import annotations
 
