@@ -212,6 +212,15 @@ class Real(Number):
         """`other` where the condition holds, self elsewhere."""
         return Real(self.lanes, self.lanes.builder.select(condition, self.operand(other), self.value))
 
+    def total(self) -> Any:
+        """The sum over lanes, a power of two of them, by halves; an LLVM double."""
+        builder, value, width = self.lanes.builder, self.value, self.lanes.width
+        while width > 1:
+            width //= 2
+            low, high = (builder.shuffle_vector(value, value, _mask([z + n for z in range(width)])) for n in (0, width))
+            value = builder.fadd(low, high)
+        return builder.extract_element(value, _SHORT(0))
+
     def absolute(self) -> Real:
         magnitude: Real = (self.bits() & (1 << 63) - 1).double()
         return magnitude
@@ -272,7 +281,7 @@ class Short(Integer):
 
 
 def exponential(x: Real) -> Real:
-    """e^x for x ≤ 0, to two units in the last place; 0 below −708."""
+    """e^x for x ≤ 709, to two units in the last place; 0 below −708."""
     clipped = x.replaced(x.compare("<", -708.0), -708.0)
     counted = clipped * 1.4426950408889634 + 6755399441055744.0  # 1.5 · 2^52: the last bits are the rounded product
     whole = counted - 6755399441055744.0

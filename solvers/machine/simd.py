@@ -11,18 +11,21 @@ prove that no two arrays overlap, and leaves scalar code that is ten times slowe
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
 from numba import types
+from numba.core.typeconv.castgraph import Conversion
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
-from numba.extending import intrinsic, lower_builtin, models, register_model
+from numba.extending import intrinsic, lower_builtin, lower_cast, models, register_model
 
-from solvers.machine.instructions import WIDTH, Lanes, Real
+from solvers.machine import stack
+from solvers.machine.instructions import WIDTH, Lanes, Real, exponential
 
-__all__ = ["W", "fabs", "larger", "load", "select", "some", "store"]
+__all__ = ["Floats", "W", "across", "empty", "fabs", "larger", "load", "rows", "select", "some", "store"]
 
 W = WIDTH
 """Lanes of a vector: two AVX-512 registers, whose instructions fill each other's waiting time; or four, or eight."""
@@ -45,6 +48,12 @@ class Floats(_Vector):
     def __init__(self) -> None:
         super().__init__("float64", _FLOATS)
 
+    def can_convert_from(self, typingctx: Any, other: Any) -> Any:
+        return Conversion.safe if isinstance(other, types.Number) else None
+
+    def unify(self, typingctx: Any, other: Any) -> Any:
+        return self if isinstance(other, types.Number) else None
+
 
 class Mask(_Vector):
     """W truth values."""
@@ -54,6 +63,7 @@ class Mask(_Vector):
 
 
 _floats, _mask = Floats(), Mask()
+empty, rows = stack.room(_floats), stack.view(_floats)
 
 
 @register_model(Floats)
@@ -70,6 +80,11 @@ def _reals(context: Any, builder: Any, values: Any, kinds: Any) -> list[Real]:
         lanes.real(value) if kind == _floats else lanes.everywhere(context.cast(builder, value, kind, types.float64))
         for value, kind in zip(values, kinds, strict=True)
     ]
+
+
+@lower_cast(types.Number, _floats)
+def _everywhere(context: Any, builder: Any, kind: Any, to: Any, value: Any) -> Any:
+    return _reals(context, builder, [value], [kind])[0].value
 
 
 def _operator(op: Any, result: Any, arity: int = 2, compute: Compute | None = None) -> None:
@@ -111,6 +126,9 @@ for _op, _in_place in (
     _operator(_in_place, _floats, compute=_op)
 _operator(operator.truediv, _floats)
 _operator(operator.neg, _floats, arity=1)
+_operator(math.exp, _floats, arity=1, compute=exponential)
+_operator(math.sqrt, _floats, arity=1, compute=lambda x: x.lanes.call("sqrt", x))
+_operator(max, _floats, compute=lambda x, y: x.replaced(y.compare(">", x), y))
 for _op, _sign in (
     (operator.lt, "<"), (operator.le, "<="), (operator.gt, ">"), (operator.ge, ">="),
     (operator.eq, "=="), (operator.ne, "!="),
@@ -154,6 +172,16 @@ def store(typing: Any, array: Any, row: Any, value: Any) -> Any:
         return context.get_dummy_value()
 
     return (types.void(array, row, value), emit) if _is_rows(array, row) else None
+
+
+@intrinsic
+def across(typing: Any, x: Any) -> Any:
+    """Σ x over lanes: halves are added until one lane is left."""
+
+    def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return Lanes(builder, W).real(args[0]).total()
+
+    return (types.float64(x), emit) if x == _floats else None
 
 
 @intrinsic

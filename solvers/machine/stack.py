@@ -8,27 +8,67 @@ from __future__ import annotations
 
 from typing import Any
 
-from llvmlite import ir
-from numba import types
+from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 from numba.np.arrayobj import make_array, populate_array
 
-__all__ = ["bare", "empty"]
+from solvers.machine.options import FLAGS
+
+__all__ = ["W", "across", "bare", "empty", "room", "rows", "select", "view"]
+
+W = 1
+"""Lanes of a number, for code that is written for the vectors of simd.py as well."""
 
 
-@intrinsic
-def empty(typing: Any, size: Any) -> Any:
-    """Room for `size` doubles on the stack of the function that asks; it must not be returned."""
-    array = types.Array(types.float64, 1, "C")
+def room(element: Any) -> Any:
+    """The function that gives room for `size` elements on the stack of the function that asks, not to be returned."""
 
-    def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        made, width = make_array(array)(context, builder), context.get_constant(types.intp, 8)
-        data = builder.alloca(ir.DoubleType(), size=args[0])
-        populate_array(made, data=data, shape=[args[0]], strides=[width], itemsize=width, meminfo=None)
-        return made._getvalue()
+    @intrinsic
+    def empty(typing: Any, size: Any) -> Any:
+        array = types.Array(element, 1, "C")
 
-    return array(types.intp), emit
+        def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            made, kind = make_array(array)(context, builder), context.get_data_type(element)
+            width = context.get_constant(types.intp, context.get_abi_sizeof(kind))
+            data = builder.alloca(kind, size=args[0])
+            populate_array(made, data=data, shape=[args[0]], strides=[width], itemsize=width, meminfo=None)
+            return made._getvalue()
+
+        return array(types.intp), emit
+
+    return empty
+
+
+def view(element: Any) -> Any:
+    """The function that sees a C-ordered float64 array (..., W) as an array (...) of elements, each of W doubles, which
+    is not checked; without an owner."""
+
+    @intrinsic
+    def rows(typing: Any, array: Any) -> Any:
+        if not isinstance(array, types.Array) or array.layout != "C" or array.dtype != types.float64:
+            return None
+        seen = types.Array(element, array.ndim - 1, "C", aligned=element == types.float64)
+
+        def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            of, made = make_array(array)(context, builder, value=args[0]), make_array(seen)(context, builder)
+            kind = context.get_data_type(element)
+            populate_array(
+                made,
+                data=builder.bitcast(of.data, kind.as_pointer()),
+                shape=cgutils.unpack_tuple(builder, of.shape)[:-1],
+                strides=cgutils.unpack_tuple(builder, of.strides)[:-1],
+                itemsize=context.get_constant(types.intp, context.get_abi_sizeof(kind)),
+                meminfo=None,
+            )
+            return made._getvalue()
+
+        return seen(array), emit
+
+    return rows
+
+
+empty, rows = room(types.float64), view(types.float64)
 
 
 @intrinsic
@@ -42,3 +82,15 @@ def bare(typing: Any, array: Any) -> Any:
         return made._getvalue()
 
     return array(array), emit
+
+
+@njit(**FLAGS)
+def across(x: float) -> float:
+    """The sum over the one lane of a number."""
+    return x
+
+
+@njit(**FLAGS)
+def select(condition: bool, yes: float, no: float) -> float:
+    """yes if the condition holds, else no."""
+    return yes if condition else no

@@ -82,6 +82,8 @@ def annealing_of(section: Any, reference: str, steps: int, fail: Fail) -> Array 
         fail("sampler.annealing", f'is {show(given)}; is for reference = "annealed", here {show(reference)}')
     if isinstance(given, str):
         return None
+    if steps == 0:
+        fail("sampler.annealing", f"is {show(given)}; must be left out with sampler.steps = 0")
     if len(given) != steps + 1:
         fail("sampler.annealing", f"has {len(given)} points; must have {steps + 1}, one more than sampler.steps")
     return _fixed(np.array(given))

@@ -237,7 +237,8 @@ def _fields(
 ) -> dict[str, _Field]:
     v = np.broadcast_to(problem.family.variances, w.shape) if v is None else v
     values = {"m": m, "s": s, "w": w, "v": v, "objective": objective, "mode_mass": mode_mass}
-    told = _VARIABLES | {"objective": (_TIMED, "nat", f"objective, {objective_of(problem)}")}
+    squared = problem.sampler is not None and problem.sampler.objective != "reverse-kl"
+    told = _VARIABLES | {"objective": (_TIMED, "nat²" if squared else "nat", f"objective, {objective_of(problem)}")}
     if problem.family.diagonal is not None:
         told["v"] = (*_VARIABLES["v"][:2], "variance of component k, mean over coordinates")
     return {name: (dims, values[name], units, meaning) for name, (dims, units, meaning) in told.items()}

@@ -44,7 +44,7 @@ def told(ds: xr.Dataset, out: str, source: str) -> Iterator[str]:
     yield from _resting(ds["at_rest"].values[good], collapse, asked=asked, hopeful=_hopeful(problem, ds))
     if good.any():
         objective = ds["objective"].values[good, -1]
-        line = f"objective median {np.median(objective):.4g} nat"
+        line = f"objective median {np.median(objective):.4g} {ds['objective'].attrs['units']}"
         if (lost := collapse % 10 > 0).any():
             line += f", of the collapsed {np.median(objective[lost]):.4g}"
         yield line
@@ -163,7 +163,7 @@ def _schedule(ds: xr.Dataset, good: NDArray[np.bool_]) -> Iterator[str]:
         beta = ds["beta"].values[good, -1].mean(0)
         parts.append(f"beta = {beta[len(beta) // 2]:.3g} after {len(beta) // 2} of {len(beta) - 1} steps")
     if parts:
-        yield f"schedule  learned: {'; '.join(parts)}"
+        yield f"schedule  {'learned' if ds['time'].values[-1] > 0 else 'to learn'}: {'; '.join(parts)}"
 
 
 def _next(ds: xr.Dataset, problem: Problem, source: str) -> str:

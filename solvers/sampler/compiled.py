@@ -1,7 +1,8 @@
-"""The reduced chain in machine code: the emitted functions of one step behind kernel.py, paths over threads.
+"""The reduced chain in machine code: the emitted functions of one step before kernel.py and kernel_adjoint.py.
 
-Same noise, same formulas and same order of steps as in chain.py, so results are those of NumPy to rounding. They do not
-depend on the number of threads: sums over paths are made in blocks of fixed size, which are added in order.
+Same noise, same formulas and same order of steps as in chain.py, so results are those of NumPy to rounding. A thread
+walks W paths at once, of large mixtures one. No path depends on others, nor on the number of threads: sums over paths
+are made in blocks of fixed size, which are added in order.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from solvers.closed import compiled, systems
 from solvers.machine.cores import cores
+from solvers.machine.instructions import WIDTH
 from solvers.sampler.model import Bars, Mixture, Sampler
 from solvers.sampler.paths import Noise, Paths
 from solvers.sampler.tables import Tables
@@ -27,17 +29,20 @@ Array = NDArray[np.float64]
 
 #: Paths behind one partial sum: enough to keep a thread busy, and few enough to share evenly.
 BLOCK = 64
-#: Most numbers in the means of a mixture, for which there is room on the stack of a thread.
+#: Most numbers in the means of a mixture, for which there is room on the stack of a thread; of W paths at once, where
+#: there are so many fewer.
 LARGEST = 4096
 _HEADER = '''"""The reduced chain as compiled code; assembled by solvers.sampler.compiled."""
 
 from math import exp, expm1, log, sqrt
 from typing import Any
 
-import solvers.machine.stack as np
+import solvers.machine.{lanes} as np
 from numba import njit
+from solvers.expectations.lanes import elementary  # the logarithm of vectors
 from solvers.machine.code.entries import entry
 from solvers.machine.options import FLAGS
+from solvers.machine.{lanes} import W, across, rows, select
 from solvers.machine.stack import bare
 
 K, R = {components}, {directions}
@@ -100,20 +105,28 @@ def _blocks(paths: int) -> list[tuple[int, int]]:
 
 
 @lru_cache(maxsize=64)
-def _module(components: int, directions: int, steered: bool = False) -> ModuleType:
-    kernel = (Path(__file__).parent / "kernel.py").read_text(encoding="utf-8")
-    kernel = kernel[kernel.index("Array = Any") :]  # what it imports the header has
+def _module(components: int, directions: int, lanes: str, steered: bool) -> ModuleType:
+    here = Path(__file__).parent
+    kernels = [(here / name).read_text(encoding="utf-8") for name in ("kernel.py", "kernel_adjoint.py")]
+    kernels = [kernel[kernel.index("Array = Any") :] for kernel in kernels]  # what they import the header has
     text = systems.read_text("sampler_chain.numba")
-    header = _HEADER.format(components=components, directions=directions, steered=steered)
-    return compiled.module(header + text + "\n\n" + kernel)
+    header = _HEADER.format(lanes=lanes, components=components, directions=directions, steered=steered)
+    return compiled.module("\n\n".join([header + text, *kernels]))
 
 
 class _Tables(Tables):
     """A sampler as kernel.py takes it, see there."""
 
     def room(self) -> tuple[Array, ...]:
-        """For x, rho, and a and pull of both drifts at all points of a path."""
-        return tuple(np.empty((self.sampler.steps + 1, *rest)) for rest in ((self.R,), (1,), (2,), (2, self.R)))
+        """For x, rho, and a and pull of both drifts at all points of W paths, noise of a step, and what starts have."""
+        points, width = self.sampler.steps + 1, self.module().W
+        of_points = ((self.R,), (1,), (2,), (2, self.R))
+        shapes = [*((points, *rest) for rest in of_points), (self.R + 2,), (self.R + 1,)]
+        return tuple(np.empty((*shape, width)) for shape in shapes)
+
+    def module(self, steered: bool = False) -> ModuleType:
+        """Machine code for these sizes."""
+        return _module(self.K, self.R, "simd" if self.K * self.R <= LARGEST // WIDTH else "stack", steered)
 
     def run(
         self, kernel: str, noise: Noise, chosen: NDArray[np.intp] | None, threads: int | None, more: Any = lambda n: (),
@@ -122,7 +135,7 @@ class _Tables(Tables):
         """All paths by a kernel; more(block): what it takes beyond the others. steered: STEERED."""
         chosen = np.ascontiguousarray(self.first(kernel, noise, chosen), dtype=np.int64)
         s, count = self.sampler, len(chosen)
-        function = getattr(_module(self.K, self.R, steered), kernel)
+        function = getattr(self.module(steered), kernel)
         means = self.means.reshape(*self.scores.used.shape, -1)
         scores = self.scores
         tables = (means, self.log_vars, self.log_ws, scores.c, scores.c_x, scores.ends, scores.used, scores.eta)

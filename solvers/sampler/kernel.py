@@ -1,12 +1,15 @@
-"""The reduced chain path by path, in compiled code: what chain.py does, in the same order.
+"""The reduced chain, W paths at once, in compiled code: what chain.py does, in the same order.
 
 What is derived is emitted: start, noise, score, step, weight and the adjoint of each. What is typed is how they follow
-each other, and the way back: here, in chain.py and in chain.cu once each on purpose, since arrays, lanes of a processor
-and threads of a GPU walk differently; tests compare all three path by path.
+each other, here, and the way back, in kernel_adjoint.py; in chain.py and in chain.cu again, once each on purpose, since
+arrays, lanes of a processor and threads of a GPU walk differently; tests compare all three path by path.
 
-solvers.sampler.compiled puts this text behind the emitted functions of one step. Everything that does not depend on the
-path comes in tables, see solvers.sampler.tables: means (N+1, J, K R), log_vars and log_ws (N+1, J, K), c (N+1, J, 2),
-c_x (N+1, 2), ends and used (N+1, J), eta (N,). Noise as in Noise. Derivatives are added to what is there.
+solvers.sampler.compiled puts these two texts behind the emitted functions of one step. What depends on the path is a
+vector of solvers.machine.simd, a path a lane; or a number, then W = 1. Behind the last path it goes on in idle lanes.
+`room` is float64 (..., W), see compiled.py: x, rho, a and pull of both drifts at all points; the noise of a step: xi,
+xi1, chi2; mean and log_var of starts. What no path changes comes in tables, see solvers.sampler.tables:
+means (N+1, J, K R), log_vars and log_ws (N+1, J, K), c (N+1, J, 2), c_x (N+1, 2), ends and used (N+1, J), eta (N,).
+Noise as in Noise. Derivatives are added to what is there.
 """
 
 from __future__ import annotations
@@ -17,25 +20,7 @@ from numba import njit
 
 from solvers.machine.code.entries import entry
 from solvers.machine.options import FLAGS
-from solvers.sampler.protocol import (
-    STEERED,
-    K,
-    R,
-    bare,
-    fixed,
-    np,
-    score,
-    score_adjoint,
-    score_slope,
-    start,
-    start_adjoint,
-    step,
-    step_adjoint,
-    step_slope,
-    weight,
-    weight_adjoint,
-    weight_slope,
-)
+from solvers.sampler.protocol import K, R, W, bare, np, rows, score, start, step, weight
 
 Array = Any
 PRIOR, TARGET = 0, -1
@@ -66,47 +51,73 @@ def drifts(
 
 
 @njit(**FLAGS)
-def ahead(i: int, component: int, d: float, base: float, tables: Array, noise: Array, room: Array, resp: Array) -> Any:
-    """Path i from the prior: its points and drifts in `room`. Returns log W."""
+def ahead(
+    i: int, stop: int, chosen: Array, d: float, base: float, tables: Array, noise: Array, room: Array, total: Array,
+    resp: Array,
+) -> None:  # fmt: skip
+    """The paths from i on from the prior: their points and drifts in `room`, log W in total (1,)."""
+    xs, rhos, shrinks, pulls, drawn, law = looked_at(room)
+    etas, xi, xi1, gained = tables[-1], drawn[:R], drawn[R:], np.empty(1)
+    total[0] = 0.0
+    begin(i, stop, 0, PRIOR, chosen, tables, room)
+    for n in range(len(xs)):
+        draw(i, stop, n, noise, room)
+        if n == 0:
+            start(law[:R], law[R], xi, xi1[0], xi1[1], xs[0], rhos[0])
+        else:
+            step(xs[n - 1], rhos[n - 1, 0], shrinks[n - 1, 0], pulls[n - 1, 0], xi, xi1[0], xi1[1], etas[n - 1],
+                 xs[n], rhos[n])  # fmt: skip
+        drifts(n, xs[n], rhos[n, 0], d, base, tables, shrinks[n], pulls[n], total, resp)
+        if n > 0:
+            weight(xs[n - 1], rhos[n - 1, 0], shrinks[n - 1, 0], pulls[n - 1, 0], shrinks[n, 1], pulls[n, 1],
+                   xi, xi1[0], xi1[1], etas[n - 1], base, gained)  # fmt: skip
+            total[0] += gained[0]
+
+
+@njit(**FLAGS)
+def draw(i: int, stop: int, n: int, noise: Array, room: Array) -> None:
+    """Noise of step n for the paths from i on; lanes behind the last path have its noise."""
     xi, xi1, chi2 = noise
-    xs, rhos, shrinks, pulls = room
-    etas = tables[-1]
-    gained, log_weight = np.empty(1), np.empty(1)
-    log_weight[0] = 0.0
-    begin(i, 0, PRIOR, component, tables, noise, room)
-    drifts(0, xs[0], rhos[0, 0], d, base, tables, shrinks[0], pulls[0], log_weight, resp)
-    for n in range(len(xs) - 1):
-        step(xs[n], rhos[n, 0], shrinks[n, 0], pulls[n, 0], xi[n + 1, i], xi1[n + 1, i], chi2[n + 1, i], etas[n],
-             xs[n + 1], rhos[n + 1])  # fmt: skip
-        drifts(n + 1, xs[n + 1], rhos[n + 1, 0], d, base, tables, shrinks[n + 1], pulls[n + 1], log_weight, resp)
-        weight(xs[n], rhos[n, 0], shrinks[n, 0], pulls[n, 0], shrinks[n + 1, 1], pulls[n + 1, 1],
-               xi[n + 1, i], xi1[n + 1, i], chi2[n + 1, i], etas[n], base, gained)  # fmt: skip
-        log_weight[0] += gained[0]
-    return log_weight[0]
+    drawn = room[4]
+    for z in range(drawn.shape[1]):
+        path = min(i + z, stop - 1)
+        for b in range(R):
+            drawn[b, z] = xi[n, path, b]
+        drawn[R, z], drawn[R + 1, z] = xi1[n, path], chi2[n, path]
 
 
 @njit(**FLAGS)
-def begin(i: int, n: int, j: int, k: int, tables: Array, noise: Array, room: Array) -> None:
-    """The point of step n from component k of the mixture of score j."""
-    mean, log_var, xi, xi1, chi2 = tables[0][n, j], tables[1][n, j], noise[0], noise[1], noise[2]
-    start(mean[k * R : k * R + R], log_var[k], xi[0, i], xi1[0, i], chi2[0, i], room[0][n], room[1][n])
+def begin(i: int, stop: int, n: int, j: int, chosen: Array, tables: Array, room: Array) -> None:
+    """Means and log_vars of the chosen components of the mixture of score j at step n, for the paths from i on."""
+    mean, log_var, law = tables[0][n, j], tables[1][n, j], room[5]
+    for z in range(law.shape[1]):
+        k = chosen[min(i + z, stop - 1)]
+        for b in range(R):
+            law[b, z] = mean[k * R + b]
+        law[R, z] = log_var[k]
 
 
 @njit(**FLAGS)
-def without_owner(tables: Array, noise: Array, room: Array) -> Array:
+def without_owner(tables: Array, noise: Array) -> Array:
     means, log_vars, log_ws, c, c_x, ends, used, etas = tables
     xi, xi1, chi2 = noise
     return (
         (bare(means), bare(log_vars), bare(log_ws), bare(c), bare(c_x), bare(ends), bare(used), bare(etas)),
         (bare(xi), bare(xi1), bare(chi2)),
-        unowned(room),
     )
 
 
 @njit(**FLAGS)
 def unowned(room: Array) -> Array:
-    xs, rhos, shrinks, pulls = room
-    return bare(xs), bare(rhos), bare(shrinks), bare(pulls)
+    xs, rhos, shrinks, pulls, drawn, law = room
+    return bare(xs), bare(rhos), bare(shrinks), bare(pulls), bare(drawn), bare(law)
+
+
+@njit(**FLAGS)
+def looked_at(room: Array) -> Array:
+    """The room with W lanes as one number."""
+    xs, rhos, shrinks, pulls, drawn, law = room
+    return rows(xs), rows(rhos), rows(shrinks), rows(pulls), rows(drawn), rows(law)
 
 
 @entry(**FLAGS)
@@ -115,23 +126,32 @@ def forward(
     log_weight: Array, end: Array, rho: Array, modes: Array,
 ) -> None:  # fmt: skip
     """Paths first..stop−1 from the prior."""
-    tables, noise, room = without_owner(tables, noise, room)
-    end, rho, modes, resp = bare(end), bare(rho), bare(modes), np.empty(K)
-    for i in range(first, stop):
-        log_weight[i] = ahead(i, chosen[i], d, base, tables, noise, room, resp)
-        finish(i, room, resp, end, rho, modes)
+    tables, noise = without_owner(tables, noise)
+    out = bare(log_weight), bare(end), bare(rho), bare(modes)
+    room, total, resp = unowned(room), np.empty(1), np.empty(K)
+    for i in range(first, stop, W):
+        ahead(i, stop, chosen, d, base, tables, noise, room, total, resp)
+        finish(i, stop, len(tables[-1]), room, total, resp, out)
 
 
 @njit(**FLAGS)
-def finish(i: int, room: Array, resp: Array, end: Array, rho: Array, modes: Array) -> None:
-    """The last point of path i."""
+def finish(i: int, stop: int, last: int, room: Array, total: Array, resp: Array, out: Array) -> None:
+    """What is left of the paths from i on."""
+    log_weight, end, rho, modes = out
     xs, rhos = room[0], room[1]
-    last = len(xs) - 1
-    rho[i] = rhos[last, 0]
-    for b in range(end.shape[1]):
-        end[i, b] = xs[last, b]
+    lanes = room[4]  # noise is not needed any more
+    for z in range(min(room[5].shape[1], stop - i)):
+        rho[i + z] = rhos[last, 0, z]
+        for b in range(end.shape[1]):
+            end[i + z, b] = xs[last, b, z]
+    one = rows(lanes)
+    one[0] = total[0]
+    for z in range(min(room[5].shape[1], stop - i)):
+        log_weight[i + z] = lanes[0, z]
     for k in range(modes.shape[1]):
-        modes[i, k] = resp[k]
+        one[0] = resp[k]
+        for z in range(min(room[5].shape[1], stop - i)):
+            modes[i + z, k] = lanes[0, z]
 
 
 @entry(**FLAGS)
@@ -140,138 +160,25 @@ def backward(
     log_weight: Array, end: Array, rho: Array, modes: Array,
 ) -> None:  # fmt: skip
     """Paths first..stop−1 from the target, by the backward kernels; log W of the same path."""
-    tables, noise, room = without_owner(tables, noise, room)
-    end, rho, modes, resp = bare(end), bare(rho), bare(modes), np.empty(K)
-    xs, rhos, shrinks, pulls = room
-    xi, xi1, chi2 = noise
-    etas, last = tables[-1], len(xs) - 1
-    gained, total = np.empty(1), np.empty(1)
-    for i in range(first, stop):
+    tables, noise = without_owner(tables, noise)
+    out = bare(log_weight), bare(end), bare(rho), bare(modes)
+    room, total, gained, resp, unused = unowned(room), np.empty(1), np.empty(1), np.empty(K), np.empty(K)
+    xs, rhos, shrinks, pulls, drawn, law = looked_at(room)
+    etas, xi, xi1, last = tables[-1], drawn[:R], drawn[R:], len(xs) - 1
+    for i in range(first, stop, W):
         total[0] = 0.0
-        begin(i, last, TARGET, chosen[i], tables, noise, room)
-        drifts(last, xs[last], rhos[last, 0], d, base, tables, shrinks[last], pulls[last], total, resp)
-        finish(i, room, resp, end, rho, modes)
-        for n in range(last - 1, -1, -1):
-            step(xs[n + 1], rhos[n + 1, 0], shrinks[n + 1, 1], pulls[n + 1, 1], xi[n + 1, i], xi1[n + 1, i],
-                 chi2[n + 1, i], etas[n], xs[n], rhos[n])  # fmt: skip
-            drifts(n, xs[n], rhos[n, 0], d, base, tables, shrinks[n], pulls[n], total, resp)
-            # log F(x'|x) − log B(x|x'): the same increment with the two kernels in each other's place.
-            weight(xs[n + 1], rhos[n + 1, 0], shrinks[n + 1, 1], pulls[n + 1, 1], shrinks[n, 0], pulls[n, 0],
-                   xi[n + 1, i], xi1[n + 1, i], chi2[n + 1, i], etas[n], base, gained)  # fmt: skip
-            total[0] -= gained[0]
-        log_weight[i] = total[0]
-
-
-@entry(**FLAGS)
-def gradient(
-    first: int, stop: int, chosen: Array, d: float, base: float, tables: Array, noise: Array, room: Array,
-    log_weight: Array, end: Array, rho: Array, modes: Array, weights: Array, bars: Array, totals: Array,
-    of_start: Array, of_eta: Array, of_c: Array,
-) -> None:  # fmt: skip
-    """`forward`, and the derivatives of Σ_i weights_i (−log W_i): added to totals (N+1, J, K R + 2 K), rows of means,
-    log_vars and log_ws, and of_start (K, R + 1), those of the mean and log_var a path started with. bars: room for
-    those of the points and drifts of a path. Where the schedule is learned also, to of_eta (N,) and of_c (N+1, J, 2),
-    those in the steps and, if that is not empty, in c: machine code for it is made where it is asked for."""
-    tables, noise, room = without_owner(tables, noise, room)
-    end, rho, modes, resp = bare(end), bare(rho), bare(modes), np.empty(K)
-    totals, of_start, of_eta, of_c = bare(totals), bare(of_start), bare(of_eta), bare(of_c)
-    means, log_vars, log_ws, c, _, ends, used, etas = tables
-    xi, xi1, chi2 = noise
-    xs, rhos, shrinks, pulls = room
-    x_bar, rho_bar, shrink_bar, pull_bar = unowned(bars)
-    for i in range(first, stop):
-        log_weight[i] = ahead(i, chosen[i], d, base, tables, noise, room, resp)
-        finish(i, room, resp, end, rho, modes)
-        x_bar[:], rho_bar[:], shrink_bar[:], pull_bar[:] = 0.0, 0.0, 0.0, 0.0
-        for n in range(len(xs) - 1, -1, -1):
-            if n > 0:
-                weight_adjoint(
-                    xs[n - 1], rhos[n - 1, 0], shrinks[n - 1, 0], pulls[n - 1, 0], shrinks[n, 1], pulls[n, 1],
-                    xi[n, i], xi1[n, i], chi2[n, i], etas[n - 1], base, -weights[i],
-                    x_bar[n - 1], rho_bar[n - 1], shrink_bar[n - 1, :1], pull_bar[n - 1, 0],
-                    shrink_bar[n, 1:], pull_bar[n, 1],
-                )  # fmt: skip
-                if STEERED:
-                    weight_slope(
-                        xs[n - 1], rhos[n - 1, 0], shrinks[n - 1, 0], pulls[n - 1, 0], shrinks[n, 1], pulls[n, 1],
-                        xi[n, i], xi1[n, i], chi2[n, i], etas[n - 1], base, -weights[i], of_eta[n - 1 : n],
-                    )  # fmt: skip
-            for j in range(used.shape[1]):
-                if used[n, j]:
-                    of = totals[n, j]
-                    score_adjoint(
-                        xs[n], rhos[n, 0], means[n, j], log_vars[n, j], log_ws[n, j], d, base,
-                        ends[n, j], c[n, j, 0], c[n, j, 1], -weights[i],
-                        shrink_bar[n, 0], pull_bar[n, 0], shrink_bar[n, 1], pull_bar[n, 1],
-                        x_bar[n], rho_bar[n], of[: K * R], of[K * R : K * R + K], of[K * R + K :],
-                    )  # fmt: skip
-                    if STEERED and len(of_c) > 0:
-                        score_slope(
-                            xs[n], rhos[n, 0], means[n, j], log_vars[n, j], log_ws[n, j], d, base,
-                            ends[n, j], c[n, j, 0], c[n, j, 1], -weights[i],
-                            shrink_bar[n, 0], pull_bar[n, 0], shrink_bar[n, 1], pull_bar[n, 1],
-                            of_c[n, j, :1], of_c[n, j, 1:],
-                        )  # fmt: skip
-            if STEERED and n > 0:
-                step_slope(
-                    xs[n - 1], rhos[n - 1, 0], shrinks[n - 1, 0], pulls[n - 1, 0], xi[n, i], xi1[n, i], chi2[n, i],
-                    etas[n - 1], x_bar[n], rho_bar[n, 0], of_eta[n - 1 : n],
-                )  # fmt: skip
-            if n > 0:
-                step_adjoint(
-                    xs[n - 1], rhos[n - 1, 0], shrinks[n - 1, 0], pulls[n - 1, 0], xi[n, i], xi1[n, i], chi2[n, i],
-                    etas[n - 1], x_bar[n], rho_bar[n, 0],
-                    x_bar[n - 1], rho_bar[n - 1], shrink_bar[n - 1, :1], pull_bar[n - 1, 0],
-                )  # fmt: skip
-        k = chosen[i]
-        mean, log_var, of = means[0, PRIOR], log_vars[0, PRIOR], of_start[k]
-        start_adjoint(
-            mean[k * R : k * R + R],
-            log_var[k],
-            xi[0, i],
-            xi1[0, i],
-            chi2[0, i],
-            x_bar[0],
-            rho_bar[0, 0],
-            of[:R],
-            of[R:],
-        )
-
-
-@entry(**FLAGS)
-def ratio(
-    first: int, stop: int, chosen: Array, d: float, base: float, tables: Array, noise: Array, room: Array,
-    log_weight: Array, end: Array, rho: Array, modes: Array, by_forward: Array, by_backward: Array, bars: Array,
-    totals: Array,
-) -> None:  # fmt: skip
-    """`forward`, and the derivatives of Σ_i (by_forward_i log Q_i + by_backward_i log P̃_i) at paths that stay where
-    they are, added to totals. bars, totals: as in `gradient`."""
-    tables, noise, room = without_owner(tables, noise, room)
-    end, rho, modes, resp = bare(end), bare(rho), bare(modes), np.empty(K)
-    totals = bare(totals)
-    means, log_vars, log_ws, c, _, ends, used, etas = tables
-    xi, xi1, chi2 = noise
-    xs, rhos, shrinks, pulls = room
-    x_bar, rho_bar, shrink_bar, pull_bar = unowned(bars)
-    last = used.shape[1] - 1
-    for i in range(first, stop):
-        log_weight[i] = ahead(i, chosen[i], d, base, tables, noise, room, resp)
-        finish(i, room, resp, end, rho, modes)
-        shrink_bar[:], pull_bar[:] = 0.0, 0.0
-        for n in range(len(xs)):
-            if n < len(xs) - 1:
-                fixed(
-                    xs[n], rhos[n, 0], shrinks[n, 0], pulls[n, 0], shrinks[n + 1, 1], pulls[n + 1, 1],
-                    xi[n + 1, i], xi1[n + 1, i], chi2[n + 1, i], etas[n], by_forward[i], by_backward[i],
-                    shrink_bar[n, :1], pull_bar[n, 0], shrink_bar[n + 1, 1:], pull_bar[n + 1, 1],
-                )  # fmt: skip
-            for j in range(used.shape[1]):
-                if used[n, j]:
-                    of = totals[n, j]
-                    # log W = log P̃ − log Q: its ends are −log φ, of Q, and log p.
-                    score_adjoint(
-                        xs[n], rhos[n, 0], means[n, j], log_vars[n, j], log_ws[n, j], d, base,
-                        ends[n, j], c[n, j, 0], c[n, j, 1], by_backward[i] if j == last else -by_forward[i],
-                        shrink_bar[n, 0], pull_bar[n, 0], shrink_bar[n, 1], pull_bar[n, 1],
-                        x_bar[n], rho_bar[n], of[: K * R], of[K * R : K * R + K], of[K * R + K :],
-                    )  # fmt: skip
+        begin(i, stop, last, TARGET, chosen, tables, room)
+        for n in range(last, -1, -1):
+            draw(i, stop, (n + 1) % (last + 1), noise, room)
+            if n == last:
+                start(law[:R], law[R], xi, xi1[0], xi1[1], xs[n], rhos[n])
+            else:
+                step(xs[n + 1], rhos[n + 1, 0], shrinks[n + 1, 1], pulls[n + 1, 1], xi, xi1[0], xi1[1], etas[n],
+                     xs[n], rhos[n])  # fmt: skip
+            drifts(n, xs[n], rhos[n, 0], d, base, tables, shrinks[n], pulls[n], total, resp if n == last else unused)
+            if n < last:
+                # log F(x'|x) − log B(x|x'): the same increment with the two kernels in each other's place.
+                weight(xs[n + 1], rhos[n + 1, 0], shrinks[n + 1, 1], pulls[n + 1, 1], shrinks[n, 0], pulls[n, 0],
+                       xi, xi1[0], xi1[1], etas[n], base, gained)  # fmt: skip
+                total[0] -= gained[0]
+        finish(i, stop, last, room, total, resp, out)

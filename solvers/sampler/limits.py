@@ -119,11 +119,11 @@ def check(problem: Problem) -> None:
         sides = np.array(pull(sampler))
         side, n = np.unravel_index(np.argmax(sampler.eta * sides), sides.shape)
         which, most = ("forward", "backward")[int(side)], float(sides[side, n])
-        step = "the step horizon / steps" if options.shares is None else f"step {n + 1} of sampler.schedule"
+        even = f"sampler.steps: is {options.steps}; the step horizon / steps"
+        step = even if options.shares is None else f"sampler.schedule: step {n + 1} of {options.steps}"
         raise ProblemError(
-            f"{problem.name}: sampler.steps: is {options.steps}; {step} is {sampler.eta[n]:.4g}, must "
-            f"be < {2 / most:.4g}: the {which} drift pulls in at up to {most:.4g} and overshoots from "
-            "twice its inverse on"
+            f"{problem.name}: {step} is {sampler.eta[n]:.4g}, must be < {2 / most:.4g}: the {which} drift pulls in at "
+            f"up to {most:.4g} and overshoots from twice its inverse on"
         )
     if (lost := rounding(sampler)) > 1:
         raise ProblemError(

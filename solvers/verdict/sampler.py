@@ -61,9 +61,9 @@ __all__ = ["compare_sampler"]
 Array = NDArray[np.float64]
 
 STARTS = 2  # at most so many of a problem's starts are compared
-PATHS_THEORY = 4  # times as many paths as the simulation has, where nothing is learned: they are cheap
-PATHS_LEARNING = 8  # the same behind a gradient with the exact control, which takes no way back
-PATHS_PILOT = 4  # the same in the run of the theory that says which points are added
+# Times the paths of the simulation: where nothing is learned, behind a gradient with the exact control, which takes no
+# way back, and in the run of the theory that says which points are added.
+PATHS_THEORY, PATHS_LEARNING, PATHS_PILOT = 4, 16, 4
 
 _BIASED = (*QUOTIENTS, "coverage")
 _EVALUATED = ("elbo", "eubo", "log_weight_variance", "mode_mass", *_BIASED)
@@ -252,8 +252,9 @@ class _Start:
         if init.scale is not None:
             init = Init(None, None, Overlaps(self.begin.s[self.i], self.begin.m[self.i]), 1, init.seed)
         assert problem.sampler is not None
-        behind = PATHS_LEARNING if self.learns and problem.sampler.control == "exact" else 1
-        once = replace(problem, init=init, sampler=replace(problem.sampler, paths=behind * paths))
+        cheap = self.learns and problem.sampler.control == "exact" and problem.sampler.refine is None
+        behind = (PATHS_LEARNING if cheap else 1) * paths
+        once = replace(problem, init=init, sampler=replace(problem.sampler, paths=behind))
         given = {"rtol": self.rtol, "atol": self.atol, "drop": self.drop, "threads": 1, "drawn": True, "runs": 1}
         run, added = traced(once, evaluated=paths, **given)  # type: ignore[arg-type]
         return run, added[0]

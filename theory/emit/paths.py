@@ -29,7 +29,7 @@ HEADER = """{c} One path of the reduced chain of diffusion samplers, its log-wei
 INVERSE = {
     "numba": "@njit(**FLAGS)\ndef inverse(root):\n"
     '    """1 / root, and 0 where there is no orthogonal direction (d = R)."""\n'
-    "    return 1.0 / root if root > 0.0 else 0.0",
+    "    return select(root > 0.0, 1.0 / root, 0.0)",
     "cuda": "// 1 / root, and 0 where there is no orthogonal direction (d = R).\n"
     "DEVICE double inverse(double root) { return root > 0.0 ? 1.0 / root : 0.0; }",
 }
@@ -215,7 +215,7 @@ def _source(chain: ChainPrograms, name: str, language: Language, needs: str) -> 
 
 def numba(chain: ChainPrograms, name: str = "sampler_chain", _: str = "") -> str:
     """Text for numba."""
-    return _source(chain, name, NUMBA, "np, njit, FLAGS, exp, expm1, log, sqrt, K, R")
+    return _source(chain, name, NUMBA, "np, njit, FLAGS, exp, expm1, log, select, sqrt, K, R")
 
 
 def cuda(chain: ChainPrograms, name: str = "sampler_chain", _: str = "") -> str:

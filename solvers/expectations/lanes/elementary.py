@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 from numba import njit
-from numba.extending import intrinsic
+from numba.extending import intrinsic, overload
 
 from solvers.expectations.divergence import SERIES, TERMS
 from solvers.machine.instructions import LANES, Lanes, exponential
 from solvers.machine.options import FLAGS
-from solvers.machine.simd import W, fabs, select
+from solvers.machine.simd import Floats, W, fabs, select
 
 __all__ = ["decay", "divergence", "logarithm", "vectors"]
 
@@ -66,6 +67,11 @@ def logarithm(x: Any) -> Any:
         series = series * square + 1.0 / n
     # The bits of nan would pass for a number.
     return _octave(x) * 0.6931471805599453 + 2.0 * ratio * series + 0.0 * x
+
+
+@overload(math.log, strict=False)
+def _logarithm(x: Any) -> Any:
+    return (lambda x: logarithm(x)) if x == Floats() else None
 
 
 @njit(**FLAGS)

@@ -65,6 +65,31 @@ def test_threads_change_nothing():
     np.testing.assert_array_equal(one[1]["prior"].mean, two[1]["prior"].mean)
 
 
+def test_large_mixtures_path_by_path(monkeypatch):
+    """By the same text on numbers."""
+    rng = np.random.default_rng(6)
+    sampler = uneven(case("dis", "ou", "exact", d=6, steps=3, rng=rng)[0])
+    noise, chosen, weights = Noise.draw(sampler, 70, rng), rng.integers(0, 2, 70), rng.random(70)
+    expected, slopes = PLAIN.gradient(sampler, noise, chosen, weights)
+    monkeypatch.setattr("solvers.sampler.compiled.LARGEST", 16)
+    found, others = WALKERS["numba"].within(2).gradient(sampler, noise, chosen, weights)
+    np.testing.assert_allclose(found.log_weight, expected.log_weight, **CLOSE)
+    np.testing.assert_allclose(others["prior"].mean, slopes["prior"].mean, **CLOSE)
+
+
+def test_company_changes_nothing():
+    """Seven paths alone, and the same among others; one of these overflows."""
+    rng = np.random.default_rng(7)
+    sampler, *_ = case("dis", "ou", "exact", rng=rng)
+    noise, walkers = Noise.draw(sampler, 37, rng), WALKERS["numba"].within(1)
+    noise.xi[1, 9] = 1e200
+    for walk in (walkers.forward, walkers.backward):
+        alone, among = walk(sampler, noise.block(slice(2, 9))), walk(sampler, noise)
+        assert not np.isfinite(among.log_weight[9])
+        for name in ("log_weight", "end", "rho", "modes"):
+            np.testing.assert_array_equal(getattr(alone, name), getattr(among, name)[2:9])
+
+
 def test_what_would_read_elsewhere_is_refused():
     rng = np.random.default_rng(5)
     sampler, *_ = case("dis", "ou", "exact", rng=rng)

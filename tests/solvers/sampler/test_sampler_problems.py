@@ -123,6 +123,8 @@ def test_what_is_learned_by_trajectory_balance_is_told(explore):
     assert ds.log_z_learned.values[0, 0] == 0
     assert ds.log_z_learned_se.values[0, 1] > 0
     assert ds.log_z_learned.attrs["units"] == "nat"
+    assert ds.objective.attrs["units"] == ds.objective_se.attrs["units"] == "nat²"
+    assert any(found.startswith("objective median ") and found.endswith(" nat²") for found in told(ds, "run.nc", "p"))
     assert ds.objective.attrs["long_name"] == (
         "objective, ½ E (log W − log_z_learned)² of "
         + ("paths from starts 1.3 times as far out" if explore else "the sampler's paths")

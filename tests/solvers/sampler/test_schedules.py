@@ -111,8 +111,12 @@ def test_what_a_file_means():
             "sampler.annealing: has 3 points; must have 33, one more than sampler.steps",
         ),
         (
+            'method = "mcd"\nsteps = 0\nannealing = [0.0, 1.0]',
+            "sampler.annealing: is [0, 1]; must be left out with sampler.steps = 0",
+        ),
+        (
             "schedule = [0.1, 2.5, 0.1]",
-            "sampler.steps: is 3; step 2 of sampler.schedule is 2.5, must be < 2: the forward drift pulls in at",
+            "sampler.schedule: step 2 of 3 is 2.5, must be < 2: the forward drift pulls in at",
         ),
     ],
 )

@@ -156,6 +156,13 @@ def test_what_a_result_holds():
     assert "schedule  learned: steps from " in said
 
 
+def test_where_learning_has_no_time_nothing_is_said_to_be_learned():
+    text = BASE.replace("save = 2", "save = 1").format(sampler=ANNEALED + 'learn = ["steps"]\n', learn="[]", end=0.0)
+    begun = Problem.parse(text, "p.toml")
+    said = list(told(ask.solve(begun, backend="numpy"), "run.nc", "p.toml"))
+    assert any(line.startswith("schedule  to learn: steps from 0.0333 to 0.0333") for line in said)
+
+
 @pytest.mark.slow
 def test_simulations_learn_it_too_by_the_flow_and_by_adam():
     """With the exact control and steps alone, in R^d; the prior moves as well."""
