@@ -61,8 +61,7 @@ __all__ = ["compare_sampler"]
 Array = NDArray[np.float64]
 
 STARTS = 2  # at most so many of a problem's starts are compared
-# Times the paths of the simulation: where nothing is learned, behind a gradient with the exact control, which takes no
-# way back, and in the run of the theory that says which points are added.
+# Times the paths of the simulation: where nothing is learned, behind gradients with no way back, and in a pilot run.
 PATHS_THEORY, PATHS_LEARNING, PATHS_PILOT = 4, 16, 4
 
 _BIASED = (*QUOTIENTS, "coverage")
@@ -253,8 +252,8 @@ class _Start:
             init = Init(None, None, Overlaps(self.begin.s[self.i], self.begin.m[self.i]), 1, init.seed)
         assert problem.sampler is not None
         cheap = self.learns and problem.sampler.control == "exact" and problem.sampler.refine is None
-        behind = (PATHS_LEARNING if cheap else 1) * paths
-        once = replace(problem, init=init, sampler=replace(problem.sampler, paths=behind))
+        options = replace(problem.sampler, paths=paths * (PATHS_LEARNING if cheap else 1))
+        once = replace(problem, init=init, sampler=options)
         given = {"rtol": self.rtol, "atol": self.atol, "drop": self.drop, "threads": 1, "drawn": True, "runs": 1}
         run, added = traced(once, evaluated=paths, **given)  # type: ignore[arg-type]
         return run, added[0]
