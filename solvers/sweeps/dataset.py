@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from solvers.results.datasets import SAMPLER_QUANTITIES
 from solvers.results.intervals import CONFIDENCE
 from solvers.results.mechanisms import LABELS
 from solvers.results.outcomes import OUTCOMES
@@ -142,7 +143,10 @@ def described(columns: Columns) -> dict[str, dict[str, str]]:
 
 
 def _units(name: str) -> str:
-    return "nat" if name in ("objective", "objective_se", "mode_mass_distance", "mode_mass_distance_se") else "1"
+    base = name.removesuffix("_se")
+    if base in SAMPLER_QUANTITIES:
+        return SAMPLER_QUANTITIES[base][0]
+    return "nat" if base in ("objective", "mode_mass_distance") else "1"
 
 
 def _meaning(name: str) -> str:

@@ -104,7 +104,8 @@ def test_cpp_agrees_with_numpy(library, name):
 def namespace(njit):
     """The numba text executed; with the identity in place of njit it is plain Python."""
     functions = {name: getattr(math, name) for name in ("exp", "expm1", "log", "sqrt")}
-    scope = {"np": np, "njit": njit, "FLAGS": {}, "K": K, "R": R} | functions
+    select = njit()(lambda condition, yes, no: yes if condition else no)
+    scope = {"np": np, "njit": njit, "FLAGS": {}, "K": K, "R": R, "select": select} | functions
     exec(compile(numba(CHAIN), "<chain>", "exec"), scope)
     return scope
 

@@ -13,6 +13,7 @@ from solvers.problem import ProblemError
 from solvers.results.errors import ResultError
 from solvers.results.mechanisms import LABELS
 from solvers.results.output import OutputError
+from solvers.sweeps.dataset import Columns, described
 from solvers.sweeps.reading import layout_of
 from solvers.sweeps.run import run
 from solvers.sweeps.telling import told
@@ -135,3 +136,9 @@ def test_codes_are_refused_where_they_would_be_averaged(tmp_path) -> None:
     del plan["labels"]
     with pytest.raises(ResultError, match="has the mean of codes of collapse, as an earlier version wrote it"):
         layout_of(ds.attrs | {"plan": json.dumps(plan)})
+
+
+def test_estimates_of_samplers_have_their_units() -> None:
+    units = {name: about["units"] for name, about in described(Columns(("elbo", "log_z", "ess", "objective"))).items()}
+    assert units["elbo"] == units["elbo_se"] == units["log_z"] == units["objective_se"] == "nat"
+    assert units["ess"] == units["samples"] == "1"
