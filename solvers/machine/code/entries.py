@@ -59,8 +59,9 @@ class _GoesAlone(FunctionPass):
         FunctionPass.__init__(self)
 
     def run_pass(self, state: Any) -> bool:
-        state.library = _Alone(state.targetctx.codegen(), state.func_id.func_qualname)
-        state.library.enable_object_caching()  # so that it can be kept
+        alone = _Alone(state.targetctx.codegen(), state.func_id.func_qualname)
+        alone.enable_object_caching()  # so that it can be kept
+        state["library"] = alone
         return False
 
 

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from operator import attrgetter
 
 import pytest
 from llvmlite.binding import Linkage
@@ -74,13 +75,13 @@ def made(compiled):
     def outer(x):
         return inner(x) + inner(x + 1) + inner(x + 2)
     assert outer(3) == inner(3) + inner(4) + inner(5)
-    return outer.overloads[outer.signatures[0]].library
+    return outer.overloads[outer.signatures[0]]
 """
     text = text.replace("LINES", "    x = (x * x + 1) % 1009 - x // 7\n" * 60)  # too long to be put in each place
-    tiny = package((("tiny", text),))["tiny"]
+    tiny, code_of = package((("tiny", text),))["tiny"], attrgetter("library._final_module")
 
-    def shared(library):
-        symbols = [f for f in library._final_module.functions if "5inner" in f.name and not f.is_declaration]
+    def shared(overload):
+        symbols = [f for f in code_of(overload).functions if "5inner" in f.name and not f.is_declaration]
         assert symbols
         return [f.name for f in symbols if f.linkage != Linkage.internal]
 
