@@ -19,6 +19,7 @@ from solvers.particles.sampler.compiled import (
     MOST_PATHS,
     PIECE_BYTES,
     coefficients,
+    places,
     structure,
 )
 from solvers.particles.sampler.mixtures import Bars
@@ -129,15 +130,10 @@ def gradient(
         return compiled.gradient(
             model, key, source, step, particles, chosen, weights, of=of, threads=threads, stop=stop, schedule=schedule
         )
-    d, N, wanted = model.dimension, model.steps, set(of)
+    d, N = model.dimension, model.steps
     means, variances, *rest = _tables(model, backward=False)
     A, width = means.shape
-    place, own, first = np.full(A, -1), {}, 0
-    for name, mixture in model.mixtures.items():
-        own[name] = slice(first, first + len(mixture.means))
-        if name in wanted:
-            place[own[name]] = np.arange(len(mixture.means)) + place.max() + 1
-        first = own[name].stop
+    place, rows = places(model, of)
     M = int(place.max()) + 1
     densities = np.zeros(rest[4].shape)
     densities[0, 0] += 1
@@ -165,9 +161,9 @@ def gradient(
         if stop:
             stop()
 
-    def bars(name: str) -> Bars:
-        rows, mixture = place[own[name]], model.mixtures[name]
-        widths = of_v[rows, :d]
-        return Bars(of_means[rows, :d], widths if mixture.variances.ndim == 2 else widths.sum(1), of_w[own[name]])
+    def bars(name: str, own: slice) -> Bars:
+        widths = of_v[place[own], :d]
+        one = model.mixtures[name].variances.ndim == 1
+        return Bars(of_means[place[own], :d], widths.sum(1) if one else widths, of_w[own])
 
-    return log_weight, {name: bars(name) for name in own if name in wanted}
+    return log_weight, {name: bars(name, own) for name, own in rows.items()}

@@ -20,7 +20,7 @@ from solvers.particles.sampler.mixtures import Bars
 from solvers.particles.sampler.schedule import Schedule
 from solvers.particles.streams import TILE
 
-__all__ = ["Tables", "coefficients", "fixed", "gradient", "structure", "walk"]
+__all__ = ["Tables", "coefficients", "fixed", "gradient", "places", "structure", "walk"]
 
 Array = NDArray[np.float64]
 Whole = NDArray[np.int64]
@@ -257,12 +257,7 @@ def _differentiated(
     """As loops.adjoint.differentiate: weights of −log P̃ and of log Q."""
     d, N, tables = model.dimension, model.steps, Tables.of(model, backward=False)
     A, width = tables.means.shape
-    place, own, first, wanted = np.full(A, -1), {}, 0, set(of)
-    for name, mixture in model.mixtures.items():
-        own[name] = slice(first, first + len(mixture.variances))
-        if name in wanted:
-            place[own[name]] = np.arange(len(mixture.variances)) + place.max() + 1
-        first = own[name].stop
+    place, rows = places(model, of)
     M = int(place.max()) + 1
     variances = np.concatenate([m.variances for m in model.mixtures.values()])
     densities = np.zeros(tables.live.shape)
@@ -305,6 +300,17 @@ def _differentiated(
                 schedule.annealing[1:N] += betas[1:N]
         if stop:
             stop()
-    return log_weight, {
-        name: Bars(total_means[place[own[name]], :d], *total_rest[:, own[name]]) for name in own if name in wanted
-    }
+    return log_weight, {name: Bars(total_means[place[own], :d], *total_rest[:, own]) for name, own in rows.items()}
+
+
+def places(model: Model, of: Iterable[str]) -> tuple[Whole, dict[str, slice]]:
+    """Of each of all A means, in the order of the mixtures, the row where derivatives in it are added, −1: nowhere; and
+    of each of the mixtures `of` which of the A means it has."""
+    place, rows, first, wanted = list[int](), dict[str, slice](), 0, set(of)
+    for name, mixture in model.mixtures.items():
+        K, next_row = len(mixture.means), max([-1, *place]) + 1
+        place += range(next_row, next_row + K) if name in wanted else [-1] * K
+        if name in wanted:
+            rows[name] = slice(first, first + K)
+        first += K
+    return np.array(place), rows

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from solvers.machine.arrays import backend_module, compile_cuda, gpu_errors, gpu_memory, to_numpy
 from solvers.particles.device import source
 from solvers.particles.sampler.chain import Model, Walk
-from solvers.particles.sampler.compiled import Tables
+from solvers.particles.sampler.compiled import Tables, places
 from solvers.particles.sampler.mixtures import Bars
 from solvers.particles.sampler.schedule import Schedule
 from solvers.particles.streams import TILE
@@ -133,14 +133,10 @@ def gradient(
     (path,) and the derivatives. stop: called between launches, may raise. A schedule is refused before. Raises as
     `walk`."""
     assert schedule is None
-    wanted, own, places = set(of), {}, list[int]()
-    for name, mixture in model.mixtures.items():
-        K, learned = len(mixture.variances), max([-1, *places]) + 1
-        own[name] = slice(len(places), len(places) + K)
-        places += range(learned, learned + K) if name in wanted else [-1] * K
-    at = _Launch(model, False, places)
+    place, rows = places(model, of)
+    at = _Launch(model, False, place.tolist())
     N, d, paths, teams, width, A, M = (
-        model.steps, model.dimension, len(particles), at.teams, at.width, len(places), at.told["LEARNED"]
+        model.steps, model.dimension, len(particles), at.teams, at.width, len(place), at.told["LEARNED"]
     )  # fmt: skip
     densities = np.zeros(at.tables.live.shape)
     densities[0, 0] += 1
@@ -163,9 +159,7 @@ def gradient(
             log_weight[s] = to_numpy(done)
             of_means += to_numpy(sums[0].sum(0))
             of_rest += to_numpy(sums[1].sum(0))
-    return log_weight, {
-        name: Bars(of_means[np.array(places)[own[name]], :d], *of_rest[:, own[name]]) for name in own if name in wanted
-    }
+    return log_weight, {name: Bars(of_means[place[own], :d], *of_rest[:, own]) for name, own in rows.items()}
 
 
 class _Launch:
