@@ -33,6 +33,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from solvers.expectations import factors
 from solvers.machine import ranks
 from solvers.machine.arrays import array_module, to_numpy
 
@@ -87,8 +88,16 @@ def softmax_of_differences(mean: Any, cov: Any, *, error: bool, tolerance: float
 
     values, estimate = xp.empty((len(mean), size + 2)), xp.empty(len(mean))
     rows = max(1, _BLOCK // size**2)
+    left = np.ones(len(mean), dtype=bool)
+    for source in np.flatnonzero((rules[rule_of, 0] >= 2) & ~to_numpy(broken)):
+        same = np.flatnonzero((cov_of == source) & to_numpy(xp.isfinite(mean).all(axis=-1)))
+        rank = int(rules[rule_of[source], 0])
+        found = factors.by_factors(to_numpy(mean[same]), to_numpy(cov[source]), rank, D) if len(same) else None
+        if found:
+            left[same] = False
+            values[same], estimate[same] = xp.asarray(found[0]), xp.asarray(found[1] + FLOOR)
     for number, rule in enumerate(rules.tolist()):
-        chosen = np.flatnonzero(rule_of[cov_of] == number)
+        chosen = np.flatnonzero((rule_of[cov_of] == number) & left)
         for start in range(0, len(chosen), rows):
             block = chosen[start : start + rows]
             index, source = xp.asarray(block), xp.asarray(cov_of[block])

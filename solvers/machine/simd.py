@@ -25,7 +25,7 @@ from numba.extending import intrinsic, lower_builtin, lower_cast, models, regist
 from solvers.machine import stack
 from solvers.machine.instructions import WIDTH, Lanes, Real, exponential
 
-__all__ = ["Floats", "W", "across", "empty", "fabs", "larger", "load", "rows", "select", "some", "store"]
+__all__ = ["Floats", "W", "across", "empty", "fabs", "larger", "load", "load_from", "rows", "select", "some", "store"]
 
 W = WIDTH
 """Lanes of a vector: two AVX-512 registers, whose instructions fill each other's waiting time; or four, or eight."""
@@ -160,6 +160,18 @@ def load(typing: Any, array: Any, row: Any) -> Any:
         return builder.load(_pointer(context, builder, sig, args), align=8)
 
     return (_floats(array, row), emit) if _is_rows(array, row) else None
+
+
+@intrinsic
+def load_from(typing: Any, array: Any, place: Any) -> Any:
+    """The W entries of a C-ordered float64 array, taken as flat, from `place` on. Not checked against its length."""
+
+    def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        data = context.make_array(sig.args[0])(context, builder, args[0]).data
+        first = builder.gep(data, [context.cast(builder, args[1], sig.args[1], types.intp)])
+        return builder.load(builder.bitcast(first, _FLOATS.as_pointer()), align=8)
+
+    return (_floats(array, place), emit) if _is_rows(array, place) else None
 
 
 @intrinsic

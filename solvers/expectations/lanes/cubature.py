@@ -26,6 +26,7 @@ from numba import njit
 
 from solvers.expectations import quadrature
 from solvers.expectations.lanes.elementary import decay, vectors
+from solvers.expectations.lanes.factor import many
 from solvers.expectations.lanes.rules import rule
 from solvers.expectations.lanes.sums import FOURS, add, add_moments, fill
 from solvers.expectations.quadrature import FLOOR, REACH, REPLICATES, T_QUANTILE
@@ -230,9 +231,15 @@ def integrate(
     (count, K, size), columns = means.shape, values.shape[2]
     factor, other, change = np.empty((size, size)), np.empty((K, columns)), np.empty((K, columns))
     nothing = np.empty((K, 0))
+    by_factors, doubt = np.empty((size, size)), np.empty(K)
     for i in range(count):
+        by_factors[:] = covs[i]
         law = rule(covs[i], factor, points[place, 0])
         rank, change[:] = law[0], 0.0
+        if moments.shape[2] == 0 and many(means[i], by_factors, rank, points[place, 0], values[i], doubt):
+            for k in range(errors.shape[1]):
+                errors[i, k] = doubt[k] + FLOOR
+            continue
         variants = (min(rank, 2) if rank < 4 else REPLICATES) if errors.shape[1] else 0
         for variant in range(variants + 1):
             plain = variant == 0

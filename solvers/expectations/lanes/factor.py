@@ -1,0 +1,228 @@
+"""The rule of solvers/expectations/factors.py, compiled: a vector holds W nodes in x.
+
+The functions H_j are power series about the points of one grid (gumbel.py), on which all sums run: a mean shifts the
+grid by whole steps and a remainder, the same at every node, so no node costs an exponential or a look into a table.
+"""
+
+from __future__ import annotations
+
+from math import ceil, exp, floor, sqrt
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from solvers.expectations import splits
+from solvers.expectations.factors import ALMOST, ENOUGH, EULER, FARTHEST, KAPPAS, NEGATIVE, NOTHING, WIDEST
+from solvers.expectations.gumbel_normal import gumbel_coefficients
+from solvers.expectations.lanes.connected import connected, scratch_rows
+from solvers.expectations.lanes.elementary import vectors
+from solvers.expectations.lanes.gumbel import taylor_rows
+from solvers.machine.options import FLAGS
+from solvers.machine.simd import W, across, load, load_from, select, some, store
+
+__all__ = ["factored", "many"]
+
+Array = Any
+
+TABLE = gumbel_coefficients()
+DEGREE = 14
+"""Of the power series."""
+
+split, step_for, factor_step, reach, error_of_points = (
+    njit(**FLAGS)(rule)
+    for rule in (splits.split, splits.step_for, splits.factor_step, splits.reach, splits.error_of_points)
+)
+
+
+@njit(**FLAGS)
+def evaluate(
+    n: int, at: int, shifts: Array, offsets: Array, lefts: Array, counts: Array, series: Array, step: float,
+    first_only: bool, kappa: Array,
+) -> Any:  # fmt: skip
+    """Π H at W nodes from x = at·step on, and the derivatives of log H of every logit, the first or all KAPPAS.
+
+    shifts, offsets (n): means in whole steps, and what is left, in steps.
+    """
+    width = series.shape[0] * W // (n * (DEGREE + 1))
+    product = 0.0 * load(kappa, 0) + 1.0
+    scale = 1.0 / step
+    for i in range(n):
+        place = at - shifts[i] - lefts[i]
+        if place >= counts[i]:  # H = 1
+            for m in range(KAPPAS):
+                store(kappa, KAPPAS * i + m, 0.0)
+            continue
+        start, f = i * (DEGREE + 1) * width + max(place, 0), offsets[i]
+        # p_m = H^(m) step^m / m!: Horner's rule, for all of them at once.
+        p0 = load_from(series, start + DEGREE * width)
+        p1 = 0.0 * p0
+        p2, p3, p4, p5 = p1, p1, p1, p1
+        if first_only:
+            for k in range(DEGREE - 1, -1, -1):
+                p1 = p1 * f + p0
+                p0 = p0 * f + load_from(series, start + k * width)
+        else:
+            for k in range(DEGREE - 1, -1, -1):
+                p5 = p5 * f + p4
+                p4 = p4 * f + p3
+                p3 = p3 * f + p2
+                p2 = p2 * f + p1
+                p1 = p1 * f + p0
+                p0 = p0 * f + load_from(series, start + k * width)
+        sane = p0 > 1e-200
+        product *= select(sane, p0, 0.0)
+        inverse = 1.0 / select(sane, p0, 1.0)
+        inverse, a = inverse * scale, p1 * inverse * scale
+        store(kappa, KAPPAS * i, a)
+        if first_only:
+            continue
+        inverse *= 2.0 * scale
+        b = p2 * inverse
+        inverse *= 3.0 * scale
+        c = p3 * inverse
+        inverse *= 4.0 * scale
+        d, two = p4 * inverse, a * a
+        e = p5 * inverse * (5.0 * scale)
+        store(kappa, KAPPAS * i + 1, b - two)
+        store(kappa, KAPPAS * i + 2, c + a * (2.0 * two - 3.0 * b))
+        store(kappa, KAPPAS * i + 3, d - 4.0 * a * c - 3.0 * b * b + two * (12.0 * b - 6.0 * two))
+        last = e - 5.0 * a * d - 10.0 * b * c + 20.0 * two * c
+        store(kappa, KAPPAS * i + 4, last + a * (30.0 * b * b + two * (24.0 * two - 60.0 * b)))
+    return product
+
+
+@njit(**FLAGS)
+def factored(means: Array, cov: Array, factor: bool, D: float, values: Array, errors: Array) -> bool:
+    """Expectations under many distributions of one covariance: (softmax, logsumexp) to values (rows, n + 1).
+
+    means (rows, n), cov (n, n), n ≥ 3. errors (rows): what the last order of the series adds to the logsumexp, its sign
+    left out before it is summed, and by how much the softmax misses one. D: trapezoidal sums err by about e^−D.
+    Returns whether this could be done: no if a logit would be left with a negative variance of its own.
+    """
+    rows, n = means.shape
+    d, b, rest = np.empty(n), np.empty(n), np.empty((n, n))
+    split(cov, factor, d, b, rest)
+    largest, widest = 0.0, 0.0
+    for i in range(n):
+        widest = max(widest, d[i])
+        for j in range(n):
+            largest = max(largest, abs(rest[i, j]))
+    for i in range(n):
+        if rest[i, i] < -NEGATIVE * widest:
+            return False
+        rest[i, i] = 0.0
+    if widest > WIDEST:
+        return False
+    exact = largest <= 1e-13 * widest
+    step = step_for(d, D)
+    lefts, counts, span = np.empty(n, np.int64), np.empty(n, np.int64), 0
+    low, high = np.empty(n), np.empty(n)
+    for i in range(n):
+        low[i], high[i] = reach(d[i], D + 4.0)
+        lefts[i] = floor(low[i] / step) - 1
+        counts[i] = ceil(high[i] / step) + 1 - lefts[i]
+        span = max(span, counts[i])
+    height = DEGREE + 1
+    width = (span + 2 * W) // W * W + W
+    series = vectors(n * height * width // W)
+    flat = series.reshape(n, height, width)
+    for i in range(n):
+        taylor_rows(d[i], lefts[i] * step, step, counts[i], DEGREE, TABLE, flat[i])
+        for q in range(counts[i], width):
+            flat[i, 0, q] = 1.0
+    between, half = 1.0, 0
+    if factor:
+        between = factor_step(d, b, D)
+        half = ceil(sqrt(2.0 * D + 4.0) / between)
+    kappa, work, slopes, lanes = vectors(KAPPAS * n), vectors(scratch_rows(n)), vectors(n), vectors(1)
+    sums, shifts, offsets = vectors(n + 2), np.empty(n, np.int64), np.empty(n)
+    for z in range(W):
+        lanes[0, z] = z
+    for row in range(rows):
+        values[row] = 0.0
+        errors[row] = 0.0
+        weights = 0.0
+        for node in range(-half, half + 1):
+            z = node * between
+            weight = exp(-0.5 * z * z)
+            weights += weight
+            first, last = -1e300, -1e300
+            for i in range(n):
+                mean = means[row, i] + b[i] * z
+                first, last = max(first, mean + low[i]), max(last, mean + high[i])
+                shifts[i] = floor(mean / step + 0.5)
+                offsets[i] = shifts[i] - mean / step
+            start, stop = floor(first / step), ceil(last / step)
+            for j in range(n + 2):
+                store(sums, j, 0.0)
+            for at in range(start, stop + 1, W):
+                product = evaluate(n, at, shifts, offsets, lefts, counts, series, step, exact, kappa)
+                inside = load(lanes, 0) < 1.0 * (stop + 1 - at)
+                alive = (product > NOTHING) & inside
+                # Where hardly any logit is above x, the series adds less than rounding.
+                if exact or not some(alive & (product < 1.0 - ALMOST)):
+                    for j in range(n):
+                        store(slopes, j, load(kappa, KAPPAS * j))
+                    whole, doubt = product, 0.0 * product
+                else:
+                    ratio, doubt = connected(n, kappa, rest, work, slopes)
+                    whole = product * ratio
+                whole = select(alive, whole, 0.0)
+                store(sums, n, load(sums, n) + select(inside, 1.0 - whole, 0.0))
+                store(sums, n + 1, load(sums, n + 1) + select(alive, whole * doubt, 0.0))
+                for j in range(n):
+                    store(sums, j, load(sums, j) + select(alive, whole * load(slopes, j), 0.0))
+            for j in range(n):
+                values[row, j] += weight * step * across(load(sums, j))
+            values[row, n] += weight * (start * step - EULER + step * (across(load(sums, n)) - 0.5))
+            errors[row] += weight * step * across(load(sums, n + 1))
+        total = 0.0
+        for j in range(n + 1):
+            values[row, j] /= weights
+            total += values[row, j] if j < n else 0.0
+        errors[row] = errors[row] / weights + abs(total - 1.0)
+        for j in range(n):
+            values[row, j] /= total
+    return True
+
+
+@njit(**FLAGS)
+def many(means: Array, cov: Array, rank: int, D: float, values: Array, errors: Array) -> bool:
+    """The same for differences to the last logit, means (rows, n − 1) and cov (n − 1, n − 1), without a factor or with
+    one; rank: of cov. Returns whether one of both is what to take: there are cheaper rules for covariances of rank one
+    and two in more directions, and more accurate ones, up to three directions, where this one misses the tolerance.
+    """
+    rows, size = means.shape
+    n = size + 1
+    if rank < 2 or (rank < size and rank < 4):
+        return False
+    shifted, whole = np.zeros((rows, n)), np.zeros((n, n))
+    other, deviations = np.empty((rows, n + 1)), np.empty(rows)
+    width = 0.0
+    for i in range(size):
+        for j in range(size):
+            whole[i, j] = cov[i, j]
+    for i in range(n):
+        for j in range(i):
+            width = max(width, whole[i, i] + whole[j, j] - 2.0 * whole[i, j])
+    for row in range(rows):
+        for j in range(size):
+            shifted[row, j] = means[row, j]
+            if abs(means[row, j]) > FARTHEST:
+                return False
+    tolerance = 5.0 * exp(-D)
+    enough = max(tolerance, ENOUGH) if rank > 3 else tolerance
+    best = np.inf
+    for turn in range(2):
+        if factored(shifted, whole, turn == 1, D + 2.0, other, deviations):
+            worst = 0.0
+            for row in range(rows):
+                worst = max(worst, deviations[row])
+            if worst < best:
+                best = worst
+                values[:], errors[:] = other, deviations
+            if worst <= enough:
+                return True
+    # Where neither is good: three directions have a lattice, and points err by less than this.
+    return rank > 3 and best < error_of_points(width)
