@@ -26,7 +26,9 @@ from __future__ import annotations
 
 import argparse
 import io
+from collections.abc import Callable
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -68,10 +70,17 @@ def patches(level: int) -> tuple[float, NDArray[np.float64]]:
         scale = float(np.nextafter(scale, 1e9))
     with mp.workprec(BITS + 50):
         taylor = _taylor(mpf(float(middle)), 1 / mpf(scale), count)
-        projection = _projection(mpf(float(middle)), mpf(float(upper - lower)), scale)
-        fitted = taylor[:TERMS] + (projection @ taylor[TERMS:] >> BITS)
-        rows = [[mp.ldexp(int(c), -BITS) / mp.factorial(n) for n, c in enumerate(patch)] for patch in fitted.T]
-        return scale, np.array(rows, dtype=float)
+        return scale, fitted(taylor, 1 / max(mpf(1), mpf(float(middle))), mpf(float(upper - lower)), scale)
+
+
+def fitted(taylor: Integers, first: Any, width: Any, scale: float) -> NDArray[np.float64]:
+    """c_n/n! (patches, TERMS) from derivatives c_n = D_n Hⁿ (TERMS + EXTRA, patches); scale = 1/H, width 2V.
+
+    first: the weight of squared errors of the function itself, beside 1 for each of the three derivatives.
+    """
+    projected = taylor[:TERMS] + (_projection(first, width, scale) @ taylor[TERMS:] >> BITS)
+    rows = [[mp.ldexp(int(c), -BITS) / mp.factorial(n) for n, c in enumerate(patch)] for patch in projected.T]
+    return np.array(rows, dtype=float)
 
 
 def _taylor(v: Any, half: Any, count: int) -> Integers:
@@ -83,34 +92,34 @@ def _taylor(v: Any, half: Any, count: int) -> Integers:
     weighted = [step * mp.exp(-k * k * v / 2) / (k * mp.sinh(mp.pi * k)) for k in nodes]
     powers = []
     for _ in range(TERMS + EXTRA):
-        powers.append([_fixed(w) for w in weighted])
+        powers.append([fixed(w) for w in weighted])
         weighted = [w * k * half for w, k in zip(weighted, nodes, strict=True)]
     weights = np.array(powers, dtype=object)
     angles = [[mp.cos_sin(k * 2 * i * half) for i in range(count)] for k in nodes]
-    cosine, sine = (np.array([[_fixed(pair[part]) for pair in row] for row in angles], dtype=object) for part in (0, 1))
+    cosine, sine = (np.array([[fixed(pair[part]) for pair in row] for row in angles], dtype=object) for part in (0, 1))
 
     # ∂ⁿ/∂aⁿ of −cos(ka) at a = −α: −cos, −sin, cos, sin of kα, in turn.
     taylor = np.empty((TERMS + EXTRA, count), dtype=object)
     for n, (sign, wave) in enumerate([(-1, cosine), (-1, sine), (1, cosine), (1, sine)]):
         taylor[n::4] = sign * (weights[n::4] @ wave) >> BITS
-    taylor[0] += np.array([_fixed(period / 4 - i * half) for i in range(count)], dtype=object)  # P/4 + a/2
-    taylor[1] += _fixed(half / 2)
+    taylor[0] += np.array([fixed(period / 4 - i * half) for i in range(count)], dtype=object)  # P/4 + a/2
+    taylor[1] += fixed(half / 2)
     return taylor
 
 
-def _projection(v: Any, width: Any, scale: float) -> Integers:
+def _projection(first: Any, width: Any, scale: float) -> Integers:
     """What the terms beyond TERMS add to those before: integers (TERMS, EXTRA)."""
     terms = TERMS + EXTRA
     delta, tau = _parabolic_boundary()
-    tau = tau * _fixed(width / 4 * mpf(scale) ** 2) >> BITS
+    tau = tau * fixed(width / 4 * mpf(scale) ** 2) >> BITS
     u = [np.array([1 << BITS] * len(delta), dtype=object), delta]
     for n in range(2, terms):
         u.append((delta * u[n - 1] + 2 * tau * u[n - 2] >> BITS) // n)
-    # Normal equations for the errors of J ... J''', the first relative to √v. Even and odd n do not mix.
+    # Normal equations for the errors of the function and of three derivatives. Even and odd n do not mix.
     normal = np.zeros((TERMS, terms), dtype=object)
-    for m, weight in enumerate([1 / max(mpf(1), v), *(mpf(scale) ** (2 * m) for m in (1, 2, 3))]):
+    for m, weight in enumerate([first, *(mpf(scale) ** (2 * m) for m in (1, 2, 3))]):
         shifted = np.array([0 * delta] * m + u[: terms - m], dtype=object)
-        normal += (shifted[:TERMS] @ shifted.T >> BITS) * _fixed(weight)
+        normal += (shifted[:TERMS] @ shifted.T >> BITS) * fixed(weight)
     projection = np.zeros((TERMS, EXTRA), dtype=object)
     with mp.workprec(BITS + 100):
         for parity in (0, 1):
@@ -132,7 +141,7 @@ def _solve(matrix: Integers, right: Integers) -> Integers:
             x[i] = (x[i] - mp.fsum(lower[i, k] * x[k] for k in range(i))) / lower[i, i]
         for i in reversed(size):
             x[i] = (x[i] - mp.fsum(lower[k, i] * x[k] for k in range(i + 1, len(matrix)))) / lower[i, i]
-        out[:, column] = [_fixed(x[i] * unit[i]) for i in size]
+        out[:, column] = [fixed(x[i] * unit[i]) for i in size]
     return out
 
 
@@ -140,27 +149,28 @@ def _solve(matrix: Integers, right: Integers) -> Integers:
 def _parabolic_boundary(along: int = 36, beside: int = 16) -> tuple[Integers, Integers]:
     """(δ, τ/τ_max) at Chebyshev points of the side τ = −τ_max and of the two sides δ = ±1."""
     one = 1 << BITS
-    x, y = ([_fixed(mp.cos(mp.pi * (j + mpf(0.5)) / n)) for j in range(n)] for n in (along, beside))
+    x, y = ([fixed(mp.cos(mp.pi * (j + mpf(0.5)) / n)) for j in range(n)] for n in (along, beside))
     delta = [*x, *[one] * beside, *[-one] * beside]
     return np.array(delta, dtype=object), np.array([*[-one] * along, *y, *y], dtype=object)
 
 
-def _fixed(x: Any) -> int:
+def fixed(x: Any) -> int:
     return int(mp.nint(mp.ldexp(x, BITS)))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Coefficients of the logistic-normal special function.")
+def write_or_check(path: Path, make: Callable[[], NDArray[np.float64]], description: str) -> None:
+    """The command: writes the table that `make` computes, or compares it with the file, byte by byte."""
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--check", action="store_true", help="recompute and compare with the file instead of writing")
     check = parser.parse_args().check
     buffer = io.BytesIO()
-    np.save(buffer, table())
+    np.save(buffer, make())
     if not check:
-        _PATH.write_bytes(buffer.getvalue())
-    same = _PATH.read_bytes() == buffer.getvalue()
-    print(f"{_PATH.name}: {len(buffer.getvalue())} bytes, {'as computed' if same else 'NOT what is computed'}")
+        path.write_bytes(buffer.getvalue())
+    same = path.read_bytes() == buffer.getvalue()
+    print(f"{path.name}: {len(buffer.getvalue())} bytes, {'as computed' if same else 'NOT what is computed'}")
     raise SystemExit(not same)
 
 
 if __name__ == "__main__":
-    main()
+    write_or_check(_PATH, table, "Coefficients of the logistic-normal special function.")
