@@ -14,10 +14,9 @@ from numba import njit
 
 from solvers.expectations import splits
 from solvers.expectations.factors import ALMOST, ENOUGH, EULER, FARTHEST, KAPPAS, NEGATIVE, NOTHING, WIDEST
-from solvers.expectations.gumbel_normal import gumbel_coefficients
 from solvers.expectations.lanes.connected import connected, scratch_rows
 from solvers.expectations.lanes.elementary import vectors
-from solvers.expectations.lanes.gumbel import taylor_rows
+from solvers.expectations.lanes.gumbel import gumbel_table, taylor_rows
 from solvers.machine.options import FLAGS
 from solvers.machine.simd import W, across, load, load_from, select, some, store
 
@@ -25,7 +24,7 @@ __all__ = ["factored", "many"]
 
 Array = Any
 
-TABLE = gumbel_coefficients()
+TABLE = gumbel_table()
 DEGREE = 14
 """Of the power series."""
 
