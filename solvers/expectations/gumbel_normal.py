@@ -44,6 +44,8 @@ FIRST_LEVEL = (1023 - 4) * 8
 """Biased exponent and three bits of the mantissa of 2^-4."""
 HIGHEST = 1023.0
 """The largest δ: where the table ends, less SHIFT and rounding."""
+RADIUS = (0.375, 0.79)
+"""R = √(RADIUS[0]² + RADIUS[1]² δ) at the lower edge of a level: as far as TERMS coefficients reach."""
 SPACING = 0.6
 """Distance of the centres of patches, in R."""
 HALF_CELL = 0.8
