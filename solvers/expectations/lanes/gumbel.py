@@ -232,7 +232,7 @@ def taylor_rows(delta: float, first: float, step: float, count: int, degree: int
             factors[place] = power * table[known + place]
             place += 1
     low = centre - 0.5 * SPACING / scale
-    high = low + patches * SPACING / scale - HALF_CELL / scale
+    high = low + patches * SPACING / scale
     points, a, tails = stack.empty(W), empty(_STOP + 1), empty(_STOP)
     for z in range(W):
         points[z] = first + step * z
