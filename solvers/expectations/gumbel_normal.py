@@ -16,7 +16,8 @@ Their centres are SPACING R apart, less than R: what is left is the room for cel
     on the right    H = 1 − Σ_k (−1)^{k+1} e^{−ky + k²δ/2}/k!, the first terms (0 to TAIL) of an alternating series; by
                     then the next one is below 1e-15, in all derivatives, and it bounds the error.
 
-The coefficients are made, and the patches described, by make_gumbel_coefficients.py.
+The coefficients are made, and the patches described, by make_gumbel_coefficients.py; gumbel_normal.h is the same for C,
+C++ and CUDA.
 """
 
 from __future__ import annotations
