@@ -49,7 +49,7 @@ def table(levels: range = range(LEVELS)) -> NDArray[np.float64]:
     for level in levels:
         row = len(levels) * HEADER + sum(map(len, rows)) * TERMS
         header, coefficients = patches(level)
-        head += [*header, float(row), 0.0, 0.0, 0.0][:HEADER]
+        head += [*header, float(row), *[0.0] * (HEADER - 5)]
         rows.append(coefficients)
     return np.concatenate([np.array(head), *(part.ravel() for part in rows)])
 

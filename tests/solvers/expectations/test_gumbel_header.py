@@ -92,11 +92,11 @@ def test_on_the_host(compiler: str, flags: str, tmp_path: Path) -> None:
 
     library.grid.argtypes = [ctypes.c_double] * 3 + [ctypes.c_long] * 2 + [ctypes.c_void_p] * 2
     for degree in DEGREES:
-        for delta in (0.0, 0.7, 9.0, 500.0, np.nan):
-            step = 0.5 + 0.9 * delta**0.5
+        for variance in (0.0, 0.7, 9.0, 500.0, np.nan):
+            step = 0.5 + 0.9 * variance**0.5
             out, lanes = np.full((2, DEGREES.stop, 96), -7.0)
-            library.grid(delta, -12 * step, step, 96, degree, table.ctypes.data, out.ctypes.data)
-            rows(delta, -12 * step, step, 96, degree, table, lanes)
+            library.grid(variance, -12 * step, step, 96, degree, table.ctypes.data, out.ctypes.data)
+            rows(variance, -12 * step, step, 96, degree, table, lanes)
             np.testing.assert_array_equal(out[degree + 1 :], -7)
             np.testing.assert_array_equal(np.isnan(out), np.isnan(lanes))
             for x in (-0.5, -0.3, 0.0, 0.1, 0.5):

@@ -20,7 +20,7 @@ from solvers.expectations.gumbel_normal import (
 )
 from solvers.expectations.logistic_normal import TERMS
 from solvers.expectations.make_gumbel_coefficients import patches
-from tests.solvers.expectations.gumbel_normal_oracle import errors
+from tests.solvers.expectations.gumbel_normal_oracle import errors, exact
 
 SPREADS = [0.0, 1e-9, 0.1, 0.24999, 0.7, 1.0, 1.4999999, 1.5, 3.0, 7.0, 20.0, 31.9]
 
@@ -37,6 +37,17 @@ def test_without_variance_the_gumbel_law() -> None:
     density = np.exp(-y - a)
     exact = np.exp(-a), density, (a - 1) * density, (1 - 3 * a + a * a) * density
     np.testing.assert_allclose(gumbel_normal(y, 0.0), exact, rtol=0, atol=ERROR)
+
+
+@pytest.mark.parametrize("delta", [0.0, 0.02, 0.3])
+def test_digits_of_a_small_tail(delta: float) -> None:
+    y = np.linspace(-3.4 - 4 * delta**0.5, 0, 60)
+    wanted = np.array([[float(x) for x in exact(place, delta)[:2]] for place in y]).T
+    value, slope = gumbel_normal(y, delta, order=2)
+    for least, digits in ((1e-10, 8), (1e-12, 6)):
+        kept = wanted[0] > least
+        np.testing.assert_allclose(value[kept], wanted[0, kept], rtol=10.0**-digits)
+        np.testing.assert_allclose((slope / value)[kept], (wanted[1] / wanted[0])[kept], rtol=10.0**-digits)
 
 
 def points(count: int = 20_000) -> tuple[np.ndarray, np.ndarray]:
