@@ -16,7 +16,8 @@ Their centres are SPACING R apart, less than R: what is left is the room for cel
     on the right    H = 1 − Σ_k (−1)^{k+1} e^{−ky + k²δ/2}/k!, the first terms (0 to TAIL) of an alternating series; by
                     then the next one is below 1e-15, in all derivatives, and it bounds the error.
 
-The coefficients are made, and the patches described, by make_gumbel_coefficients.py.
+The coefficients are made, and the patches described, by make_gumbel_coefficients.py; gumbel_normal.h is the same for C,
+C++ and CUDA.
 """
 
 from __future__ import annotations
@@ -44,6 +45,8 @@ FIRST_LEVEL = (1023 - 4) * 8
 """Biased exponent and three bits of the mantissa of 2^-4."""
 HIGHEST = 1023.0
 """The largest δ: where the table ends, less SHIFT and rounding."""
+RADIUS = (0.375, 0.79)
+"""R = √(RADIUS[0]² + RADIUS[1]² δ) at the lower edge of a level: as far as TERMS coefficients reach."""
 SPACING = 0.6
 """Distance of the centres of patches, in R."""
 HALF_CELL = 0.8
@@ -79,8 +82,8 @@ def gumbel_normal(y: Any, delta: Any, *, order: int = 4) -> tuple[Any, ...]:
     y, delta broadcast; numpy or cupy. A negative variance, as rounding leaves, counts as zero; nan in either argument,
     and a variance beyond HIGHEST, is nan in every result.
 
-    Errors  at most ERROR for each of the four. On the left, where H is small, its first eight digits are right down to
-            1e-20.
+    Errors  at most ERROR for each of the four. On the left H and H'/H keep eight digits where H > 1e-10, six where
+            H > 1e-12.
     Use     ∂H/∂y = H', ∂H/∂δ = H''/2, ∂H'/∂δ = H'''/2.
     """
     xp = array_module(y, delta)
@@ -127,5 +130,7 @@ def _evaluate(xp: Any, y: Any, delta: Any, out: Any) -> None:
             exponent = xp.where(above & (terms >= k), k * k * delta / 2 - k * y, -xp.inf)
             tail += (-1.0) ** (k + m) * k**m / factorial(k) * xp.exp(exponent)
         value = xp.where(above, tail, value)
-        out[m] = xp.minimum(xp.maximum(value, 0), 1) if m == 0 else xp.maximum(value, 0) if m == 1 else value
+        if m < 2:
+            value = xp.maximum(value, 0)
+        out[m] = (value if m else xp.minimum(value, 1)) + 0 * delta  # nan also beyond the patches
         unit = unit * scale

@@ -15,7 +15,7 @@ one polynomial, Σ_k a_k x^k with a_k = Σ_j c_{k+2j} τʲ/(k! j!), as u_n = Σ_
 from __future__ import annotations
 
 from functools import lru_cache
-from math import exp, frexp, isfinite, ldexp
+from math import exp, factorial, frexp, isfinite, ldexp, lgamma, log, pi, sqrt
 from typing import Any
 
 import numpy as np
@@ -24,48 +24,64 @@ from numba import njit, types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from solvers.expectations.gumbel_normal import HALF_CELL, HEADER, HIGHEST, SHIFT, SPACING, gumbel_coefficients
+from solvers.expectations.gumbel_normal import (
+    HALF_CELL,
+    HEADER,
+    HIGHEST,
+    RADIUS,
+    SHIFT,
+    SPACING,
+    gumbel_coefficients,
+)
 from solvers.expectations.logistic_normal import TERMS
 from solvers.machine import stack
 from solvers.machine.instructions import BLOCK, LANES, Lanes, Short
-from solvers.machine.options import FLAGS
+from solvers.machine.options import FLAGS, PLAIN
 from solvers.machine.simd import W, empty, load, select, some, store
 
-__all__ = ["DEGREES", "gumbel_table", "taylor_rows"]
+__all__ = ["DEGREES", "degree_for", "gumbel_table", "largest_step", "taylor_rows"]
 
 Array = Any
 
 DEGREES = range(4, 17)
 """Those that taylor_rows can do."""
-_GROUP = 4  # points of a cell that are evaluated together
-_ROOM = 16  # numbers in a row of a rule: DEGREES.stop − 2 points, to a whole number of groups
-_STOP = DEGREES.stop
-_RULE = (1 + _ROOM) * _ROOM
-_FACTORS = sum((TERMS - 1 - k) // 2 for k in range(TERMS))
+_FIRST, _STOP = DEGREES.start, DEGREES.stop
+_PAIRS = 8  # most pairs of points in a cell, ±t around its centre
+_RULE = (1 + 2 * _PAIRS) * _PAIRS
+_STARTS = [0, *np.cumsum([TERMS - 2 * j for j in range(1, TERMS // 2)]).tolist()]  # of the factors of τʲ⁺¹
+_FACTORS = _STARTS[-1]
 
 
 @lru_cache(maxsize=1)
 def gumbel_table() -> NDArray[np.float64]:
-    """What taylor_rows takes, flat, read-only: the coefficients of H, and a rule for each degree.
+    """What taylor_rows takes, flat, read-only: the coefficients of H, a rule for each degree, and (k + 2j)!/(k! j!).
 
-    A rule is a row of nodes and _ROOM rows of the matrix from values of H'' there to p_n/((n + 1)(n + 2)).
+    A rule is a row of _PAIRS nodes t and 2 _PAIRS rows of weights, by which sums (even n) and differences (odd n) of
+    the values of H'' at ±t give p_n/((n + 1)(n + 2)). A node at the centre is a pair too, and the number of pairs
+    even: those that are added have t = 0 and no weight.
     """
-    table = np.concatenate([gumbel_coefficients(), *(_rule(degree).ravel() for degree in DEGREES)])
+    orders = [(j, k) for j in range(1, TERMS // 2) for k in range(TERMS - 2 * j)]
+    factors = [factorial(k + 2 * j) / (factorial(k) * factorial(j)) for j, k in orders]
+    table = np.concatenate([gumbel_coefficients(), *(_rule(degree).ravel() for degree in DEGREES), factors])
     table.setflags(write=False)
     return table
 
 
 def _rule(degree: int) -> NDArray[np.float64]:
-    rule, points = np.zeros((1 + _ROOM, _ROOM)), degree - 1
+    points = degree - 1
     order = np.arange(points)
     angles = np.pi * (order + 0.5) / points
-    rule[0, :points] = 0.5 * np.cos(angles)
     # Values to coefficients of Chebyshev polynomials in 2x, these to powers of x; no system of equations is solved.
     chebyshev = np.cos(np.outer(order, angles)) * np.where(order == 0, 1, 2)[:, None] / points
     powers = np.zeros((points, points))
     for n in order:
         powers[: n + 1, n] = np.polynomial.chebyshev.cheb2poly([0] * n + [1])
-    rule[1 : 1 + points, :points] = (2.0**order / ((order + 1) * (order + 2)))[:, None] * (powers @ chebyshev)
+    weights = (2.0**order / ((order + 1) * (order + 2)))[:, None] * (powers @ chebyshev)
+    pairs = points // 2
+    rule = np.zeros((1 + 2 * _PAIRS, _PAIRS))
+    rule[0, :pairs], rule[1 : 1 + points, :pairs] = 0.5 * np.cos(angles[:pairs]), weights[:, :pairs]
+    if points % 2:
+        rule[1 : 1 + points : 2, pairs] = weights[::2, pairs] / 2
     return rule
 
 
@@ -80,23 +96,58 @@ def _whole(typing: Any, x: Any) -> Any:
 
 
 @intrinsic
-def _gather_rows(typing: Any, table: Any, start: Any, out: Any) -> Any:
-    """out[n] = table[start + n] lane by lane, n < TERMS; `start` a vector of whole numbers, out vectors."""
+def _gather(typing: Any, table: Any, start: Any, factors: Any, out: Any) -> Any:
+    """out[k] = Σ_j F_kj table[start + k + 2j] lane by lane, k < TERMS; `start` a vector of whole numbers, out vectors.
+
+    factors: F_kj for j > 0, those of one j after those of the last; F_k0 = 1.
+    """
 
     def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        table, out = (context.make_array(signature.args[n])(context, builder, args[n]).data for n in (0, 2))
+        table, factors, out = (context.make_array(signature.args[n])(context, builder, args[n]).data for n in (0, 2, 3))
         lanes, place = Lanes(builder, LANES), ir.IntType(64)
         out = builder.bitcast(out, ir.DoubleType().as_pointer())
         index = Lanes(builder, W).real(args[1]).short().value
         for z in range(0, W, LANES):
             mask = ir.Constant(ir.VectorType(ir.IntType(32), LANES), list(range(z, z + LANES)))
             part = Short(lanes, builder.shuffle_vector(index, index, mask))
-            for n in range(0, TERMS, BLOCK):
-                for m, column in enumerate(lanes.gather_block(table, part + n)):
-                    lanes.store(column, out, place((n + m) * W + z))
+            row = [column for n in range(0, TERMS, BLOCK) for column in lanes.gather_block(table, part + n)]
+            for k, total in enumerate(row):
+                for j, n in enumerate(range(k + 2, TERMS, 2)):
+                    total = row[n].times_plus(lanes.spread(factors, _STARTS[j] + k), total)
+                lanes.store(total, out, place(k * W + z))
         return context.get_dummy_value()
 
-    return types.void(table, start, out), emit
+    return types.void(table, start, factors, out), emit
+
+
+@njit(**PLAIN)
+def largest_step(delta: float) -> float:
+    """The largest step of a grid at that δ ≥ 0: what is left of a patch on both sides of a cell's centre."""
+    return 2 * HALF_CELL * sqrt(RADIUS[0] ** 2 + RADIUS[1] ** 2 * delta)
+
+
+@njit(**PLAIN)
+def degree_for(delta: float, step: float, digits: float) -> int:
+    """The smallest degree for which H, step H' and step² H'' have errors below 10^−digits; DEGREES.stop if none has.
+
+    A bound, for step ≤ largest_step(δ); errors of patches and rounding, up to 1e-12 of H'', are not in it.
+    Interpolation of H'' at N − 1 Chebyshev points errs by less than 2 (h/4)^{N−1} max |H⁽ᴺ⁺¹⁾| / (N − 1)!, and H' and
+    H, integrated from the centre, by h/2 and h²/8 of that. With n = N + 1 the characteristic function of H' bounds its
+    derivatives: since |Γ(1 + ik)|² = πk/sinh πk, and k² ≥ 2ck − c² for any c,
+
+        |H⁽ⁿ⁾| ≤ (1/π) ∫ |Γ(1 + ik)| kⁿ⁻¹ e^{−δk²/2} dk ≤ 1.1 (2/π)^½ Γ(n + ½) e^{δc²/2} (π/2 + δc)^{−n−½},
+
+    where 1.1 is for small k, and c = (n − ½)/(π/2 + δc) the best choice: the radius of convergence, in effect, is
+    π/2 + δc.
+    """
+    for degree in range(_FIRST, _STOP):
+        n = degree + 1
+        c = 2 * (n - 0.5) / (0.5 * pi + sqrt(0.25 * pi * pi + 4 * delta * (n - 0.5)))
+        derivative = 0.5 * log(2 / pi) + lgamma(n + 0.5) + 0.5 * delta * c * c - (n + 0.5) * log(0.5 * pi + delta * c)
+        bound = log(2.2) + 2 * log(step) + (degree - 1) * log(0.25 * step) + derivative - lgamma(float(degree))
+        if bound <= -digits * log(10.0):
+            return degree
+    return _STOP
 
 
 @njit(**FLAGS)
@@ -107,14 +158,7 @@ def _inside(position: Any, reach: float, level: Any, degree: int, table: Array, 
     index = _whole(select(index > 0.0, select(index < patches - 0.5, index, patches - 0.5), 0.0))
     x = position - SPACING * index
     c = empty(TERMS)
-    _gather_rows(table, row + TERMS * index, c)
-    place = 0
-    for k in range(TERMS):
-        total = c[k]
-        for j in range(1, (TERMS - 1 - k) // 2 + 1):
-            total += factors[place] * c[k + 2 * j]
-            place += 1
-        c[k] = total
+    _gather(table, row + TERMS * index, factors, c)
     value, slope = c[TERMS - 1], 0.0 * x
     for k in range(TERMS - 2, -1, -1):
         slope = slope * x + value
@@ -123,29 +167,24 @@ def _inside(position: Any, reach: float, level: Any, degree: int, table: Array, 
     for k in range(2, TERMS):
         c[k] = c[k] * (reach * reach * (k * (k - 1)))
 
-    rule, points = table.size - (_STOP - degree) * _RULE, degree - 1
-    f = empty(_ROOM)
-    for i in range(0, points, _GROUP):
-        x0, x1 = x + reach * table[rule + i], x + reach * table[rule + i + 1]
-        x2, x3 = x + reach * table[rule + i + 2], x + reach * table[rule + i + 3]
+    rule, pairs = table.size - _FACTORS - (_STOP - degree) * _RULE, (degree + 2) // 4 * 2
+    sums, differences = empty(_PAIRS), empty(_PAIRS)
+    for i in range(0, pairs, 2):
+        far, near = reach * table[rule + i], reach * table[rule + i + 1]
         f0 = f1 = f2 = f3 = c[TERMS - 1]
         for k in range(TERMS - 2, 1, -1):
-            f0, f1, f2, f3 = f0 * x0 + c[k], f1 * x1 + c[k], f2 * x2 + c[k], f3 * x3 + c[k]
-        f[i], f[i + 1], f[i + 2], f[i + 3] = f0, f1, f2, f3
-    # Nodes are symmetric: even powers take sums of values, odd ones differences.
-    for i in range(points // 2):
-        f[i], f[points - 1 - i] = f[i] + f[points - 1 - i], f[i] - f[points - 1 - i]
-    for n in range(points):
-        rule += _ROOM
-        if n % 2 == 0:
-            total = table[rule] * f[0]
-            for i in range(1, (points + 1) // 2):
-                total += table[rule + i] * f[i]
-        else:
-            total = table[rule] * f[points - 1]
-            for i in range(1, points // 2):
-                total += table[rule + i] * f[points - 1 - i]
-        block[n + 2] = total
+            f0, f1, f2, f3 = (
+                f0 * (x + far) + c[k], f1 * (x - far) + c[k], f2 * (x + near) + c[k], f3 * (x - near) + c[k],
+            )  # fmt: skip
+        sums[i], differences[i], sums[i + 1], differences[i + 1] = f0 + f1, f0 - f1, f2 + f3, f2 - f3
+    for n in range(2, degree + 1, 2):
+        even, odd = rule + (n - 1) * _PAIRS, rule + n * _PAIRS
+        e0, e1 = table[even] * sums[0], table[even + 1] * sums[1]
+        o0, o1 = table[odd] * differences[0], table[odd + 1] * differences[1]
+        for i in range(2, pairs, 2):
+            e0, e1 = e0 + table[even + i] * sums[i], e1 + table[even + i + 1] * sums[i + 1]
+            o0, o1 = o0 + table[odd + i] * differences[i], o1 + table[odd + i + 1] * differences[i + 1]
+        block[n], block[n + 1] = e0 + e1, o0 + o1
 
 
 @njit(**FLAGS)
@@ -186,26 +225,24 @@ def taylor_rows(delta: float, first: float, step: float, count: int, degree: int
     centre, scale, patches, terms, row = table[head], table[head + 1], table[head + 2], table[head + 3], table[head + 4]
     tau = 0.5 * (delta + SHIFT - ldexp(0.5 + (eighth + 0.5) / 16.0, exponent)) * scale * scale
     factors = stack.empty(_FACTORS)
-    place = 0
-    for k in range(TERMS):
-        factor = 1.0
-        for j in range(1, (TERMS - 1 - k) // 2 + 1):
-            factor *= tau * ((k + 2 * j) * (k + 2 * j - 1)) / j
-            factors[place] = factor
+    power, place, known = 1.0, 0, table.size - _FACTORS
+    for j in range(1, TERMS // 2):
+        power *= tau
+        for _ in range(TERMS - 2 * j):
+            factors[place] = power * table[known + place]
             place += 1
     low = centre - 0.5 * SPACING / scale
-    high = low + patches * SPACING / scale - HALF_CELL / scale
-    points, a, tails = stack.empty(W), empty(_STOP), empty(_STOP)
+    high = low + patches * SPACING / scale
+    points, a, tails = stack.empty(W), empty(_STOP + 1), empty(_STOP)
     for z in range(W):
         points[z] = first + step * z
     grid = load(points, 0)
     for block in range(blocks):
         y = grid + step * (W * block)
         below, above = y < low, y >= high
-        _inside((y - centre) * scale, step * scale, (patches, row), degree, table, factors, a)
+        if some(~(below | above)):
+            _inside((y - centre) * scale, step * scale, (patches, row), degree, table, factors, a)
         if some(above):
             _tail(select(above, y, high), delta, step, terms, degree, tails)
-            for n in range(degree + 1):
-                a[n] = select(above, tails[n], a[n])
         for n in range(degree + 1):
-            store(out, n * columns + block, select(below, 0.0, a[n]))
+            store(out, n * columns + block, select(below, 0.0, select(above, tails[n], a[n])))

@@ -1,10 +1,14 @@
-"""Writes the tables of docs/special_functions.md:  python -m tests.solvers.expectations.special_functions_document"""
+"""Writes the tables of docs/special_functions.md, all or these:
+
+python -m tests.solvers.expectations.special_functions_document [errors] [cost] [errors-of-H] [grids-of-H]
+"""
 
 import ctypes
 import math
 import platform
 import re
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -15,20 +19,26 @@ from pathlib import Path
 import numba
 import numpy as np
 from numba import njit
+from numpy.polynomial.polynomial import polyder, polyval
 
 import solvers.expectations
 from solvers.expectations import softplus_jet
 from solvers.expectations.compiled import softplus_jet as scalar_jet
 from solvers.expectations.compiled import softplus_jet_rows, softplus_line_rows, softplus_rows
 from solvers.expectations.fixed_variance import fixed_variance
+from solvers.expectations.gumbel_normal import gumbel_normal
+from solvers.expectations.lanes.gumbel import degree_for, gumbel_table, largest_step, taylor_rows
 from solvers.expectations.logistic_normal import coefficients, softplus_tail
 from solvers.machine.instructions import WIDTH
+from tests.solvers.expectations import gumbel_normal_oracle
 from tests.solvers.expectations.logistic_normal_oracle import Array, errors, geometry
 from tests.solvers.expectations.logistic_normal_quadrature import quadrature
 
 DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "special_functions.md"
 BANDS = (0.0, 0.25, 0.5, 1.0, 2.0, 5.0, 30.0, 1000.0, 4095.0)
+GUMBEL_BANDS = (0.0, 0.25, 0.5, 1.0, 2.0, 5.0, 20.0, 31.98)
 POINTS = 4096
+GRID = 96
 
 
 def error_map() -> str:
@@ -41,6 +51,46 @@ def error_map() -> str:
         a, v = np.append(a, jump_a), np.append(b * b, jump_v)
         worst = errors(softplus_jet(a, v), a, v).max(axis=1)
         lines.append(f"| {low:g} to {high:g} | " + " | ".join(f"{x:.0e}" for x in worst) + " |")
+    return "\n".join(lines)
+
+
+def gumbel_error_map() -> str:
+    rng = np.random.default_rng(2024)
+    lines = ["| b | H | H' | H'' | H''' |", "|---|---|---|---|---|"]
+    for low, high in pairwise(GUMBEL_BANDS):
+        delta = np.append(np.full(100, low), rng.uniform(low, high, 4000)) ** 2
+        y = rng.uniform(-6, 6, len(delta)) * np.sqrt(delta + 1.6)
+        # Anywhere, and where H''' of two patches, by H' = e^{δ/2 − y} H(y − δ), differs most.
+        jet, moved = (np.array(gumbel_normal(place, delta)) for place in (y, y - delta))
+        rise = delta / 2 - y
+        third = np.exp(np.minimum(rise, 1)) * (moved[2] - 2 * moved[1] + moved[0])
+        chosen = np.append(np.arange(200), np.argsort(np.where(rise < 1, np.abs(jet[3] - third), 0))[-60:])
+        y, delta = y[chosen], delta[chosen]
+        worst = gumbel_normal_oracle.errors(gumbel_normal(y, delta), y, delta).max(axis=1)
+        lines.append(f"| {low:g} to {high:g} | " + " | ".join(f"{x:.0e}" for x in worst) + " |")
+    return "\n".join(lines)
+
+
+def gumbel_grids() -> str:
+    """Errors over cells that cover the line, and nanoseconds a point."""
+    lines = ["| δ | step h | digits | degree | H | h H' | h² H'' | h³ H''' | time |", "|" + "---|" * 9]
+    table = gumbel_table()
+    for delta in (0.0, 1.0, 25.0, 400.0):
+        for part, digits in ((0.8, 6), (0.8, 8), (0.8, 10), (0.5, 12)):
+            step = part * largest_step(delta)
+            degree, first = degree_for(delta, step, digits), -5 - 10 * delta**0.5
+            out = np.empty((degree + 1, 16 * math.ceil((50 + 20 * delta**0.5) / step / 16)))
+            grid_rows(1, delta, first, step, out.shape[1], degree, table, out)
+            worst = np.zeros(4)
+            for x in np.linspace(-0.5, 0.5, 21):
+                jet = gumbel_normal(first + step * (np.arange(out.shape[1]) + x), delta)
+                for m in range(4):
+                    worst[m] = max(worst[m], np.abs(polyval(x, polyder(out, m)) - step**m * jet[m]).max())
+            out, width = np.empty((degree + 1, GRID)), (8 + 10 * delta**0.5) / GRID
+            grid = (delta, -4 - 5 * delta**0.5, width, GRID, degree, table, out)
+            time = nanoseconds(partial(grid_rows, 20, *grid), 20 * GRID)
+            errors = " | ".join(f"{x:.0e}" for x in worst)
+            lines.append(f"| {delta:g} | {step:.2f} | {digits} | {degree} | {errors} | {time:.0f} ns |")
     return "\n".join(lines)
 
 
@@ -91,6 +141,12 @@ def pair_rows(work, table):
 def jet_rows(work, table):
     for i in range(len(work)):
         softplus_jet_rows(work[i], 0, 1, 2, 3, 4, 5, table)
+
+
+@njit(error_model="numpy")
+def grid_rows(times, delta, first, step, count, degree, table, out):
+    for _ in range(times):
+        taylor_rows(delta, first, step, count, degree, table, out)
 
 
 @njit(error_model="numpy")
@@ -193,7 +249,9 @@ def _filled(table: str, found: re.Match[str]) -> str:
 
 def main() -> None:
     text = DOCUMENT.read_text(encoding="utf-8")
-    for name, table in (("errors", error_map()), ("cost", cost())):
+    tables = {"errors": error_map, "cost": cost, "errors-of-H": gumbel_error_map, "grids-of-H": gumbel_grids}
+    for name in sys.argv[1:] or tables:
+        table = tables[name]()
         text = re.sub(rf"(<!-- {name} -->\n).*?(<!-- end -->)", partial(_filled, table), text, flags=re.S)
     DOCUMENT.write_text(text, encoding="utf-8")
     print(text[text.index("## Errors") :])
