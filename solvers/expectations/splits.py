@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from solvers.expectations.gumbel_normal import HALF_CELL, RADIUS
+
 __all__ = ["error_of_points", "factor_step", "reach", "split", "step_for"]
 
 Array = Any
@@ -99,13 +101,16 @@ def split(cov: Array, factor: bool, d: Array, b: Array, rest: Array) -> None:
 
 
 def step_for(d: Array, D: float) -> float:
-    """Of the trapezoidal sum in x: exp(−π²/h), of Gumbel's law, and exp(−½(2π/h)²δ), 1/δ = Σ 1/d, make e^−D."""
-    inverse = 0.0
+    """Of the trapezoidal sum in x: exp(−π²/h), of Gumbel's law, and exp(−½(2π/h)²δ), 1/δ = Σ 1/d, make e^−D.
+
+    At most what the grids of H bear (lanes/gumbel.py).
+    """
+    inverse, narrowest = 0.0, d[0]
     for i in range(len(d)):
         inverse += 1.0 / max(d[i], 1e-300)
-    delta = 1.0 / inverse
-    # 2π²δ/h² + π²/h = D
-    return 2 * pi * pi * 2 * delta / (sqrt(pi**4 + 8 * pi * pi * delta * D) - pi * pi) if delta > 1e-6 else pi * pi / D
+        narrowest = min(narrowest, d[i])
+    step = (pi * pi + sqrt(pi**4 + 8 * pi * pi * D / inverse)) / (2 * D)
+    return min(step, 2 * HALF_CELL * sqrt(RADIUS[0] ** 2 + RADIUS[1] ** 2 * narrowest))
 
 
 def reach(d: float, D: float) -> tuple[float, float]:

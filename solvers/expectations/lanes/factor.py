@@ -6,7 +6,7 @@ grid by whole steps and a remainder, the same at every node, so no node costs an
 
 from __future__ import annotations
 
-from math import ceil, exp, floor, sqrt
+from math import ceil, exp, floor, log, sqrt
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from solvers.expectations import splits
 from solvers.expectations.factors import ALMOST, ENOUGH, EULER, FARTHEST, KAPPAS, NEGATIVE, NOTHING, WIDEST
 from solvers.expectations.lanes.connected import connected, scratch_rows
 from solvers.expectations.lanes.elementary import vectors
-from solvers.expectations.lanes.gumbel import gumbel_table, taylor_rows
+from solvers.expectations.lanes.gumbel import DEGREES, degree_for, gumbel_table, taylor_rows
 from solvers.machine.options import FLAGS
 from solvers.machine.simd import W, across, load, load_from, select, some, store
 
@@ -25,8 +25,9 @@ __all__ = ["factored", "many"]
 Array = Any
 
 TABLE = gumbel_table()
-DEGREE = 14
-"""Of the power series."""
+HIGHEST_DEGREE = DEGREES.stop - 1
+SPARE = 2.0
+"""Digits of the power series beyond those of the sums."""
 
 split, step_for, factor_step, reach, error_of_points = (
     njit(**FLAGS)(rule)
@@ -43,7 +44,7 @@ def evaluate(
 
     shifts, offsets (n): means in whole steps, and what is left, in steps.
     """
-    width = series.shape[0] * W // (n * (DEGREE + 1))
+    degree, width = series.shape[1] - 1, series.shape[2]
     product = 0.0 * load(kappa, 0) + 1.0
     scale = 1.0 / step
     for i in range(n):
@@ -52,17 +53,17 @@ def evaluate(
             for m in range(KAPPAS):
                 store(kappa, KAPPAS * i + m, 0.0)
             continue
-        start, f = i * (DEGREE + 1) * width + max(place, 0), offsets[i]
+        start, f = i * (degree + 1) * width + max(place, 0), offsets[i]
         # p_m = H^(m) step^m / m!: Horner's rule, for all of them at once.
-        p0 = load_from(series, start + DEGREE * width)
+        p0 = load_from(series, start + degree * width)
         p1 = 0.0 * p0
         p2, p3, p4, p5 = p1, p1, p1, p1
         if first_only:
-            for k in range(DEGREE - 1, -1, -1):
+            for k in range(degree - 1, -1, -1):
                 p1 = p1 * f + p0
                 p0 = p0 * f + load_from(series, start + k * width)
         else:
-            for k in range(DEGREE - 1, -1, -1):
+            for k in range(degree - 1, -1, -1):
                 p5 = p5 * f + p4
                 p4 = p4 * f + p3
                 p3 = p3 * f + p2
@@ -122,14 +123,16 @@ def factored(means: Array, cov: Array, factor: bool, D: float, values: Array, er
         lefts[i] = floor(low[i] / step) - 1
         counts[i] = ceil(high[i] / step) + 1 - lefts[i]
         span = max(span, counts[i])
-    height = DEGREE + 1
+    narrowest = d.min()
+    degree = min(degree_for(narrowest, step, D / log(10.0) + SPARE), HIGHEST_DEGREE)
     width = (span + 2 * W) // W * W + W
-    series = vectors(n * height * width // W)
-    flat = series.reshape(n, height, width)
+    series = vectors(n * (degree + 1) * width // W).reshape(n, degree + 1, width)
     for i in range(n):
-        taylor_rows(d[i], lefts[i] * step, step, counts[i], DEGREE, TABLE, flat[i])
+        taylor_rows(d[i], lefts[i] * step, step, counts[i], degree, TABLE, series[i])
         for q in range(counts[i], width):
-            flat[i, 0, q] = 1.0
+            series[i, 0, q] = 1.0
+            for k in range(1, degree + 1):
+                series[i, k, q] = 0.0
     between, half = 1.0, 0
     if factor:
         between = factor_step(d, b, D)
