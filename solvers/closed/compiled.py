@@ -42,6 +42,7 @@ from numba import njit
 from solvers.expectations.lanes.elementary import divergence, logarithm
 from solvers.expectations.lanes.expectations import log_softmax, mobility
 from solvers.expectations.lanes.{expectations} import SLOPES, expect, expect_fixed, expect_tangent
+from solvers.expectations.lanes.{expectations} import PAIR_SLOPES, expect_pairs, expect_pairs_tangent
 from solvers.machine.options import FLAGS
 from solvers.machine.simd import W, fabs, larger, load, select, some, store
 

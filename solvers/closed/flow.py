@@ -94,8 +94,8 @@ def _dataset(task: Task, solved: Solved, backend: str) -> xr.Dataset:
     s, m, theta, log_v, status, at_end = solved
     errors: list[Array] = []
 
-    def expect(*law: Any) -> tuple[Any, ...]:
-        *values, error = softmax(*law, error=True, tolerance=of_expectations(task.rtol))
+    def expect(*law: Any, **asked: bool) -> tuple[Any, ...]:
+        *values, error = softmax(*law, **asked, error=True, tolerance=of_expectations(task.rtol))
         errors.append(np.max(error, axis=-1))
         return tuple(values)
 

@@ -10,7 +10,7 @@ from solvers.expectations.lanes.elementary import decay, logarithm
 from solvers.machine.options import FLAGS
 from solvers.machine.simd import load, select, store
 
-__all__ = ["FOURS", "add", "add_moments", "fill", "moment_rows"]
+__all__ = ["FOURS", "add", "add_moments", "add_pairs", "fill", "moment_rows", "places"]
 
 Array = Any
 
@@ -19,9 +19,27 @@ FOURS = 4
 
 
 @njit(**FLAGS)
-def moment_rows(size: int) -> int:
-    """Products p_i p_j and p_i p_j p_k with i ≤ j ≤ k < size."""
-    return size * (size + 1) // 2 + size * (size + 1) * (size + 2) // 6
+def moment_rows(size: int, order: int) -> int:
+    """Products p_i p_j, p_i p_j p_k, p_i p_j p_k p_l of up to `order` factors, i ≤ j ≤ k ≤ l < size; order 0, 3 or 4."""
+    pairs, triples = size * (size + 1) // 2, size * (size + 1) * (size + 2) // 6
+    return (pairs + triples) * (order > 2) + triples * (size + 3) // 4 * (order > 3)
+
+
+@njit(**FLAGS)
+def places(size: int, a: int, b: int, c: int, d: int) -> tuple[int, int]:
+    """Where p_a p_b p_c and p_a p_b p_c p_d are among `moment_rows(size, 4)`, for any order of a ≤ b and c ≤ d."""
+    pairs, triples = size * (size + 1) // 2, size * (size + 1) * (size + 2) // 6
+    # Triples i ≤ j ≤ k in the order of the alphabet: the last come first where labels are counted from behind.
+    i, k = min(a, c), max(b, c)
+    x, y, z = size - 1 - k, size - 1 - (a + b + c - i - k), size - 1 - i
+    triple = pairs + triples - 1 - (z * (z + 1) * (z + 2) // 6 + y * (y + 1) // 2 + x)
+    i, l = min(a, c), max(b, d)
+    low, high = max(a, c), min(b, d)
+    j, k = min(low, high), max(low, high)
+    w, x, y, z = size - 1 - l, size - 1 - k, size - 1 - j, size - 1 - i
+    fours = triples * (size + 3) // 4
+    behind = z * (z + 1) * (z + 2) * (z + 3) // 24 + y * (y + 1) * (y + 2) // 6 + x * (x + 1) // 2 + w
+    return triple, pairs + triples + fours - 1 - behind
 
 
 @njit(**FLAGS)
@@ -51,12 +69,21 @@ def fill(at: int, n: int, directions: int, z: Array, factor: Array, offset: Arra
 
 @njit(**FLAGS)
 def add(
-    count: int, n: int, weights: Array, shares: Array, tops: Array, powers: Array, inverse: Array, sums: Array
+    count: int,
+    n: int,
+    weights: Array,
+    shares: Array,
+    tops: Array,
+    powers: Array,
+    inverse: Array,
+    sums: Array,
+    pairs: Array,
 ) -> None:
     """Add `count` times four vectors of nodes to the sums.
 
     weights (rows, n) W; sums (rows (n + 1) + 2, W): Σ share e_j / norm and Σ share log norm of every row, then
-    Σ share and Σ share max f.
+    Σ share and Σ share max f. pairs: no rows, or (rows n (n + 1)/2, W) for Σ share e_i e_j / norm², i ≤ j, of every
+    row, from which its Σ share e_j / norm follow.
     """
     rows = len(weights)
     total, peak = load(sums, rows * (n + 1)), load(sums, rows * (n + 1) + 1)
@@ -89,6 +116,9 @@ def add(
             store(inverse, 4 * q + 2, of_cd * d)
             store(inverse, 4 * q + 3, of_cd * c)
         store(sums, first + n, logs)
+        if len(pairs):
+            add_pairs(count, n, k * (n * (n + 1) // 2), shares, powers, inverse, pairs)
+            continue
         for j in range(n):
             a, row = load(sums, first + j), j * FOURS * 4
             b, c, d = 0.0 * a, 0.0 * a, 0.0 * a
@@ -101,12 +131,42 @@ def add(
 
 
 @njit(**FLAGS)
-def add_moments(count: int, n: int, shares: Array, powers: Array, inverse: Array, moments: Array) -> None:
-    """After `add` with one row of weights 1: add share p_i p_j and share p_i p_j p_k of these nodes, i ≤ j ≤ k < n−1.
+def add_pairs(count: int, n: int, first: int, shares: Array, powers: Array, inverse: Array, pairs: Array) -> None:
+    """Add share e_i e_j / norm² of these nodes, i ≤ j, for one row of weights; inverse has share / norm and scratch."""
+    square, one, nodes = 4 * FOURS, 8 * FOURS, 4 * count
+    for q in range(count):
+        share = load(shares, q)
+        some = 1.0 / select(share > 0.0, share, 1.0)
+        for m in range(4 * q, 4 * q + 4):
+            each = load(inverse, m)
+            store(inverse, square + m, each * each * some)
+    row = first
+    for i in range(n):
+        for m in range(nodes):
+            store(inverse, one + m, load(inverse, square + m) * load(powers, i * FOURS * 4 + m))
+        for j in range(i, n):
+            a, at = load(pairs, row), j * FOURS * 4
+            b, c, d = 0.0 * a, 0.0 * a, 0.0 * a
+            for m in range(0, nodes, 4):
+                a += load(inverse, one + m) * load(powers, at + m)
+                b += load(inverse, one + m + 1) * load(powers, at + m + 1)
+                c += load(inverse, one + m + 2) * load(powers, at + m + 2)
+                d += load(inverse, one + m + 3) * load(powers, at + m + 3)
+            store(pairs, row, (a + b) + (c + d))
+            row += 1
+
+
+@njit(**FLAGS)
+def add_moments(
+    count: int, n: int, order: int, shares: Array, powers: Array, inverse: Array, moments: Array
+) -> None:
+    """After `add` with one row of weights 1: add share p_i p_j, share p_i p_j p_k and, for order 4, share p_i p_j p_k p_l
+    of these nodes, i ≤ j ≤ k ≤ l < n−1.
 
     powers becomes p; inverse, scratch.
     """
     size = n - 1
+    pair, triple, four = 0, size * (size + 1) // 2, moment_rows(size, 3)
     for q in range(count):
         share = load(shares, q)
         some = select(share > 0.0, share, 1.0)
@@ -115,7 +175,6 @@ def add_moments(count: int, n: int, shares: Array, powers: Array, inverse: Array
             for j in range(size):
                 row = j * FOURS * 4 + m
                 store(powers, row, factor * load(powers, row))
-    pair, triple = 0, size * (size + 1) // 2
     for i in range(size):
         for j in range(i, size):
             total = load(moments, pair)
@@ -138,3 +197,17 @@ def add_moments(count: int, n: int, shares: Array, powers: Array, inverse: Array
                     d += load(inverse, m + 3) * load(powers, row + m + 3)
                 store(moments, triple, (a + b) + (c + d))
                 triple += 1
+                if order < 4:
+                    continue
+                for m in range(4 * count):
+                    store(inverse, 4 * FOURS + m, load(inverse, m) * load(powers, row + m))
+                for l in range(k, size):
+                    a, at = load(moments, four), l * FOURS * 4
+                    b, c, d = 0.0 * a, 0.0 * a, 0.0 * a
+                    for m in range(0, 4 * count, 4):
+                        a += load(inverse, 4 * FOURS + m) * load(powers, at + m)
+                        b += load(inverse, 4 * FOURS + m + 1) * load(powers, at + m + 1)
+                        c += load(inverse, 4 * FOURS + m + 2) * load(powers, at + m + 2)
+                        d += load(inverse, 4 * FOURS + m + 3) * load(powers, at + m + 3)
+                    store(moments, four, (a + b) + (c + d))
+                    four += 1
