@@ -79,8 +79,7 @@ def solve(
     closed = closed or Closed.of(problem, drop=drop, system=system)
     task = Task(closed, rtol, atol, stop_at_equilibrium, samples, begin, threads, progress)
     if backend is None:
-        names = [name for name in backends.BY_DEFAULT if SOLVERS[name].unasked(closed)]
-        backend = backends.first_of(SOLVERS, task, names)
+        backend = backends.first_of(SOLVERS, task)
     backend = usable(backend)
     backends.check(SOLVERS, backend, task)
     ds = _dataset(task, SOLVERS[backend].solve(task), backend)

@@ -39,7 +39,7 @@ LARGEST_VARIANCE = 2.0**24
 
 
 def _jet(a: Real, variance: Real, table: Any, order: int) -> list[Real]:
-    """J and its first order − 1 ≤ 4 derivatives; `table` is a pointer. Line by line the method of logistic_normal.py."""
+    """J and its first order − 1 ≤ 4 derivatives; `table` is a pointer. Line by line as logistic_normal.py."""
     lanes = a.lanes
     variance = variance.replaced(variance.compare("<", 0.0), 0.0)
     alpha, v, grown, shrunk = lanes.where_any(

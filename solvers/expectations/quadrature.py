@@ -179,9 +179,7 @@ def halvings(width: float, D: float) -> int:
     return count
 
 
-def _average(
-    xp: Any, mean: Any, factor: Any, columns: int, z: NDArray[np.float64], weight: NDArray[np.float64]
-) -> Any:
+def _average(xp: Any, mean: Any, factor: Any, columns: int, z: NDArray[np.float64], weight: NDArray[np.float64]) -> Any:
     """Weighted mean over nodes of (softmax, its products, logsumexp) of (mean + factor z, 0): from (B, n−1) and
     (B, n−1, r) to (B, columns + 1)."""
     count, size = mean.shape

@@ -146,9 +146,7 @@ class Writer:
                     product = next(t for t in system.tables if t.name == second[table.name])
                     of = f"{product.name}_{''.join(map(str, product.indices))} = {text(product.source)}"
                     body.append(f"    # {of}: second moments of the same softmax")
-                    body.append(
-                        f"    {table.name}, lse_{table.name}, {product.name} = expect({law}, moments=True)"
-                    )
+                    body.append(f"    {table.name}, lse_{table.name}, {product.name} = expect({law}, moments=True)")
                 else:
                     body.append(f"    {table.name}, lse_{table.name} = expect({law})")
             elif isinstance(value, PairExpectation):

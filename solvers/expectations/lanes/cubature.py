@@ -27,7 +27,7 @@ from numba import njit
 from solvers.expectations import quadrature
 from solvers.expectations.lanes.elementary import decay, vectors
 from solvers.expectations.lanes.rules import rule
-from solvers.expectations.lanes.sums import FOURS, add, add_moments, fill
+from solvers.expectations.lanes.sums import FOURS, SIDE, add, add_moments, add_pairs, fill, pair_rows
 from solvers.expectations.quadrature import FLOOR, REACH, REPLICATES, T_QUANTILE
 from solvers.machine.options import FLAGS
 from solvers.machine.simd import W, load, select, store
@@ -79,7 +79,10 @@ def sweep(
     size = n - 1
     directions = 2 if rank < 3 else (3 if rank == 3 else size)
     z, shares, tops = vectors(2 * directions), vectors(FOURS), vectors(4 * FOURS)
-    powers, inverse, lanes = vectors(4 * FOURS * n), vectors(12 * FOURS), vectors(1)
+    powers, inverse, lanes = vectors(4 * FOURS * n), vectors(8 * FOURS), vectors(1)
+    # Where products of two are summed: rows of squares in full blocks.
+    room = 4 * FOURS * SIDE * (1 if len(pairs) else 0)
+    squares, products = vectors(room * -(-len(weights) // SIDE)), vectors(room)
     for i in range(W):
         lanes[0, i] = i
     # Nodes in rows and columns: of the plane, of vectors of points, or of those and their mirror images.
@@ -133,7 +136,9 @@ def sweep(
             fill(count, n, directions, z, factor, offset, powers, tops)
             count += 1
             if count == FOURS or (i == rows - 1 and j + W >= columns):
-                add(count, n, weights, shares, tops, powers, inverse, sums, pairs)
+                add(count, n, weights, shares, tops, powers, inverse, sums, squares)
+                if len(pairs):
+                    add_pairs(count, n, len(weights), powers, squares, products, pairs)
                 if order > 0:
                     add_moments(count, n, order, shares, powers, inverse, moments)
                 count = 0
@@ -178,7 +183,7 @@ def average(
             spread = max(spread, sqrt(square) * REACH)
     weights, tops, chosen = np.empty((rows, n)), np.zeros(rows), np.empty(rows, np.int64)
     alone, together, zero, one = np.empty(rows, np.int64), 0, np.zeros(n - 1), np.ones((1, n))
-    left, products = 0, n * (n + 1) // 2 if values.shape[1] > n + 1 else 0
+    left, products = 0, values.shape[1] > n + 1
     for k in range(rows):
         high, low = 0.0, 0.0
         for j in range(n - 1):
@@ -198,7 +203,7 @@ def average(
             break
         share = weights[:together] if shared else one
         offset = zero if shared else means[alone[turn]]
-        sums, pairs = vectors(count * (n + 1) + 2), vectors(count * products)
+        sums, pairs = vectors(count * (n + 1) + 2), vectors(pair_rows(n, count) if products else 0)
         higher = vectors(0 if shared else moments.shape[1])
         sweep(law, variant, n, factor, offset, share, points, place, sums, pairs, 0 if shared else order, higher)
         for k in range(count):
@@ -212,14 +217,16 @@ def average(
 def finish(n: int, k: int, weights: Array, top: float, rows: int, sums: Array, pairs: Array, values: Array) -> None:
     """From the sums of row k to its softmax, products of that if there are, and logsumexp."""
     total, norm, last = whole(sums, rows * (n + 1)), 0.0, len(values) - 1
-    row = k * (n * (n + 1) // 2)
+    block, place = k // SIDE, SIDE * (k % SIDE)
     for j in range(n):
         values[j] = 0.0 if len(pairs) else weights[j] * whole(sums, k * (n + 1) + j)
     if len(pairs):
         for i in range(n):
             for j in range(i, n):
-                product = weights[i] * weights[j] * whole(pairs, row)
-                row += 1
+                product = weights[i] * weights[j] * whole(pairs, block * SIDE * SIDE + place)
+                place += 1
+                if place % SIDE == 0:
+                    block, place = block + -(-rows // SIDE), place - SIDE
                 values[n + i * n + j] = values[n + j * n + i] = product
                 values[i] += product
                 if i != j:

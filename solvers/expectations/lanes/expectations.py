@@ -5,7 +5,7 @@ zero. `expect` and `expect_tangent` serve all K components at once: component k 
 its results in softmax + k n, ... and lse + k; the covariance (n² rows) is common. Here for up to two logits, whose
 E softmax and E logsumexp are the special function of solvers.expectations; many.py has the same for any number.
 
-`expect_pairs` and `expect_pairs_tangent` have second moments of the softmax besides, component k's in rows pairs + k n²:
+`expect_pairs` and `expect_pairs_tangent` have second moments of the softmax too, of component k in rows pairs + k n²:
 E σ² = E σ − E σ' for two logits, from the same special function.
 """
 

@@ -10,17 +10,19 @@ from solvers.expectations.lanes.elementary import decay, logarithm
 from solvers.machine.options import FLAGS
 from solvers.machine.simd import load, select, store
 
-__all__ = ["FOURS", "add", "add_moments", "add_pairs", "fill", "moment_rows", "places"]
+__all__ = ["FOURS", "SIDE", "add", "add_moments", "add_pairs", "fill", "moment_rows", "pair_rows", "places"]
 
 Array = Any
 
 FOURS = 4
 """Vectors of four nodes each that wait for being summed: their exponentials stay in the first cache."""
+SIDE = 3
+"""Pairs, and distributions, whose sums are held in registers together."""
 
 
 @njit(**FLAGS)
 def moment_rows(size: int, order: int) -> int:
-    """Products p_i p_j, p_i p_j p_k, p_i p_j p_k p_l of up to `order` factors, i ≤ j ≤ k ≤ l < size; order 0, 3 or 4."""
+    """Products p_i p_j, p_i p_j p_k, p_i p_j p_k p_l of `order` factors or fewer, i ≤ j ≤ k ≤ l < size; 0, 3, 4."""
     pairs, triples = size * (size + 1) // 2, size * (size + 1) * (size + 2) // 6
     return (pairs + triples) * (order > 2) + triples * (size + 3) // 4 * (order > 3)
 
@@ -77,13 +79,13 @@ def add(
     powers: Array,
     inverse: Array,
     sums: Array,
-    pairs: Array,
+    squares: Array,
 ) -> None:
     """Add `count` times four vectors of nodes to the sums.
 
     weights (rows, n) W; sums (rows (n + 1) + 2, W): Σ share e_j / norm and Σ share log norm of every row, then
-    Σ share and Σ share max f. pairs: no rows, or (rows n (n + 1)/2, W) for Σ share e_i e_j / norm², i ≤ j, of every
-    row, from which its Σ share e_j / norm follow.
+    Σ share and Σ share max f. squares: no rows, or room for share / norm² of every row instead of Σ share e_j / norm,
+    which follow from the sums of `add_pairs`.
     """
     rows = len(weights)
     total, peak = load(sums, rows * (n + 1)), load(sums, rows * (n + 1) + 1)
@@ -116,8 +118,8 @@ def add(
             store(inverse, 4 * q + 2, of_cd * d)
             store(inverse, 4 * q + 3, of_cd * c)
         store(sums, first + n, logs)
-        if len(pairs):
-            add_pairs(count, n, k * (n * (n + 1) // 2), shares, powers, inverse, pairs)
+        if len(squares):
+            square(count, k, shares, inverse, squares)
             continue
         for j in range(n):
             a, row = load(sums, first + j), j * FOURS * 4
@@ -131,37 +133,67 @@ def add(
 
 
 @njit(**FLAGS)
-def add_pairs(count: int, n: int, first: int, shares: Array, powers: Array, inverse: Array, pairs: Array) -> None:
-    """Add share e_i e_j / norm² of these nodes, i ≤ j, for one row of weights; inverse has share / norm and scratch."""
-    square, one, nodes = 4 * FOURS, 8 * FOURS, 4 * count
+def pair_rows(n: int, rows: int) -> int:
+    """Rows of the sums of `add_pairs`: those of pairs i ≤ j < n by those of distributions, in full blocks of SIDE²."""
+    return -(-(n * (n + 1) // 2) // SIDE) * -(-rows // SIDE) * SIDE * SIDE
+
+
+@njit(**FLAGS)
+def square(count: int, k: int, shares: Array, inverse: Array, squares: Array) -> None:
+    """share / norm² of these nodes from inverse, share / norm, for distribution k."""
     for q in range(count):
         share = load(shares, q)
         some = 1.0 / select(share > 0.0, share, 1.0)
         for m in range(4 * q, 4 * q + 4):
             each = load(inverse, m)
-            store(inverse, square + m, each * each * some)
-    row = first
-    for i in range(n):
-        for m in range(nodes):
-            store(inverse, one + m, load(inverse, square + m) * load(powers, i * FOURS * 4 + m))
-        for j in range(i, n):
-            a, at = load(pairs, row), j * FOURS * 4
-            b, c, d = 0.0 * a, 0.0 * a, 0.0 * a
-            for m in range(0, nodes, 4):
-                a += load(inverse, one + m) * load(powers, at + m)
-                b += load(inverse, one + m + 1) * load(powers, at + m + 1)
-                c += load(inverse, one + m + 2) * load(powers, at + m + 2)
-                d += load(inverse, one + m + 3) * load(powers, at + m + 3)
-            store(pairs, row, (a + b) + (c + d))
-            row += 1
+            store(squares, k * FOURS * 4 + m, each * each * some)
 
 
 @njit(**FLAGS)
-def add_moments(
-    count: int, n: int, order: int, shares: Array, powers: Array, inverse: Array, moments: Array
-) -> None:
-    """After `add` with one row of weights 1: add share p_i p_j, share p_i p_j p_k and, for order 4, share p_i p_j p_k p_l
-    of these nodes, i ≤ j ≤ k ≤ l < n−1.
+def add_pairs(count: int, n: int, rows: int, powers: Array, squares: Array, products: Array, pairs: Array) -> None:
+    """Add Σ e_i e_j share / norm² of these nodes, i ≤ j, for every row of squares: a product of matrices, in blocks of
+    SIDE pairs, one after another in the order of the alphabet, by SIDE rows. products: scratch."""
+    nodes, i, j, block = 4 * count, 0, 0, 0
+    while i < n:
+        for z in range(SIDE):
+            for m in range(nodes):
+                product = load(powers, i * FOURS * 4 + m) * load(powers, j * FOURS * 4 + m)
+                store(products, z * FOURS * 4 + m, product)
+            j += 1
+            if j == n:
+                i += 1
+                j = i
+            if i == n:
+                break
+        for k in range(0, rows, SIDE):
+            at, to = k * FOURS * 4, block * SIDE * SIDE
+            block += 1
+            a, b, c = load(pairs, to), load(pairs, to + 1), load(pairs, to + 2)
+            d, e, f = load(pairs, to + 3), load(pairs, to + 4), load(pairs, to + 5)
+            g, h, l = load(pairs, to + 6), load(pairs, to + 7), load(pairs, to + 8)
+            for m in range(nodes):
+                x, y, z_ = load(products, m), load(products, FOURS * 4 + m), load(products, 2 * FOURS * 4 + m)
+                one = load(squares, at + m)
+                a, b, c = a + one * x, b + one * y, c + one * z_
+                two = load(squares, at + FOURS * 4 + m)
+                d, e, f = d + two * x, e + two * y, f + two * z_
+                three = load(squares, at + 2 * FOURS * 4 + m)
+                g, h, l = g + three * x, h + three * y, l + three * z_
+            store(pairs, to, a)
+            store(pairs, to + 1, b)
+            store(pairs, to + 2, c)
+            store(pairs, to + 3, d)
+            store(pairs, to + 4, e)
+            store(pairs, to + 5, f)
+            store(pairs, to + 6, g)
+            store(pairs, to + 7, h)
+            store(pairs, to + 8, l)
+
+
+@njit(**FLAGS)
+def add_moments(count: int, n: int, order: int, shares: Array, powers: Array, inverse: Array, moments: Array) -> None:
+    """After `add` with one row of weights 1: add share p_i p_j, share p_i p_j p_k and, for order 4, share
+    p_i p_j p_k p_l of these nodes, i ≤ j ≤ k ≤ l < n−1.
 
     powers becomes p; inverse, scratch.
     """
