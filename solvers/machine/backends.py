@@ -6,7 +6,7 @@ particles/engines.py. Everything else looks up there, and knows no backend by it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple, Protocol, TypeVar
 
 __all__ = ["BACKENDS", "BY_DEFAULT", "DEFAULT", "Backend", "BackendError", "Contract", "check", "first_of", "looked_up"]
@@ -73,7 +73,7 @@ def refusal(table: Mapping[str, Contract[_Asked]], name: str, asked: _Asked) -> 
     return f"{name}: {reason}{', or' if '; allowed: ' in reason else '; allowed:'} {', '.join(others)}"
 
 
-def first_of(table: Mapping[str, Contract[_Asked]], asked: _Asked) -> str:
-    """The first backend of BY_DEFAULT that does not refuse what is asked, else the last."""
-    *others, last = BY_DEFAULT
+def first_of(table: Mapping[str, Contract[_Asked]], asked: _Asked, names: Iterable[str] = BY_DEFAULT) -> str:
+    """The first of these backends that does not refuse what is asked, else the last."""
+    *others, last = names
     return next((name for name in others if table[name].refuse(asked) is None), last)
