@@ -53,18 +53,18 @@ def gaussian_softmax(
     differences = mean[..., :-1] - last[..., None]
     across = cov[..., :-1, -1]
     spread = cov[..., :-1, :-1] - across[..., :, None] - across[..., None, :] + cov[..., -1:, -1:]
-    second: tuple[Any, ...] = ()
+    second: list[Any] = []
     if n == 1:
         above = xp.zeros(np.broadcast_shapes(mean.shape[:-1], cov.shape[:-2]))
         softmax, estimate = xp.ones((*above.shape, 1)), above
-        second = (softmax[..., None],)
+        second = [softmax[..., None]]
     elif n == 2:
         a, variance = xp.broadcast_arrays(differences[..., 0], spread[..., 0, 0])
         ramp, small, *slope = softplus_tail(xp.abs(a), variance, order=2 + moments)
         pair = (xp.where(a > 0, 1 - small, small), xp.where(a > 0, small, 1 - small))
         softmax, above, estimate = xp.stack(pair, axis=-1), xp.maximum(a, 0) + ramp, xp.full_like(ramp, ERROR)
         # E σ(1 − σ) = E σ': what a probability has in common with the other is not in its square.
-        second = tuple(softmax[..., None] * xp.eye(2) - s[..., None, None] * xp.asarray(APART) for s in slope)
+        second = [softmax[..., None] * xp.eye(2) - s[..., None, None] * xp.asarray(APART) for s in slope]
     else:
         softmax, above, *second, estimate = softmax_of_differences(
             differences, spread, moments=moments, error=error, tolerance=tolerance
