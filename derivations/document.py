@@ -126,7 +126,7 @@ def _laws(system: ClosedSystem) -> list[str]:
         elif isinstance(value, PairExpectation):
             names = [_table_of(system, part) for part in (value.first, value.second)]
             if value.same:
-                out.append(f"{label} has the logits of ${names[0]}$ twice.")
+                out.append(f"{label} are second moments of the softmax behind ${names[0]}$: its logits, no others.")
                 continue
             n, h = value.cross.variables
             sizes = [part.size for part in (value.first, value.second)]

@@ -10,8 +10,8 @@ The family $q=\sum_{k=1}^K w_kN(\mu_k, vI)$ descends
 $$D=\mathrm{KL}(p\|q)=\sum_l\pi_l\,E_l[\log p-\log q],$$
 
 where $E_l$ is the expectation under mode $l$ of the target $p=\sum_{l=1}^L\pi_lN(\nu_l,uI)$, $x\sim N(\nu_l,uI)$.
-Integration by parts of $E_l[r_kx]$ leaves second moments of responsibilities, $E_l[r_kr_j]$: products of softmax
-entries, which are entries of one softmax over pairs.
+Integration by parts of $E_l[r_kx]$ leaves second moments of responsibilities, $E_l[r_kr_j]$: averages over the logits
+that give $E_l[r_k]$, in no more directions than these.
 """
 
 LIMITS = r"""

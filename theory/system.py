@@ -21,14 +21,16 @@ class ClosedSystem(Equations, Viewed):
 
     @property
     def _views(self) -> Mapping[str, Callable[..., str]]:
-        """Text for a compiler only where a backend takes it: no steps, one variance, no products on a GPU, and of
-        what the objective brings with it only what loops can evaluate."""
+        """Text for a compiler only where a backend takes it: no steps, one variance, no averages of products of
+        different softmax, none of products at all on a GPU, and of what the objective brings with it only what loops
+        can evaluate."""
         without: set[str] = set()
         expressions = [self.velocity, *self.equations.values(), *self.observables.values()]
-        loops = all(compilable(expr) for expr in expressions)
+        pairs = [table.value for table in self.tables if isinstance(table.value, PairExpectation)]
+        loops = all(compilable(expr) for expr in expressions) and all(pair.same for pair in pairs)
         if self.noise or self.own_variances or "theta" not in self.equations or not loops:
             without = {"numba", "cuda"}
-        elif any(isinstance(table.value, PairExpectation) for table in self.tables):
+        elif pairs:
             without = {"cuda"}
         return {name: view for name, view in VIEWS.items() if name not in without}
 

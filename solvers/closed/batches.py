@@ -22,7 +22,9 @@ TOGETHER = 128
 """Distributions of one covariance that share a pass: their sums fit in the second cache."""
 
 
-def gaussian_softmax(mean: Any, cov: Any, *, error: bool = False, tolerance: float = TIGHTEST) -> tuple[Any, ...]:
+def gaussian_softmax(
+    mean: Any, cov: Any, *, moments: bool = False, error: bool = False, tolerance: float = TIGHTEST
+) -> tuple[Any, ...]:
     """E softmax and E logsumexp, arguments, results and errors as in solvers.expectations, for NumPy arrays.
 
     Values and error estimates are those of NumPy to rounding (see solvers/expectations/lanes/cubature.py).
@@ -31,7 +33,7 @@ def gaussian_softmax(mean: Any, cov: Any, *, error: bool = False, tolerance: flo
     mean, cov = np.asarray(mean, dtype=float), np.asarray(cov, dtype=float)
     n = mean.shape[-1] if mean.ndim else 0
     if n < 3 or cov.shape[-2:] != (n, n):
-        return numpy_softmax(mean, cov, error=error, tolerance=tolerance)
+        return numpy_softmax(mean, cov, moments=moments, error=error, tolerance=tolerance)
     if n > LARGEST:
         raise ValueError(f"{n} logits: must be at most {LARGEST}")
     batch = np.broadcast_shapes(mean.shape[:-1], cov.shape[:-2])
@@ -47,7 +49,7 @@ def gaussian_softmax(mean: Any, cov: Any, *, error: bool = False, tolerance: flo
     broken = ~np.isfinite(means).all(axis=-1) | ~np.isfinite(spread).all(axis=(-2, -1))[:, None]
     means = np.where(broken[..., None], 0.0, means)
     spread = np.where(np.isfinite(spread), spread, 0.0)
-    values, errors = np.empty((count, rows, n + 1)), np.empty((count, rows if error else 0))
+    values, errors = np.empty((count, rows, n + 1 + n * n * moments)), np.empty((count, rows if error else 0))
     pieces = [
         (slice(i, i + step), slice(k, k + TOGETHER))
         for step in (max(1, -(-count // (8 * cores()))),)
@@ -56,17 +58,20 @@ def gaussian_softmax(mean: Any, cov: Any, *, error: bool = False, tolerance: flo
     ]
     with ThreadPoolExecutor(cores()) as pool:
         for (i, k), (value, estimate) in zip(
-            pieces, pool.map(lambda piece: _call(means[piece], spread[piece[0]], error, tolerance), pieces), strict=True
+            pieces,
+            pool.map(lambda piece: _call(means[piece], spread[piece[0]], moments, error, tolerance), pieces),
+            strict=True,
         ):
             values[i, k] = value
             errors[i, k if error else slice(None)] = estimate
     values[broken] = np.nan
-    softmax = values[..., :-1].reshape(*batch, n)
-    logsumexp = last + values[..., -1].reshape(batch)
-    if not error:
-        return softmax, logsumexp
-    errors[broken] = np.nan
-    return softmax, logsumexp, errors.reshape(batch)
+    found = [values[..., :n].reshape(*batch, n), last + values[..., -1].reshape(batch)]
+    if moments:
+        found.append(values[..., n:-1].reshape(*batch, n, n))
+    if error:
+        errors[broken] = np.nan
+        found.append(errors.reshape(batch))
+    return tuple(found)
 
 
 @lru_cache(maxsize=4)
@@ -76,16 +81,16 @@ def _nodes(n: int, tolerance: float) -> Array:
     return nodes(n, width=WIDTH, shifted=True, tolerance=tolerance)
 
 
-def _call(means: Array, covs: Array, error: bool, tolerance: float) -> tuple[Array, Array]:
-    """values (count, rows, n + 1) and errors (count, rows or 0) for means (count, rows, n − 1)."""
+def _call(means: Array, covs: Array, pairs: bool, error: bool, tolerance: float) -> tuple[Array, Array]:
+    """values (count, rows, n + 1), with pairs n² more, and errors (count, rows or 0) for means (count, rows, n − 1)."""
     from solvers.closed.compiled import rules
 
     count, rows, n = means.shape[0], means.shape[1], means.shape[2] + 1
     means, covs, points = np.ascontiguousarray(means), np.array(covs, order="C"), _nodes(n, tolerance)
-    values, errors = np.empty((count, rows, n + 1)), np.empty((count, rows if error else 0))
+    values, errors = np.empty((count, rows, n + 1 + n * n * pairs)), np.empty((count, rows if error else 0))
     rules()(
         _at(means), _at(covs), count, rows, n, _at(points), len(points), len(points) - DIRECTORY,
-        _at(values), _at(values), 0, _at(errors), int(error),
+        _at(values), int(pairs), _at(values), 0, _at(errors), int(error),
     )  # fmt: skip
     return values, errors
 

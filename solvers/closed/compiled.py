@@ -6,8 +6,6 @@ machine code is kept in a cache (solvers.machine.code). Nothing here imports num
 
 from __future__ import annotations
 
-import math
-import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -22,7 +20,7 @@ from solvers.expectations.quadrature import TIGHTEST
 from solvers.integrate.ensemble import Paths, ensemble
 from solvers.machine.code import cache_folder, package
 
-__all__ = ["CompiledSystem", "Paths", "build", "cache_folder", "ensemble", "logits", "module", "rules"]
+__all__ = ["CompiledSystem", "Paths", "build", "cache_folder", "ensemble", "module", "rules"]
 
 Array = NDArray[np.float64]
 
@@ -42,6 +40,7 @@ from numba import njit
 from solvers.expectations.lanes.elementary import divergence, logarithm
 from solvers.expectations.lanes.expectations import log_softmax, mobility
 from solvers.expectations.lanes.{expectations} import SLOPES, expect, expect_fixed, expect_tangent
+from solvers.expectations.lanes.{expectations} import PAIR_SLOPES, expect_pairs, expect_pairs_tangent
 from solvers.machine.options import FLAGS
 from solvers.machine.simd import W, fabs, larger, load, select, some, store
 
@@ -89,13 +88,6 @@ def rules() -> Any:
     return entry.ctypes
 
 
-def logits(text: str, components: int, modes: int) -> tuple[int, ...]:
-    """Sizes of the laws of a text: K, L, and products of them where it needs averages of products."""
-    (found,) = re.findall(r"^LOGITS = \((.*?),?\)", text, re.MULTILINE)
-    known = {"K": components, "L": modes}
-    return tuple(math.prod(known[name] for name in size.split("*")) for size in found.replace(" ", "").split(","))
-
-
 def module(text: str) -> ModuleType:
     """The module of a text of numba functions; machine code of an `entry` is kept in the cache."""
     return _package(text, ())["system"]
@@ -110,11 +102,11 @@ def build(text: str, components: int, modes: int, directions: int, driven: int =
     logits, which all systems share, at once.
     Raises ValueError for more logits than the compiled expectations can do.
     """
-    sizes = logits(text, components, modes)
-    if max(sizes) > LARGEST:
+    most = max(components, modes)
+    if most > LARGEST:
         raise ValueError(f"{components} components, {modes} modes: compiled laws have at most {LARGEST} logits")
     # Two logits do not wait for the compilation of the rules for many.
-    expectations = "many" if max(sizes) > 2 else "expectations"
+    expectations = "many" if most > 2 else "expectations"
     head = _HEADER.format(
         components=components,
         modes=modes,

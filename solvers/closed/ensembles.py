@@ -30,7 +30,6 @@ __all__ = [
     "refused_on_cpu",
     "refused_on_gpu",
     "rest",
-    "unasked",
 ]
 
 Array = NDArray[np.float64]
@@ -42,11 +41,6 @@ NEAR = 100.0
 #: A schedule that has ended so many times before anything is saved is one that has ended: what it did before, at most
 #: log 1e100 / rate times the velocity, is less than rounding, and rate·T may not be finite.
 LONG_OVER = 1e20
-
-
-def unasked(closed: Closed) -> bool:
-    """Whether to do so by default: compiling the forward KL takes longer than NumPy takes for a few starts."""
-    return "forward-kl" not in closed.problem.flow.objective
 
 
 def build(closed: Closed, space: Span) -> compiled.CompiledSystem:
@@ -75,8 +69,7 @@ def refused_on_gpu(task: Task) -> str | None:
 
 def refused_on_cpu(task: Task) -> str | None:
     """What a compiled system cannot do: other equations than the problem's own, more than LARGEST
-    components or modes, variances that differ or are learned, finite batches, and the forward KL of more than four
-    components, which needs K² logits."""
+    components or modes, variances that differ or are learned, finite batches."""
     closed, flow, K, L = task.closed, task.problem.flow, task.closed.components, task.closed.modes
     if not closed.own:
         return "cannot drop a term"
@@ -88,10 +81,6 @@ def refused_on_cpu(task: Task) -> str | None:
         return "flow.batch is descent by steps, which is not compiled"
     if not closed.has("numba"):
         return f"flow.objective = {show(flow.objective)} is not compiled"
-    most = max(compiled.logits(closed.lanes, K, L))
-    if most > LARGEST:
-        what = f"flow.objective = {show(flow.objective)} with {K} components and {L} modes"
-        return f"{what} needs expectations of {most} logits; allowed: at most {LARGEST}"
     return None
 
 

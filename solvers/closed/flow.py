@@ -79,8 +79,7 @@ def solve(
     closed = closed or Closed.of(problem, drop=drop, system=system)
     task = Task(closed, rtol, atol, stop_at_equilibrium, samples, begin, threads, progress)
     if backend is None:
-        names = [name for name in backends.BY_DEFAULT if SOLVERS[name].unasked(closed)]
-        backend = backends.first_of(SOLVERS, task, names)
+        backend = backends.first_of(SOLVERS, task)
     backend = usable(backend)
     backends.check(SOLVERS, backend, task)
     ds = _dataset(task, SOLVERS[backend].solve(task), backend)
@@ -94,8 +93,8 @@ def _dataset(task: Task, solved: Solved, backend: str) -> xr.Dataset:
     s, m, theta, log_v, status, at_end = solved
     errors: list[Array] = []
 
-    def expect(*law: Any) -> tuple[Any, ...]:
-        *values, error = softmax(*law, error=True, tolerance=of_expectations(task.rtol))
+    def expect(*law: Any, **asked: bool) -> tuple[Any, ...]:
+        *values, error = softmax(*law, **asked, error=True, tolerance=of_expectations(task.rtol))
         errors.append(np.max(error, axis=-1))
         return tuple(values)
 

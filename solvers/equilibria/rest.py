@@ -51,12 +51,11 @@ def at_rest(closed: Closed, ds: xr.Dataset) -> Codes:
     STABLE, NEUTRAL, SADDLE: Newton's method finds an equilibrium within DISTANCE (saddles: LEAVING); no deviation
     grows, none that can be told from one that neither grows nor decays, some grows. IN_TRANSIT: there is none so near.
     UNDECIDED: nothing here decides it, of samplers, finite batches, problems that learn nothing, and equations that are
-    not compiled (variances of their own, more than 16 components or modes; the forward KL, unless the run was). The
-    code a run had, where it has failed.
+    not compiled (variances of their own, more than 16 components or modes). The code a run had, where it has failed.
     """
     codes = np.array(ds["at_rest"].values, dtype=np.int8)
     good = np.flatnonzero(ds["status"].values == 0)
-    steady = _steady(closed, str(ds.attrs["backend"]))
+    steady = _steady(closed)
     if steady is None or not len(good):
         codes[good] = IN_TRANSIT if _anneals(closed.problem) else UNDECIDED
         return codes
@@ -83,12 +82,12 @@ def _anneals(problem: Problem) -> bool:
     return isinstance(schedule, Schedule) and schedule.rate > 0
 
 
-def _steady(closed: Closed, backend: str) -> Closed | None:
+def _steady(closed: Closed) -> Closed | None:
     """The equations once a schedule is over; None where runs cannot be asked, or where a schedule still moves them."""
     problem = closed.problem
     if not problem.family.learn or switched_off():
         return None
-    if ensembles.refused_on_cpu(Task(closed)) or not (backend == ensembles.BACKEND or ensembles.unasked(closed)):
+    if ensembles.refused_on_cpu(Task(closed)):
         return None
     schedule, end = problem.flow.temperature, float(problem.time.times[-1])
     if isinstance(schedule, Schedule):

@@ -4,7 +4,9 @@ Pass coefficients() of logistic_normal.py as `table`; method and error are descr
 
     softplus_jet(a, variance, table) -> J, J', J'', J'''
     softplus_rows(work, a, variance, value, slope, table)
+    softplus_curve_rows(work, a, variance, value, slope, curvature, table)
     softplus_jet_rows(work, a, variance, value, slope, curvature, third, table)
+    softplus_five_rows(work, a, variance, value, slope, curvature, third, fourth, table)
     softplus_line_rows(work, a, value, slope, line, start)      a table of fixed_variance.py, at line[start:]
 
 `work` is a C-contiguous float64 array (rows, WIDTH); the other arguments but the tables are numbers of its rows: mean
@@ -37,7 +39,7 @@ LARGEST_VARIANCE = 2.0**24
 
 
 def _jet(a: Real, variance: Real, table: Any, order: int) -> list[Real]:
-    """The first `order` of J ... J'''; `table` is a pointer. Line by line the method of logistic_normal.py."""
+    """J and its first order − 1 ≤ 4 derivatives; `table` is a pointer. Line by line as logistic_normal.py."""
     lanes = a.lanes
     variance = variance.replaced(variance.compare("<", 0.0), 0.0)
     alpha, v, grown, shrunk = lanes.where_any(
@@ -82,8 +84,8 @@ def _jet(a: Real, variance: Real, table: Any, order: int) -> list[Real]:
         unit = unit * (scale * shrunk * float(m + 1))
     ramp, small = (total.replaced(total.compare("<", 0.0), 0.0) for total in sums[:2])
     above = a.compare(">", 0.0)
-    thirds = (third.replaced(above, -third) for third in sums[3:])
-    return [ramp.replaced(above, ramp + a), small.replaced(above, 1.0 - small), *sums[2:3], *thirds]
+    thirds = (third.replaced(above, -third) for third in sums[3:4])
+    return [ramp.replaced(above, ramp + a), small.replaced(above, 1.0 - small), *sums[2:3], *thirds, *sums[4:]]
 
 
 def _shrunk(a: Real, variance: Real) -> list[Real]:
@@ -188,6 +190,16 @@ def _softplus_rows(work, a, variance, value, slope, table):  # type: ignore[no-u
     _jet_rows(work, a, variance, (value, slope), table)
 
 
+def _softplus_curve_rows(work, a, variance, value, slope, curvature, table):  # type: ignore[no-untyped-def]
+    _jet_rows(work, a, variance, (value, slope, curvature), table)
+
+
+def _softplus_five_rows(  # type: ignore[no-untyped-def]
+    work, a, variance, value, slope, curvature, third, fourth, table
+):
+    _jet_rows(work, a, variance, (value, slope, curvature, third, fourth), table)
+
+
 def _softplus_jet_rows(work, a, variance, value, slope, curvature, third, table):  # type: ignore[no-untyped-def]
     _jet_rows(work, a, variance, (value, slope, curvature, third), table)
 
@@ -199,5 +211,7 @@ def _softplus_line_rows(work, a, value, slope, line, start):  # type: ignore[no-
 # Not as decorators: they would hide the functions from mypy.
 softplus_jet = njit(error_model="numpy", forceinline=True)(_softplus_jet)
 softplus_rows = njit(error_model="numpy")(_softplus_rows)
+softplus_curve_rows = njit(error_model="numpy")(_softplus_curve_rows)
+softplus_five_rows = njit(error_model="numpy")(_softplus_five_rows)
 softplus_jet_rows = njit(error_model="numpy")(_softplus_jet_rows)
 softplus_line_rows = njit(error_model="numpy")(_softplus_line_rows)

@@ -68,10 +68,13 @@ def digits(tolerance: float) -> float:
     return log(5 / min(max(tolerance, TIGHTEST), LOOSEST))
 
 
-def softmax_of_differences(mean: Any, cov: Any, *, error: bool, tolerance: float = TIGHTEST) -> tuple[Any, Any, Any]:
+def softmax_of_differences(
+    mean: Any, cov: Any, *, error: bool, moments: bool = False, tolerance: float = TIGHTEST
+) -> tuple[Any, ...]:
     """E softmax(u), E logsumexp(u) and the error estimate for u = (N(mean, cov), 0).
 
     mean (..., n−1), cov broadcastable to (..., n−1, n−1), n > 2; returns (..., n), (...), (...).
+    moments: before the estimate also E softmax_i(u) softmax_j(u), (..., n, n).
     tolerance: the error that will do, in units of max(1, |value|), where nodes suffice for it.
     Where the estimate costs extra work it is only a lower bound unless error is asked for. Not finite in, nan out.
     """
@@ -86,7 +89,9 @@ def softmax_of_differences(mean: Any, cov: Any, *, error: bool, tolerance: float
     variances, axes = xp.linalg.eigh(xp.where(broken[:, None, None], 0, cov))
     rules, rule_of = _rules(to_numpy(variances), to_numpy(axes), D)
 
-    values, estimate = xp.empty((len(mean), size + 2)), xp.empty(len(mean))
+    n = size + 1
+    columns = n * (n + 1) if moments else n  # softmax, then products of its entries; logsumexp is the last
+    values, estimate = xp.empty((len(mean), columns + 1)), xp.empty(len(mean))
     rows = max(1, _BLOCK // size**2)
     left = np.ones(len(mean), dtype=bool)
     for source in np.flatnonzero((rules[rule_of, 0] >= 2) & ~to_numpy(broken)):
@@ -101,33 +106,38 @@ def softmax_of_differences(mean: Any, cov: Any, *, error: bool, tolerance: float
         for start in range(0, len(chosen), rows):
             block = chosen[start : start + rows]
             index, source = xp.asarray(block), xp.asarray(cov_of[block])
-            value, deviation = _integrate(xp, rule, mean[index], variances[source], axes[source], error, D)
+            value, deviation = _integrate(xp, rule, mean[index], variances[source], axes[source], columns, error, D)
             value[broken[source]] = np.nan
             values[index] = value
             estimate[index] = (deviation / xp.maximum(1, xp.abs(value))).max(axis=-1) + FLOOR
     # Sums over 1e5 nodes leave 1e-14 between the weights' total and one.
-    values[:, :-1] /= values[:, :-1].sum(axis=-1, keepdims=True)
-    return values[:, :-1].reshape(*batch, size + 1), values[:, -1].reshape(batch), estimate.reshape(batch)
+    values[:, :-1] /= values[:, :n].sum(axis=-1, keepdims=True)
+    found = values[:, :n].reshape(*batch, n), values[:, -1].reshape(batch)
+    second = [values[:, n:-1].reshape(*batch, n, n)] if moments else []
+    return *found, *second, estimate.reshape(batch)
 
 
 def _integrate(
-    xp: Any, rule: list[int], mean: Any, variances: Any, axes: Any, error: bool, D: float
+    xp: Any, rule: list[int], mean: Any, variances: Any, axes: Any, columns: int, error: bool, D: float
 ) -> tuple[Any, Any]:
-    """(softmax, logsumexp) and their deviations (B, n + 1) by one rule, for covariances given by principal axes."""
+    """(softmax, its products if there are columns for them, logsumexp) and their deviations (B, columns + 1) by one
+    rule, for covariances given by principal axes."""
     rank, first, second = rule
     size = mean.shape[-1]
     factor = xp.sqrt(xp.maximum(variances, 0))[:, None, :] * axes
     if rank > 3 or rank == 3 == size:
         factor = factor @ xp.swapaxes(axes, -1, -2)
     if rank > 3:
-        replicates = xp.stack([_average(xp, mean, factor, *sobol(size, copy, first)) for copy in range(REPLICATES)])
+        sets = (sobol(size, copy, first) for copy in range(REPLICATES))
+        replicates = xp.stack([_average(xp, mean, factor, columns, *points) for points in sets])
         return replicates.mean(axis=0), replicates.std(axis=0, ddof=1) * (T_QUANTILE / np.sqrt(REPLICATES))
     factor = factor[:, :, size - rank :]
-    value = _average(xp, mean, factor, *grid(rank, first, second, 0, D))
+    value = _average(xp, mean, factor, columns, *grid(rank, first, second, 0, D))
     dropped = xp.maximum(variances[:, : size - rank], 0).sum(axis=-1)
     change = xp.zeros_like(value)
     for shift in range(1, 1 + min(rank, 2) * error):
-        change = xp.maximum(change, xp.abs(_average(xp, mean, factor, *grid(rank, first, second, shift, D)) - value))
+        moved = _average(xp, mean, factor, columns, *grid(rank, first, second, shift, D))
+        change = xp.maximum(change, xp.abs(moved - value))
     mass, first_moment = beyond(rank, spacing(rank, first, second, D)[-1])
     # |logsumexp − its mean| grows with |z| at most as fast as the longest row does.
     steepest = xp.sqrt((factor**2).sum(axis=-1).max(axis=-1))
@@ -178,10 +188,11 @@ def halvings(width: float, D: float) -> int:
     return count
 
 
-def _average(xp: Any, mean: Any, factor: Any, z: NDArray[np.float64], weight: NDArray[np.float64]) -> Any:
-    """Weighted mean over nodes of (softmax, logsumexp) of (mean + factor z, 0): (B, n−1), (B, n−1, r) -> (B, n + 1)."""
+def _average(xp: Any, mean: Any, factor: Any, columns: int, z: NDArray[np.float64], weight: NDArray[np.float64]) -> Any:
+    """Weighted mean over nodes of (softmax, its products, logsumexp) of (mean + factor z, 0): from (B, n−1) and
+    (B, n−1, r) to (B, columns + 1)."""
     count, size = mean.shape
-    total = xp.zeros((count, size + 2))
+    total = xp.zeros((count, columns + 1))
     nodes = min(len(z), _BLOCK // (size + 1))
     rows = max(1, _BLOCK // ((size + 1) * nodes))
     for low in range(0, len(z), nodes):
@@ -193,7 +204,11 @@ def _average(xp: Any, mean: Any, factor: Any, z: NDArray[np.float64], weight: ND
             top = xp.maximum(u.max(axis=0), 0)
             u = xp.exp(xp.concatenate([u - top, -top[None]]))
             norm = u.sum(axis=0)
-            total[some, :-1] += xp.matmul(u / norm, share).T
+            u = u / norm
+            total[some, : size + 1] += xp.matmul(u, share).T
+            if columns > size + 1:
+                products = xp.matmul(xp.swapaxes(u * share, 0, 1), u.transpose(1, 2, 0))
+                total[some, size + 1 : -1] += products.reshape(len(products), -1)
             total[some, -1] += xp.matmul(top + xp.log(norm), share)
     return total
 

@@ -7,7 +7,8 @@ v, u (variances of q and p) and d (dimension),
 beta (inverse temperature),
 step (learning rate of stochastic gradient descent),
 size (samples of each component a step). Overlaps are plain inner products; the objective is in nats.
-`expect(mean, cov)` returns E softmax(U) and E logsumexp(U) for Gaussian logits U whose last entry is zero.
+`expect(mean, cov)` returns E softmax(U) and E logsumexp(U) for Gaussian logits U whose last entry is zero, with
+moments=True also E softmax_i(U) softmax_j(U).
 A metric multiplies the slope in each component, w_k^p g_k with the p of POWERS: the velocity is -rate_X[k] g_k, where
 rate_X (K) is w_k^p in the plain gradient flow, and w_k^(p - 1) where a metric divides by w_k (closed.mobility).
 A line marked `# term NAME` can be dropped by that name, to see a comparison reject the wrong theory; one marked gauge
@@ -56,21 +57,19 @@ def tables(s, m, theta, c, log_pi, v, u, d, beta, expect):
         - s_diag[..., None, :] / (2 * v)
     )
     cov_A = s[..., -1:, -1:] / v + s / v - s[..., :, -1:] / v - s[..., -1:, :] / v
-    A, lse_A = expect(mean_A, cov_A[..., None, :, :])
+    # AA_kji = E_k[r_i*r_j]: second moments of the same softmax
+    A, lse_A, AA = expect(mean_A, cov_A[..., None, :, :], moments=True)
     # B_kl = E_k[rho_l]: L logits, the last zero; their means and covariances
     mean_B = (
         c[..., -1:, -1:] / (2 * u) + log_pi[..., None, :] + m / u - c_diag[..., None, :] / (2 * u)
         - log_pi[..., -1:, None] - m[..., :, -1:] / u
     )
     cov_B = v * c[..., -1:, -1:] / u**2 + v * c / u**2 - v * c[..., -1:, :] / u**2 - v * c[..., :, -1:] / u**2
-    B, lse_B = expect(mean_B, cov_B[..., None, :, :])
-    # AA_kji = E_k[r_i*r_j]: pairs of the logits of A
-    AA = pair(expect, mean_A, cov_A[..., None, :, :], mean_A, cov_A[..., None, :, :], cov_A[..., None, :, :])
+    # BB_kln = E_k[rho_l*rho_n]: second moments of the same softmax
+    B, lse_B, BB = expect(mean_B, cov_B[..., None, :, :], moments=True)
     # AB_kjl = E_k[rho_l*r_j]: pairs of the logits of A and B
     cross = m[..., -1:, -1:] / u + m / u - m[..., -1:, :] / u - m[..., :, -1:] / u
     AB = pair(expect, mean_A, cov_A[..., None, :, :], mean_B, cov_B[..., None, :, :], cross[..., None, :, :])
-    # BB_kln = E_k[rho_l*rho_n]: pairs of the logits of B
-    BB = pair(expect, mean_B, cov_B[..., None, :, :], mean_B, cov_B[..., None, :, :], cov_B[..., None, :, :])
     # F_k = E_k[log q - beta*log p - d*((beta - 1)*(log(u) + log(2) + log(pi))/2 + log(beta)/2 + h(beta*v/u))]
     F = (
         lse_A + beta * c[..., -1:, -1] / (2 * u) + log_w[..., -1:] + s[..., :, -1] / v

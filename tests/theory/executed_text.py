@@ -34,10 +34,13 @@ class Executed:
             "divergence": lambda a, b: (a / b - 1 - math.log(a / b)) / 2,
             "mobility": lambda w, _, power: w**power,
             "SLOPES": lambda n: n,
+            "PAIR_SLOPES": lambda n: n,
             "weights": lambda work: self._weights(work),
             "expect": lambda work, *rows: self._expect(work, *rows[:6]),
             "expect_fixed": lambda work, p, law, *rows: self._expect(work, *rows[:6]),
+            "expect_pairs": lambda work, *rows: self._expect(work, *rows[:7]),
             "expect_tangent": self._tangent,
+            "expect_pairs_tangent": self._tangent,
         }
         exec(compile(text, "<emitted for numba>", "exec"), scope)
         self.scope = scope
@@ -78,23 +81,28 @@ class Executed:
         log_w = work[theta : theta + K] - np.logaddexp.reduce(work[theta : theta + K])
         work[self.scope["R_LOG_W"] :][:K], work[self.scope["R_W"] :][:K] = log_w, np.exp(log_w)
 
-    def _expect(self, work: Array, count: int, n: int, mean: int, cov: int, softmax: int, lse: int) -> None:
+    def _expect(
+        self, work: Array, count: int, n: int, mean: int, cov: int, softmax: int, lse: int, pairs: int | None = None
+    ) -> None:
         means, covariance = work[mean:][: count * n].reshape(count, n), work[cov:][: n * n].reshape(n, n).copy()
         self.laws[softmax] = (count, n, means.copy(), covariance)
-        r, values = gaussian_softmax(means, covariance[None])
+        r, values, second = gaussian_softmax(means, covariance[None], moments=True)
         work[softmax:][: count * n], work[lse:][:count] = r.ravel(), values
+        if pairs is not None:
+            work[pairs:][: count * n * n] = second.ravel()
 
     def _tangent(self, work: Array, count: int, n: int, *rows: int) -> None:
-        _, softmax, d_mean, d_cov, d_softmax, d_lse = rows
+        _, softmax, d_mean, d_cov, d_softmax, d_lse, *others = rows
+        parts = [d_softmax, d_lse, *others[1:]]
         _, _, mean, cov = self.laws[softmax]
         d_mean_, d_cov_ = work[d_mean:][: count * n].reshape(count, n), work[d_cov:][: n * n].reshape(n, n)
         h = 1e-3
 
         def at(f: Callable[..., Any], t: float) -> Any:
-            return f(mean + t * d_mean_, (cov + t * d_cov_)[None])
+            return f(mean + t * d_mean_, (cov + t * d_cov_)[None], moments=True)
 
         values = [at(gaussian_softmax, n_ * h) for n_ in (-2, -1, 1, 2)]
-        for part, row in ((0, d_softmax), (1, d_lse)):
+        for part, row in enumerate(parts):
             slope = (values[0][part] - 8 * values[1][part] + 8 * values[2][part] - values[3][part]) / (12 * h)
             work[row:][: slope.size] = slope.ravel()
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from sympy import Indexed
 
 from theory.emit.entries import Expressions
-from theory.emit.heading import HEADER, MEANING, equations
+from theory.emit.heading import HEADER, MEANING, SECOND_MOMENTS, equations
 from theory.emit.languages import CUDA, NUMBA, PARAMETERS, Language
 from theory.emit.loops import Program
 from theory.emit.statements import Assign, Expect, Loop, Rate, State, Statement, logarithms
@@ -25,6 +25,8 @@ __all__ = ["PARAMETERS", "Writer", "cuda", "numba"]
 #: (work, row, p, place): the row where a parameter is a state, else the number, which multiplies once for all lanes.
 DRIVEN_OR_GIVEN = "driven_or_given"
 NEEDS = "K, L, R, SLOPES, weights, mobility, expect, expect_fixed, expect_tangent"
+#: And where there are averages of products.
+PAIRS = ", PAIR_SLOPES, expect_pairs, expect_pairs_tangent"
 Y, DY, P, WORK, JAC, OUT = (
     ("y", "const double* "), ("dy", "Rows "), ("p", "const double* "),
     ("work", "Rows "), ("jac", "Rows "), ("out", "Rows "),
@@ -75,8 +77,13 @@ class Writer(Expressions):
 
     def expect(self, node: Expect) -> str:
         t, n = node.table.upper(), node.size
-        rows = f"R_MEAN_{t}, R_COV_{t}, R_{t}, R_LSE_{t}, R_SLOPE_{t}"
-        arguments = f"{node.count}, {n}, {rows}, slopes"
+        rows = f"R_MEAN_{t}, R_COV_{t}, R_{t}, R_LSE_{t}"
+        asked = f"R_SLOPE_{t}, slopes" if node.slopes else f"0, {self.language.truth(False)}"
+        if node.second:
+            return self.language.call(
+                "expect_pairs", f"work, {node.count}, {n}, {rows}, R_{node.second.upper()}, {asked}"
+            )
+        arguments = f"{node.count}, {n}, {rows}, {asked}"
         if node.fixed is None:
             return self.language.call("expect", f"work, {arguments}")
         return self.language.call("expect_fixed", f"work, p, {node.fixed}, {arguments}")
@@ -84,9 +91,15 @@ class Writer(Expressions):
     def expect_tangents(self) -> list[str]:
         out = []
         for name, (count, n) in self.program.expectations.items():
-            t = name.upper()
+            if name not in self.program.needed:
+                continue
+            t, second = name.upper(), self.program.second.get(name, "").upper()
             rows = f"R_SLOPE_{t}, R_{t}, R_D_MEAN_{t}, R_D_COV_{t}, R_D_{t}, R_D_LSE_{t}"
-            out.append(self.language.call("expect_tangent", f"work, {count}, {n}, {rows}"))
+            if second:
+                call = "expect_pairs_tangent", f"work, {count}, {n}, {rows}, R_{second}, R_D_{second}"
+            else:
+                call = "expect_tangent", f"work, {count}, {n}, {rows}"
+            out.append(self.language.call(*call))
         return out
 
     # --- parts ------------------------------------------------------------------------------------------------------
@@ -100,7 +113,9 @@ class Writer(Expressions):
         previous = "0"
         shapes = {name: " * ".join(map(str, shape)) for name, shape in self.program.shapes.items()}
         for table, (count, size) in self.program.expectations.items():
-            shapes[f"slope_{table}"] = f"{count} * SLOPES({size})"
+            if table in self.program.needed:
+                slopes = "PAIR_SLOPES" if table in self.program.second else "SLOPES"
+                shapes[f"slope_{table}"] = f"{count} * {slopes}({size})"
         for name, size in shapes.items():
             if (name in self.parameters and name not in self.system.driven) or name == "pi":
                 continue
@@ -236,14 +251,15 @@ class Writer(Expressions):
 
 def _render(system: Equations, name: str, title: str, language: Language, what: str, needs: str) -> str:
     writer = Writer(system, language)
-    header = HEADER.format(
+    second = bool(writer.program.second)
+    header = (HEADER + SECOND_MOMENTS * second).format(
         title=title,
         what=what,
         name=name,
         hash=system.hash,
         states=" then ".join(MEANING[state.name] for state in writer.program.states),
         parameters=", ".join(writer.parameters),
-        needs=needs,
+        needs=needs + PAIRS * second,
     )
     head = [f"{language.comment} {line}".rstrip() for line in header.splitlines()]
     lines = [f"{language.comment}   {line}".rstrip() for line in equations(system)]

@@ -6,7 +6,7 @@ from theory.emit.text import text
 from theory.equations import Equations
 from theory.objectives import warming
 
-__all__ = ["HEADER", "MEANING", "equations"]
+__all__ = ["HEADER", "MEANING", "SECOND_MOMENTS", "equations"]
 
 #: States, as the header lists them.
 MEANING = {
@@ -36,6 +36,14 @@ logarithm(x) is log x; divergence(a, b) is h(a/b), h(x) = (x - 1 - log x)/2, wit
         w^power, which is 1 at power 0 also where w = 0.
     expect_tangent(work, K, n, slope, softmax, d_mean, d_cov, d_softmax, d_lse)
         the change of both, (K, n) and (K), with that of the means, (K, n), and of the covariance, (n, n)."""
+
+#: What is added where averages of products are asked for.
+SECOND_MOMENTS = """
+    expect_pairs(work, K, n, mean, cov, softmax, lse, pairs, slope, slopes)
+        the same, and second moments of that softmax, E softmax_i softmax_j, to pairs (K, n, n); with slopes what
+        expect_pairs_tangent needs, (K, PAIR_SLOPES(n)).
+    expect_pairs_tangent(work, K, n, slope, softmax, d_mean, d_cov, d_softmax, d_lse, pairs, d_pairs)
+        the change of all three."""
 
 
 def equations(system: Equations) -> list[str]:

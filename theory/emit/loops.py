@@ -45,7 +45,10 @@ class Program:
         self.l, self.n = system.p.indices(2)
         K, L = system.q.size, system.p.size
         self.laws = {t.name: t.value for t in system.tables if isinstance(t.value, LogitExpectation)}
-        self.pairs = {t.name: t.value for t in system.tables if isinstance(t.value, PairExpectation)}
+        pairs = {t.name: t.value for t in system.tables if isinstance(t.value, PairExpectation)}
+        assert all(pair.same for pair in pairs.values()), "products of two softmax of different logits have no loops"
+        #: Of the name of a law, the table of the second moments of its softmax.
+        self.second = {self.table_of(pair.first): name for name, pair in pairs.items()}
         #: The letter of the component under which a table is taken, and how many there are.
         self.under = {t.name: (t.indices[0], t.source.mixture.size) for t in system.tables}
         self.b, self.R = index("b"), Symbol("R", integer=True, positive=True)
@@ -60,7 +63,6 @@ class Program:
         one = Integer(1)
         for name in system.driven:
             shapes |= {name: (one,), "temperature": (DRIVEN,), "v_temperature": (DRIVEN,)}
-        moving = list(shapes)
         ratios = (Integer(max(1, len(system.observables["objective"].atoms(WidthDivergence)))),)
         self.shapes = shapes | {
             "D": (one,), "above": ratios, "below": ratios, "mode_mass": (L,),
@@ -74,17 +76,12 @@ class Program:
                 name: (count, size),
                 f"lse_{name}": (count,),
             }
-        for name, pair in self.pairs.items():
-            sizes, count = (pair.first.size, pair.second.size), self.under[name][1]
-            self.shapes |= {
-                f"mean_{name}": (count, *sizes),
-                f"cov_{name}": (*sizes, *sizes),
-                name: (count, *sizes),
-                f"lse_{name}": (count,),
-            } | ({} if pair.same else {f"cross_{name}": sizes})
-        made = [f"{x}{n}" for x in ("", "mean_", "cov_", "lse_") for n in (*self.laws, *self.pairs)]
-        made += [f"cross_{name}" for name, pair in self.pairs.items() if not pair.same]
-        self.moving = frozenset([*moving, *made])
+        for law, name in self.second.items():
+            self.shapes[name] = (self.under[name][1], self.laws[law].size, self.laws[law].size)
+        made = [f"{x}{n}" for x in ("", "mean_", "cov_", "lse_") for n in self.laws if n in self.needed]
+        made += [name for law, name in self.second.items() if law in self.needed]
+        unused = {table.name for table in system.tables} - self.needed
+        self.moving = frozenset([*(name for name in shapes if name not in unused), *made])
         self.shapes |= {TANGENT + name: self.shapes[name] for name in sorted(self.moving)}
         self.shapes |= {TANGENT + name: (DRIVEN,) for name in system.driven}
 
@@ -107,48 +104,54 @@ class Program:
 
     @cached_property
     def law_equations(self) -> list[tuple[Indexed, Expr]]:
-        """mean_X[k, j] and cov_X[i, j] of the logits behind every table X.
+        """mean_X[k, j] and cov_X[i, j] of the logits behind every table X of a softmax.
 
-        A product of two softmax is an entry of one, of all sums of a logit of the first and a logit of the second.
-        cross_X[i, j]: covariances between the two.
+        Products of two entries of one softmax have no law of their own: they are its second moments.
         """
         out = []
         for name, node in self.laws.items():
             (j,), (i, j2) = node.mean.variables, node.cov.variables
             out.append((array(f"mean_{name}")[self.under[name][0], j], node.mean.expr))
             out.append((array(f"cov_{name}")[i, j2], node.cov.expr))
-        for name, pair in self.pairs.items():
-            first, second = (self.table_of(part) for part in (pair.first, pair.second))
-            cross, k = array(f"cov_{first}" if pair.same else f"cross_{name}"), self.under[name][0]
-            if not pair.same:
-                out.append((cross[pair.cross.variables], pair.cross.expr))
-            a, b, c, d = (index(letter) for letter in "noef")
-            one, other = (array(f"cov_{part}") for part in (first, second))
-            means = array(f"mean_{first}")[k, a] + array(f"mean_{second}")[k, b]
-            out.append((array(f"mean_{name}")[k, a, b], means))
-            out.append((array(f"cov_{name}")[a, b, c, d], one[a, c] + other[b, d] + cross[a, d] + cross[c, b]))
         return out
 
     @cached_property
     def expectations(self) -> dict[str, tuple[Symbol, str]]:
         """Of each table of softmax: under how many components it is taken, and of how many logits, as code."""
-        sizes = {name: str(node.size) for name, node in self.laws.items()}
-        sizes |= {name: f"{pair.first.size} * {pair.second.size}" for name, pair in self.pairs.items()}
-        return {name: (self.under[name][1], size) for name, size in sizes.items()}
+        return {name: (self.under[name][1], str(node.size)) for name, node in self.laws.items()}
+
+    @cached_property
+    def needed(self) -> set[str]:
+        """Tables that velocities need, those inside of such tables included. Others are for observables."""
+        inside = {str(target.base): expr for target, expr in self.scalar_tables}
+        inside |= {name: array(law)[1] for law, name in self.second.items()}
+        found: set[str] = set()
+        new = [expr for _, expr in self.velocity_equations]
+        while new:
+            names = {str(entry.base).removeprefix("lse_") for entry in new.pop().atoms(Indexed)}
+            names &= self.under.keys() - found
+            found |= names
+            new += [inside[name] for name in names if name in inside]
+        return found
+
+    def _moves(self, expr: Expr) -> bool:
+        return any(str(entry.base) in self.moving for entry in expr.atoms(Indexed))
+
+    @cached_property
+    def constant_laws(self) -> list[str]:
+        """Names of the laws that hold parameters only: their tables are constants."""
+        return [n for n, law in self.laws.items() if not (self._moves(law.mean.expr) or self._moves(law.cov.expr))]
 
     @cached_property
     def fixed_laws(self) -> list[str]:
-        """Names of the laws whose covariance holds parameters only."""
-
-        def moves(expr: Expr) -> bool:
-            return any(str(array.base) in self.moving for array in expr.atoms(Indexed))
-
-        return [name for name, node in self.laws.items() if not moves(node.cov.expr)]
+        """Names of the others whose covariance holds parameters only."""
+        laws = ((name, law) for name, law in self.laws.items() if name not in self.constant_laws)
+        return [name for name, law in laws if not self._moves(law.cov.expr)]
 
     @cached_property
     def scalar_tables(self) -> list[tuple[Indexed, Expr]]:
         """F[k], in terms of lse_A, lse_B and the states."""
-        tables = [t for t in self.system.tables if t.name not in self.laws | self.pairs]
+        tables = [t for t in self.system.tables if not isinstance(t.value, LogitExpectation | PairExpectation)]
         return [(t.symbol[t.indices], self._named(t.value)) for t in tables]
 
     @cached_property
@@ -196,8 +199,9 @@ class Program:
     # --- statements -------------------------------------------------------------------------------------------------
 
     def fixed(self) -> list[Statement]:
-        """What depends on parameters only: covariances of the fixed laws."""
-        return self._nests([row for row in self.law_equations if self._is_fixed(row[0])])
+        """What depends on parameters only: covariances of the fixed laws, tables of the constant ones."""
+        out = self._nests([row for row in self.law_equations if self._is_fixed(row[0])])
+        return out + [self._expect(name, slopes=False) for name in self.constant_laws]
 
     def driven(self) -> list[Statement]:
         """β = 1/T where T is a state."""
@@ -205,34 +209,45 @@ class Program:
         return [Loop(DRIVE, DRIVEN, (Assign(array(name)[1], "=", 1 / t),)) for name in self.system.driven]
 
     def tables(self) -> list[Statement]:
-        """Overlaps, laws, expectations, scalar tables."""
-        laws = [row for row in self.law_equations if not self._is_fixed(row[0])]
-        numbers = {name: number for number, name in enumerate(self.fixed_laws)}
-        out = self._nests([*self.overlap_equations, *laws])
-        out += [Expect(name, *sizes, numbers.get(name)) for name, sizes in self.expectations.items()]
-        return out + self._nests(self.scalar_tables)
+        """Overlaps, and of what velocities need laws, expectations, scalar tables."""
+        return self._nests(self.overlap_equations) + self._tables(needed=True)
+
+    def _tables(self, *, needed: bool) -> list[Statement]:
+        """Tables that velocities need, or those for observables alone."""
+        names = [n for n in self.laws if (n in self.needed) == needed and n not in self.constant_laws]
+        made = {f"{part}_{name}" for name in names for part in ("mean", "cov")}
+        laws = [row for row in self.law_equations if str(row[0].base) in made and not self._is_fixed(row[0])]
+        scalars = [row for row in self.scalar_tables if (str(row[0].base) in self.needed) == needed]
+        return [*self._nests(laws), *(self._expect(name, slopes=needed) for name in names), *self._nests(scalars)]
+
+    def _expect(self, name: str, *, slopes: bool) -> Expect:
+        number = self.fixed_laws.index(name) if name in self.fixed_laws else None
+        return Expect(name, *self.expectations[name], number, self.second.get(name, ""), slopes)
 
     def _is_fixed(self, target: Indexed) -> bool:
-        return str(target.base) in {f"cov_{name}" for name in self.fixed_laws}
+        constant = {f"{part}_{name}" for name in self.constant_laws for part in ("mean", "cov")}
+        return str(target.base) in {f"cov_{name}" for name in self.fixed_laws} | constant
 
     def velocity(self) -> list[Statement]:
         """Velocities from states and tables, at the rates of the metric."""
         return [*(Rate(group) for group in self.system.powers), *self._nests(self.velocity_equations)]
 
     def observables(self) -> list[Statement]:
-        """Objective and mode masses from tables."""
-        return self._nests(self.observable_equations)
+        """Objective and mode masses from tables, after those that velocities do not need."""
+        return self._tables(needed=False) + self._nests(self.observable_equations)
 
     def tangent_before_expectations(self) -> list[Statement]:
         """Tangents of w, log w, the overlaps and the laws, from those of the states."""
         t = array("temperature")[DRIVE]
         driven = [(array(TANGENT + name)[DRIVE], tangent(1 / t, self.moving)) for name in self.system.driven]
-        rest = self._tangents([*self.overlap_equations, *self.law_equations])
+        laws = [row for row in self.law_equations if str(row[0].base) in self.moving]
+        rest = self._tangents([*self.overlap_equations, *laws])
         return [*self._log_weight_tangent(), *self._nests(driven), *rest]
 
     def tangent_after_expectations(self) -> list[Statement]:
         """Tangents of F, of the rates and of the velocities."""
-        k, out = self.k, self._tangents(self.scalar_tables)
+        k = self.k
+        out = self._tangents([row for row in self.scalar_tables if str(row[0].base) in self.needed])
         for group in self.system.powers:  # d w^a = a w^a d log w, at a = 0 also where w = 0
             power, row = Symbol(f"power_{group}", real=True), RATES[group][k]
             out += self._nests([(array(f"d_{row.base}")[k], power * row * array("d_log_w")[k])])

@@ -41,7 +41,9 @@ PARAMETERS = {parameters}
 SHAPES = """\
 Shapes: any leading batch axes, then s (K, K), m (K, L), theta (K); parameters c (L, L), log_pi (L), and the numbers
 v, u (variances of q and p) and d (dimension){more}. Overlaps are plain inner products; the objective is in nats.
-`expect(mean, cov)` returns E softmax(U) and E logsumexp(U) for Gaussian logits U whose last entry is zero."""
+`expect(mean, cov)` returns E softmax(U) and E logsumexp(U) for Gaussian logits U whose last entry is zero{pairs}."""
+#: And what is said of averages of products.
+MOMENTS = ", with\nmoments=True also E softmax_i(U) softmax_j(U)"
 
 LOG_WEIGHTS = '''
 def log_weights(theta):
@@ -55,7 +57,9 @@ def log_weights(theta):
 def source(system: Equations, name: str = "system", title: str = "gradient flow") -> str:
     """Source of the module with tables, velocity, objective and mode_mass."""
     more = "".join(f",\n{parameter} ({MEANING.get(parameter, FACTOR)})" for parameter in system.parameters)
-    return written(Writer(system), name, title, SHAPES.format(more=more), [t.name for t in system.tables])
+    pairs = MOMENTS * any(isinstance(t.value, PairExpectation) for t in system.tables)
+    shapes = SHAPES.format(more=more, pairs=pairs)
+    return written(Writer(system), name, title, shapes, [t.name for t in system.tables])
 
 
 def written(writer: Writer, name: str, title: str, shapes: str, tables: list[str], more: str = "") -> str:
@@ -72,7 +76,8 @@ def written(writer: Writer, name: str, title: str, shapes: str, tables: list[str
         tables=strings(tables),
         more=more,
     )
-    pairs = [PAIRS] if any(isinstance(t.value, PairExpectation) for t in system.tables) else []
+    products = [t.value for t in system.tables if isinstance(t.value, PairExpectation)]
+    pairs = [] if all(product.same for product in products) else [PAIRS]
     parts = [header, LOG_WEIGHTS, *pairs, writer.tables(), writer.velocity(), writer.objective(), writer.mode_mass()]
     return "\n\n".join(part.strip("\n") + "\n" for part in parts)
 
@@ -122,7 +127,9 @@ class Writer:
     def tables(self) -> str:
         system = self.system
         body: list[str] = []
-        several = any(isinstance(t.value, PairExpectation) for t in system.tables)
+        pairs = {t.name: t.value for t in system.tables if isinstance(t.value, PairExpectation)}
+        several = not all(pair.same for pair in pairs.values())
+        second = {self.node_name(pair.first): name for name, pair in pairs.items() if pair.same}
         for table in system.tables:
             (indices, value) = (table.indices, table.value)
             what = f"    # {table.name}_{''.join(map(str, indices))} = {text(table.source)}"
@@ -133,18 +140,23 @@ class Writer:
                     f"{what}: {value.size} logits, the last zero; their means and covariances",
                     *assignment(mean, self.printer.print(value.mean.expr, (indices[0], j))),
                     *assignment(cov, self.printer.print(value.cov.expr, (i, j2))),
-                    f"    {table.name}, lse_{table.name} = expect({mean}, {cov}[..., None, :, :])",
                 ]
+                law = f"{mean}, {cov}[..., None, :, :]"
+                if table.name in second:
+                    product = next(t for t in system.tables if t.name == second[table.name])
+                    of = f"{product.name}_{''.join(map(str, product.indices))} = {text(product.source)}"
+                    body.append(f"    # {of}: second moments of the same softmax")
+                    body.append(f"    {table.name}, lse_{table.name}, {product.name} = expect({law}, moments=True)")
+                else:
+                    body.append(f"    {table.name}, lse_{table.name} = expect({law})")
             elif isinstance(value, PairExpectation):
+                if value.same:
+                    continue
                 names = [self.node_name(part) for part in (value.first, value.second)]
                 laws = ", ".join(f"mean_{name}, cov_{name}[..., None, :, :]" for name in names)
-                body.append(f"{what}: pairs of the logits of {' and '.join(dict.fromkeys(names))}")
-                if value.same:
-                    cross = f"cov_{names[0]}"
-                else:
-                    cross = "cross"
-                    body += assignment(cross, self.printer.print(value.cross.expr, value.cross.variables))
-                body.append(f"    {table.name} = pair(expect, {laws}, {cross}[..., None, :, :])")
+                body.append(f"{what}: pairs of the logits of {' and '.join(names)}")
+                body += assignment("cross", self.printer.print(value.cross.expr, value.cross.variables))
+                body.append(f"    {table.name} = pair(expect, {laws}, cross[..., None, :, :])")
             else:
                 body += [what]
                 body += assignment(table.name, self.printer.print(value, indices))

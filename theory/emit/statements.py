@@ -25,13 +25,16 @@ class Expect:
     """Expectations under all `count` components at once: softmax → `table`[k, :], logsumexp → `lse`[k], of logits with
     means mean[k, :] and the common covariance cov. size: how many logits, as code.
 
-    fixed: the number of this law among those with a covariance that no state moves; None for the others.
+    fixed: the number of this law among those with a covariance that no state moves; None for the others. second: the
+    table of the second moments of that softmax, "" for none. slopes: whether the Jacobian may ask for them.
     """
 
     table: str
     count: Symbol
     size: str
     fixed: int | None
+    second: str = ""
+    slopes: bool = True
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from solvers.expectations import quadrature
 from solvers.expectations.lanes.elementary import decay, vectors
 from solvers.expectations.lanes.factor import many
 from solvers.expectations.lanes.rules import rule
-from solvers.expectations.lanes.sums import FOURS, add, add_moments, fill
+from solvers.expectations.lanes.sums import FOURS, SIDE, add, add_moments, add_pairs, fill, pair_rows
 from solvers.expectations.quadrature import FLOOR, REACH, REPLICATES, T_QUANTILE
 from solvers.machine.options import FLAGS
 from solvers.machine.simd import W, load, select, store
@@ -67,9 +67,11 @@ def sweep(
     points: Array,
     place: int,
     sums: Array,
+    pairs: Array,
+    order: int,
     moments: Array,
 ) -> None:
-    """Sums over all nodes of a rule, see `add`; moments too unless that has no rows.
+    """Sums over all nodes of a rule, see `add`; moments up to that order too unless that is 0.
 
     law: from `rule`. variant: 0, or a grid shifted one or two ways, or one replicate of the points. points, place: see
     `average`.
@@ -78,7 +80,10 @@ def sweep(
     size = n - 1
     directions = 2 if rank < 3 else (3 if rank == 3 else size)
     z, shares, tops = vectors(2 * directions), vectors(FOURS), vectors(4 * FOURS)
-    powers, inverse, lanes = vectors(4 * FOURS * n), vectors(4 * FOURS), vectors(1)
+    powers, inverse, lanes = vectors(4 * FOURS * n), vectors(8 * FOURS), vectors(1)
+    # Where products of two are summed: rows of squares in full blocks.
+    room = 4 * FOURS * SIDE * (1 if len(pairs) else 0)
+    squares, products = vectors(room * -(-len(weights) // SIDE)), vectors(room)
     for i in range(W):
         lanes[0, i] = i
     # Nodes in rows and columns: of the plane, of vectors of points, or of those and their mirror images.
@@ -132,9 +137,11 @@ def sweep(
             fill(count, n, directions, z, factor, offset, powers, tops)
             count += 1
             if count == FOURS or (i == rows - 1 and j + W >= columns):
-                add(count, n, weights, shares, tops, powers, inverse, sums)
-                if len(moments):
-                    add_moments(count, n, shares, powers, inverse, moments)
+                add(count, n, weights, shares, tops, powers, inverse, sums, squares)
+                if len(pairs):
+                    add_pairs(count, n, len(weights), powers, squares, products, pairs)
+                if order > 0:
+                    add_moments(count, n, order, shares, powers, inverse, moments)
                 count = 0
 
 
@@ -156,13 +163,15 @@ def average(
     points: Array,
     place: int,
     values: Array,
+    order: int,
     moments: Array,
 ) -> None:
     """Expectations of many distributions of one covariance: (softmax, logsumexp) to values (rows, n + 1).
 
+    Where values has n² columns more, products of two entries of the softmax stand between.
     means (rows, n − 1), finite, of logits whose last is zero; law and factor from `rule`. variant as in `sweep`.
     points: rows of vectors as made by `nodes`, place: where their directory starts (only read for ranks above two).
-    moments (rows, moment_rows(n − 1)) or (rows, 0): E p_i p_j and E p_i p_j p_k, in the order of `add_moments`.
+    moments (rows, moment_rows(n − 1, order)): E p_i p_j, E p_i p_j p_k, ..., in the order of `add_moments`.
     """
     rows, n = len(means), means.shape[1] + 1
     spread = 0.0  # of the field, |f_i − f_j|, at most
@@ -175,12 +184,12 @@ def average(
             spread = max(spread, sqrt(square) * REACH)
     weights, tops, chosen = np.empty((rows, n)), np.zeros(rows), np.empty(rows, np.int64)
     alone, together, zero, one = np.empty(rows, np.int64), 0, np.zeros(n - 1), np.ones((1, n))
-    left = 0
+    left, products = 0, values.shape[1] > n + 1
     for k in range(rows):
         high, low = 0.0, 0.0
         for j in range(n - 1):
             high, low = max(high, means[k, j]), min(low, means[k, j])
-        if moments.shape[1] == 0 and min(high - low, spread) <= SHARED:
+        if order == 0 and min(high - low, spread) <= SHARED:
             for j in range(n):
                 weights[together, j] = exp((means[k, j] if j < n - 1 else 0.0) - high)
             chosen[together], tops[together] = k, high
@@ -195,37 +204,50 @@ def average(
             break
         share = weights[:together] if shared else one
         offset = zero if shared else means[alone[turn]]
-        sums, products = vectors(count * (n + 1) + 2), vectors(0 if shared else moments.shape[1])
-        sweep(law, variant, n, factor, offset, share, points, place, sums, products)
+        sums, pairs = vectors(count * (n + 1) + 2), vectors(pair_rows(n, count) if products else 0)
+        higher = vectors(0 if shared else moments.shape[1])
+        sweep(law, variant, n, factor, offset, share, points, place, sums, pairs, 0 if shared else order, higher)
         for k in range(count):
             row = chosen[k] if shared else alone[turn]
-            finish(n, k, share[k], tops[k] if shared else 0.0, count, sums, values[row])
-            for m in range(len(products)):
-                moments[row, m] = whole(products, m) / whole(sums, n + 1)
+            finish(n, k, share[k], tops[k] if shared else 0.0, count, sums, pairs, values[row])
+            for m in range(len(higher)):
+                moments[row, m] = whole(higher, m) / whole(sums, n + 1)
 
 
 @njit(**FLAGS)
-def finish(n: int, k: int, weights: Array, top: float, rows: int, sums: Array, values: Array) -> None:
-    """From the sums of row k to its softmax and logsumexp."""
-    total = whole(sums, rows * (n + 1))
-    norm = 0.0
+def finish(n: int, k: int, weights: Array, top: float, rows: int, sums: Array, pairs: Array, values: Array) -> None:
+    """From the sums of row k to its softmax, products of that if there are, and logsumexp."""
+    total, norm, last = whole(sums, rows * (n + 1)), 0.0, len(values) - 1
+    block, place = k // SIDE, SIDE * (k % SIDE)
     for j in range(n):
-        values[j] = weights[j] * whole(sums, k * (n + 1) + j)
+        values[j] = 0.0 if len(pairs) else weights[j] * whole(sums, k * (n + 1) + j)
+    if len(pairs):
+        for i in range(n):
+            for j in range(i, n):
+                product = weights[i] * weights[j] * whole(pairs, block * SIDE * SIDE + place)
+                place += 1
+                if place % SIDE == 0:
+                    block, place = block + -(-rows // SIDE), place - SIDE
+                values[n + i * n + j] = values[n + j * n + i] = product
+                values[i] += product
+                if i != j:
+                    values[j] += product
+    for j in range(n):
         norm += values[j]
-    for j in range(n):
+    for j in range(last):
         values[j] /= norm
-    values[n] = top + (whole(sums, k * (n + 1) + n) + whole(sums, rows * (n + 1) + 1)) / total
+    values[last] = top + (whole(sums, k * (n + 1) + n) + whole(sums, rows * (n + 1) + 1)) / total
 
 
 @njit(**FLAGS)
 def integrate(
-    means: Array, covs: Array, points: Array, place: int, values: Array, moments: Array, errors: Array
+    means: Array, covs: Array, points: Array, place: int, values: Array, order: int, moments: Array, errors: Array
 ) -> None:
-    """Expectations under K distributions of each of `count` covariances: values (count, K, n + 1).
+    """Expectations under K distributions of each of `count` covariances: values (count, K, n + 1), or n² columns more.
 
     means (count, K, n − 1), covs (count, n − 1, n − 1), both finite; the covariances are destroyed.
-    points, place: as in `average`; the tolerance comes with them. moments: (count, K, moment_rows(n − 1)) or
-    (count, K, 0), see `average`. errors: (count, K) error estimates, or (count, 0), as in
+    points, place: as in `average`; the tolerance comes with them. moments: (count, K, moment_rows(n − 1, order)), see
+    `average`. errors: (count, K) error estimates, or (count, 0), as in
     solvers/expectations/quadrature.py; they need nodes made with `shifted`.
     """
     (count, K, size), columns = means.shape, values.shape[2]
@@ -243,8 +265,8 @@ def integrate(
         variants = (min(rank, 2) if rank < 4 else REPLICATES) if errors.shape[1] else 0
         for variant in range(variants + 1):
             plain = variant == 0
-            found, products = (values[i], moments[i]) if plain else (other, nothing)
-            average(means[i], law, factor, variant, points, place, found, products)
+            found, higher = (values[i], moments[i]) if plain else (other, nothing)
+            average(means[i], law, factor, variant, points, place, found, order if plain else 0, higher)
             for k in range(K):
                 for j in range(columns):
                     difference = abs(found[k, j] - values[i, k, j])

@@ -4,6 +4,9 @@
 zero. `expect` and `expect_tangent` serve all K components at once: component k has its mean in rows mean + k n, ...,
 its results in softmax + k n, ... and lse + k; the covariance (n² rows) is common. Here for up to two logits, whose
 E softmax and E logsumexp are the special function of solvers.expectations; many.py has the same for any number.
+
+`expect_pairs` and `expect_pairs_tangent` have second moments of the softmax too, of component k in rows pairs + k n²:
+E σ² = E σ − E σ' for two logits, from the same special function.
 """
 
 from __future__ import annotations
@@ -13,7 +16,13 @@ from typing import Any
 from numba import njit
 from numba.extending import register_jitable
 
-from solvers.expectations.compiled import softplus_jet_rows, softplus_line_rows, softplus_rows
+from solvers.expectations.compiled import (
+    softplus_curve_rows,
+    softplus_five_rows,
+    softplus_jet_rows,
+    softplus_line_rows,
+    softplus_rows,
+)
 from solvers.expectations.fixed_variance import LINE
 from solvers.expectations.lanes.elementary import decay, logarithm
 from solvers.expectations.logistic_normal import coefficients
@@ -33,6 +42,12 @@ def SLOPES(n: int) -> int:
     probabilities p of all logits but the last, i ≤ j ≤ k.
     """
     return 2 * (n - 1) if n < 3 else (n - 1) * n // 2 + (n - 1) * n * (n + 1) // 6
+
+
+@register_jitable
+def PAIR_SLOPES(n: int) -> int:
+    """The same for `expect_pairs`: the third and fourth derivative of E softplus; E p_i p_j p_k p_l too."""
+    return 2 * (n - 1) if n < 3 else SLOPES(n) + (n - 1) * n * (n + 1) * (n + 2) // 24
 
 
 @njit(**FLAGS)
@@ -124,3 +139,63 @@ def expect_tangent(
         value = second * change + load(work, slope + 2 * k + 1) * spread
         store(work, d_softmax + 2 * k, value)
         store(work, d_softmax + 2 * k + 1, -value)
+
+
+@njit(**FLAGS)
+def expect_pairs(
+    work: Array, K: int, n: int, mean: int, cov: int, softmax: int, lse: int, pairs: int, slope: int, slopes: bool
+) -> None:
+    """`expect` with E softmax_i softmax_j of n ≤ 2 logits, (K, n, n) rows from `pairs`."""
+    for k in range(K):
+        table = pairs + k * n * n
+        if n == 1:
+            store(work, softmax + k, 1.0)
+            store(work, lse + k, 0.0)
+            store(work, table, 1.0)
+            continue
+        both = table + 1
+        if slopes:
+            kept = slope + 2 * k
+            softplus_five_rows(work, mean + 2 * k, cov, lse + k, softmax + 2 * k, both, kept, kept + 1, TABLE)
+        else:
+            softplus_curve_rows(work, mean + 2 * k, cov, lse + k, softmax + 2 * k, both, TABLE)
+        first, slope_of_first = load(work, softmax + 2 * k), load(work, both)
+        store(work, softmax + 2 * k + 1, 1.0 - first)
+        store(work, table, first - slope_of_first)
+        store(work, table + 2, slope_of_first)
+        store(work, table + 3, (1.0 - first) - slope_of_first)
+
+
+@njit(**FLAGS)
+def expect_pairs_tangent(
+    work: Array,
+    K: int,
+    n: int,
+    slope: int,
+    softmax: int,
+    d_mean: int,
+    d_cov: int,
+    d_softmax: int,
+    d_lse: int,
+    pairs: int,
+    d_pairs: int,
+) -> None:
+    """`expect_tangent` with the change of second moments; derivatives of E softplus solve the heat equation too."""
+    for k in range(K):
+        table = d_pairs + k * n * n
+        if n == 1:
+            store(work, d_softmax + k, 0.0)
+            store(work, d_lse + k, 0.0)
+            store(work, table, 0.0)
+            continue
+        change, spread = load(work, d_mean + 2 * k), 0.5 * load(work, d_cov)
+        first, second = load(work, softmax + 2 * k), load(work, pairs + 4 * k + 1)
+        third, fourth = load(work, slope + 2 * k), load(work, slope + 2 * k + 1)
+        store(work, d_lse + k, first * change + second * spread)
+        value, both = second * change + third * spread, third * change + fourth * spread
+        store(work, d_softmax + 2 * k, value)
+        store(work, d_softmax + 2 * k + 1, -value)
+        store(work, table, value - both)
+        store(work, table + 1, both)
+        store(work, table + 2, both)
+        store(work, table + 3, -value - both)

@@ -32,18 +32,20 @@ def entry(
     length: int,
     place: int,
     values: Any,
+    pairs: int,
     moments: Any,
-    products: int,
+    order: int,
     errors: Any,
     estimates: int,
 ) -> None:
-    """`integrate` with arrays as pointers; products, estimates: 1 if there is room for moments, for errors."""
+    """`integrate` with arrays as pointers; pairs, estimates: 1 if there is room for products, for errors."""
     integrate(
         carray(means, (count, rows, n - 1)),
         carray(covs, (count, n - 1, n - 1)),
         carray(points, (length, W)),
         place,
-        carray(values, (count, rows, n + 1)),
-        carray(moments, (count, rows, moment_rows(n - 1) * products)),
+        carray(values, (count, rows, n + 1 + n * n * pairs)),
+        order,
+        carray(moments, (count, rows, moment_rows(n - 1, order))),
         carray(errors, (count, rows * estimates)),
     )

@@ -12,7 +12,7 @@ ARGUMENTS = (
     *[_NUMBER] * 3,  # count, rows, n
     _REALS,  # points
     *[_NUMBER] * 2,  # length, place
-    _REALS,  # values
-    *(_REALS, _NUMBER),  # moments, products
+    *(_REALS, _NUMBER),  # values, pairs
+    *(_REALS, _NUMBER),  # moments, order
     *(_REALS, _NUMBER),  # errors, estimates
 )

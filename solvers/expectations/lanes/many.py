@@ -1,4 +1,5 @@
-"""`expect` and `expect_tangent` of expectations.py for any number of logits: sums over nodes for three and more.
+"""`expect`, `expect_pairs` and their tangents of expectations.py for any number of logits: sums over nodes for three
+and more.
 
 Their fixed points are the last rows of `work`, see nodes.py. A vector of `work` has a trajectory a lane, a vector of
 cubature.py a node a lane: lanes are therefore gathered by covariance here and scattered again. What is done with them
@@ -13,20 +14,29 @@ import numpy as np
 from numba import njit, types
 
 from solvers.expectations.lanes import expectations
-from solvers.expectations.lanes.expectations import SLOPES
+from solvers.expectations.lanes.expectations import PAIR_SLOPES, SLOPES
 from solvers.expectations.lanes.linked import ARGUMENTS, SYMBOL
 from solvers.expectations.lanes.nodes import DIRECTORY
-from solvers.expectations.lanes.sums import moment_rows
+from solvers.expectations.lanes.sums import moment_rows, places
 from solvers.machine.options import FLAGS
 from solvers.machine.simd import W, load, some, store
 
-__all__ = ["SLOPES", "expect", "expect_fixed", "expect_tangent"]
+__all__ = [
+    "PAIR_SLOPES",
+    "SLOPES",
+    "expect",
+    "expect_fixed",
+    "expect_pairs",
+    "expect_pairs_tangent",
+    "expect_tangent",
+]
 
 Array = Any
 
 _integrate: Any = types.ExternalFunction(SYMBOL, types.void(*ARGUMENTS))
 _expect_two, _change_two = expectations.expect, expectations.expect_tangent
 _expect_two_fixed = expectations.expect_fixed
+_pairs_of_two, _change_pairs_of_two = expectations.expect_pairs, expectations.expect_pairs_tangent
 
 
 @njit(**FLAGS)
@@ -36,7 +46,7 @@ def expect(work: Array, K: int, n: int, mean: int, cov: int, softmax: int, lse: 
     slopes: also what `expect_tangent` needs, for component k in rows slope + k SLOPES(n), ....
     """
     if n > 2:
-        expect_many(work, K, n, mean, cov, softmax, lse, slope, slopes)
+        expect_many(work, K, n, mean, cov, softmax, lse, -1, slope, 3 if slopes else 0)
     else:
         _expect_two(work, K, n, mean, cov, softmax, lse, slope, slopes)
 
@@ -57,7 +67,7 @@ def expect_fixed(
 ) -> None:
     """The same for logits whose covariance does not move."""
     if n > 2:
-        expect_many(work, K, n, mean, cov, softmax, lse, slope, slopes)
+        expect_many(work, K, n, mean, cov, softmax, lse, -1, slope, 3 if slopes else 0)
     else:
         _expect_two_fixed(work, p, law, K, n, mean, cov, softmax, lse, slope, slopes)
 
@@ -80,14 +90,53 @@ def expect_tangent(
 
 
 @njit(**FLAGS)
-def expect_many(
-    work: Array, K: int, n: int, mean: int, cov: int, softmax: int, lse: int, slope: int, slopes: bool
+def expect_pairs(
+    work: Array, K: int, n: int, mean: int, cov: int, softmax: int, lse: int, pairs: int, slope: int, slopes: bool
 ) -> None:
-    """`expect` for n > 2: one pass over the nodes for all lanes and components that have the same covariance."""
+    """`expect` with E softmax_i softmax_j, (K, n, n) rows from `pairs`; slopes: PAIR_SLOPES(n) rows for a component."""
+    if n > 2:
+        expect_many(work, K, n, mean, cov, softmax, lse, pairs, slope, 4 if slopes else 0)
+    else:
+        _pairs_of_two(work, K, n, mean, cov, softmax, lse, pairs, slope, slopes)
+
+
+@njit(**FLAGS)
+def expect_pairs_tangent(
+    work: Array,
+    K: int,
+    n: int,
+    slope: int,
+    softmax: int,
+    d_mean: int,
+    d_cov: int,
+    d_softmax: int,
+    d_lse: int,
+    pairs: int,
+    d_pairs: int,
+) -> None:
+    """`expect_tangent` with the change of second moments."""
+    if n > 2:
+        for k in range(K):
+            kept, first, table = slope + k * PAIR_SLOPES(n), k * n, k * n * n
+            change_many(work, n, kept, softmax + first, d_mean + first, d_cov, d_softmax + first, d_lse + k)
+            change_pairs(work, n, kept, pairs + table, d_mean + first, d_cov, d_softmax + first, d_pairs + table)
+    else:
+        _change_pairs_of_two(work, K, n, slope, softmax, d_mean, d_cov, d_softmax, d_lse, pairs, d_pairs)
+
+
+@njit(**FLAGS)
+def expect_many(
+    work: Array, K: int, n: int, mean: int, cov: int, softmax: int, lse: int, pairs: int, slope: int, order: int
+) -> None:
+    """`expect` for n > 2: one pass over the nodes for all lanes and components that have the same covariance.
+
+    pairs: where second moments go, −1 for none. order: of the moments that go to `slope`, 0 for none.
+    """
     size, place = n - 1, work.shape[0] - DIRECTORY
-    matrix, means, values = np.empty((size, size)), np.empty((W * K, size)), np.empty((W * K, n + 1))
-    products = 1 if slopes else 0
-    moments = np.empty((W * K, products * moment_rows(size)))
+    products = 1 if pairs >= 0 else 0
+    columns, kept = n + n * n * products, moment_rows(size, order)
+    matrix, means, values = np.empty((size, size)), np.empty((W * K, size)), np.empty((W * K, columns + 1))
+    moments = np.empty((W * K, kept))
     lanes, components = np.empty(W * K, np.int64), np.empty(W * K, np.int64)
     pending = np.ones(W, np.bool_)
     for z in range(W):
@@ -119,21 +168,24 @@ def expect_many(
                     for j in range(n):
                         work[softmax + k * n + j, other] = np.nan
                     work[lse + k, other] = np.nan
-                    if slopes:
-                        for m in range(SLOPES(n)):
-                            work[slope + k * SLOPES(n) + m, other] = np.nan
+                    for j in range(n * n * products):
+                        work[pairs + k * n * n + j, other] = np.nan
+                    for m in range(kept):
+                        work[slope + k * kept + m, other] = np.nan
         if count:
             _integrate(
                 means.ctypes, matrix.ctypes, 1, count, n, work.ctypes, work.shape[0], place,
-                values.ctypes, moments.ctypes, products, values.ctypes, 0,
+                values.ctypes, products, moments.ctypes, order, values.ctypes, 0,
             )  # fmt: skip
         for row in range(count):
             k, lane = components[row], lanes[row]
             for j in range(n):
                 work[softmax + k * n + j, lane] = values[row, j]
-            work[lse + k, lane] = values[row, n]
-            for m in range(moments.shape[1]):
-                work[slope + k * SLOPES(n) + m, lane] = moments[row, m]
+            work[lse + k, lane] = values[row, columns]
+            for j in range(n * n * products):
+                work[pairs + k * n * n + j, lane] = values[row, n + j]
+            for m in range(kept):
+                work[slope + k * kept + m, lane] = moments[row, m]
 
 
 @njit(**FLAGS)
@@ -189,3 +241,47 @@ def change_many(
     for i in range(size):
         last -= load(work, d_softmax + i)
     store(work, d_softmax + size, last)
+
+
+@njit(**FLAGS)
+def change_pairs(
+    work: Array, n: int, moments: int, pairs: int, d_mean: int, d_cov: int, d_softmax: int, d_pairs: int
+) -> None:
+    """After `change_many` the change of second moments of one component.
+
+    dE p_i p_j = E p_i p_j (δm_i + δm_j + ½ δC_ii + δC_ij + ½ δC_jj)
+                 − Σ_a E p_i p_j p_a (2 δm_a + 2 δC_ia + 2 δC_ja + δC_aa) + 3 Σ_ab E p_i p_j p_a p_b δC_ab
+    """
+    size = n - 1
+    moving = load(work, d_cov) != 0.0
+    for i in range(size):
+        for j in range(size):
+            moving = moving | (load(work, d_cov + i * n + j) != 0.0)
+    spreads = some(moving)
+    for i in range(size):
+        for j in range(i, size):
+            change = load(work, d_mean + i) + load(work, d_mean + j) + load(work, d_cov + i * n + j)
+            change += 0.5 * (load(work, d_cov + i * n + i) + load(work, d_cov + j * n + j))
+            total = load(work, pairs + i * n + j) * change
+            for a in range(size):
+                change = load(work, d_mean + a) + load(work, d_cov + i * n + a) + load(work, d_cov + j * n + a)
+                change = 2.0 * change + load(work, d_cov + a * n + a)
+                triple, _ = places(size, i, j, a, a)
+                total -= load(work, moments + triple) * change
+                if spreads:
+                    for b in range(a, size):
+                        _, four = places(size, i, j, a, b)
+                        often = 3.0 if a == b else 6.0
+                        total += often * load(work, moments + four) * load(work, d_cov + a * n + b)
+            store(work, d_pairs + i * n + j, total)
+            store(work, d_pairs + j * n + i, total)
+    # Over all entries of a row the products sum to one entry of the softmax.
+    last = load(work, d_softmax + size)
+    for i in range(size):
+        rest = load(work, d_softmax + i)
+        for j in range(size):
+            rest -= load(work, d_pairs + i * n + j)
+        store(work, d_pairs + i * n + size, rest)
+        store(work, d_pairs + size * n + i, rest)
+        last -= rest
+    store(work, d_pairs + size * n + size, last)

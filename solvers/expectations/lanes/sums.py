@@ -10,18 +10,38 @@ from solvers.expectations.lanes.elementary import decay, logarithm
 from solvers.machine.options import FLAGS
 from solvers.machine.simd import load, select, store
 
-__all__ = ["FOURS", "add", "add_moments", "fill", "moment_rows"]
+__all__ = ["FOURS", "SIDE", "add", "add_moments", "add_pairs", "fill", "moment_rows", "pair_rows", "places"]
 
 Array = Any
 
 FOURS = 4
 """Vectors of four nodes each that wait for being summed: their exponentials stay in the first cache."""
+SIDE = 3
+"""Pairs, and distributions, whose sums are held in registers together."""
 
 
 @njit(**FLAGS)
-def moment_rows(size: int) -> int:
-    """Products p_i p_j and p_i p_j p_k with i ≤ j ≤ k < size."""
-    return size * (size + 1) // 2 + size * (size + 1) * (size + 2) // 6
+def moment_rows(size: int, order: int) -> int:
+    """Products p_i p_j, p_i p_j p_k, p_i p_j p_k p_l of `order` factors or fewer, i ≤ j ≤ k ≤ l < size; 0, 3, 4."""
+    pairs, triples = size * (size + 1) // 2, size * (size + 1) * (size + 2) // 6
+    return (pairs + triples) * (order > 2) + triples * (size + 3) // 4 * (order > 3)
+
+
+@njit(**FLAGS)
+def places(size: int, a: int, b: int, c: int, d: int) -> tuple[int, int]:
+    """Where p_a p_b p_c and p_a p_b p_c p_d are among `moment_rows(size, 4)`, for any order of a ≤ b and c ≤ d."""
+    pairs, triples = size * (size + 1) // 2, size * (size + 1) * (size + 2) // 6
+    # Triples i ≤ j ≤ k in the order of the alphabet: the last come first where labels are counted from behind.
+    i, k = min(a, c), max(b, c)
+    x, y, z = size - 1 - k, size - 1 - (a + b + c - i - k), size - 1 - i
+    triple = pairs + triples - 1 - (z * (z + 1) * (z + 2) // 6 + y * (y + 1) // 2 + x)
+    i, l = min(a, c), max(b, d)
+    low, high = max(a, c), min(b, d)
+    j, k = min(low, high), max(low, high)
+    w, x, y, z = size - 1 - l, size - 1 - k, size - 1 - j, size - 1 - i
+    fours = triples * (size + 3) // 4
+    behind = z * (z + 1) * (z + 2) * (z + 3) // 24 + y * (y + 1) * (y + 2) // 6 + x * (x + 1) // 2 + w
+    return triple, pairs + triples + fours - 1 - behind
 
 
 @njit(**FLAGS)
@@ -51,12 +71,21 @@ def fill(at: int, n: int, directions: int, z: Array, factor: Array, offset: Arra
 
 @njit(**FLAGS)
 def add(
-    count: int, n: int, weights: Array, shares: Array, tops: Array, powers: Array, inverse: Array, sums: Array
+    count: int,
+    n: int,
+    weights: Array,
+    shares: Array,
+    tops: Array,
+    powers: Array,
+    inverse: Array,
+    sums: Array,
+    squares: Array,
 ) -> None:
     """Add `count` times four vectors of nodes to the sums.
 
     weights (rows, n) W; sums (rows (n + 1) + 2, W): Σ share e_j / norm and Σ share log norm of every row, then
-    Σ share and Σ share max f.
+    Σ share and Σ share max f. squares: no rows, or room for share / norm² of every row instead of Σ share e_j / norm,
+    which follow from the sums of `add_pairs`.
     """
     rows = len(weights)
     total, peak = load(sums, rows * (n + 1)), load(sums, rows * (n + 1) + 1)
@@ -89,6 +118,9 @@ def add(
             store(inverse, 4 * q + 2, of_cd * d)
             store(inverse, 4 * q + 3, of_cd * c)
         store(sums, first + n, logs)
+        if len(squares):
+            square(count, k, shares, inverse, squares)
+            continue
         for j in range(n):
             a, row = load(sums, first + j), j * FOURS * 4
             b, c, d = 0.0 * a, 0.0 * a, 0.0 * a
@@ -101,12 +133,72 @@ def add(
 
 
 @njit(**FLAGS)
-def add_moments(count: int, n: int, shares: Array, powers: Array, inverse: Array, moments: Array) -> None:
-    """After `add` with one row of weights 1: add share p_i p_j and share p_i p_j p_k of these nodes, i ≤ j ≤ k < n−1.
+def pair_rows(n: int, rows: int) -> int:
+    """Rows of the sums of `add_pairs`: those of pairs i ≤ j < n by those of distributions, in full blocks of SIDE²."""
+    return -(-(n * (n + 1) // 2) // SIDE) * -(-rows // SIDE) * SIDE * SIDE
+
+
+@njit(**FLAGS)
+def square(count: int, k: int, shares: Array, inverse: Array, squares: Array) -> None:
+    """share / norm² of these nodes from inverse, share / norm, for distribution k."""
+    for q in range(count):
+        share = load(shares, q)
+        some = 1.0 / select(share > 0.0, share, 1.0)
+        for m in range(4 * q, 4 * q + 4):
+            each = load(inverse, m)
+            store(squares, k * FOURS * 4 + m, each * each * some)
+
+
+@njit(**FLAGS)
+def add_pairs(count: int, n: int, rows: int, powers: Array, squares: Array, products: Array, pairs: Array) -> None:
+    """Add Σ e_i e_j share / norm² of these nodes, i ≤ j, for every row of squares: a product of matrices, in blocks of
+    SIDE pairs, one after another in the order of the alphabet, by SIDE rows. products: scratch."""
+    nodes, i, j, block = 4 * count, 0, 0, 0
+    while i < n:
+        for z in range(SIDE):
+            for m in range(nodes):
+                product = load(powers, i * FOURS * 4 + m) * load(powers, j * FOURS * 4 + m)
+                store(products, z * FOURS * 4 + m, product)
+            j += 1
+            if j == n:
+                i += 1
+                j = i
+            if i == n:
+                break
+        for k in range(0, rows, SIDE):
+            at, to = k * FOURS * 4, block * SIDE * SIDE
+            block += 1
+            a, b, c = load(pairs, to), load(pairs, to + 1), load(pairs, to + 2)
+            d, e, f = load(pairs, to + 3), load(pairs, to + 4), load(pairs, to + 5)
+            g, h, l = load(pairs, to + 6), load(pairs, to + 7), load(pairs, to + 8)
+            for m in range(nodes):
+                x, y, z_ = load(products, m), load(products, FOURS * 4 + m), load(products, 2 * FOURS * 4 + m)
+                one = load(squares, at + m)
+                a, b, c = a + one * x, b + one * y, c + one * z_
+                two = load(squares, at + FOURS * 4 + m)
+                d, e, f = d + two * x, e + two * y, f + two * z_
+                three = load(squares, at + 2 * FOURS * 4 + m)
+                g, h, l = g + three * x, h + three * y, l + three * z_
+            store(pairs, to, a)
+            store(pairs, to + 1, b)
+            store(pairs, to + 2, c)
+            store(pairs, to + 3, d)
+            store(pairs, to + 4, e)
+            store(pairs, to + 5, f)
+            store(pairs, to + 6, g)
+            store(pairs, to + 7, h)
+            store(pairs, to + 8, l)
+
+
+@njit(**FLAGS)
+def add_moments(count: int, n: int, order: int, shares: Array, powers: Array, inverse: Array, moments: Array) -> None:
+    """After `add` with one row of weights 1: add share p_i p_j, share p_i p_j p_k and, for order 4, share
+    p_i p_j p_k p_l of these nodes, i ≤ j ≤ k ≤ l < n−1.
 
     powers becomes p; inverse, scratch.
     """
     size = n - 1
+    pair, triple, four = 0, size * (size + 1) // 2, moment_rows(size, 3)
     for q in range(count):
         share = load(shares, q)
         some = select(share > 0.0, share, 1.0)
@@ -115,7 +207,6 @@ def add_moments(count: int, n: int, shares: Array, powers: Array, inverse: Array
             for j in range(size):
                 row = j * FOURS * 4 + m
                 store(powers, row, factor * load(powers, row))
-    pair, triple = 0, size * (size + 1) // 2
     for i in range(size):
         for j in range(i, size):
             total = load(moments, pair)
@@ -138,3 +229,17 @@ def add_moments(count: int, n: int, shares: Array, powers: Array, inverse: Array
                     d += load(inverse, m + 3) * load(powers, row + m + 3)
                 store(moments, triple, (a + b) + (c + d))
                 triple += 1
+                if order < 4:
+                    continue
+                for m in range(4 * count):
+                    store(inverse, 4 * FOURS + m, load(inverse, m) * load(powers, row + m))
+                for l in range(k, size):
+                    a, at = load(moments, four), l * FOURS * 4
+                    b, c, d = 0.0 * a, 0.0 * a, 0.0 * a
+                    for m in range(0, 4 * count, 4):
+                        a += load(inverse, 4 * FOURS + m) * load(powers, at + m)
+                        b += load(inverse, 4 * FOURS + m + 1) * load(powers, at + m + 1)
+                        c += load(inverse, 4 * FOURS + m + 2) * load(powers, at + m + 2)
+                        d += load(inverse, 4 * FOURS + m + 3) * load(powers, at + m + 3)
+                    store(moments, four, (a + b) + (c + d))
+                    four += 1
