@@ -83,7 +83,7 @@ def _call(means: Array, covs: Array, error: bool, tolerance: float) -> tuple[Arr
     count, rows, n = means.shape[0], means.shape[1], means.shape[2] + 1
     means, covs, points = np.ascontiguousarray(means), np.array(covs, order="C"), _nodes(n, tolerance)
     values, errors = np.empty((count, rows, n + 1)), np.empty((count, rows if error else 0))
-    rules()(
+    rules().entry.ctypes(
         _at(means), _at(covs), count, rows, n, _at(points), len(points), len(points) - DIRECTORY,
         _at(values), _at(values), 0, _at(errors), int(error),
     )  # fmt: skip

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
-from functools import cache
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache, partial
+from itertools import accumulate
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,6 +19,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from solvers.closed.fixed_laws import FixedLaw, fixed_laws
+from solvers.expectations.cells import ABSENT, ALIGNED, up
+from solvers.expectations.fixed_covariance import fixed_covariance
+from solvers.expectations.fixed_variance import fixed_variance
 from solvers.expectations.lanes.nodes import LARGEST, nodes
 from solvers.expectations.quadrature import TIGHTEST
 from solvers.integrate.ensemble import Paths, ensemble
@@ -79,14 +85,15 @@ def _package(text: str, kernels: tuple[str, ...]) -> dict[str, ModuleType]:
 
 @cache
 def rules() -> Any:
-    """The rules for three and more logits as a C function (ctypes), which compiled systems find by its name."""
+    """The rules for three and more logits: a module with C functions, which compiled systems find by their names."""
     from llvmlite import binding
 
-    from solvers.expectations.lanes.linked import SYMBOL
+    from solvers.expectations.lanes.linked import PIECES, SYMBOL
 
-    entry = _package("", (_LIBRARY,))["library"].entry
-    binding.add_symbol(SYMBOL, entry.address)
-    return entry.ctypes
+    library = _package("", (_LIBRARY,))["library"]
+    binding.add_symbol(SYMBOL, library.entry.address)
+    binding.add_symbol(PIECES, library.pieces.address)
+    return library
 
 
 def logits(text: str, components: int, modes: int) -> tuple[int, ...]:
@@ -124,18 +131,21 @@ def build(text: str, components: int, modes: int, directions: int, driven: int =
     )
     if expectations == "many":
         rules()
-    text = head + text
-    return CompiledSystem(_package(text, _KERNELS))
+    laws = partial(fixed_laws, text, modes, directions, driven)
+    return CompiledSystem(_package(head + text, _KERNELS), laws)
 
 
 @dataclass(frozen=True)
 class CompiledSystem:
     """A system with its integrators, see `build`; states y (n, N), parameters p (P,), both float64.
 
-    tolerance: of expectations of three and more logits, see solvers.expectations.
+    tolerance: of expectations of three and more logits, see solvers.expectations. laws: those with a
+    fixed covariance, for parameters p. kept: the last `completed`.
     """
 
     modules: dict[str, ModuleType]
+    laws: Callable[[Array], list[FixedLaw]]
+    kept: dict[tuple[bytes, float], Array] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def size(self) -> int:
@@ -170,19 +180,39 @@ class CompiledSystem:
             raise ValueError(f"parameters: shape {p.shape}, must be ({parameters},)")
         return y, p
 
-    def completed(self, p: Array) -> Array:
-        """What kernels take for p: behind it a table for every law of two logits with a fixed covariance."""
-        from solvers.expectations.fixed_variance import LINE, fixed_variance
+    def completed(self, p: Array, tolerance: float) -> Array:
+        """What kernels take for p: behind it tables of laws with a fixed covariance, and where each of them begins."""
+        key = (p.tobytes(), tolerance)
+        if key not in self.kept:
+            out = self._completed(p, tolerance)
+            self.kept.clear()
+            self.kept[key] = out
+        return self.kept[key]
 
-        laws, work = self.modules["system"].FIXED, self.work()
-        self.modules["pointwise"].prepare(p, work)
-        # In a row of parameters all lanes are the same; the last logit is zero, so the first has the variance.
-        tables = [fixed_variance(work[row, 0]) if size == 2 else np.zeros(LINE) for row, size in reversed(laws)]
-        raw = np.empty(len(p) + len(tables) * LINE + 8)
-        start = (-raw.ctypes.data // 8 - len(p)) % 8  # tables, and so their rows, on cache lines
-        out = raw[start : start + len(p) + len(tables) * LINE]
-        np.concatenate([p, *tables], out=out)
+    def _completed(self, p: Array, tolerance: float | None) -> Array:
+        """The same; without a tolerance no tables of three and more logits, which take longer to make than a few
+        averages."""
+        tables = []
+        for means, cov in self.laws(p):
+            if len(cov) == 1:
+                tables.append(fixed_variance(float(cov[0, 0])))
+            else:
+                many = len(cov) > 1 and tolerance is not None
+                tables.append(fixed_covariance(means, cov, float(tolerance or 0)) if many else np.empty(0))
+        *starts, end = accumulate((up(len(table)) for table in tables), initial=up(len(p)))
+        raw = np.zeros(end + len(tables) + ALIGNED)
+        first = (-raw.ctypes.data // 8) % ALIGNED  # tables, and so their rows, on cache lines
+        out = raw[first : first + end + len(tables)]
+        out[: len(p)] = p
+        for law, (start, table) in enumerate(zip(starts, tables, strict=True)):
+            out[start : start + len(table)] = table
+            out[len(out) - 1 - law] = start if len(table) else ABSENT
         return out
+
+    def _known(self, p: Array, tolerance: float) -> Array:
+        """p with the tables that were made for a trajectory, or without those that take time."""
+        known = self.kept.get((p.tobytes(), tolerance))
+        return self._completed(p, None) if known is None else known
 
     def observables(self, y: Array, p: Array, tolerance: float = TIGHTEST) -> Array:
         """Objective (nats), mode masses, table B: (n, 1 + L + K L)."""
@@ -190,7 +220,7 @@ class CompiledSystem:
         outputs = self.modules["system"].OUT
         out = np.empty((len(y), outputs))
         area, work = self.rows(self.size + outputs), self.work(tolerance)
-        self.modules["pointwise"].observe(y, self.completed(p), out, area, work)
+        self.modules["pointwise"].observe(y, self._known(p, tolerance), out, area, work)
         return out
 
     def derivatives(self, y: Array, p: Array, tolerance: float = TIGHTEST) -> tuple[Array, Array]:
@@ -198,5 +228,5 @@ class CompiledSystem:
         y, p = self.checked(y, p)
         velocity, slope = np.empty(y.shape), np.empty((*y.shape, self.size))
         area, work = self.rows((2 + self.size) * self.size), self.work(tolerance)
-        self.modules["pointwise"].differentiate(y, self.completed(p), velocity, slope, area, work)
+        self.modules["pointwise"].differentiate(y, self._known(p, tolerance), velocity, slope, area, work)
         return velocity, slope

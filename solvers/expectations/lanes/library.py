@@ -12,7 +12,8 @@ import numba
 from numba import types
 
 from solvers.expectations.lanes.cubature import integrate
-from solvers.expectations.lanes.linked import ARGUMENTS
+from solvers.expectations.lanes.linked import ARGUMENTS, PIECES_ARGUMENTS
+from solvers.expectations.lanes.pieces import look_up
 from solvers.expectations.lanes.sums import moment_rows
 from solvers.machine.code.entries import callback
 from solvers.machine.options import FLAGS
@@ -37,13 +38,37 @@ def entry(
     errors: Any,
     estimates: int,
 ) -> None:
-    """`integrate` with arrays as pointers; products, estimates: 1 if there is room for moments, for errors."""
+    """`integrate` with arrays as pointers; products: 1 if there is room for moments, 2 for those of two only; estimates:
+    1 if there is room for errors."""
+    kept = (0, moment_rows(n - 1), n * (n - 1) // 2)[products]
     integrate(
         carray(means, (count, rows, n - 1)),
         carray(covs, (count, n - 1, n - 1)),
         carray(points, (length, W)),
         place,
         carray(values, (count, rows, n + 1)),
-        carray(moments, (count, rows, moment_rows(n - 1) * products)),
+        carray(moments, (count, rows, kept)),
         carray(errors, (count, rows * estimates)),
+    )
+
+
+@callback(types.void(*PIECES_ARGUMENTS), **FLAGS)
+def pieces(
+    table: Any,
+    length: int,
+    means: Any,
+    count: int,
+    n: int,
+    values: Any,
+    pairs: Any,
+    products: int,
+    found: Any,
+) -> None:
+    """`look_up` of pieces.py with arrays as pointers; products: 1 if there is room for pairs."""
+    look_up(
+        carray(table, (length, W)),
+        carray(means, (count, n - 1)),
+        carray(values, (count, n + 1)),
+        carray(pairs, (count, n * (n - 1) // 2 * products)),
+        carray(found, count),
     )

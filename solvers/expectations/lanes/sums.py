@@ -104,9 +104,10 @@ def add(
 def add_moments(count: int, n: int, shares: Array, powers: Array, inverse: Array, moments: Array) -> None:
     """After `add` with one row of weights 1: add share p_i p_j and share p_i p_j p_k of these nodes, i ≤ j ≤ k < n−1.
 
-    powers becomes p; inverse, scratch.
+    powers becomes p; inverse, scratch. If moments has no rows for them, the products of three are left out.
     """
     size = n - 1
+    third = len(moments) > size * (size + 1) // 2
     for q in range(count):
         share = load(shares, q)
         some = select(share > 0.0, share, 1.0)
@@ -127,7 +128,7 @@ def add_moments(count: int, n: int, shares: Array, powers: Array, inverse: Array
                     total += product
             store(moments, pair, total)
             pair += 1
-            for k in range(j, size):
+            for k in range(j, size if third else j):
                 a = load(moments, triple)
                 b, c, d = 0.0 * a, 0.0 * a, 0.0 * a
                 row = k * FOURS * 4
