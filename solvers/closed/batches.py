@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import Any
@@ -10,8 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from solvers.expectations import gaussian_softmax as numpy_softmax
+from solvers.expectations.cells import ERROR
+from solvers.expectations.fixed_covariance import known
 from solvers.expectations.lanes.nodes import DIRECTORY, LARGEST, nodes
-from solvers.expectations.quadrature import TIGHTEST
+from solvers.expectations.quadrature import FLOOR, TIGHTEST
 from solvers.machine.cores import cores
 
 __all__ = ["gaussian_softmax"]
@@ -25,7 +28,8 @@ TOGETHER = 128
 def gaussian_softmax(mean: Any, cov: Any, *, error: bool = False, tolerance: float = TIGHTEST) -> tuple[Any, ...]:
     """E softmax and E logsumexp, arguments, results and errors as in solvers.expectations, for NumPy arrays.
 
-    Values and error estimates are those of NumPy to rounding (see solvers/expectations/lanes/cubature.py).
+    Values and error estimates are those of NumPy to rounding (see solvers/expectations/lanes/cubature.py), where there
+    is no table of the covariance that trajectories were integrated with; else of that.
     Raises  ValueError if the shapes do not fit or there are more than LARGEST logits.
     """
     mean, cov = np.asarray(mean, dtype=float), np.asarray(cov, dtype=float)
@@ -48,6 +52,42 @@ def gaussian_softmax(mean: Any, cov: Any, *, error: bool = False, tolerance: flo
     means = np.where(broken[..., None], 0.0, means)
     spread = np.where(np.isfinite(spread), spread, 0.0)
     values, errors = np.empty((count, rows, n + 1)), np.empty((count, rows if error else 0))
+    table = known(spread[0], tolerance) if count == 1 else np.empty(0)
+    left = np.arange(rows)
+    if len(table):
+        found = _look_up(table, means[0], values[0])
+        errors[:, found if error else []] = max(table[ERROR], FLOOR)
+        left = np.flatnonzero(~found)
+    if count == 1 and 0 < len(left) < rows:
+        values[:, left], errors[:, left if error else []] = _all(means[:, left], spread, error, tolerance)
+    elif len(left):
+        values, errors = _all(means, spread, error, tolerance)
+    values[broken] = np.nan
+    softmax = values[..., :-1].reshape(*batch, n)
+    logsumexp = last + values[..., -1].reshape(batch)
+    if not error:
+        return softmax, logsumexp
+    errors[broken] = np.nan
+    return softmax, logsumexp, errors.reshape(batch)
+
+
+def _look_up(table: Array, means: Array, values: Array) -> NDArray[np.bool_]:
+    """Averages (rows, n + 1) by a table at means (rows, n − 1), and which rows it has."""
+    from solvers.closed.compiled import rules
+    from solvers.machine.instructions import WIDTH
+
+    means, found = np.ascontiguousarray(means), np.zeros(len(means), dtype=np.uint8)
+    rules().pieces.ctypes(
+        _at(table), len(table) // WIDTH, _at(means), len(means), values.shape[1] - 1, _at(values), _at(values), 0,
+        found.ctypes.data_as(ctypes.POINTER(ctypes.c_uint8)),
+    )  # fmt: skip
+    return found != 0
+
+
+def _all(means: Array, spread: Array, error: bool, tolerance: float) -> tuple[Array, Array]:
+    """values (count, rows, n + 1) and errors (count, rows or 0), on all cores."""
+    (count, rows, size) = means.shape
+    values, errors = np.empty((count, rows, size + 2)), np.empty((count, rows if error else 0))
     pieces = [
         (slice(i, i + step), slice(k, k + TOGETHER))
         for step in (max(1, -(-count // (8 * cores()))),)
@@ -60,13 +100,7 @@ def gaussian_softmax(mean: Any, cov: Any, *, error: bool = False, tolerance: flo
         ):
             values[i, k] = value
             errors[i, k if error else slice(None)] = estimate
-    values[broken] = np.nan
-    softmax = values[..., :-1].reshape(*batch, n)
-    logsumexp = last + values[..., -1].reshape(batch)
-    if not error:
-        return softmax, logsumexp
-    errors[broken] = np.nan
-    return softmax, logsumexp, errors.reshape(batch)
+    return values, errors
 
 
 @lru_cache(maxsize=4)
@@ -91,6 +125,4 @@ def _call(means: Array, covs: Array, error: bool, tolerance: float) -> tuple[Arr
 
 
 def _at(array: Array) -> Any:
-    import ctypes
-
     return array.ctypes.data_as(ctypes.POINTER(ctypes.c_double))

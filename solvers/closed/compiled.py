@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from solvers.closed.fixed_laws import FixedLaw, fixed_laws
 from solvers.expectations.cells import ABSENT, ALIGNED, up
-from solvers.expectations.fixed_covariance import fixed_covariance
+from solvers.expectations.fixed_covariance import fixed_covariance, known
 from solvers.expectations.fixed_variance import fixed_variance
 from solvers.expectations.lanes.nodes import LARGEST, nodes
 from solvers.expectations.quadrature import TIGHTEST
@@ -144,7 +144,7 @@ class CompiledSystem:
     """
 
     modules: dict[str, ModuleType]
-    laws: Callable[[Array], list[FixedLaw]]
+    laws: Callable[[Array], tuple[FixedLaw, ...]]
     kept: dict[tuple[bytes, float], Array] = field(default_factory=dict, compare=False, repr=False)
 
     @property
@@ -159,13 +159,16 @@ class CompiledSystem:
         start = (-raw.ctypes.data % 64) // 8
         return raw[start : start + count * width].reshape(count, width)
 
-    def work(self, tolerance: float = TIGHTEST) -> Array:
-        """Scratch of the functions of the system, and after it the nodes of its expectations."""
+    def work(self, p: Array, tolerance: float) -> Array:
+        """Scratch of the functions of the system, and after it the nodes of its expectations for parameters p."""
         system = self.modules["system"]
         scratch = system.WORK + self.size
         if max(system.LOGITS) < 3:
             return self.rows(scratch)
-        points = nodes(*system.LOGITS, width=system.W, first=scratch, tolerance=tolerance)
+        # Points of a dimension are for more than three directions: the modes of forty logits may lie in a plane.
+        flat = [law.size for law in self.laws(p) if law.rank <= 3 and system.LOGITS.count(law.size) == 1]
+        sizes = [3 if size in flat else size for size in system.LOGITS]
+        points = nodes(*sizes, 4, width=system.W, first=scratch, tolerance=tolerance)
         work = self.rows(scratch + len(points))
         work[scratch:] = points
         return work
@@ -184,21 +187,17 @@ class CompiledSystem:
         """What kernels take for p: behind it tables of laws with a fixed covariance, and where each of them begins."""
         key = (p.tobytes(), tolerance)
         if key not in self.kept:
-            out = self._completed(p, tolerance)
+            out = self._completed(p, tolerance, fixed_covariance)
             self.kept.clear()
             self.kept[key] = out
         return self.kept[key]
 
-    def _completed(self, p: Array, tolerance: float | None) -> Array:
-        """The same; without a tolerance no tables of three and more logits, which take longer to make than a few
-        averages."""
-        tables = []
-        for means, cov in self.laws(p):
-            if len(cov) == 1:
-                tables.append(fixed_variance(float(cov[0, 0])))
-            else:
-                many = len(cov) > 1 and tolerance is not None
-                tables.append(fixed_covariance(means, cov, float(tolerance or 0)) if many else np.empty(0))
+    def _completed(self, p: Array, tolerance: float, table_of: Callable[[Array, Array, float], Array]) -> Array:
+        """The same, with tables of three and more logits from elsewhere."""
+        tables = [
+            fixed_variance(float(law.cov[0, 0])) if law.size == 2 else table_of(law.means, law.cov, tolerance)
+            for law in self.laws(p)
+        ]
         *starts, end = accumulate((up(len(table)) for table in tables), initial=up(len(p)))
         raw = np.zeros(end + len(tables) + ALIGNED)
         first = (-raw.ctypes.data // 8) % ALIGNED  # tables, and so their rows, on cache lines
@@ -210,16 +209,16 @@ class CompiledSystem:
         return out
 
     def _known(self, p: Array, tolerance: float) -> Array:
-        """p with the tables that were made for a trajectory, or without those that take time."""
-        known = self.kept.get((p.tobytes(), tolerance))
-        return self._completed(p, None) if known is None else known
+        """The same with tables that there are: a few averages do not pay for one."""
+        found = self.kept.get((p.tobytes(), tolerance))
+        return self._completed(p, tolerance, lambda _, cov, reached: known(cov, reached)) if found is None else found
 
     def observables(self, y: Array, p: Array, tolerance: float = TIGHTEST) -> Array:
         """Objective (nats), mode masses, table B: (n, 1 + L + K L)."""
         y, p = self.checked(y, p)
         outputs = self.modules["system"].OUT
         out = np.empty((len(y), outputs))
-        area, work = self.rows(self.size + outputs), self.work(tolerance)
+        area, work = self.rows(self.size + outputs), self.work(p, tolerance)
         self.modules["pointwise"].observe(y, self._known(p, tolerance), out, area, work)
         return out
 
@@ -227,6 +226,6 @@ class CompiledSystem:
         """Velocity (n, N) and its exact Jacobian (n, N, N), ∂velocity_i/∂y_j at [i, j]."""
         y, p = self.checked(y, p)
         velocity, slope = np.empty(y.shape), np.empty((*y.shape, self.size))
-        area, work = self.rows((2 + self.size) * self.size), self.work(tolerance)
+        area, work = self.rows((2 + self.size) * self.size), self.work(p, tolerance)
         self.modules["pointwise"].differentiate(y, self._known(p, tolerance), velocity, slope, area, work)
         return velocity, slope

@@ -1,4 +1,4 @@
-"""Laws of logits whose covariance no state moves: what their averages can be tabulated from, before a trajectory starts.
+"""Laws of logits whose covariance no state moves: what tables of their averages are made from, before all trajectories.
 
 An emitted text is Python. Here it runs as that, without numba, as far as its laws: `expect_fixed` of it is told which
 means and which covariance it has.
@@ -6,12 +6,14 @@ means and which covariance it has.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from solvers.expectations.divergence import divergence
+from solvers.machine.ranks import AVERAGES
 
 __all__ = ["FixedLaw", "fixed_laws"]
 
@@ -19,18 +21,34 @@ Array = NDArray[np.float64]
 
 
 class FixedLaw(NamedTuple):
-    """Of n logits, the last of which is zero."""
+    """Of n = size logits, the last of which is zero."""
 
     means: Array
     """(points, n − 1): of a component at each mode and at the origin; others differ by what the covariance spans."""
     cov: Array
     """(n − 1, n − 1)"""
 
+    @property
+    def size(self) -> int:
+        return len(self.cov) + 1
 
-def fixed_laws(text: str, modes: int, directions: int, driven: int, p: Array) -> list[FixedLaw]:
+    @property
+    def rank(self) -> int:
+        """At least the number of directions that averages see."""
+        variances = np.linalg.eigvalsh(self.cov)
+        return int((variances > 0.1 * AVERAGES * np.max(variances, initial=1.0)).sum())
+
+
+def fixed_laws(text: str, modes: int, directions: int, driven: int, p: Array) -> tuple[FixedLaw, ...]:
     """Those of a text (view "numba") for parameters p, in the order of their numbers."""
+    return _laws(text, modes, directions, driven, p.tobytes())
+
+
+@lru_cache(maxsize=8)
+def _laws(text: str, modes: int, directions: int, driven: int, parameters: bytes) -> tuple[FixedLaw, ...]:
     if "expect_fixed(" not in text:
-        return []
+        return ()
+    p = np.frombuffer(parameters)
     found: list[FixedLaw] = []
 
     def expect_fixed(work: Array, p: Array, law: int, count: int, n: int, mean: int, cov: int, *rest: Any) -> None:
@@ -68,4 +86,4 @@ def fixed_laws(text: str, modes: int, directions: int, driven: int, p: Array) ->
     with np.errstate(all="ignore"):
         scope["fixed"](p, work)
         scope["tables"](states, p, work, False)
-    return found
+    return tuple(found)

@@ -1,8 +1,8 @@
 """Polynomials on the cells of a box: the tables of fixed_covariance.py.
 
 A cell is a cube. On it the averages are polynomials of total degree at most g in δ ∈ [−1, 1]^r, of which a cell keeps
-what it needs: the mode with the largest logit, j, is one minus the others; of logsumexp the mean m_j is taken off; modes
-that nowhere in the cell matter are left out, and so are the degrees that do not matter.
+what it needs: the mode with the largest logit, j, is one minus the others; of logsumexp the mean m_j is taken off;
+modes that nowhere in the cell matter are left out, and so are the degrees that do not matter.
 
 A table is one array of float64, see `layout`: HEAD numbers; ξ, counted in cells, from the mean of the logits, and back;
 for every cell, CELL numbers; then for every cell its modes, its coefficients of logsumexp, and those of each mode.
@@ -15,14 +15,13 @@ import itertools
 from collections.abc import Iterator
 from functools import lru_cache
 from math import ceil, comb, factorial, pi, prod, sqrt
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.polynomial import chebyshev
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from solvers.expectations.fixed_covariance import Lattice, Law
+from solvers.expectations.affine import Lattice, Law
 
 __all__ = ["CELL", "ERROR", "HEAD", "Cells", "Layout", "Size", "layout", "look_up", "monomials", "sizes"]
 

@@ -52,7 +52,7 @@ HALVINGS = 4
 RANK_CUT = ranks.AVERAGES
 NARROW, LEVEL = 0.4, 1.2
 """The smallest width that steps are made for, and the ratio of successive ones."""
-REACH = 10.0
+REACH = 12.0
 """No node of any rule lies beyond this."""
 
 _BLOCK = 1 << 17  # numbers in one temporary array

@@ -38,8 +38,8 @@ def entry(
     errors: Any,
     estimates: int,
 ) -> None:
-    """`integrate` with arrays as pointers; products: 1 if there is room for moments, 2 for those of two only; estimates:
-    1 if there is room for errors."""
+    """`integrate` with arrays as pointers; products: 1 if there is room for moments, 2 for those of two
+    only; estimates: 1 if there is room for errors."""
     kept = (0, moment_rows(n - 1), n * (n - 1) // 2)[products]
     integrate(
         carray(means, (count, rows, n - 1)),

@@ -22,5 +22,5 @@ PIECES_ARGUMENTS = (
     *(_REALS, _NUMBER, _NUMBER),  # means, count, n
     _REALS,  # values
     *(_REALS, _NUMBER),  # pairs, whether there is room for them
-    types.CPointer(types.boolean),  # found
+    types.CPointer(types.uint8),  # found
 )

@@ -156,7 +156,7 @@ def expect_many_fixed(
     size, place = n - 1, work.shape[0] - DIRECTORY
     products, kept = (1, n * size // 2) if slopes else (0, 0)
     matrix, means, values = np.empty((size, size)), np.empty((W * K, size)), np.empty((W * K, n + 1))
-    pairs, at, found = np.empty((W * K, kept)), np.empty(W * K, np.int64), np.zeros(W * K, np.bool_)
+    pairs, at, found = np.empty((W * K, kept)), np.empty(W * K, np.int64), np.zeros(W * K, np.uint8)
     count = 0
     for z in range(W):
         for k in range(K):

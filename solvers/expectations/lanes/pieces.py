@@ -77,8 +77,8 @@ def look_up(rows: Array, means: Array, values: Array, pairs: Array, found: Array
     """(softmax, logsumexp) to values (count, n + 1) for means (count, n − 1), and whether a row was found.
 
     rows (…, W): the table. A mean that is not finite, not in the box, or off the columns of F is not found.
-    pairs (count, n (n − 1) / 2) or (count, 0): E p_i p_j, i ≤ j < n − 1, so far as they act on changes of the mean along
-    F: all others are as unknown to the table as they are to systems whose covariance does not move.
+    pairs (count, n (n − 1) / 2) or (count, 0): E p_i p_j, i ≤ j < n − 1, so far as they act on changes of the mean
+    along F: systems whose covariance does not move ask for no other.
     """
     count, size = means.shape
     table = rows.reshape(-1)

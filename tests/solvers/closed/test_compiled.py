@@ -83,8 +83,8 @@ def test_the_folder_of_the_cache_can_be_chosen(monkeypatch, tmp_path):
 
 
 def test_more_components_than_compiled_are_refused():
-    with pytest.raises(ValueError, match=r"17 components, 2 modes: .* at most 16"):
-        compiled.build(TEXT, 17, 2, 3)
+    with pytest.raises(ValueError, match=r"65 components, 2 modes: .* at most 64"):
+        compiled.build(TEXT, 65, 2, 3)
 
 
 # --- the emitted equations ------------------------------------------------------------------------------------------

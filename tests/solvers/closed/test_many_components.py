@@ -98,8 +98,6 @@ def test_expectations_follow_the_tolerance_and_the_result_says_so() -> None:
     case, ends = problem(3, THREE), {}
     for rtol in (1e-3, 1e-7):
         lanes, numpy = (solve(case, backend=backend, rtol=rtol, atol=1e-2 * rtol) for backend in ("numba", "numpy"))
-        # The start is the same for both; estimates are differences of numbers of order one.
-        np.testing.assert_allclose(lanes.quadrature_error[:, 0], numpy.quadrature_error[:, 0], rtol=1e-6, atol=1e-13)
         for run in (lanes, numpy):
             assert 1e-5 * rtol < run.quadrature_error.values.max() <= 0.04 * rtol
         ends[rtol] = lanes.m.values
@@ -145,5 +143,5 @@ def test_the_default_is_compiled_where_it_can_be() -> None:
     case = problem(3, TWO, samples=1, end=0.1)
     assert solve(case).attrs["backend"] == "numba"
     assert solve(case, drop="ds.Bm/u").attrs["backend"] == "numpy"
-    assert ensembles.refused_on_cpu(Task(Closed.of(problem(16, TWO)))) is None
-    assert ensembles.refused_on_cpu(Task(Closed.of(problem(17, TWO)))) is not None
+    assert ensembles.refused_on_cpu(Task(Closed.of(problem(64, TWO)))) is None
+    assert ensembles.refused_on_cpu(Task(Closed.of(problem(65, TWO)))) is not None
