@@ -81,7 +81,7 @@ def _look_up(table: Array, means: Array, values: Array) -> NDArray[np.bool_]:
         _at(table), len(table) // WIDTH, _at(means), len(means), values.shape[1] - 1, _at(values), _at(values), 0,
         found.ctypes.data_as(ctypes.POINTER(ctypes.c_uint8)),
     )  # fmt: skip
-    return found != 0
+    return found.astype(bool)
 
 
 def _all(means: Array, spread: Array, error: bool, tolerance: float) -> tuple[Array, Array]:

@@ -43,7 +43,7 @@ class Law(NamedTuple):
         low, high = xi.min(axis=0) - MARGIN, xi.max(axis=0) + MARGIN
         return cls(np.append(base, 0.0), columns, axes / roots, low, high)
 
-    def logits(self, sides: list[Array], modes: Array | slice = slice(None)) -> Array:
+    def logits(self, sides: list[Array], modes: NDArray[np.intp] | slice = slice(None)) -> Array:
         """(modes, points of each side) on the grid with these sides."""
         r = len(sides)
         total = self.base[modes].reshape(-1, *[1] * r)

@@ -64,7 +64,7 @@ def layout(n: int, r: int, cells: int) -> Layout:
     """For n logits, r directions and so many cells."""
     parts = (r, r * (n - 1), n - 1, r * (n - 1), cells * CELL)
     *starts, end = itertools.accumulate(parts, initial=HEAD)
-    return Layout(*starts, up(end))
+    return Layout._make([*starts, up(end)])
 
 
 def up(count: Any) -> Any:

@@ -19,6 +19,7 @@ from __future__ import annotations
 import itertools
 import threading
 from math import ceil, pi, prod, sqrt
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -158,7 +159,8 @@ class _Maker:
             modes = self.near(tile_sides, max(1, parts // 2))
             p, top, kept = _softmax(self.law.logits(tile_sides, modes))
             window = tuple(slice(t * group, (t + 1) * group + 2 * wide) for t in tile)
-            softmax[(modes[kept], *window)] += _along(p, kernel, self.r)
+            reached: Any = (modes[kept], *window)
+            softmax[reached] += _along(p, kernel, self.r)
             logsumexp[window] += _along(top, kernel, self.r)
         whole = tuple(slice(2 * wide, tile * group) for tile in tiles)  # which all tiles have reached
         sides = [a + step * np.arange(tile * group - 2 * wide) for a, tile in zip(low, tiles, strict=True)]

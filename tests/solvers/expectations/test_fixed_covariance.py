@@ -24,6 +24,10 @@ def law(nu, v=1.0, u=1.0):
     return nu @ across.T - (squares[:-1] - squares[-1]) / (2 * u), v * across @ across.T
 
 
+def table_of(law, tolerance):
+    return fixed_covariance(law[0], law[1], tolerance)
+
+
 def places(nu, v=1.0, u=1.0, count=40):
     """Means at random points among the modes and up to 1.5 beyond."""
     rng = np.random.default_rng(3)
@@ -48,7 +52,7 @@ def worst(found, values):
 @pytest.mark.parametrize("name", GEOMETRIES)
 def test_a_table_has_the_averages_to_the_tolerance_and_says_so(name):
     nu, tolerance = GEOMETRIES[name], 1e-6 if "space" in name else 1e-9
-    table = fixed_covariance(*law(nu, 0.8), tolerance)
+    table = table_of(law(nu, 0.8), tolerance)
     assert 1e-4 * tolerance < table[ERROR] <= tolerance
     means = places(nu, 0.8)
     values = exact(means, law(nu, 0.8)[1], 1e-3 * tolerance)
@@ -56,13 +60,13 @@ def test_a_table_has_the_averages_to_the_tolerance_and_says_so(name):
     assert worst(found, values) <= tolerance
     assert np.abs(found[:, :-1].sum(axis=1) - 1).max() < 1e-14
     # Control: the same of a variance that is off by a hundredth.
-    assert worst(look_up(fixed_covariance(*law(nu, 0.808), tolerance), means), values) > 100 * tolerance
+    assert worst(look_up(table_of(law(nu, 0.808), tolerance), means), values) > 100 * tolerance
     assert known(law(nu, 0.8)[1], tolerance) is table
 
 
 def test_a_tighter_tolerance_is_kept_too():
     nu = GEOMETRIES["three in the plane"]
-    table, means = fixed_covariance(*law(nu), 1e-11), places(nu)
+    table, means = table_of(law(nu), 1e-11), places(nu)
     assert table[ERROR] <= 1e-11
     assert worst(look_up(table, means), exact(means, law(nu)[1], 1e-11)) < 2e-11
 
@@ -70,7 +74,7 @@ def test_a_tighter_tolerance_is_kept_too():
 @pytest.mark.parametrize("name", GEOMETRIES)
 def test_compiled_as_numpy_and_what_is_not_in_the_box_is_not_found(name):
     nu = GEOMETRIES[name]
-    table, means = fixed_covariance(*law(nu, 0.8), 1e-6), places(nu, 0.8, count=20)
+    table, means = table_of(law(nu, 0.8), 1e-6), places(nu, 0.8, count=20)
     means[0, 0] = np.nan
     means[1] += 1000 * law(nu, 0.8)[1][0]  # along F, far away
     if len(nu) > 1 + nu.shape[1]:
@@ -85,12 +89,12 @@ def test_compiled_as_numpy_and_what_is_not_in_the_box_is_not_found(name):
 def test_what_has_no_table():
     rng = np.random.default_rng(0)
     wide = law(rng.normal(size=(5, 4)))
-    assert len(fixed_covariance(*wide, 1e-6)) == 0  # four directions
+    assert len(table_of(wide, 1e-6)) == 0  # four directions
     assert len(fixed_covariance(np.zeros((1, 2)), np.zeros((2, 2)), 1e-6)) == 0  # none
     means, cov = law(GEOMETRIES["three in the plane"])
     assert len(fixed_covariance(means, cov * np.nan, 1e-6)) == 0
     far = law(np.array([[0.0, 0.0], [3000.0, 0.0], [0.0, 3000.0], [3000.0, 3001.0]]))
-    assert len(fixed_covariance(*far, 1e-10)) == 0  # too large
+    assert len(table_of(far, 1e-10)) == 0  # too large
     assert len(known(wide[1], 1e-6)) == 0
 
 
