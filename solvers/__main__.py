@@ -50,7 +50,7 @@ def solve(
         str | None,
         typer.Option(
             help="Where to compute: numba (compiled, CPU), numpy or cupy (NVIDIA GPU).",
-            show_default="numba up to 16 components and modes, else numpy",
+            show_default="numba up to 64 components and modes, else numpy",
         ),
     ] = None,
     rtol: Rtol = 1e-8,

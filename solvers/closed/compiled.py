@@ -6,8 +6,10 @@ machine code is kept in a cache (solvers.machine.code). Nothing here imports num
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cache
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache, partial
+from itertools import accumulate
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,6 +17,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from solvers.closed.fixed_laws import FixedLaw, fixed_laws
+from solvers.expectations.cells import ABSENT, ALIGNED, up
+from solvers.expectations.fixed_covariance import fixed_covariance, known
+from solvers.expectations.fixed_variance import fixed_variance
 from solvers.expectations.lanes.nodes import LARGEST, nodes
 from solvers.expectations.quadrature import TIGHTEST
 from solvers.integrate.ensemble import Paths, ensemble
@@ -78,14 +84,15 @@ def _package(text: str, kernels: tuple[str, ...]) -> dict[str, ModuleType]:
 
 @cache
 def rules() -> Any:
-    """The rules for three and more logits as a C function (ctypes), which compiled systems find by its name."""
+    """The rules for three and more logits: a module with C functions, which compiled systems find by their names."""
     from llvmlite import binding
 
-    from solvers.expectations.lanes.linked import SYMBOL
+    from solvers.expectations.lanes.linked import PIECES, SYMBOL
 
-    entry = _package("", (_LIBRARY,))["library"].entry
-    binding.add_symbol(SYMBOL, entry.address)
-    return entry.ctypes
+    library = _package("", (_LIBRARY,))["library"]
+    binding.add_symbol(SYMBOL, library.entry.address)
+    binding.add_symbol(PIECES, library.pieces.address)
+    return library
 
 
 def module(text: str) -> ModuleType:
@@ -116,18 +123,21 @@ def build(text: str, components: int, modes: int, directions: int, driven: int =
     )
     if expectations == "many":
         rules()
-    text = head + text
-    return CompiledSystem(_package(text, _KERNELS))
+    laws = partial(fixed_laws, text, modes, directions, driven)
+    return CompiledSystem(_package(head + text, _KERNELS), laws)
 
 
 @dataclass(frozen=True)
 class CompiledSystem:
     """A system with its integrators, see `build`; states y (n, N), parameters p (P,), both float64.
 
-    tolerance: of expectations of three and more logits, see solvers.expectations.
+    tolerance: of expectations of three and more logits, see solvers.expectations. laws: those with a
+    fixed covariance, for parameters p. kept: the last `completed`.
     """
 
     modules: dict[str, ModuleType]
+    laws: Callable[[Array], tuple[FixedLaw, ...]]
+    kept: dict[tuple[bytes, float], Array] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def size(self) -> int:
@@ -141,13 +151,16 @@ class CompiledSystem:
         start = (-raw.ctypes.data % 64) // 8
         return raw[start : start + count * width].reshape(count, width)
 
-    def work(self, tolerance: float = TIGHTEST) -> Array:
-        """Scratch of the functions of the system, and after it the nodes of its expectations."""
+    def work(self, p: Array, tolerance: float) -> Array:
+        """Scratch of the functions of the system, and after it the nodes of its expectations for parameters p."""
         system = self.modules["system"]
         scratch = system.WORK + self.size
         if max(system.LOGITS) < 3:
             return self.rows(scratch)
-        points = nodes(*system.LOGITS, width=system.W, first=scratch, tolerance=tolerance)
+        # Points of a dimension are for more than three directions: the modes of forty logits may lie in a plane.
+        flat = [law.size for law in self.laws(p) if law.rank <= 3 and system.LOGITS.count(law.size) == 1]
+        sizes = [3 if size in flat else size for size in system.LOGITS]
+        points = nodes(*sizes, 4, width=system.W, first=scratch, tolerance=tolerance)
         work = self.rows(scratch + len(points))
         work[scratch:] = points
         return work
@@ -162,33 +175,49 @@ class CompiledSystem:
             raise ValueError(f"parameters: shape {p.shape}, must be ({parameters},)")
         return y, p
 
-    def completed(self, p: Array) -> Array:
-        """What kernels take for p: behind it a table for every law of two logits with a fixed covariance."""
-        from solvers.expectations.fixed_variance import LINE, fixed_variance
+    def completed(self, p: Array, tolerance: float) -> Array:
+        """What kernels take for p: behind it tables of laws with a fixed covariance, and where each of them begins."""
+        key = (p.tobytes(), tolerance)
+        if key not in self.kept:
+            out = self._completed(p, tolerance, fixed_covariance)
+            self.kept.clear()
+            self.kept[key] = out
+        return self.kept[key]
 
-        laws, work = self.modules["system"].FIXED, self.work()
-        self.modules["pointwise"].prepare(p, work)
-        # In a row of parameters all lanes are the same; the last logit is zero, so the first has the variance.
-        tables = [fixed_variance(work[row, 0]) if size == 2 else np.zeros(LINE) for row, size in reversed(laws)]
-        raw = np.empty(len(p) + len(tables) * LINE + 8)
-        start = (-raw.ctypes.data // 8 - len(p)) % 8  # tables, and so their rows, on cache lines
-        out = raw[start : start + len(p) + len(tables) * LINE]
-        np.concatenate([p, *tables], out=out)
+    def _completed(self, p: Array, tolerance: float, table_of: Callable[[Array, Array, float], Array]) -> Array:
+        """The same, with tables of three and more logits from elsewhere."""
+        tables = [
+            fixed_variance(float(law.cov[0, 0])) if law.size == 2 else table_of(law.means, law.cov, tolerance)
+            for law in self.laws(p)
+        ]
+        *starts, end = accumulate((up(len(table)) for table in tables), initial=up(len(p)))
+        raw = np.zeros(end + len(tables) + ALIGNED)
+        first = (-raw.ctypes.data // 8) % ALIGNED  # tables, and so their rows, on cache lines
+        out = raw[first : first + end + len(tables)]
+        out[: len(p)] = p
+        for law, (start, table) in enumerate(zip(starts, tables, strict=True)):
+            out[start : start + len(table)] = table
+            out[len(out) - 1 - law] = start if len(table) else ABSENT
         return out
+
+    def _known(self, p: Array, tolerance: float) -> Array:
+        """The same with tables that there are: a few averages do not pay for one."""
+        found = self.kept.get((p.tobytes(), tolerance))
+        return self._completed(p, tolerance, lambda _, cov, reached: known(cov, reached)) if found is None else found
 
     def observables(self, y: Array, p: Array, tolerance: float = TIGHTEST) -> Array:
         """Objective (nats), mode masses, table B: (n, 1 + L + K L)."""
         y, p = self.checked(y, p)
         outputs = self.modules["system"].OUT
         out = np.empty((len(y), outputs))
-        area, work = self.rows(self.size + outputs), self.work(tolerance)
-        self.modules["pointwise"].observe(y, self.completed(p), out, area, work)
+        area, work = self.rows(self.size + outputs), self.work(p, tolerance)
+        self.modules["pointwise"].observe(y, self._known(p, tolerance), out, area, work)
         return out
 
     def derivatives(self, y: Array, p: Array, tolerance: float = TIGHTEST) -> tuple[Array, Array]:
         """Velocity (n, N) and its exact Jacobian (n, N, N), ∂velocity_i/∂y_j at [i, j]."""
         y, p = self.checked(y, p)
         velocity, slope = np.empty(y.shape), np.empty((*y.shape, self.size))
-        area, work = self.rows((2 + self.size) * self.size), self.work(tolerance)
-        self.modules["pointwise"].differentiate(y, self.completed(p), velocity, slope, area, work)
+        area, work = self.rows((2 + self.size) * self.size), self.work(p, tolerance)
+        self.modules["pointwise"].differentiate(y, self._known(p, tolerance), velocity, slope, area, work)
         return velocity, slope

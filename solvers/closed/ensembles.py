@@ -58,6 +58,9 @@ def refused_on_gpu(task: Task) -> str | None:
     flow = task.problem.flow
     if task.stop_at_equilibrium:
         return NOT_TO_REST
+    most = cuda.LARGEST
+    if max(task.closed.components, task.closed.modes) > most:
+        return f"{task.closed.components} components and {task.closed.modes} modes; allowed: at most {most} of each"
     if reason := refused_on_cpu(task):
         return reason
     if not task.closed.has("cu"):

@@ -53,9 +53,9 @@ def solve(
     backend "numpy": LSODA (Adams and BDF, switching by stiffness) on blocks of trajectories; its error norm
     is the maximum over the block, so the tolerances hold for each of them. A block that fails is split until the
     failing trajectory is alone. "numba" and "cupy": solvers.closed.ensembles, compiled for the CPU or an NVIDIA GPU,
-    for up to sixteen components and modes. By default numba where it can do the problem, else numpy; the dataset
-    says which. With flow.batch the equations are those of the steps of stochastic gradient descent, and are iterated as
-    such; a save time stands for the step nearest to it.
+    for up to 64 components and modes, on a GPU 16. By default numba where it can do the problem, else numpy; the
+    dataset says which. With flow.batch the equations are those of the steps of stochastic gradient descent, and are
+    iterated as such; a save time stands for the step nearest to it.
     samples: which starts, default all of them; begin: starts other than the problem's. threads: of "numba", default all
     cores. drop: a term to leave out; system: closed equations to solve instead of the problem's own, from systems.load.
     Both exclude compiled backends, which have their own text. closed: the equations, where the caller has read them.

@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 
 import solvers.expectations
 from solvers.expectations import divergence, quadrature
-from solvers.expectations.lanes.nodes import LARGEST
 from solvers.integrate.tableaus import DOP853, RODAS5P
 
-__all__ = ["MANY", "OPTIONS", "THREADS", "assemble", "missing"]
+__all__ = ["LARGEST", "MANY", "OPTIONS", "THREADS", "assemble", "missing"]
+
+LARGEST = 16
+"""Components, and modes."""
 
 THREADS = 64
 """Threads of a block."""

@@ -51,7 +51,7 @@ def at_rest(closed: Closed, ds: xr.Dataset) -> Codes:
     STABLE, NEUTRAL, SADDLE: Newton's method finds an equilibrium within DISTANCE (saddles: LEAVING); no deviation
     grows, none that can be told from one that neither grows nor decays, some grows. IN_TRANSIT: there is none so near.
     UNDECIDED: nothing here decides it, of samplers, finite batches, problems that learn nothing, and equations that are
-    not compiled (variances of their own, more than 16 components or modes). The code a run had, where it has failed.
+    not compiled (variances of their own, more than 64 components or modes). The code a run had, where it has failed.
     """
     codes = np.array(ds["at_rest"].values, dtype=np.int8)
     good = np.flatnonzero(ds["status"].values == 0)

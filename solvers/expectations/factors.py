@@ -109,12 +109,15 @@ def derivatives_of_log(h: Array) -> Array:
     return np.stack([a, b - a * a, c - 3 * a * b + 2 * a**3, k4, k5])
 
 
-def factored(means: Array, cov: Array, factor: bool, D: float) -> tuple[Array, Array] | None:
+def factored(means: Array, cov: Array, factor: bool, D: float, moments: bool = False) -> tuple[Array, Array] | None:
     """(softmax, logsumexp) (rows, n + 1) and error estimates (rows) under distributions of one covariance.
+
+    moments: n² columns more before the last, E softmax_i softmax_j.
 
     means (rows, n), cov (n, n), n ≥ 3. The estimate is what the last order of the series adds to the logsumexp, its
     sign left out before it is summed, and by how much the softmax misses one. D: trapezoidal sums err by about e^−D.
-    None where this cannot be done: a logit would be left with a negative variance of its own, or one beyond WIDEST.
+    None where this cannot be done: a logit would be left with a negative variance of its own, or one beyond WIDEST;
+    second moments unless the split is exact.
     """
     n = len(cov)
     d, b, rest = np.empty(n), np.empty(n), np.empty((n, n))
@@ -124,13 +127,16 @@ def factored(means: Array, cov: Array, factor: bool, D: float) -> tuple[Array, A
         return None
     np.fill_diagonal(rest, 0.0)
     exact = bool(np.abs(rest).max() <= 1e-13 * widest)
+    if moments and not exact:
+        return None
     step = step_for(d, D)
     low, high = np.array([reach(each, D + 4.0) for each in d]).T
     between, half = 1.0, 0
     if factor:
         between = factor_step(d, b, D)
         half = ceil(sqrt(2.0 * D + 4.0) / between)
-    values, errors, weights = np.zeros((len(means), n + 1)), np.zeros(len(means)), 0.0
+    columns = n + n * n * moments
+    values, errors, weights = np.zeros((len(means), columns + 1)), np.zeros(len(means)), 0.0
     for node in range(-half, half + 1):
         weight = exp(-0.5 * (node * between) ** 2)
         weights += weight
@@ -153,17 +159,27 @@ def factored(means: Array, cov: Array, factor: bool, D: float) -> tuple[Array, A
             whole = product * ratio
         shape = inside.shape
         whole = np.where((product > NOTHING).reshape(shape) & inside, whole.reshape(shape), 0.0)
-        values[:, :n] += weight * step * np.einsum("rp,rpj->rj", whole, slopes.reshape(*shape, n))
-        values[:, n] += weight * step * (start - 0.5 + np.where(inside, 1 - whole, 0).sum(axis=1))
+        slopes = slopes.reshape(*shape, n)
+        values[:, :n] += weight * step * np.einsum("rp,rpj->rj", whole, slopes)
+        if moments:
+            products = np.einsum("rp,rpi,rpj->rij", whole, slopes, slopes).reshape(len(means), -1)
+            values[:, n:columns] += weight * step * products
+        values[:, columns] += weight * step * (start - 0.5 + np.where(inside, 1 - whole, 0).sum(axis=1))
         errors += weight * step * (whole * doubt.reshape(shape)).sum(axis=1)
     values, errors = values / weights, errors / weights
     total = values[:, :n].sum(axis=1)
-    values[:, n] -= EULER
-    values[:, :n] /= total[:, None]
+    values[:, columns] -= EULER
+    values[:, :columns] /= total[:, None]
+    if moments:
+        # The softmax sums to one, so the square is what the products leave of it.
+        second = values[:, n:columns].reshape(-1, n, n)
+        own = np.arange(n)
+        second[:, own, own] = 0.0
+        second[:, own, own] = values[:, :n] - second.sum(axis=2)
     return values, errors + np.abs(total - 1)
 
 
-def by_factors(means: Array, cov: Array, rank: int, D: float) -> tuple[Array, Array] | None:
+def by_factors(means: Array, cov: Array, rank: int, D: float, moments: bool = False) -> tuple[Array, Array] | None:
     """The same for differences to the last logit, means (rows, n − 1) and cov (n − 1, n − 1), without a factor or with
     one.
 
@@ -178,7 +194,7 @@ def by_factors(means: Array, cov: Array, rank: int, D: float) -> tuple[Array, Ar
     enough = max(5.0 * exp(-D), ENOUGH) if rank > 3 else 5.0 * exp(-D)
     best: tuple[Array, Array] | None = None
     for factor in (False, True):
-        found = factored(shifted, whole, factor, D + 2.0)
+        found = factored(shifted, whole, factor, D + 2.0, moments)
         if found and (best is None or found[1].max() < best[1].max()):
             best = found
         if best and best[1].max() <= enough:

@@ -53,7 +53,7 @@ HALVINGS = 4
 RANK_CUT = ranks.AVERAGES
 NARROW, LEVEL = 0.4, 1.2
 """The smallest width that steps are made for, and the ratio of successive ones."""
-REACH = 10.0
+REACH = 12.0
 """No node of any rule lies beyond this."""
 
 _BLOCK = 1 << 17  # numbers in one temporary array
@@ -97,10 +97,10 @@ def softmax_of_differences(
     for source in np.flatnonzero((rules[rule_of, 0] >= 2) & ~to_numpy(broken)):
         same = np.flatnonzero((cov_of == source) & to_numpy(xp.isfinite(mean).all(axis=-1)))
         rank = int(rules[rule_of[source], 0])
-        found = factors.by_factors(to_numpy(mean[same]), to_numpy(cov[source]), rank, D) if len(same) else None
-        if found:
+        of_law = to_numpy(mean[same]), to_numpy(cov[source])
+        if len(same) and (sums := factors.by_factors(*of_law, rank, D, moments)):
             left[same] = False
-            values[same], estimate[same] = xp.asarray(found[0]), xp.asarray(found[1] + FLOOR)
+            values[same], estimate[same] = xp.asarray(sums[0]), xp.asarray(sums[1] + FLOOR)
     for number, rule in enumerate(rules.tolist()):
         chosen = np.flatnonzero((rule_of[cov_of] == number) & left)
         for start in range(0, len(chosen), rows):

@@ -33,7 +33,7 @@ class System(Protocol):
     """What is integrated: machine code of a right-hand side of N states and P parameters with these integrators.
 
     modules: of kernels, by name. checked: states (n, N) and parameters (P,) in the layout of kernels, or ValueError.
-    completed: parameters as kernels take them. work: their scratch, for expectations to a tolerance. rows: zeros
+    completed: parameters as kernels take them, work: their scratch, both for expectations to a tolerance. rows: zeros
     (count, W) on cache lines. derivatives: velocity (n, N) and its Jacobian (n, N, N).
     """
 
@@ -42,8 +42,8 @@ class System(Protocol):
     @property
     def size(self) -> int: ...
     def checked(self, y: Array, p: Array) -> tuple[Array, Array]: ...
-    def completed(self, p: Array) -> Array: ...
-    def work(self, tolerance: float) -> Array: ...
+    def completed(self, p: Array, tolerance: float) -> Array: ...
+    def work(self, p: Array, tolerance: float) -> Array: ...
     def rows(self, count: int) -> Array: ...
     def derivatives(self, y: Array, p: Array, tolerance: float) -> tuple[Array, Array]: ...
 
@@ -147,7 +147,7 @@ class _Task:
     ) -> None:
         self.system, self.p, self.times, self.method = system, p, times, method
         self.rtol, self.atol, self.max_steps, self.stop_at_equilibrium = rtol, atol, max_steps, stop_at_equilibrium
-        self.completed = system.completed(p)
+        self.completed = system.completed(p, of_expectations(self.rtol))
         self.stop = np.zeros(1, dtype=np.int64)  # read by the kernels at every step
         self.scratch = threading.local()
 
@@ -201,7 +201,7 @@ class _Task:
         module = self.system.modules[kernel]
         if not hasattr(self.scratch, kernel):
             counters = np.zeros((module.SLOTS, module.W), dtype=np.int64)
-            work = self.system.work(of_expectations(self.rtol))
+            work = self.system.work(self.p, of_expectations(self.rtol))
             setattr(self.scratch, kernel, (self.system.rows(module.ROWS), work, counters))
         scratch = getattr(self.scratch, kernel)
         common = (queue, many, self.completed, self.rtol, self.atol, self.max_steps)

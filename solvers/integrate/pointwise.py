@@ -26,12 +26,6 @@ def fetch(first: int, states: Array, y: Array) -> int:
 
 
 @entry(**FLAGS)
-def prepare(p: Array, work: Array) -> None:
-    """What depends on parameters only, into `work` (WORK + N, W)."""
-    fixed(p, work)
-
-
-@entry(**FLAGS)
 def observe(states: Array, p: Array, out: Array, area: Array, work: Array) -> None:
     """out (n, OUT) of states (n, N); area (N + OUT, W) and work (WORK + N, W) are scratch."""
     y, value = area[:N], area[N : N + OUT]

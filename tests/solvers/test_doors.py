@@ -226,15 +226,15 @@ def test_tolerances_that_cannot_be_kept_are_refused(work, folder, command):
 
 def test_starts_that_are_no_numbers_and_too_many_components_are_refused(folder):
     """By the solver itself, not by a stand-in."""
-    weights = "weights = [" + ", ".join(["0.0", *["0.0625"] * 16]) + "]"
-    many = PROBLEM.replace("components = 2", "components = 17")
+    weights = "weights = [" + ", ".join(["0.0", *["0.015625"] * 64]) + "]"
+    many = PROBLEM.replace("components = 2", "components = 65")
     start = PROBLEM.replace("samples = 4\n", "")
     (folder / "nan.toml").write_text(start.replace("scale = 0.125", "means = [[0.1, nan], [0.3]]"))
     (folder / "zero.toml").write_text(many.replace("[init]", f"{weights}\n[init]"))
     (folder / "many.toml").write_text(many)
     (folder / "sweep.toml").write_text('base = "many.toml"\n[grid]\n"target.separation" = [2.0, 3.0]\n')
     before = left_in(folder)
-    numba = "--backend: numba: 17 components and 2 modes; allowed: at most 16 of each, or numpy\n"
+    numba = "--backend: numba: 65 components and 2 modes; allowed: at most 64 of each, or numpy\n"
     refused = {
         ("solve", "nan.toml"): "nan.toml: init.means: row 1 holds nan; every entry must be a finite number\n",
         ("solve", "zero.toml"): "zero.toml: family.weights: entry 1 is 0; every weight must be a number > 0\n",

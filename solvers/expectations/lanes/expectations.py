@@ -23,7 +23,6 @@ from solvers.expectations.compiled import (
     softplus_line_rows,
     softplus_rows,
 )
-from solvers.expectations.fixed_variance import LINE
 from solvers.expectations.lanes.elementary import decay, logarithm
 from solvers.expectations.logistic_normal import coefficients
 from solvers.machine.options import FLAGS
@@ -32,6 +31,12 @@ from solvers.machine.simd import larger, load, store
 Array = Any
 
 TABLE = coefficients()
+
+
+@njit(**FLAGS)
+def table_of(p: Array, law: int) -> int:
+    """Where in p the table of a law with a fixed covariance begins. The last numbers of p say that, law 0 the last."""
+    return int(p[p.size - 1 - law])
 
 
 @register_jitable
@@ -114,12 +119,13 @@ def expect_fixed(
     slope: int,
     slopes: bool,
 ) -> None:
-    """The same for logits whose covariance does not move: for two, by a table of their own, one of those that end p."""
+    """The same for logits whose covariance does not move: for two, by a table of their own, see `table_of`."""
     if n != 2 or slopes:
         expect(work, K, n, mean, cov, softmax, lse, slope, slopes)
         return
+    start = table_of(p, law)
     for k in range(K):
-        softplus_line_rows(work, mean + 2 * k, lse + k, softmax + 2 * k, p, p.size - (law + 1) * LINE)
+        softplus_line_rows(work, mean + 2 * k, lse + k, softmax + 2 * k, p, start)
         store(work, softmax + 2 * k + 1, 1.0 - load(work, softmax + 2 * k))
 
 

@@ -94,11 +94,13 @@ def evaluate(
 
 @njit(**FLAGS)
 def factored(means: Array, cov: Array, factor: bool, D: float, values: Array, errors: Array) -> bool:
-    """Expectations under many distributions of one covariance: (softmax, logsumexp) to values (rows, n + 1).
+    """Expectations under many distributions of one covariance: (softmax, logsumexp) to values (rows, n + 1), or between
+    them, if there are n² columns more, E softmax_i softmax_j.
 
     means (rows, n), cov (n, n), n ≥ 3. errors (rows): what the last order of the series adds to the logsumexp, its sign
     left out before it is summed, and by how much the softmax misses one. D: trapezoidal sums err by about e^−D.
-    Returns whether this could be done: no if a logit would be left with a negative variance of its own.
+    Returns whether this could be done: no if a logit would be left with a negative variance of its own, nor second
+    moments unless the split is exact.
     """
     rows, n = means.shape
     d, b, rest = np.empty(n), np.empty(n), np.empty((n, n))
@@ -114,7 +116,10 @@ def factored(means: Array, cov: Array, factor: bool, D: float, values: Array, er
         rest[i, i] = 0.0
     if widest > WIDEST:
         return False
-    exact = largest <= 1e-13 * widest
+    exact, columns = largest <= 1e-13 * widest, values.shape[1] - 1
+    pairs = columns > n
+    if pairs and not exact:
+        return False
     step = step_for(d, D)
     lefts, counts, span = np.empty(n, np.int64), np.empty(n, np.int64), 0
     low, high = np.empty(n), np.empty(n)
@@ -139,6 +144,7 @@ def factored(means: Array, cov: Array, factor: bool, D: float, values: Array, er
         half = ceil(sqrt(2.0 * D + 4.0) / between)
     kappa, work, slopes, lanes = vectors(KAPPAS * n), vectors(scratch_rows(n)), vectors(n), vectors(1)
     sums, shifts, offsets = vectors(n + 2), np.empty(n, np.int64), np.empty(n)
+    products = vectors(n * (n - 1) // 2 if pairs else 0)
     for z in range(W):
         lanes[0, z] = z
     for row in range(rows):
@@ -158,6 +164,8 @@ def factored(means: Array, cov: Array, factor: bool, D: float, values: Array, er
             start, stop = floor(first / step), ceil(last / step)
             for j in range(n + 2):
                 store(sums, j, 0.0)
+            for j in range(len(products)):
+                store(products, j, 0.0)
             for at in range(start, stop + 1, W):
                 product = evaluate(n, at, shifts, offsets, lefts, counts, series, step, exact, kappa)
                 inside = load(lanes, 0) < 1.0 * (stop + 1 - at)
@@ -175,17 +183,36 @@ def factored(means: Array, cov: Array, factor: bool, D: float, values: Array, er
                 store(sums, n + 1, load(sums, n + 1) + select(alive, whole * doubt, 0.0))
                 for j in range(n):
                     store(sums, j, load(sums, j) + select(alive, whole * load(slopes, j), 0.0))
+                pair = 0
+                for i in range(1, n if pairs else 0):
+                    of_one = select(alive, whole * load(slopes, i), 0.0)
+                    for j in range(i):
+                        store(products, pair, load(products, pair) + of_one * load(slopes, j))
+                        pair += 1
             for j in range(n):
                 values[row, j] += weight * step * across(load(sums, j))
-            values[row, n] += weight * (start * step - EULER + step * (across(load(sums, n)) - 0.5))
+            values[row, columns] += weight * (start * step - EULER + step * (across(load(sums, n)) - 0.5))
+            pair = 0
+            for i in range(1, n if pairs else 0):
+                for j in range(i):
+                    values[row, n + n * i + j] += weight * step * across(load(products, pair))
+                    pair += 1
             errors[row] += weight * step * across(load(sums, n + 1))
         total = 0.0
-        for j in range(n + 1):
+        for j in range(columns + 1):
             values[row, j] /= weights
             total += values[row, j] if j < n else 0.0
         errors[row] = errors[row] / weights + abs(total - 1.0)
-        for j in range(n):
+        for j in range(columns):
             values[row, j] /= total
+        for i in range(n if pairs else 0):
+            # The softmax sums to one, so the square is what the products leave of it.
+            square = values[row, i]
+            for j in range(n):
+                if j > i:
+                    values[row, n + n * i + j] = values[row, n + n * j + i]
+                square -= values[row, n + n * i + j] if j != i else 0.0
+            values[row, n + n * i + i] = square
     return True
 
 
@@ -200,7 +227,7 @@ def many(means: Array, cov: Array, rank: int, D: float, values: Array, errors: A
     if rank < 2 or (rank < size and rank < 4):
         return False
     shifted, whole = np.zeros((rows, n)), np.zeros((n, n))
-    other, deviations = np.empty((rows, n + 1)), np.empty(rows)
+    other, deviations = np.empty(values.shape), np.empty(rows)
     width = 0.0
     for i in range(size):
         for j in range(size):

@@ -12,7 +12,8 @@ import numba
 from numba import types
 
 from solvers.expectations.lanes.cubature import integrate
-from solvers.expectations.lanes.linked import ARGUMENTS
+from solvers.expectations.lanes.linked import ARGUMENTS, PIECES_ARGUMENTS
+from solvers.expectations.lanes.pieces import look_up
 from solvers.expectations.lanes.sums import moment_rows
 from solvers.machine.code.entries import callback
 from solvers.machine.options import FLAGS
@@ -48,4 +49,26 @@ def entry(
         order,
         carray(moments, (count, rows, moment_rows(n - 1, order))),
         carray(errors, (count, rows * estimates)),
+    )
+
+
+@callback(types.void(*PIECES_ARGUMENTS), **FLAGS)
+def pieces(
+    table: Any,
+    length: int,
+    means: Any,
+    count: int,
+    n: int,
+    values: Any,
+    pairs: Any,
+    products: int,
+    found: Any,
+) -> None:
+    """`look_up` of pieces.py with arrays as pointers; products: 1 if there is room for pairs."""
+    look_up(
+        carray(table, (length, W)),
+        carray(means, (count, n - 1)),
+        carray(values, (count, n + 1)),
+        carray(pairs, (count, n * (n - 1) // 2 * products)),
+        carray(found, count),
     )

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 from numba import njit, types
 
+from solvers.expectations.cells import ABSENT
 from solvers.expectations.lanes import expectations
-from solvers.expectations.lanes.expectations import PAIR_SLOPES, SLOPES
-from solvers.expectations.lanes.linked import ARGUMENTS, SYMBOL
+from solvers.expectations.lanes.expectations import PAIR_SLOPES, SLOPES, table_of
+from solvers.expectations.lanes.linked import ARGUMENTS, PIECES, PIECES_ARGUMENTS, SYMBOL
 from solvers.expectations.lanes.nodes import DIRECTORY
 from solvers.expectations.lanes.sums import moment_rows, places
 from solvers.machine.options import FLAGS
@@ -34,6 +35,7 @@ __all__ = [
 Array = Any
 
 _integrate: Any = types.ExternalFunction(SYMBOL, types.void(*ARGUMENTS))
+_pieces: Any = types.ExternalFunction(PIECES, types.void(*PIECES_ARGUMENTS))
 _expect_two, _change_two = expectations.expect, expectations.expect_tangent
 _expect_two_fixed = expectations.expect_fixed
 _pairs_of_two, _change_pairs_of_two = expectations.expect_pairs, expectations.expect_pairs_tangent
@@ -65,9 +67,9 @@ def expect_fixed(
     slope: int,
     slopes: bool,
 ) -> None:
-    """The same for logits whose covariance does not move."""
+    """The same for logits whose covariance does not move: by its table where there is one and it reaches."""
     if n > 2:
-        expect_many(work, K, n, mean, cov, softmax, lse, -1, slope, 3 if slopes else 0)
+        expect_many_fixed(work, p, table_of(p, law), K, n, mean, cov, softmax, lse, slope, slopes)
     else:
         _expect_two_fixed(work, p, law, K, n, mean, cov, softmax, lse, slope, slopes)
 
@@ -186,6 +188,77 @@ def expect_many(
                 work[pairs + k * n * n + j, lane] = values[row, n + j]
             for m in range(kept):
                 work[slope + k * kept + m, lane] = moments[row, m]
+
+
+@njit(**FLAGS)
+def expect_many_fixed(
+    work: Array,
+    p: Array,
+    start: int,
+    K: int,
+    n: int,
+    mean: int,
+    cov: int,
+    softmax: int,
+    lse: int,
+    slope: int,
+    slopes: bool,
+) -> None:
+    """`expect_fixed` for n > 2. With slopes, E p_i p_j only: the covariance does not move."""
+    size, place = n - 1, work.shape[0] - DIRECTORY
+    products, kept = (1, n * size // 2) if slopes else (0, 0)
+    matrix, means, values = np.empty((size, size)), np.empty((W * K, size)), np.empty((W * K, n + 1))
+    pairs, at, found = np.empty((W * K, kept)), np.empty(W * K, np.int64), np.zeros(W * K, np.uint8)
+    count = 0
+    for z in range(W):
+        for k in range(K):
+            known = True
+            for j in range(size):
+                means[count, j] = work[mean + k * n + j, z]
+                known = known and np.isfinite(means[count, j])
+            if known:
+                at[count] = z * K + k
+                count += 1
+            else:
+                scatter(
+                    work, z, k, n, softmax, lse, slope, np.nan * values[:1].reshape(-1), np.nan * pairs[:1].reshape(-1)
+                )
+    if start != ABSENT:
+        _pieces(
+            p[start:].ctypes, (p.size - start) // W, means.ctypes, count, n,
+            values.ctypes, pairs.ctypes, products, found.ctypes,
+        )  # fmt: skip
+    left = 0
+    for row in range(count):
+        if found[row]:
+            scatter(work, at[row] // K, at[row] % K, n, softmax, lse, slope, values[row], pairs[row])
+        else:
+            at[left] = at[row]
+            for j in range(size):
+                means[left, j] = means[row, j]
+            left += 1
+    if left:
+        for i in range(size):
+            for j in range(size):
+                matrix[i, j] = work[cov + i * n + j, 0]
+        _integrate(
+            means.ctypes, matrix.ctypes, 1, left, n, work.ctypes, work.shape[0], place,
+            values.ctypes, 0, pairs.ctypes, 2 * products, values.ctypes, 0,
+        )  # fmt: skip
+        for row in range(left):
+            scatter(work, at[row] // K, at[row] % K, n, softmax, lse, slope, values[row], pairs[row])
+
+
+@njit(**FLAGS)
+def scatter(
+    work: Array, z: int, k: int, n: int, softmax: int, lse: int, slope: int, values: Array, moments: Array
+) -> None:
+    """Results of component k to lane z."""
+    for j in range(n):
+        work[softmax + k * n + j, z] = values[j]
+    work[lse + k, z] = values[n]
+    for m in range(len(moments)):
+        work[slope + k * SLOPES(n) + m, z] = moments[m]
 
 
 @njit(**FLAGS)

@@ -13,7 +13,7 @@ __all__ = ["DIRECTORY", "LARGEST", "nodes"]
 
 Array = NDArray[np.float64]
 
-LARGEST = 16
+LARGEST = 64
 """Logits that compiled expectations can do: components, and modes."""
 DIRECTORY = LARGEST
 """The last rows, one for each number of differences of logits: [start row, number of vectors, the same of half of the

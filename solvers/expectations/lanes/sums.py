@@ -22,9 +22,9 @@ SIDE = 3
 
 @njit(**FLAGS)
 def moment_rows(size: int, order: int) -> int:
-    """Products p_i p_j, p_i p_j p_k, p_i p_j p_k p_l of `order` factors or fewer, i ≤ j ≤ k ≤ l < size; 0, 3, 4."""
+    """Products p_i p_j, p_i p_j p_k, p_i p_j p_k p_l of `order` factors or fewer, i ≤ j ≤ k ≤ l < size; 0, 2, 3, 4."""
     pairs, triples = size * (size + 1) // 2, size * (size + 1) * (size + 2) // 6
-    return (pairs + triples) * (order > 2) + triples * (size + 3) // 4 * (order > 3)
+    return pairs * (order > 1) + triples * (order > 2) + triples * (size + 3) // 4 * (order > 3)
 
 
 @njit(**FLAGS)
@@ -192,7 +192,7 @@ def add_pairs(count: int, n: int, rows: int, powers: Array, squares: Array, prod
 
 @njit(**FLAGS)
 def add_moments(count: int, n: int, order: int, shares: Array, powers: Array, inverse: Array, moments: Array) -> None:
-    """After `add` with one row of weights 1: add share p_i p_j, share p_i p_j p_k and, for order 4, share
+    """After `add` with one row of weights 1: add share p_i p_j, from order 3 share p_i p_j p_k, and for order 4 share
     p_i p_j p_k p_l of these nodes, i ≤ j ≤ k ≤ l < n−1.
 
     powers becomes p; inverse, scratch.
@@ -218,7 +218,7 @@ def add_moments(count: int, n: int, order: int, shares: Array, powers: Array, in
                     total += product
             store(moments, pair, total)
             pair += 1
-            for k in range(j, size):
+            for k in range(j, size if order > 2 else j):
                 a = load(moments, triple)
                 b, c, d = 0.0 * a, 0.0 * a, 0.0 * a
                 row = k * FOURS * 4

@@ -113,8 +113,8 @@ def test_the_smallest_tolerance_is_kept_and_a_smaller_one_refused() -> None:
 
 
 def test_what_is_not_compiled_is_refused() -> None:
-    with pytest.raises(BackendError, match="17 components and 2 modes; allowed: at most 16 of each, or numpy"):
-        solve(problem(K=17), backend="numba")
+    with pytest.raises(BackendError, match="65 components and 2 modes; allowed: at most 64 of each, or numpy"):
+        solve(problem(K=65), backend="numba")
     with pytest.raises(BackendError, match="cannot drop a term"):
         solve(problem(), backend="numba", drop="ds.Bm/u")
 

@@ -145,5 +145,5 @@ def test_the_default_is_compiled_where_it_can_be() -> None:
     case = problem(3, TWO, samples=1, end=0.1)
     assert solve(case).attrs["backend"] == "numba"
     assert solve(case, drop="ds.Bm/u").attrs["backend"] == "numpy"
-    assert ensembles.refused_on_cpu(Task(Closed.of(problem(16, TWO)))) is None
-    assert ensembles.refused_on_cpu(Task(Closed.of(problem(17, TWO)))) is not None
+    assert ensembles.refused_on_cpu(Task(Closed.of(problem(64, TWO)))) is None
+    assert ensembles.refused_on_cpu(Task(Closed.of(problem(65, TWO)))) is not None

@@ -77,8 +77,8 @@ def test_what_is_not_finite_disturbs_no_other():
 
 
 def test_more_logits_than_allowed():
-    with pytest.raises(ValueError, match="17 logits: must be at most 16"):
-        gaussian_softmax(np.zeros(17), np.eye(17))
+    with pytest.raises(ValueError, match="65 logits: must be at most 64"):
+        gaussian_softmax(np.zeros(65), np.eye(65))
 
 
 def test_nodes_are_those_of_numpy_and_within_reach():
@@ -95,7 +95,7 @@ def test_nodes_are_those_of_numpy_and_within_reach():
     points = table[start : start + 8 * count].reshape(count, 8, W).swapaxes(1, 2).reshape(-1, 4)
     whole = np.concatenate([sobol(4, copy, 0)[0] for copy in range(8)])
     assert points.T @ points * 2 == pytest.approx(whole.T @ whole, abs=1e-8)
-    for size in range(4, LARGEST):
+    for size in (*range(4, 16), 39, LARGEST - 1):
         sets = [sobol(size, copy, half)[0] for copy in range(8) for half in (0, 1, HALVINGS)]
         assert max(np.linalg.norm(z, axis=1).max() for z in sets) < REACH
 
