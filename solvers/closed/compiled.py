@@ -187,10 +187,13 @@ class CompiledSystem:
     def observables(self, y: Array, p: Array, tolerance: float = TIGHTEST) -> Array:
         """Objective (nats), mode masses, table B: (n, 1 + L + K L)."""
         y, p = self.checked(y, p)
+        return self.observed(y, self.completed(p), self.work(tolerance), np.empty(0, dtype=np.int64))
+
+    def observed(self, y: Array, completed: Array, work: Array, rows: NDArray[np.int64]) -> Array:
+        """The same, and after it these rows of `work`, for states y and parameters as kernels take them."""
         outputs = self.modules["system"].OUT
-        out = np.empty((len(y), outputs))
-        area, work = self.rows(self.size + outputs), self.work(tolerance)
-        self.modules["pointwise"].observe(y, self.completed(p), out, area, work)
+        out = np.empty((len(y), outputs + len(rows)))
+        self.modules["pointwise"].observe(y, completed, rows, out, self.rows(self.size + outputs), work)
         return out
 
     def derivatives(self, y: Array, p: Array, tolerance: float = TIGHTEST) -> tuple[Array, Array]:

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from solvers import cuda
 from solvers.closed import compiled, mobility
-from solvers.closed.equations import NOT_TO_REST, Closed, Solved, Task
+from solvers.closed.equations import NOT_TO_REST, Closed, Evaluated, Solved, Task
+from solvers.closed.fields import Fields, quick
 from solvers.closed.span import Span
 from solvers.expectations.lanes.nodes import LARGEST
 from solvers.integrate.tolerances import of_expectations
@@ -106,27 +107,31 @@ def driven(problem: Problem) -> list[float]:
     return [problem.flow.at(0.0)] if temperature != 1 else []
 
 
-def on_cpu(task: Task) -> Solved:
-    """Trajectories by compiled code, in threads.
+def on_cpu(task: Task) -> Solved | Evaluated:
+    """Trajectories by compiled code, in threads; what follows from them too, where laws have at most two logits.
 
     What is integrated are coordinates of the mean vectors in their span with the modes, R ≤ K + rank(c) of them, θ and,
     where the target is tempered, T; the overlaps are those of these vectors. With stop_at_equilibrium, `rest` of the
     last states.
     """
     closed, (space, y0, p) = task.closed, _begin(task)
-    system = compiled.build(closed.lanes, *_sizes(closed, space))
+    system, times = compiled.build(closed.lanes, *_sizes(closed, space)), task.problem.time.times
+    fields = None
+    if quick(closed):
+        fields = Fields(task, system, p, len(y0), bool(driven(task.problem)))
     found = compiled.ensemble(
         system,
         y0,
         p,
-        task.problem.time.times,
+        times,
         rtol=task.rtol,
         atol=task.atol,
         threads=task.threads,
         stop_at_equilibrium=task.stop_at_equilibrium,
         progress=task.progress,
+        take=fields.take if fields else None,
     )
-    solved = _solved(closed, space, found)
+    solved = fields.evaluated(found.status) if fields else _solved(closed, space, found)
     if not task.stop_at_equilibrium:
         return solved
     at_end = rest(task.problem, found.y[:, -1], system, p, rtol=task.rtol, atol=task.atol)

@@ -32,8 +32,9 @@ def prepare(p: Array, work: Array) -> None:
 
 
 @entry(**FLAGS)
-def observe(states: Array, p: Array, out: Array, area: Array, work: Array) -> None:
-    """out (n, OUT) of states (n, N); area (N + OUT, W) and work (WORK + N, W) are scratch."""
+def observe(states: Array, p: Array, rows: Array, out: Array, area: Array, work: Array) -> None:
+    """out (n, OUT + len(rows)) of states (n, N): observables, and then these rows of work, which they were made from;
+    area (N + OUT, W) and work (WORK + N, W) are scratch."""
     y, value = area[:N], area[N : N + OUT]
     fixed(p, work)
     for first in range(0, len(states), W):
@@ -42,6 +43,8 @@ def observe(states: Array, p: Array, out: Array, area: Array, work: Array) -> No
         for z in range(count):
             for i in range(OUT):
                 out[first + z, i] = value[i, z]
+            for i in range(len(rows)):
+                out[first + z, OUT + i] = work[rows[i], z]
 
 
 @entry(**FLAGS)
