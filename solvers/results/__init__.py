@@ -3,12 +3,12 @@
 from solvers.results.datasets import (
     SAMPLER_QUANTITIES,
     attributes,
-    rounding,
     run_dataset,
     sampler_variables,
     schedule_variables,
     simulation_dataset,
 )
+from solvers.results.digits import rounding
 from solvers.results.errors import ResultError, ResultWarning
 from solvers.results.files import write
 from solvers.results.outcomes import STATUS

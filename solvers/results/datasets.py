@@ -10,6 +10,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from solvers.problem import Problem
+from solvers.results.digits import usable
 from solvers.results.lifetimes import lost_modes, recovered_at
 from solvers.results.mechanisms import LABELS, UNDECIDED, collapse, distances, flags, mechanisms, qualified
 from solvers.results.outcomes import NOT_FINITE, OUTCOMES, STATUS, UNKNOWN, End, outcomes
@@ -21,7 +22,6 @@ __all__ = [
     "attributes",
     "labels",
     "objective_of",
-    "rounding",
     "run_dataset",
     "sampler_variables",
     "schedule_variables",
@@ -29,9 +29,6 @@ __all__ = [
 ]
 
 Array = NDArray[np.float64]
-
-# More of an objective than this lost to the rounding of its own terms, or of expectations uncertain: no result.
-UNUSABLE, UNCERTAIN = 1e-3, 0.1
 
 _TIMED = ("sample", "time")
 # name: (dimensions, units, meaning). Overlaps are in units of squared length, where the modes have variance u.
@@ -186,19 +183,6 @@ def objective_of(problem: Problem) -> str:
     return formula.replace("reverse-kl", reverse).replace("forward-kl", "KL(p‖q)")
 
 
-def rounding(problem: Problem, m: Array, s: Array, v: Array) -> Array:
-    """What rounding may change an objective by, in nats: half a unit in the last place of each overlap in its logits.
-
-    Takes  m (..., K, L), s (..., K, K), v (..., K).
-    Returns  (...): it bounds the error of the logits too, whose largest terms are s/v and m/u, s/u, c/u.
-    """
-    with np.errstate(over="ignore", invalid="ignore"):
-        own = np.abs(s).max(axis=(-2, -1))
-        other = np.maximum(np.maximum(np.abs(m).max(axis=(-2, -1)), np.abs(problem.target.c).max()), own)
-        terms = own / v.min(axis=-1) + other / problem.target.variances.min()
-        return np.asarray(2 * np.finfo(np.float64).eps * terms)
-
-
 def sampler_variables(values: dict[str, Array]) -> dict[str, xr.Variable]:
     """Variables (sample, time) of SAMPLER_QUANTITIES and BALANCED, v_diag (sample, time, component, coordinate), and
     `_se`, standard errors, of these."""
@@ -256,7 +240,7 @@ def _dataset(
     }
     variables: dict[str, xr.Variable] = {}
     for name, (dimensions, given, units, meaning) in fields.items():
-        values = np.array(given, dtype=np.float64)
+        values = np.require(given, np.float64, "CW")
         shape = tuple(sizes[dimension] for dimension in dimensions)
         if values.shape != shape:
             raise ValueError(f"{name} has shape {values.shape}, must have {shape}")
@@ -269,18 +253,16 @@ def _dataset(
     # Components that have not been added yet have weight 0 and no overlaps or variance, in standard errors either.
     grows = problem.sampler is not None and problem.sampler.refine is not None
     away = (variables["w"].values == 0) & np.isnan(variables["v"].values) & grows
-    for name, stand_in in {"m": 0.0, "s": 0.0, "v": 1.0}.items():
+    for name, stand_in in {"m": 0.0, "s": 0.0, "v": 1.0}.items() if grows else ():
         gone = {"m": away[..., None], "s": away[..., None] | away[..., None, :], "v": away}[name]
         for array in filter(checked.__contains__, (name, f"{name}_se")):
             checked[array] = np.where(gone & np.isnan(checked[array]), stand_in, checked[array])
     finite = [np.isfinite(array).reshape(len(status), -1).all(axis=1) for array in checked.values()]
-    lost = rounding(problem, *(checked[name] for name in "msv"))
-    digits = lost <= UNUSABLE * np.maximum(1.0, np.abs(variables["objective"].values))
-    if "quadrature_error" in checked:
-        digits &= checked["quadrature_error"] <= UNCERTAIN
+    digits = usable(problem, *(checked[name] for name in ("m", "s", "v", "objective")), checked.get("quadrature_error"))
     status[(status == 0) & ~(np.all(finite, axis=0) & digits.all(axis=1))] = NOT_FINITE
-    for variable in variables.values():
-        variable.values[status != 0] = np.nan
+    if status.any():  # in arrays of our own: those given stay as they are
+        for variable in variables.values():
+            variable.values = np.where((status != 0).reshape(-1, *[1] * (variable.ndim - 1)), np.nan, variable.values)
     w, mode_mass = (variables[name].values[:, -1] for name in ("w", "mode_mass"))
     end = End(w, mode_mass, B, problem.target.weights, ~away[:, -1])
     codes = outcomes(*end) | {"status": status}
