@@ -14,6 +14,7 @@ from solvers.closed.equations import NOT_TO_REST, Closed, Evaluated, Solved, Tas
 from solvers.closed.fields import Fields, quick
 from solvers.closed.span import Span
 from solvers.expectations.lanes.nodes import LARGEST
+from solvers.integrate.singular import shortest
 from solvers.integrate.tolerances import of_expectations
 from solvers.machine.arrays import backend_module
 from solvers.machine.backends import BackendError
@@ -192,7 +193,7 @@ def rest(
     # While a schedule runs nothing is at rest, though T itself has no eigenvalue among those of the flow.
     running = np.abs(velocity[:, system.size - others :]).max(-1, initial=0.0) > NEAR * atol
     velocity, slope = velocity[:, moving], slope[:, moving][:, :, moving]
-    newton = (np.linalg.pinv(slope, rcond=DERIVATIVES) @ velocity[..., None])[..., 0]
+    newton = shortest(slope, velocity, DERIVATIVES)
     tolerance = atol + rtol * np.abs(y[:, moving])
     # Where the Jacobian is singular, nothing must move either.
     near = (np.maximum(np.abs(newton), np.abs(velocity)) <= NEAR * tolerance).all(-1) & ~running

@@ -18,8 +18,11 @@ from solvers.closed import ensembles
 from solvers.closed.equations import Closed, Task
 from solvers.equilibria.field import Field
 from solvers.equilibria.point import stability_of
+from solvers.integrate.singular import shortest
 from solvers.integrate.tolerances import of_expectations
 from solvers.machine.code.switch import switched_off
+from solvers.machine.cores import cores
+from solvers.machine.pieces import in_order
 from solvers.machine.ranks import DERIVATIVES
 from solvers.problem import Problem, Schedule
 from solvers.results.datasets import labels
@@ -37,7 +40,7 @@ DISTANCE, LEAVING = 1e-3, 1e-6
 LEFT = 1e-9
 ITERATIONS, POLISH = 12, 3
 #: Runs whose Jacobians are in memory at a time, in numbers.
-TOGETHER = 2**19
+TOGETHER = 2**17
 
 
 def settled(closed: Closed, ds: xr.Dataset) -> xr.Dataset:
@@ -73,9 +76,12 @@ def _of_runs(field: Field, ds: xr.Dataset, good: NDArray[np.intp]) -> Codes:
         theta = np.log(last["w"].values)
         x = field.space.coordinates(last["s"].values, last["m"].values).reshape(len(good), -1)
         y = np.concatenate([x, theta, np.tile(ensembles.driven(field.problem), (len(good), 1))], axis=1)
-        size = max(1, TOGETHER // y.shape[1] ** 2)
-        parts = [_codes(field, y[first : first + size], ds.attrs) for first in range(0, len(y), size)]
-    return np.concatenate(parts)
+    size = max(1, TOGETHER // y.shape[1] ** 2)
+
+    def part(n: int) -> Codes:
+        return _codes(field, y[n * size : (n + 1) * size], ds.attrs)
+
+    return np.concatenate(list(in_order(part, -(-len(y) // size), cores())))
 
 
 def _anneals(problem: Problem) -> bool:
@@ -120,7 +126,7 @@ def _codes(field: Field, y: Array, about: dict[str, float]) -> Codes:
         # No equilibrium is nearer than the velocity over the largest derivative; nor where nothing is finite.
         near = np.isfinite(slope).all(axis=(1, 2)) & (np.abs(f) <= 2 * DISTANCE * len(moving)).all(axis=1)
         left, f, slope = left[near], f[near], slope[near]
-        step = (np.linalg.pinv(slope, rcond=DERIVATIVES) @ f[..., None])[..., 0] if len(left) else f
+        step = shortest(slope, f, DERIVATIVES)
         y[np.ix_(left, moving)] -= step * unit[left]
         gone = np.abs((y[np.ix_(left, moving)] - start[left]) / unit[left]).max(axis=1, initial=0.0)
         # Where derivatives are zero the velocity must be, too.
@@ -139,7 +145,11 @@ def _alike(field: Field, y: Array, which: NDArray[np.bool_]) -> list[NDArray[np.
     places = np.flatnonzero(which)
     if not len(places):
         return []
-    _, group = np.unique(_components(field, y[places]).reshape(len(places), -1), axis=0, return_inverse=True)
+    rows = _components(field, y[places]).reshape(len(places), -1)
+    # Equal rows have equal sums of their bits times odd numbers, others have not: sorting rows would take ten times as long.
+    bits = rows.view(np.uint64)
+    odd = np.random.default_rng(0).integers(0, 2**63, bits.shape[1], dtype=np.uint64) * np.uint64(2) + np.uint64(1)
+    _, group = np.unique((bits * odd).sum(axis=1), return_inverse=True)
     order = np.argsort(group.ravel(), kind="stable")
     return np.split(places[order], np.flatnonzero(np.diff(group.ravel()[order])) + 1)
 
