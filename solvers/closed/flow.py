@@ -137,8 +137,7 @@ def _dataset(task: Task, found: Evaluated, backend: str) -> xr.Dataset:
     m, s, w, v, objective, mode_mass, B, quadrature_error = fields
     if task.closed.own and task.problem.flow.nonnegative:
         # A divergence is not negative. What is, beyond the errors of its parts, has come of overlaps that are none.
-        below = np.flatnonzero(status == 0)
-        below = below[(objective[below].min(axis=1) < 0)]
+        below = np.flatnonzero((objective < -ALLOWANCE * quadrature_error).any(axis=1) & (status == 0))
         terms = results.rounding(task.problem, m[below], s[below], v[below]) / (2 * np.finfo(float).eps)
         wrong = (objective[below] < -ALLOWANCE * quadrature_error[below] * (1 + terms)).any(axis=1)
         status[below[wrong]] = 2

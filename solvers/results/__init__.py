@@ -1,5 +1,6 @@
 """What came out: datasets in the form of RUN.nc and SIM.nc, outcomes, files with checksums. Read by solvers.reopen."""
 
+from solvers.results.checks import rounding
 from solvers.results.datasets import (
     SAMPLER_QUANTITIES,
     attributes,
@@ -8,7 +9,6 @@ from solvers.results.datasets import (
     schedule_variables,
     simulation_dataset,
 )
-from solvers.results.digits import rounding
 from solvers.results.errors import ResultError, ResultWarning
 from solvers.results.files import write
 from solvers.results.outcomes import STATUS

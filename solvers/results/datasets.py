@@ -10,10 +10,9 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from solvers.problem import Problem
-from solvers.results.digits import usable
-from solvers.results.lifetimes import lost_modes, recovered_at
-from solvers.results.mechanisms import LABELS, UNDECIDED, collapse, distances, flags, mechanisms, qualified
-from solvers.results.outcomes import NOT_FINITE, OUTCOMES, STATUS, UNKNOWN, End, outcomes
+from solvers.results.checks import failed_are_nan, judged
+from solvers.results.mechanisms import LABELS, UNDECIDED, collapse, flags, qualified
+from solvers.results.outcomes import OUTCOMES, STATUS, UNKNOWN
 from solvers.results.versions import versions
 
 __all__ = [
@@ -247,33 +246,16 @@ def _dataset(
         variables[name] = xr.Variable(dimensions, values, {"units": units, "long_name": meaning})
     if B.shape != (sizes["sample"], sizes["component"], sizes["mode"]):
         raise ValueError(f"B has shape {B.shape}, must have one (K, L) table for each of {sizes['sample']} samples")
-    # The one place where results are checked: nothing that is no number, or has no digit left, goes with status 0.
-    status = np.array(status, dtype=np.int8)
-    checked = {name: variable.values for name, variable in variables.items()} | {"B": B}
-    # Components that have not been added yet have weight 0 and no overlaps or variance, in standard errors either.
-    grows = problem.sampler is not None and problem.sampler.refine is not None
-    away = (variables["w"].values == 0) & np.isnan(variables["v"].values) & grows
-    for name, stand_in in {"m": 0.0, "s": 0.0, "v": 1.0}.items() if grows else ():
-        gone = {"m": away[..., None], "s": away[..., None] | away[..., None, :], "v": away}[name]
-        for array in filter(checked.__contains__, (name, f"{name}_se")):
-            checked[array] = np.where(gone & np.isnan(checked[array]), stand_in, checked[array])
-    finite = [np.isfinite(array).reshape(len(status), -1).all(axis=1) for array in checked.values()]
-    digits = usable(problem, *(checked[name] for name in ("m", "s", "v", "objective")), checked.get("quadrature_error"))
-    status[(status == 0) & ~(np.all(finite, axis=0) & digits.all(axis=1))] = NOT_FINITE
-    if status.any():  # in arrays of our own: those given stay as they are
-        for variable in variables.values():
-            variable.values = np.where((status != 0).reshape(-1, *[1] * (variable.ndim - 1)), np.nan, variable.values)
-    w, mode_mass = (variables[name].values[:, -1] for name in ("w", "mode_mass"))
-    end = End(w, mode_mass, B, problem.target.weights, ~away[:, -1])
-    codes = outcomes(*end) | {"status": status}
+    found = judged(problem, {name: variable.values for name, variable in variables.items()}, B, status)
+    status = found["status"]
+    for variable in variables.values():
+        variable.values = failed_are_nan(variable.values, status)
     for name, about in _CODES.items():
-        variables[name] = xr.Variable(("sample",), codes[name], about)
+        variables[name] = xr.Variable(("sample",), found[name], about)
     about = {"units": "1", "long_name": RECOVERED}
-    count = lost_modes(variables["mode_mass"].values, problem.target.weights)
-    variables["recovered_at"] = xr.Variable(("sample",), recovered_at(count, problem.time.times), about)
-    apart = distances(variables["s"].values[:, -1], variables["m"].values[:, -1], problem.target.c)
+    variables["recovered_at"] = xr.Variable(("sample",), found["recovered_at"], about)
     at_rest = np.where(status == 0, UNDECIDED, UNKNOWN).astype(np.int8)
-    variables |= labels(mechanisms(end, apart), at_rest)
+    variables |= labels(found["mechanism"], at_rest)
     time = xr.Variable(("time",), problem.time.times, {"units": "1", "long_name": "time of the flow"})
     return xr.Dataset(variables, coords={"time": time}, attrs=attributes)
 
