@@ -17,7 +17,7 @@ Array = NDArray[np.float64]
 
 
 def shortest(matrices: Array, right: Array, cut: float) -> Array:
-    """x (m, n), of all that come nearest to matrices (m, n, n) x = right (m, n) the shortest: pinv(matrices, cut) right.
+    """x (m, n), the shortest of all that come nearest to matrices (m, n, n) x = right (m, n): pinv(matrices) right.
 
     cut: singular values up to this part of the largest are zero. All must be finite. Errors are those of NumPy's pinv,
     some roundings times the largest ratio of singular values that are none; it takes a tenth of its time.
