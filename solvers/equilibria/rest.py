@@ -110,7 +110,8 @@ def _beside(field: Field, s: Array, m: Array, theta: Array, known: Array, about:
             near = np.abs(said - equilibrium) <= off
             codes[reduced(np.logical_and, near.reshape(len(s), -1))] = STABLE
         left = np.flatnonzero(codes != STABLE)
-    codes[left] = _newton(field, s[left], m[left], theta[left], about)[0]
+    if len(left):
+        codes[left] = _newton(field, s[left], m[left], theta[left], about)[0]
     return codes
 
 
@@ -178,6 +179,7 @@ def _alike(field: Field, y: Array, which: NDArray[np.bool_]) -> list[NDArray[np.
     rows = _components(field, y[places]).reshape(len(places), -1)
     # Equal rows have equal sums of their bits times odd numbers, others have not. Sorting rows takes ten times as long.
     bits = rows.view(np.uint64)
+    bits = bits ^ bits >> np.uint64(32)  # in the highest bits alone, as signs are, sums would cancel
     odd = np.random.default_rng(0).integers(0, 2**63, bits.shape[1], dtype=np.uint64) * np.uint64(2) + np.uint64(1)
     _, group = np.unique((bits * odd).sum(axis=1), return_inverse=True)
     order = np.argsort(group.ravel(), kind="stable")
