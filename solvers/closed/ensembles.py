@@ -12,12 +12,14 @@ from solvers import cuda
 from solvers.closed import compiled, mobility
 from solvers.closed.equations import NOT_TO_REST, Closed, Evaluated, Solved, Task
 from solvers.closed.fields import Fields, quick
-from solvers.closed.span import Span
+from solvers.closed.span import TOGETHER, Span
 from solvers.expectations.lanes.nodes import LARGEST
 from solvers.integrate.singular import shortest
 from solvers.integrate.tolerances import of_expectations
 from solvers.machine.arrays import backend_module
 from solvers.machine.backends import BackendError
+from solvers.machine.cores import cores
+from solvers.machine.pieces import in_order
 from solvers.machine.ranks import DERIVATIVES
 from solvers.problem import Problem, Schedule
 from solvers.problem.values import show
@@ -153,7 +155,13 @@ def _begin(task: Task) -> tuple[Span, Array, Array]:
     s, m, theta = task.starts()
     space = Span.of(task.problem, s, m)
     at_start = np.tile(driven(task.problem), (len(s), 1))
-    y0 = np.concatenate([space.coordinates(s, m).reshape(len(s), -1), theta, at_start], axis=1)
+
+    def part(n: int) -> Array:
+        rows = slice(n * TOGETHER, (n + 1) * TOGETHER)
+        return space.coordinates(s[rows], m[rows]).reshape(-1, theta.shape[1] * space.directions)
+
+    x = list(in_order(part, max(1, -(-len(s) // TOGETHER)), cores()))
+    y0 = np.concatenate([np.concatenate(x), theta, at_start], axis=1)
     return space, y0, parameters(task.closed, space)
 
 

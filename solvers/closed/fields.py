@@ -46,8 +46,10 @@ class Fields:
         self.objective, self.mode_mass = np.empty((n, T)), np.empty((n, T, L))
         self.B, self.quadrature_error = np.empty((n, K, L)), np.empty((n, T))
         text = system.modules["system"]
-        places = ((text.R_S, K * K), (text.R_M, K * L), (text.R_W, K))
-        self.rows = np.concatenate([np.arange(first, first + size) for first, size in places])
+        # Columns of observables, and after them rows of the scratch that they are made in.
+        columns, rows = {"objective": 0, "mode_mass": 1}, {"s": text.R_S, "m": text.R_M, "w": text.R_W}
+        self.places = columns | {name: text.OUT + row for name, row in rows.items()}
+        self.at_B = 1 + L
         self.work = PerThread(system.work)
         self.error = ERROR if max(text.LOGITS) == 2 else 0.0
 
@@ -56,22 +58,18 @@ class Fields:
         paths[status != 0] = np.nan
         if self.temperature is not None:
             paths[..., -1] = self.temperature
-        size = max(1, TOGETHER // paths.shape[1])
+        size, variances = max(1, TOGETHER // paths.shape[1]), self.task.problem.family.variances
         for first in range(0, len(paths), size):
             part = paths[first : first + size]
             at = slice(block.start + first, block.start + first + len(part))
-            out = self.system.observed(part.reshape(-1, paths.shape[2]), self.completed, self.work(), self.rows)
-            begin = 0
-            for field in (self.objective, self.mode_mass, self.B, self.s, self.m, self.w):
-                here = field[at]
-                width = here[0].size if field is self.B else here[0, 0].size
-                values = out[:, begin : begin + width].reshape(*part.shape[:2], width)
-                here[...] = (values[:, -1] if field is self.B else values).reshape(here.shape)
-                begin += width
-            variances = self.task.problem.family.variances
+            here = {name: getattr(self, name)[at] for name in self.places}
+            states, B = part.reshape(-1, paths.shape[2]), np.empty((*part.shape[:2], *self.B.shape[1:]))
+            outs = {self.places[name]: a.reshape(len(states), -1) for name, a in here.items()}
+            self.system.observed(states, self.completed, self.work(), outs | {self.at_B: B.reshape(len(states), -1)})
+            self.B[at] = B[:, -1]
             self.v[at] = variances
-            lost = results.rounding(self.task.problem, self.m[at], self.s[at], variances)
-            self.quadrature_error[at] = self.error + lost / np.maximum(1.0, np.abs(self.objective[at]))
+            lost = results.rounding(self.task.problem, here["m"], here["s"], variances)
+            self.quadrature_error[at] = self.error + lost / np.maximum(1.0, np.abs(here["objective"]))
 
     def evaluated(self, status: NDArray[np.int8]) -> Evaluated:
         """All of it, once every trajectory was taken."""

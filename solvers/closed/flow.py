@@ -28,8 +28,6 @@ __all__ = ["solve", "velocity"]
 
 Array = NDArray[np.float64]
 
-#: By how many of its estimates an error of expectations may exceed them.
-ALLOWANCE = 10.0
 #: States at which what follows from them is evaluated at a time.
 TOGETHER = 2**18
 
@@ -135,12 +133,6 @@ def _dataset(task: Task, found: Evaluated, backend: str) -> xr.Dataset:
     """The dataset of trajectories and all that follows from them."""
     *fields, status, at_end = found
     m, s, w, v, objective, mode_mass, B, quadrature_error = fields
-    if task.closed.own and task.problem.flow.nonnegative:
-        # A divergence is not negative. What is, beyond the errors of its parts, has come of overlaps that are none.
-        below = np.flatnonzero((objective < -ALLOWANCE * quadrature_error).any(axis=1) & (status == 0))
-        terms = results.rounding(task.problem, m[below], s[below], v[below]) / (2 * np.finfo(float).eps)
-        wrong = (objective[below] < -ALLOWANCE * quadrature_error[below] * (1 + terms)).any(axis=1)
-        status[below[wrong]] = 2
     ds = results.run_dataset(
         task.problem,
         m=m,
@@ -152,6 +144,8 @@ def _dataset(task: Task, found: Evaluated, backend: str) -> xr.Dataset:
         B=B,
         status=status,
         quadrature_error=quadrature_error,
+        # A theory without one of its terms may descend anything.
+        nonnegative=task.closed.own and task.problem.flow.nonnegative,
         system=task.closed.module.SYSTEM,
         backend=backend,
         rtol=task.rtol,

@@ -32,19 +32,29 @@ def prepare(p: Array, work: Array) -> None:
 
 
 @entry(**FLAGS)
-def observe(states: Array, p: Array, rows: Array, out: Array, area: Array, work: Array) -> None:
-    """out (n, OUT + len(rows)) of states (n, N): observables, and then these rows of work, which they were made from;
-    area (N + OUT, W) and work (WORK + N, W) are scratch."""
+def observe(states: Array, p: Array, places: Array, outs: Any, area: Array, work: Array) -> None:
+    """outs, a tuple of arrays (n, ·), of states (n, N): each some observables, from the one at its place on, or some
+    rows of work, which these were made from, whose places come after the observables. area (N + OUT, W) and work
+    (WORK + N, W) are scratch."""
     y, value = area[:N], area[N : N + OUT]
     fixed(p, work)
     for first in range(0, len(states), W):
         count = fetch(first, states, y)
         observables(y, p, value, work)
-        for z in range(count):
-            for i in range(OUT):
-                out[first + z, i] = value[i, z]
-            for i in range(len(rows)):
-                out[first + z, OUT + i] = work[rows[i], z]
+        for n in range(len(outs)):
+            out, place = outs[n], places[n]
+            if place < OUT:
+                scatter(value, place, out, first, count)
+            else:
+                scatter(work, place - OUT, out, first, count)
+
+
+@njit(**FLAGS)
+def scatter(rows: Array, place: int, out: Array, first: int, count: int) -> None:
+    """Rows from `place` on of so many lanes to those of out."""
+    for z in range(count):
+        for i in range(out.shape[1]):
+            out[first + z, i] = rows[place + i, z]
 
 
 @entry(**FLAGS)

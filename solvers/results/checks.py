@@ -21,6 +21,8 @@ Array = NDArray[np.float64]
 
 # More of an objective than this lost to the rounding of its own terms, or of expectations uncertain: no result.
 UNUSABLE, UNCERTAIN = 1e-3, 0.1
+#: By how many of its estimates an error of expectations may exceed them.
+ALLOWANCE = 10.0
 #: Samples that are checked at a time: their numbers stay in the cache.
 TOGETHER = 1024
 
@@ -38,24 +40,30 @@ def rounding(problem: Problem, m: Array, s: Array, v: Array) -> Array:
         return np.asarray(2 * np.finfo(np.float64).eps * terms)
 
 
-def judged(problem: Problem, fields: dict[str, Array], B: Array, status: NDArray[np.int8]) -> dict[str, NDArray[Any]]:
+def judged(
+    problem: Problem, fields: dict[str, Array], B: Array, status: NDArray[np.int8], nonnegative: bool
+) -> dict[str, NDArray[Any]]:
     """What is said of n samples, block by block in threads: status, OUTCOMES, recovered_at (n,), mechanism (n, L).
 
     Takes  m, s, w, v, objective, mode_mass and what there is beside them, (n, T, ...); B (n, K, L) at the last time;
-    status (n,) so far. The one place where results are checked: nothing that is no number, or has no digit left, goes
-    with status 0.
+    status (n,) so far; nonnegative: whether the objective is known to be that. The one place where results are checked:
+    nothing that is no number, or has no digit left, goes with status 0.
     """
 
     def block(n: int) -> dict[str, NDArray[Any]]:
         rows = slice(n * TOGETHER, (n + 1) * TOGETHER)
-        return _block(problem, {name: array[rows] for name, array in fields.items()}, B[rows], status[rows])
+        return _block(
+            problem, {name: array[rows] for name, array in fields.items()}, B[rows], status[rows], nonnegative
+        )
 
     parts = list(in_order(block, max(1, -(-len(status) // TOGETHER)), cores()))
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 @np.errstate(over="ignore", invalid="ignore", divide="ignore")  # of this thread
-def _block(problem: Problem, fields: dict[str, Array], B: Array, status: NDArray[np.int8]) -> dict[str, NDArray[Any]]:
+def _block(
+    problem: Problem, fields: dict[str, Array], B: Array, status: NDArray[np.int8], nonnegative: bool
+) -> dict[str, NDArray[Any]]:
     # Components that have not been added yet have weight 0 and no overlaps or variance, in standard errors either.
     grows = problem.sampler is not None and problem.sampler.refine is not None
     away, checked = (fields["w"] == 0) & np.isnan(fields["v"]) & grows, dict(fields)
@@ -67,7 +75,11 @@ def _block(problem: Problem, fields: dict[str, Array], B: Array, status: NDArray
     lost = rounding(problem, *(checked[name] for name in "msv"))
     digits = lost <= UNUSABLE * np.maximum(1.0, np.abs(fields["objective"]))
     if "quadrature_error" in fields:
-        digits &= fields["quadrature_error"] <= UNCERTAIN
+        uncertain = fields["quadrature_error"]
+        digits &= uncertain <= UNCERTAIN
+        # What is negative beyond the errors of its parts has come of overlaps that are none.
+        terms = lost / (2 * np.finfo(np.float64).eps)
+        digits &= (fields["objective"] >= -ALLOWANCE * uncertain * (1 + terms)) | (not nonnegative)
     status = np.where((status == 0) & ~(np.all(finite, axis=0) & digits.all(axis=1)), NOT_FINITE, status)
     m, s, w, mode_mass = (failed_are_nan(fields[name], status) for name in ("m", "s", "w", "mode_mass"))
     end = End(w[:, -1], mode_mass[:, -1], B, problem.target.weights, ~away[:, -1])

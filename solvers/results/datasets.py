@@ -97,6 +97,7 @@ def run_dataset(
     rtol: float,
     atol: float,
     v: Array | None = None,
+    nonnegative: bool = False,
     command: str = "python -m solvers solve",
 ) -> xr.Dataset:
     """The result of solving the closed equations, in the form of RUN.nc.
@@ -104,7 +105,8 @@ def run_dataset(
     Takes, for n samples at the T times of problem.time, on the host
         m (n, T, K, L), s (n, T, K, K), w (n, T, K), objective (n, T), mode_mass (n, T, L), quadrature_error (n, T).
         B (n, K, L): E_k[ρ_l] at the last time. status (n,): a key of STATUS. v (n, T, K), default those at the start.
-        system: hash of the closed system. rtol, atol: the integrator's tolerances.
+        nonnegative: whether the objective is known to be that. system: hash of the closed system. rtol, atol: the
+        integrator's tolerances.
     Returns
         A Dataset with the variables and attributes of RUN.nc; rows of a sample whose status is not 0 are all nan.
     Raises
@@ -118,7 +120,7 @@ def run_dataset(
         "estimated error of the expectations, / max(1, |value|)",
     )
     attrs = attributes(problem, backend, command) | {"system": system, "rtol": rtol, "atol": atol}
-    return _dataset(problem, fields, B, status, attrs)
+    return _dataset(problem, fields, B, status, nonnegative, attrs)
 
 
 def simulation_dataset(
@@ -162,7 +164,9 @@ def simulation_dataset(
     for name, (dimensions, values, units, meaning) in errors.items():
         fields[f"{name}_se"] = (dimensions, values, units, f"standard error over replicas: {meaning}")
     attrs = attributes(problem, backend, command) | {"system": "none", "rtol": np.nan, "atol": np.nan}
-    return _dataset(problem, fields, B, status, attrs | {"particles": particles, "replicas": replicas, "step": step})
+    return _dataset(
+        problem, fields, B, status, False, attrs | {"particles": particles, "replicas": replicas, "step": step}
+    )
 
 
 def objective_of(problem: Problem) -> str:
@@ -228,7 +232,12 @@ def _fields(
 
 
 def _dataset(
-    problem: Problem, fields: dict[str, _Field], B: Array, status: NDArray[Any], attributes: dict[str, Any]
+    problem: Problem,
+    fields: dict[str, _Field],
+    B: Array,
+    status: NDArray[Any],
+    nonnegative: bool,
+    attributes: dict[str, Any],
 ) -> xr.Dataset:
     sizes = {
         "sample": len(status),
@@ -246,7 +255,7 @@ def _dataset(
         variables[name] = xr.Variable(dimensions, values, {"units": units, "long_name": meaning})
     if B.shape != (sizes["sample"], sizes["component"], sizes["mode"]):
         raise ValueError(f"B has shape {B.shape}, must have one (K, L) table for each of {sizes['sample']} samples")
-    found = judged(problem, {name: variable.values for name, variable in variables.items()}, B, status)
+    found = judged(problem, {name: variable.values for name, variable in variables.items()}, B, status, nonnegative)
     status = found["status"]
     for variable in variables.values():
         variable.values = failed_are_nan(variable.values, status)
