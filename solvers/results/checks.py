@@ -12,8 +12,8 @@ from solvers.machine.pieces import in_order
 from solvers.machine.short import reduced
 from solvers.problem import Problem
 from solvers.results.lifetimes import lost_modes, recovered_at
-from solvers.results.mechanisms import distances, mechanisms
-from solvers.results.outcomes import NOT_FINITE, End, outcomes
+from solvers.results.mechanisms import NONE, distances, mechanisms
+from solvers.results.outcomes import NOT_FINITE, End, lost, outcomes
 
 __all__ = ["UNUSABLE", "failed_are_nan", "judged", "rounding"]
 
@@ -71,22 +71,31 @@ def _block(
         gone = {"m": away[..., None], "s": away[..., None] | away[..., None, :], "v": away}[name]
         for array in filter(checked.__contains__, (name, f"{name}_se")):
             checked[array] = np.where(gone & np.isnan(checked[array]), stand_in, checked[array])
-    finite = [np.isfinite(array).reshape(len(status), -1).all(axis=1) for array in (*checked.values(), B)]
-    lost = rounding(problem, *(checked[name] for name in "msv"))
-    digits = lost <= UNUSABLE * np.maximum(1.0, np.abs(fields["objective"]))
+    finite = [_all(np.isfinite(array)) for array in (*checked.values(), B)]
+    gone = rounding(problem, *(checked[name] for name in "msv"))
+    digits = gone <= UNUSABLE * np.maximum(1.0, np.abs(fields["objective"]))
     if "quadrature_error" in fields:
         uncertain = fields["quadrature_error"]
         digits &= uncertain <= UNCERTAIN
         # What is negative beyond the errors of its parts has come of overlaps that are none.
-        terms = lost / (2 * np.finfo(np.float64).eps)
+        terms = gone / (2 * np.finfo(np.float64).eps)
         digits &= (fields["objective"] >= -ALLOWANCE * uncertain * (1 + terms)) | (not nonnegative)
-    status = np.where((status == 0) & ~(np.all(finite, axis=0) & digits.all(axis=1)), NOT_FINITE, status)
+    status = np.where((status == 0) & ~(np.all(finite, axis=0) & _all(digits)), NOT_FINITE, status)
     m, s, w, mode_mass = (failed_are_nan(fields[name], status) for name in ("m", "s", "w", "mode_mass"))
     end = End(w[:, -1], mode_mass[:, -1], B, problem.target.weights, ~away[:, -1])
-    apart = distances(s[:, -1], m[:, -1], problem.target.c)
+    # Where no mode is lost, no mechanism has to be found.
+    asked = np.flatnonzero(reduced(np.logical_or, lost(end.mode_mass, end.pi)) | (status != 0))
+    mechanism = np.full(end.mode_mass.shape, NONE, dtype=np.int8)
+    apart = distances(s[asked, -1], m[asked, -1], problem.target.c)
+    mechanism[asked] = mechanisms(End(*(a[asked] for a in end[:3]), end.pi, end.there[asked]), apart)
     count = lost_modes(mode_mass, problem.target.weights)
     about = {"status": status, "recovered_at": recovered_at(count, problem.time.times)}
-    return outcomes(*end) | about | {"mechanism": mechanisms(end, apart)}
+    return outcomes(*end) | about | {"mechanism": mechanism}
+
+
+def _all(flags: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Of which samples all flags (n, ...) are set, (n,); row by row only where some are not."""
+    return np.ones(len(flags), dtype=bool) if flags.all() else flags.reshape(len(flags), -1).all(axis=1)
 
 
 def failed_are_nan(a: Array, status: NDArray[np.int8]) -> Array:
