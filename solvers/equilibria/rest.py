@@ -79,13 +79,14 @@ def _of_runs(field: Field, ds: xr.Dataset, good: NDArray[np.intp]) -> Codes:
     with np.errstate(divide="ignore"):
         theta = np.log(w)
     size = max(1, TOGETHER // field.system.size**2)
+    first = -(-size // 4)
 
     def part(n: int) -> Codes:
-        rows = slice(size + n * 4 * size, size + (n + 1) * 4 * size)
+        rows = slice(first + n * size, first + (n + 1) * size)
         return _beside(field, s[rows], m[rows], theta[rows], known, ds.attrs)
 
-    codes, known = _newton(field, s[:size], m[:size], theta[:size], ds.attrs)
-    return np.concatenate([codes, *in_order(part, -(-max(0, len(good) - size) // (4 * size)), cores())])
+    codes, known = _newton(field, s[:first], m[:first], theta[:first], ds.attrs)
+    return np.concatenate([codes, *in_order(part, -(-max(0, len(good) - first) // size), cores())])
 
 
 def _newton(field: Field, s: Array, m: Array, theta: Array, about: dict[str, float]) -> tuple[Codes, Array]:

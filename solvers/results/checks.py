@@ -80,7 +80,7 @@ def _block(
         # What is negative beyond the errors of its parts has come of overlaps that are none.
         terms = gone / (2 * np.finfo(np.float64).eps)
         digits &= (fields["objective"] >= -ALLOWANCE * uncertain * (1 + terms)) | (not nonnegative)
-    status = np.where((status == 0) & ~(np.all(finite, axis=0) & _all(digits)), NOT_FINITE, status)
+    status = np.where((status == 0) & ~(np.all(finite, axis=0) & _all(digits)), NOT_FINITE, status).astype(np.int8)
     m, s, w, mode_mass = (failed_are_nan(fields[name], status) for name in ("m", "s", "w", "mode_mass"))
     end = End(w[:, -1], mode_mass[:, -1], B, problem.target.weights, ~away[:, -1])
     # Where no mode is lost, no mechanism has to be found.
