@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from solvers.closed.equations import Closed
 from solvers.expectations.describe import describe
-from solvers.integrate.tolerances import SHARE, TOO_LARGE_RTOL, of_expectations
+from solvers.integrate.tolerances import SHARE, of_expectations
 from solvers.machine.backends import BACKENDS
 from solvers.machine.cores import cores
 from solvers.machine.units import duration, size
@@ -29,7 +29,9 @@ LONG = 10.0
 #: Seconds that finding out may take, or a little more: a pilot that has begun is not left.
 ENOUGH = 1.5
 #: Starts of the first pilots, and which part of the time they go: longer ones follow until there is no time left.
-FEW, SHORTEST = 4, 1 / 64
+FEW, SHORTEST = 4, 1 / 1024
+#: No larger rtol is told, whatever the errors of expectations.
+COARSEST = 1e-3
 #: Seconds that no machine code is made in.
 COMPILED = 0.2
 #: What pilots of another length, or of fewer starts, may be wrong by.
@@ -77,59 +79,59 @@ def plan(problem: Problem, rtol: float, run: Run, *, long: float = 0.0) -> Plan 
     Time is that of pilots, some starts for a part of the time and then more and longer ones. What is timed is the
     processor, except on a GPU: other work on this machine does not count.
     """
-    # Machine code is made first.
-    backend = str(_cut(problem, SHORTEST, run, range(1)).attrs["backend"])
-    for seconds, reached, error in _pilots(problem, backend, run):  # noqa: B007
+    for backend, seconds, reached, error in _pilots(problem, run):  # noqa: B007
         if seconds[2] < long:
             return None
     if seconds[0] < long:
         return None
     rules, beside = ({}, 0.0) if problem.own_variances else _rules(problem, rtol)
     error = max(error, beside)
-    cheapest = max(rtol, min(error / SHARE, TOO_LARGE_RTOL / 2))
+    cheapest = max(rtol, min(error / SHARE, COARSEST))
     starts, memory = problem.init.samples, demands.memory(problem)
     return Plan(starts, backend, rules, error, rtol, cheapest, seconds, memory, reached)
 
 
-def _pilots(problem: Problem, backend: str, run: Run) -> Iterator[tuple[tuple[float, float, float], float, float]]:
-    """Better and better: seconds (mean, low, high) of all starts, part of the time that was seen, error."""
+def _pilots(problem: Problem, run: Run) -> Iterator[tuple[str, tuple[float, float, float], float, float]]:
+    """Better and better: backend, seconds (mean, low, high) of all starts, part of the time that was seen, error."""
     begun, samples = time.perf_counter(), problem.init.samples
     count, part, before = min(FEW, samples), SHORTEST, 0.0
-    device = backend in BACKENDS and BACKENDS[backend].device
-    threads = cores() if backend == "numba" else 1
-    clock = time.perf_counter if device else time.process_time
     error, expected = 0.0, 0.0
     while True:
-        for _ in range(2):
-            start = clock()
-            ds = _cut(problem, part, run, range(count))
-            taken = clock() - start
-            if taken < max(3 * expected, COMPILED):
-                break  # else machine code was made for something that had not happened before
+        taken, ds = _timed(problem, part, run, range(count))
+        backend = str(ds.attrs["backend"])
+        device, numba = BACKENDS[backend].device, BACKENDS[backend].instead
+        if (device or numba) and taken > max(3 * expected, COMPILED):  # machine code was made
+            begun = time.perf_counter()
+            taken, ds = _timed(problem, part, run, range(count))
+        threads = cores() if numba else 1
         error = float(np.fmax(error, np.nanmax(ds["quadrature_error"].values, initial=0.0)))
-        # What was not seen is like the last half of what was.
-        late = 2 * (taken - before) / part if before else taken / part
-        guesses = sorted((taken / part, max(taken + (1 - part) * late, taken)))
+        # What was not seen is like what was seen last, or like all of it, which has taken what every start takes, too.
+        late = max(0.0, taken - before) / (0.75 * part) if before else taken / part
+        guesses = sorted((taken / part, taken + (1 - part) * late))
         share = samples / count / min(threads, -(-samples // FEW))
         mean = (guesses[0] + guesses[1]) / 2
         off = NOISE if part == 1 else UNSEEN
-        yield (mean * share, guesses[0] / off * share, guesses[1] * off * share), part, error
+        yield backend, (mean * share, guesses[0] / off * share, guesses[1] * off * share), part, error
         left = threads * (ENOUGH - (time.perf_counter() - begun))
-        if part < 1 and left > 2 * taken:
-            part, before, expected = min(1.0, 2 * part), taken, 2 * taken
+        if part < 1 and left > 4 * taken:
+            part, before, expected = 4 * part, taken, 4 * taken
         elif part == 1 and count < samples and left > 4 * taken:
             count, before, expected = min(4 * count, samples), 0.0, 4 * taken
         else:
             return
 
 
-def _cut(problem: Problem, part: float, run: Run, samples: range) -> xr.Dataset:
-    """Some starts for a part of the time."""
+def _timed(problem: Problem, part: float, run: Run, samples: range) -> tuple[float, xr.Dataset]:
+    """Some starts for a part of the time: seconds, of all processors together where these compute, and the result."""
     times = problem.time.times
     if part < 1:
         end = part * times[-1]
         times = np.append(times[times < end], end)
-    return run(replace(problem, time=replace(problem.time, end=float(times[-1]), times=times)), samples)
+    cut = replace(problem, time=replace(problem.time, end=float(times[-1]), times=times))
+    processor, clock = time.process_time(), time.perf_counter()
+    ds = run(cut, samples)
+    processor, clock = time.process_time() - processor, time.perf_counter() - clock
+    return (clock if BACKENDS[str(ds.attrs["backend"])].device else processor), ds
 
 
 @np.errstate(all="ignore")
