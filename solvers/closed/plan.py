@@ -105,13 +105,11 @@ def _pilots(problem: Problem, run: Run) -> Iterator[tuple[str, tuple[float, floa
             taken, ds = _timed(problem, part, run, range(count))
         threads = cores() if numba else 1
         error = float(np.fmax(error, np.nanmax(ds["quadrature_error"].values, initial=0.0)))
-        # What was not seen is like what was seen last, or like all of it, which has taken what every start takes, too.
+        # What was not seen is like what was seen last; at first, like all of it, with what every start takes once.
         late = max(0.0, taken - before) / (0.75 * part) if before else taken / part
-        guesses = sorted((taken / part, taken + (1 - part) * late))
         share = samples / count / min(threads, -(-samples // FEW))
-        mean = (guesses[0] + guesses[1]) / 2
-        off = NOISE if part == 1 else UNSEEN
-        yield backend, (mean * share, guesses[0] / off * share, guesses[1] * off * share), part, error
+        guess, off = (taken + (1 - part) * late) * share, NOISE if part == 1 else UNSEEN
+        yield backend, (guess, guess / off, guess * off), part, error
         left = threads * (ENOUGH - (time.perf_counter() - begun))
         if part < 1 and left > 4 * taken:
             part, before, expected = 4 * part, taken, 4 * taken

@@ -69,7 +69,7 @@ def starts(problem: Problem, indices: Iterable[int] | None = None) -> Starts:
 def _drawn(seed: int, components: int, rank: int, degrees: int, chosen: Sequence[int]) -> tuple[Array, Array]:
     """Z (n, K, rank), and X (n, K, ·) with X Xᵀ Wishart, for these starts: all that is random in them."""
     columns = min(components, degrees)
-    freedom = degrees - np.arange(components if columns == components else 0)
+    freedom = degrees - np.arange(components if columns == components else 0, dtype=float)
     normal, square = drawn(seed, chosen, Stream.STARTS, components * (rank + columns), freedom)
     inside = normal[:, : components * rank].reshape(len(chosen), components, rank)
     outside = normal[:, components * rank :].reshape(len(chosen), components, columns)

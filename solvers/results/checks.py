@@ -87,15 +87,19 @@ def _block(
     asked = np.flatnonzero(reduced(np.logical_or, lost(end.mode_mass, end.pi)) | (status != 0))
     mechanism = np.full(end.mode_mass.shape, NONE, dtype=np.int8)
     apart = distances(s[asked, -1], m[asked, -1], problem.target.c)
-    mechanism[asked] = mechanisms(End(*(a[asked] for a in end[:3]), end.pi, end.there[asked]), apart)
+    mechanism[asked] = mechanisms(
+        End(end.w[asked], end.mode_mass[asked], end.B[asked], end.pi, end.there[asked]), apart
+    )
     count = lost_modes(mode_mass, problem.target.weights)
-    about = {"status": status, "recovered_at": recovered_at(count, problem.time.times)}
-    return outcomes(*end) | about | {"mechanism": mechanism}
+    found: dict[str, NDArray[Any]] = {"status": status, "mechanism": mechanism}
+    return found | outcomes(*end) | {"recovered_at": recovered_at(count, problem.time.times)}
 
 
 def _all(flags: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Of which samples all flags (n, ...) are set, (n,); row by row only where some are not."""
-    return np.ones(len(flags), dtype=bool) if flags.all() else flags.reshape(len(flags), -1).all(axis=1)
+    if flags.all():
+        return np.ones(len(flags), dtype=bool)
+    return np.asarray(flags.reshape(len(flags), -1).all(axis=1))
 
 
 def failed_are_nan(a: Array, status: NDArray[np.int8]) -> Array:

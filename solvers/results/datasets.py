@@ -248,7 +248,7 @@ def _dataset(
     }
     variables: dict[str, xr.Variable] = {}
     for name, (dimensions, given, units, meaning) in fields.items():
-        values = np.require(given, np.float64, "CW")
+        values = np.require(given, np.float64, ["C", "W"])
         shape = tuple(sizes[dimension] for dimension in dimensions)
         if values.shape != shape:
             raise ValueError(f"{name} has shape {values.shape}, must have {shape}")

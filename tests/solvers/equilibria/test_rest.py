@@ -181,7 +181,12 @@ def test_equilibria_that_are_known_change_no_answer(end: float, monkeypatch: pyt
     alone = at_rest(Closed.of(given), run)
     monkeypatch.setattr(rest, "TOGETHER", 40 * 64)
     asked, newton = [], rest._newton
-    monkeypatch.setattr(rest, "_newton", lambda *args: asked.append(len(args[1])) or newton(*args))
+
+    def counted(*args):
+        asked.append(len(args[1]))
+        return newton(*args)
+
+    monkeypatch.setattr(rest, "_newton", counted)
     np.testing.assert_array_equal(at_rest(Closed.of(given), run), alone)
     assert {int(code) for code in alone} <= {0, 1}
     assert sum(asked) < 200 or end < 100  # most runs were spared
