@@ -32,8 +32,8 @@ ENOUGH = 1.5
 FEW, SHORTEST = 4, 1 / 1024
 #: No larger rtol is told, whatever the errors of expectations.
 COARSEST = 1e-3
-#: Seconds that no machine code is made in.
-COMPILED = 0.2
+#: Seconds that nothing is compiled or loaded in.
+LOADED = 0.1
 #: What pilots of another length, or of fewer starts, may be wrong by.
 UNSEEN, NOISE = 2.0, 1.25
 
@@ -78,7 +78,9 @@ def plan(problem: Problem, rtol: float, run: Run, *, long: float = 0.0) -> Plan 
 
     Time is that of pilots, some starts for a part of the time and then more and longer ones. What is timed is the
     processor, except on a GPU: other work on this machine does not count.
+    Raises  ProblemError where memory is not there; what `run` raises.
     """
+    demands.check_solve(problem, problem.init.samples)
     for backend, seconds, reached, error in _pilots(problem, run):  # noqa: B007
         if seconds[2] < long:
             return None
@@ -99,11 +101,10 @@ def _pilots(problem: Problem, run: Run) -> Iterator[tuple[str, tuple[float, floa
     while True:
         taken, ds = _timed(problem, part, run, range(count))
         backend = str(ds.attrs["backend"])
-        device, numba = BACKENDS[backend].device, BACKENDS[backend].instead
-        if (device or numba) and taken > max(3 * expected, COMPILED):  # machine code was made
+        if taken > max(3 * expected, LOADED):  # machine code was made or loaded, for what had not happened before
             begun = time.perf_counter()
             taken, ds = _timed(problem, part, run, range(count))
-        threads = cores() if numba else 1
+        threads = cores() if BACKENDS[backend].instead else 1
         error = float(np.fmax(error, np.nanmax(ds["quadrature_error"].values, initial=0.0)))
         # What was not seen is like what was seen last; at first, like all of it, with what every start takes once.
         late = max(0.0, taken - before) / (0.75 * part) if before else taken / part
@@ -145,7 +146,8 @@ def _rules(problem: Problem, rtol: float) -> tuple[dict[str, str], float]:
 
     def expect(mean: Any, cov: Any) -> tuple[Any, ...]:
         rule, error = describe(mean, cov, of_expectations(rtol))
-        words.setdefault(mean.shape[-1], {})[rule] = None
+        if mean.shape[-1] > 1:
+            words.setdefault(mean.shape[-1], {})[rule] = None
         errors.append(error)
         batch = np.broadcast_shapes(mean.shape[:-1], cov.shape[:-2])
         return np.zeros((*batch, mean.shape[-1])), np.zeros(batch)  # nobody reads the tables
