@@ -20,6 +20,7 @@ from solvers.integrate import tolerances
 from solvers.integrate.tolerances import of_expectations
 from solvers.machine import backends
 from solvers.machine.code import usable
+from solvers.machine.cores import at_most
 from solvers.machine.progress import Progress
 from solvers.problem import Problem, demands
 from solvers.problem.starts import Starts
@@ -84,11 +85,12 @@ def solve(
         backend = backends.first_of(SOLVERS, task, names)
     backend = usable(backend)
     backends.check(SOLVERS, backend, task)
-    found = SOLVERS[backend].solve(task)
-    if isinstance(found, Solved):
-        found = _evaluated(task, found, SOLVERS[backend].softmax)
-    ds = _dataset(task, found, backend)
-    return settle(closed, ds) if settle else ds
+    with at_most(threads):
+        found = SOLVERS[backend].solve(task)
+        if isinstance(found, Solved):
+            found = _evaluated(task, found, SOLVERS[backend].softmax)
+        ds = _dataset(task, found, backend)
+        return settle(closed, ds) if settle else ds
 
 
 def _evaluated(task: Task, solved: Solved, softmax: Callable[..., tuple[Any, ...]] | None) -> Evaluated:
