@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -45,7 +45,9 @@ SHOWN = 100_000
 @app.command(epilog="Example: python -m solvers solve figures/problems/two_modes.toml --out run.nc")
 def solve(
     problem_path: ProblemPath,
-    out: Annotated[str, typer.Option(metavar="RUN.nc", help="The result, in NetCDF-4.", show_default=False)],
+    out: Annotated[
+        str | None, typer.Option(metavar="RUN.nc", help="The result, in NetCDF-4.", show_default=False)
+    ] = None,
     backend: Annotated[
         str | None,
         typer.Option(
@@ -60,25 +62,32 @@ def solve(
         typer.Option("--stop-at-equilibrium", help="Leave a trajectory where it rests; adds equilibrium and spectrum."),
     ] = False,
     samples: Samples = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say which rules, time, memory and rtol to expect; write nothing.")
+    ] = False,
     quiet: Quiet = False,
 ) -> None:
     """Integrate the closed equations from every start of a problem."""
     with one_message():
         tolerances(rtol, atol)
+        if out is None and not dry_run:
+            raise OptionError("--out: is missing; must name the result, unless with --dry-run")
         problem = prepare(problem_path, out, backend)
         from solvers import ask, results
 
+        asked: dict[str, Any] = {"rtol": rtol, "atol": atol, "backend": backend}
+        asked |= {"stop_at_equilibrium": stop_at_equilibrium}
+        if out is None or dry_run:
+            print(ask.plan(problem, **asked))
+            return
         announce(out, quiet)
+        if not quiet and problem.sampler is None:
+            from solvers.closed.plan import LONG
+
+            for line in str(ask.plan(problem, **asked, long=LONG) or "").splitlines():
+                say(line)
         with progress_bar("solving", quiet=quiet) as progress:
-            ds = ask.solve(
-                problem,
-                rtol=rtol,
-                atol=atol,
-                backend=backend,
-                progress=progress,
-                stop_at_equilibrium=stop_at_equilibrium,
-                draws=samples,
-            )
+            ds = ask.solve(problem, **asked, progress=progress, draws=samples)
         results.write(ds, out)
         summarise(ds, out, problem_path, quiet)
 

@@ -16,10 +16,11 @@ from solvers.problem import Problem, ProblemError
 if TYPE_CHECKING:
     import xarray as xr
 
+    from solvers.closed.plan import Plan
     from solvers.equilibria import Equilibrium
     from solvers.verdict.report import Report
 
-__all__ = ["compare", "equilibria", "simulate", "solve"]
+__all__ = ["compare", "equilibria", "plan", "simulate", "solve"]
 
 
 #: Of simulations, where neither the user nor flow.batch says otherwise.
@@ -78,6 +79,36 @@ def solve(
         problem, rtol=rtol, atol=atol, backend=backend, threads=threads, progress=progress, drop=drop, samples=samples,
         draws=draws, runs=runs,
     )  # fmt: skip
+
+
+def plan(
+    problem: Problem,
+    *,
+    rtol: float = 1e-8,
+    atol: float = 1e-10,
+    backend: str | None = None,
+    stop_at_equilibrium: bool = False,
+    long: float = 0.0,
+) -> Plan | None:
+    """What `solve` of a flow with these arguments will take: rules and errors of its expectations, time, memory, and
+    which rtol would be cheaper and lose nothing. It solves a few starts, which takes a second or two.
+
+    long: None as soon as it is known to take less than so many seconds. Str of a plan are lines to be read.
+    Raises  what solve raises; BackendError for a problem with [sampler].
+    """
+    from solvers.closed.plan import plan as of_flow
+
+    if problem.sampler is not None:
+        from solvers.machine.backends import BackendError
+
+        raise BackendError("--dry-run: is for flows; leave it out with a [sampler]")
+
+    def run(some: Problem, samples: range) -> xr.Dataset:
+        return solve(
+            some, rtol=rtol, atol=atol, backend=backend, stop_at_equilibrium=stop_at_equilibrium, samples=samples
+        )
+
+    return of_flow(problem, rtol, run, long=long)
 
 
 def simulate(

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from solvers.closed import batches, blocks, ensembles
-from solvers.closed.equations import Solved, Task
+from solvers.closed.equations import Evaluated, Solved, Task
 
 __all__ = ["SOLVERS", "Solver"]
 
@@ -18,7 +18,7 @@ class Solver(NamedTuple):
 
     view: str
     refuse: Callable[[Task], str | None]
-    solve: Callable[[Task], Solved]
+    solve: Callable[[Task], Solved | Evaluated]
     softmax: Callable[..., tuple[Any, ...]] | None = None
 
 

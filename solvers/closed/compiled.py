@@ -208,11 +208,16 @@ class CompiledSystem:
     def observables(self, y: Array, p: Array, tolerance: float = TIGHTEST) -> Array:
         """Objective (nats), mode masses, table B: (n, 1 + L + K L)."""
         y, p = self.checked(y, p)
-        outputs = self.modules["system"].OUT
-        out = np.empty((len(y), outputs))
-        area, work = self.rows(self.size + outputs), self.work(p, tolerance)
-        self.modules["pointwise"].observe(y, self._known(p, tolerance), out, area, work)
+        out = np.empty((len(y), self.modules["system"].OUT))
+        self.observed(y, self._known(p, tolerance), self.work(p, tolerance), {0: out})
         return out
+
+    def observed(self, y: Array, completed: Array, work: Array, outs: dict[int, Array]) -> None:
+        """Fill arrays (n, ·) with the same of states y, from the column on that is the key of each, or with rows of
+        `work`, whose numbers come after the columns. completed: parameters as kernels take them."""
+        system, places = self.modules["system"], np.array(list(outs), dtype=np.int64)
+        area = self.rows(self.size + system.OUT)
+        self.modules["pointwise"].observe(y, completed, places, tuple(outs.values()), area, work)
 
     def derivatives(self, y: Array, p: Array, tolerance: float = TIGHTEST) -> tuple[Array, Array]:
         """Velocity (n, N) and its exact Jacobian (n, N, N), ∂velocity_i/∂y_j at [i, j]."""

@@ -10,12 +10,16 @@ from numpy.typing import NDArray
 
 from solvers import cuda
 from solvers.closed import compiled, mobility
-from solvers.closed.equations import NOT_TO_REST, Closed, Solved, Task
-from solvers.closed.span import Span
+from solvers.closed.equations import NOT_TO_REST, Closed, Evaluated, Solved, Task
+from solvers.closed.fields import Fields, quick
+from solvers.closed.span import TOGETHER, Span
 from solvers.expectations.lanes.nodes import LARGEST
+from solvers.integrate.singular import shortest
 from solvers.integrate.tolerances import of_expectations
 from solvers.machine.arrays import backend_module
 from solvers.machine.backends import BackendError
+from solvers.machine.cores import cores
+from solvers.machine.pieces import in_order
 from solvers.machine.ranks import DERIVATIVES
 from solvers.problem import Problem, Schedule
 from solvers.problem.values import show
@@ -98,27 +102,31 @@ def driven(problem: Problem) -> list[float]:
     return [problem.flow.at(0.0)] if temperature != 1 else []
 
 
-def on_cpu(task: Task) -> Solved:
-    """Trajectories by compiled code, in threads.
+def on_cpu(task: Task) -> Solved | Evaluated:
+    """Trajectories by compiled code, in threads; what follows from them too, where laws have at most two logits.
 
     What is integrated are coordinates of the mean vectors in their span with the modes, R ≤ K + rank(c) of them, θ and,
     where the target is tempered, T; the overlaps are those of these vectors. With stop_at_equilibrium, `rest` of the
     last states.
     """
     closed, (space, y0, p) = task.closed, _begin(task)
-    system = compiled.build(closed.lanes, *_sizes(closed, space))
+    system, times = compiled.build(closed.lanes, *_sizes(closed, space)), task.problem.time.times
+    fields = None
+    if quick(closed):
+        fields = Fields(task, system, p, len(y0), bool(driven(task.problem)))
     found = compiled.ensemble(
         system,
         y0,
         p,
-        task.problem.time.times,
+        times,
         rtol=task.rtol,
         atol=task.atol,
         threads=task.threads,
         stop_at_equilibrium=task.stop_at_equilibrium,
         progress=task.progress,
+        take=fields.take if fields else None,
     )
-    solved = _solved(closed, space, found)
+    solved = fields.evaluated(found.status) if fields else _solved(closed, space, found)
     if not task.stop_at_equilibrium:
         return solved
     at_end = rest(task.problem, found.y[:, -1], system, p, rtol=task.rtol, atol=task.atol)
@@ -139,7 +147,13 @@ def _begin(task: Task) -> tuple[Span, Array, Array]:
     s, m, theta = task.starts()
     space = Span.of(task.problem, s, m)
     at_start = np.tile(driven(task.problem), (len(s), 1))
-    y0 = np.concatenate([space.coordinates(s, m).reshape(len(s), -1), theta, at_start], axis=1)
+
+    def part(n: int) -> Array:
+        rows = slice(n * TOGETHER, (n + 1) * TOGETHER)
+        return space.coordinates(s[rows], m[rows]).reshape(-1, theta.shape[1] * space.directions)
+
+    x = list(in_order(part, max(1, -(-len(s) // TOGETHER)), cores()))
+    y0 = np.concatenate([np.concatenate(x), theta, at_start], axis=1)
     return space, y0, parameters(task.closed, space)
 
 
@@ -179,7 +193,7 @@ def rest(
     # While a schedule runs nothing is at rest, though T itself has no eigenvalue among those of the flow.
     running = np.abs(velocity[:, system.size - others :]).max(-1, initial=0.0) > NEAR * atol
     velocity, slope = velocity[:, moving], slope[:, moving][:, :, moving]
-    newton = (np.linalg.pinv(slope, rcond=DERIVATIVES) @ velocity[..., None])[..., 0]
+    newton = shortest(slope, velocity, DERIVATIVES)
     tolerance = atol + rtol * np.abs(y[:, moving])
     # Where the Jacobian is singular, nothing must move either.
     near = (np.maximum(np.abs(newton), np.abs(velocity)) <= NEAR * tolerance).all(-1) & ~running

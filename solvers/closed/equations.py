@@ -17,7 +17,7 @@ from solvers.machine.progress import Progress
 from solvers.problem import Problem
 from solvers.problem.starts import Starts, starts
 
-__all__ = ["NOT_TO_REST", "Closed", "Solved", "Task"]
+__all__ = ["NOT_TO_REST", "Closed", "Evaluated", "Solved", "Task"]
 
 Array = NDArray[np.float64]
 
@@ -116,5 +116,20 @@ class Solved(NamedTuple):
     m: Array
     theta: Array
     log_v: Array
+    status: NDArray[np.int8]
+    variables: dict[str, xr.Variable]
+
+
+class Evaluated(NamedTuple):
+    """The same with all that follows from the states: the arguments of solvers.results.run_dataset."""
+
+    m: Array
+    s: Array
+    w: Array
+    v: Array
+    objective: Array
+    mode_mass: Array
+    B: Array
+    quadrature_error: Array
     status: NDArray[np.int8]
     variables: dict[str, xr.Variable]

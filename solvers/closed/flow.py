@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import product
 from types import ModuleType
 from typing import Any
 
@@ -14,11 +15,12 @@ from solvers import results
 from solvers.closed import systems
 from solvers.closed.backends import SOLVERS
 from solvers.closed.blocks import velocity
-from solvers.closed.equations import Closed, Solved, Task
+from solvers.closed.equations import Closed, Evaluated, Solved, Task
 from solvers.integrate import tolerances
 from solvers.integrate.tolerances import of_expectations
 from solvers.machine import backends
 from solvers.machine.code import usable
+from solvers.machine.cores import at_most
 from solvers.machine.progress import Progress
 from solvers.problem import Problem, demands
 from solvers.problem.starts import Starts
@@ -27,8 +29,8 @@ __all__ = ["solve", "velocity"]
 
 Array = NDArray[np.float64]
 
-#: By how many of its estimates an error of expectations may exceed them.
-ALLOWANCE = 10.0
+#: States at which what follows from them is evaluated at a time.
+TOGETHER = 2**18
 
 
 @np.errstate(over="ignore", invalid="ignore", divide="ignore")  # what is not finite is told by the status
@@ -82,14 +84,18 @@ def solve(
         backend = backends.first_of(SOLVERS, task)
     backend = usable(backend)
     backends.check(SOLVERS, backend, task)
-    ds = _dataset(task, SOLVERS[backend].solve(task), backend)
-    return settle(closed, ds) if settle else ds
+    with at_most(threads):
+        found = SOLVERS[backend].solve(task)
+        if isinstance(found, Solved):
+            found = _evaluated(task, found, SOLVERS[backend].softmax)
+        ds = _dataset(task, found, backend)
+        return settle(closed, ds) if settle else ds
 
 
-def _dataset(task: Task, solved: Solved, backend: str) -> xr.Dataset:
+def _evaluated(task: Task, solved: Solved, softmax: Callable[..., tuple[Any, ...]] | None) -> Evaluated:
     """Everything that follows from the states: weights, objective, mode masses, the error of the expectations."""
     closed, problem, module = task.closed, task.problem, task.closed.module
-    softmax = SOLVERS[backend].softmax or systems.expectations(module)
+    softmax = softmax or systems.expectations(module)
     s, m, theta, log_v, status, at_end = solved
     errors: list[Array] = []
 
@@ -98,16 +104,18 @@ def _dataset(task: Task, solved: Solved, backend: str) -> xr.Dataset:
         errors.append(np.max(error, axis=-1))
         return tuple(values)
 
-    good = status == 0
+    good = np.flatnonzero(status == 0)
     shape = (*theta.shape[:2],)
     objective, mode_mass = np.full(shape, np.nan), np.full((*shape, m.shape[-1]), np.nan)
     quadrature_error, B = np.full(shape, np.nan), np.full((len(s), *m.shape[2:]), np.nan)
     times = problem.time.times
-    # At constant temperature all save times together, else one after the other.
+    # At constant temperature all save times together, else one after the other; so many starts that memory is small.
     steady = problem.flow.beta(0.0) == problem.flow.beta(times[-1])
-    for at in ([np.arange(len(times))] if steady else np.arange(len(times))[:, None]) if good.any() else []:
+    size = max(1, TOGETHER // (len(times) if steady else 1))
+    blocks = [good[first : first + size] for first in range(0, len(good), size)]
+    for block, at in product(blocks, [np.arange(len(times))] if steady else np.arange(len(times))[:, None]):
         errors.clear()
-        here = np.ix_(good, at)
+        here = np.ix_(block, at)
         time = float(times[at[-1]])
         states = (s[here], m[here], theta[here], log_v[here])
         values = closed.evaluate(*states, time=time, expect=expect)
@@ -117,23 +125,29 @@ def _dataset(task: Task, solved: Solved, backend: str) -> xr.Dataset:
         quadrature_error[here] += results.rounding(problem, m[here], s[here], np.exp(log_v[here])) / np.maximum(
             1.0, np.abs(objective[here])
         )
-        B[good] = values["B"][:, -1]
-    if closed.own and problem.flow.nonnegative:
-        # A divergence is not negative. What is, beyond the errors of its parts, has come of overlaps that are none.
-        terms = results.rounding(problem, m, s, np.exp(log_v)) / (2 * np.finfo(float).eps)
-        status[good & (objective < -ALLOWANCE * quadrature_error * (1 + terms)).any(axis=1)] = 2
+        B[block] = values["B"][:, -1]
+    w = np.exp(module.log_weights(theta))
+    return Evaluated(m, s, w, np.exp(log_v), objective, mode_mass, B, quadrature_error, status, at_end)
+
+
+def _dataset(task: Task, found: Evaluated, backend: str) -> xr.Dataset:
+    """The dataset of trajectories and all that follows from them."""
+    *fields, status, at_end = found
+    m, s, w, v, objective, mode_mass, B, quadrature_error = fields
     ds = results.run_dataset(
-        problem,
+        task.problem,
         m=m,
         s=s,
-        w=np.exp(module.log_weights(theta)),
-        v=np.exp(log_v),
+        w=w,
+        v=v,
         objective=objective,
         mode_mass=mode_mass,
         B=B,
         status=status,
         quadrature_error=quadrature_error,
-        system=module.SYSTEM,
+        # A theory without one of its terms may descend anything.
+        nonnegative=task.closed.own and task.problem.flow.nonnegative,
+        system=task.closed.module.SYSTEM,
         backend=backend,
         rtol=task.rtol,
         atol=task.atol,

@@ -15,6 +15,9 @@ __all__ = ["Span"]
 
 Array = NDArray[np.float64]
 
+#: Starts that are looked at together.
+TOGETHER = 2048
+
 
 @dataclass(frozen=True)
 class Span:
@@ -37,10 +40,15 @@ class Span:
         """The span of the target and of n starts s (n, K, K), m (n, K, L)."""
         modes, _ = span(problem.target.vectors)
         inverse = np.asarray(np.linalg.pinv(modes).T, dtype=np.float64)
-        inside = m @ inverse
-        longest = np.max(np.diagonal(s, axis1=-2, axis2=-1), axis=-1, keepdims=True)
-        rank = np.sum(np.linalg.eigvalsh(s - inside @ inside.mT) > OVERLAPS * longest, axis=-1)
-        return cls(modes, inverse, min(int(rank.max()), problem.dimension - modes.shape[1]))
+        rank, most = 0, min(s.shape[-1], problem.dimension - modes.shape[1])
+        for first in range(0, len(s), TOGETHER):
+            if rank >= most:  # of starts at random all have it
+                break
+            some, inside = s[first : first + TOGETHER], m[first : first + TOGETHER] @ inverse
+            longest = np.max(np.diagonal(some, axis1=-2, axis2=-1), axis=-1, keepdims=True)
+            own = np.linalg.eigvalsh(some - inside @ inside.mT) > OVERLAPS * longest
+            rank = max(rank, int(np.sum(own, axis=-1).max()))
+        return cls(modes, inverse, min(rank, most))
 
     @property
     def directions(self) -> int:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from solvers.equilibria.field import Field, NoEquilibrium
 from solvers.problem import Problem
 from solvers.problem.starts import starts
-from solvers.results.datasets import UNUSABLE, rounding
+from solvers.results.checks import UNUSABLE, rounding
 
 __all__ = ["NEUTRAL", "STABILITY", "Equilibrium", "equilibrium", "stability_of"]
 

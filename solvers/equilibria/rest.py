@@ -18,9 +18,13 @@ from solvers.closed import ensembles
 from solvers.closed.equations import Closed, Task
 from solvers.equilibria.field import Field
 from solvers.equilibria.point import stability_of
+from solvers.integrate.singular import shortest
 from solvers.integrate.tolerances import of_expectations
 from solvers.machine.code.switch import switched_off
+from solvers.machine.cores import cores
+from solvers.machine.pieces import in_order
 from solvers.machine.ranks import DERIVATIVES
+from solvers.machine.short import reduced
 from solvers.problem import Problem, Schedule
 from solvers.results.datasets import labels
 from solvers.results.mechanisms import IN_TRANSIT, NEUTRAL, SADDLE, STABLE, UNDECIDED
@@ -37,7 +41,9 @@ DISTANCE, LEAVING = 1e-3, 1e-6
 LEFT = 1e-9
 ITERATIONS, POLISH = 12, 3
 #: Runs whose Jacobians are in memory at a time, in numbers.
-TOGETHER = 2**19
+TOGETHER = 2**17
+#: Equilibria that are remembered.
+FREQUENT = 8
 
 
 def settled(closed: Closed, ds: xr.Dataset) -> xr.Dataset:
@@ -67,14 +73,46 @@ def at_rest(closed: Closed, ds: xr.Dataset) -> Codes:
 
 
 def _of_runs(field: Field, ds: xr.Dataset, good: NDArray[np.intp]) -> Codes:
-    last = ds.isel(time=-1, sample=good)
+    """Codes of these runs. What the first of them rest on is known to the others, of which most are there too."""
+    s, m, w = (ds[name].values[:, -1][good] for name in "smw")
+    with np.errstate(divide="ignore"):
+        theta = np.log(w)
+    size = max(1, TOGETHER // field.system.size**2)
+    first = -(-size // 4)
+
+    def part(n: int) -> Codes:
+        rows = slice(first + n * size, first + (n + 1) * size)
+        return _beside(field, s[rows], m[rows], theta[rows], known, ds.attrs)
+
+    codes, known = _newton(field, s[:first], m[:first], theta[:first], ds.attrs)
+    return np.concatenate([codes, *in_order(part, -(-max(0, len(good) - first) // size), cores())])
+
+
+def _newton(field: Field, s: Array, m: Array, theta: Array, about: dict[str, float]) -> tuple[Codes, Array]:
+    """Codes of runs by Newton's method, and the stable equilibria that most of them rest on, as rows of `_said`."""
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        theta = np.log(last["w"].values)
-        x = field.space.coordinates(last["s"].values, last["m"].values).reshape(len(good), -1)
-        y = np.concatenate([x, theta, np.tile(ensembles.driven(field.problem), (len(good), 1))], axis=1)
-        size = max(1, TOGETHER // y.shape[1] ** 2)
-        parts = [_codes(field, y[first : first + size], ds.attrs) for first in range(0, len(y), size)]
-    return np.concatenate(parts)
+        x = field.space.coordinates(s, m).reshape(len(s), -1)
+        y = np.concatenate([x, theta, np.tile(ensembles.driven(field.problem), (len(s), 1))], axis=1)
+        codes = _codes(field, y, about)
+        alike = sorted(_alike(field, y, codes == STABLE), key=len, reverse=True)
+        return codes, _said(*_parts(field, y[[some[0] for some in alike[:FREQUENT]]]))
+
+
+def _beside(field: Field, s: Array, m: Array, theta: Array, known: Array, about: dict[str, float]) -> Codes:
+    """Codes of runs, by Newton's method where they are not on a stable equilibrium that is known."""
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        inside = m @ field.space.inverse
+        said = _said(inside, s - inside @ inside.mT, theta)
+        off, codes = np.empty(said.shape[1:]), np.full(len(s), IN_TRANSIT, dtype=np.int8)
+        # Inner products outside the span of the modes are squares of lengths.
+        off[:, : inside.shape[2] + 1], off[:, inside.shape[2] + 1 :] = LEAVING, LEAVING * DISTANCE
+        for equilibrium in known:
+            near = np.abs(said - equilibrium) <= off
+            codes[reduced(np.logical_and, near.reshape(len(s), -1))] = STABLE
+        left = np.flatnonzero(codes != STABLE)
+    if len(left):
+        codes[left] = _newton(field, s[left], m[left], theta[left], about)[0]
+    return codes
 
 
 def _anneals(problem: Problem) -> bool:
@@ -119,7 +157,7 @@ def _codes(field: Field, y: Array, about: dict[str, float]) -> Codes:
         # No equilibrium is nearer than the velocity over the largest derivative; nor where nothing is finite.
         near = np.isfinite(slope).all(axis=(1, 2)) & (np.abs(f) <= 2 * DISTANCE * len(moving)).all(axis=1)
         left, f, slope = left[near], f[near], slope[near]
-        step = (np.linalg.pinv(slope, rcond=DERIVATIVES) @ f[..., None])[..., 0] if len(left) else f
+        step = shortest(slope, f, DERIVATIVES)
         y[np.ix_(left, moving)] -= step * unit[left]
         gone = np.abs((y[np.ix_(left, moving)] - start[left]) / unit[left]).max(axis=1, initial=0.0)
         # Where derivatives are zero the velocity must be, too.
@@ -138,18 +176,33 @@ def _alike(field: Field, y: Array, which: NDArray[np.bool_]) -> list[NDArray[np.
     places = np.flatnonzero(which)
     if not len(places):
         return []
-    _, group = np.unique(_components(field, y[places]).reshape(len(places), -1), axis=0, return_inverse=True)
+    rows = _components(field, y[places]).reshape(len(places), -1)
+    # Equal rows have equal sums of their bits times odd numbers, others have not. Sorting rows takes ten times as long.
+    bits = rows.view(np.uint64)
+    bits = bits ^ bits >> np.uint64(32)  # in the highest bits alone, as signs are, sums would cancel
+    odd = np.random.default_rng(0).integers(0, 2**63, bits.shape[1], dtype=np.uint64) * np.uint64(2) + np.uint64(1)
+    _, group = np.unique((bits * odd).sum(axis=1), return_inverse=True)
     order = np.argsort(group.ravel(), kind="stable")
     return np.split(places[order], np.flatnonzero(np.diff(group.ravel()[order])) + 1)
 
 
-def _components(field: Field, y: Array) -> Array:
-    """What is said of each component of states (n, N) but for rotations, (n, K, ...), rounded."""
+def _parts(field: Field, y: Array) -> tuple[Array, Array, Array]:
+    """Of states (n, N): components in the directions of the modes, inner products outside, log-weights."""
     means, inside = field.K * field.space.directions, field.space.modes.shape[1]
-    x, theta = y[:, :means].reshape(len(y), field.K, -1), y[:, means : means + field.K]
-    outside = x[..., inside:] @ np.swapaxes(x[..., inside:], 1, 2)
-    apart = (theta - theta.max(axis=1, keepdims=True))[..., None]
-    return np.round(np.concatenate([x[..., :inside], apart, np.sort(outside, axis=2)], axis=2), 5) + 0.0
+    x = y[:, :means].reshape(len(y), field.K, field.space.directions)
+    outside = x[..., inside:]
+    return x[..., :inside], outside @ outside.mT, y[:, means : means + field.K]
+
+
+def _said(inside: Array, outside: Array, theta: Array) -> Array:
+    """What is said of each component but for rotations, (n, K, ...)."""
+    apart = theta - reduced(np.maximum, theta)[:, None]
+    return np.concatenate([inside, apart[..., None], np.sort(outside, axis=2)], axis=2)
+
+
+def _components(field: Field, y: Array) -> Array:
+    """The same of states (n, N), rounded."""
+    return np.round(_said(*_parts(field, y)), 5) + 0.0
 
 
 def _stability(field: Field, y: Array, known: dict[bytes, int]) -> int:

@@ -153,7 +153,7 @@ def _rules(
 
     Three directions have one level; more have the number of halvings in its place.
     """
-    rank = (variances > RANK_CUT * np.maximum(1, variances[:, -1:])).sum(axis=-1)
+    rank = directions(variances)
     roots = np.sqrt(np.maximum(variances, 0))[:, None, :] * axes
     top, low = np.maximum(roots.max(axis=1), 0), np.minimum(roots.min(axis=1), 0)
     width = (top - low)[:, :-3:-1]  # of the two largest columns
@@ -164,6 +164,11 @@ def _rules(
     level[rank > 3, 0] = [halvings(x, D) for x in width[rank > 3, 0]]
     rules, rule_of = np.unique(np.column_stack([rank, level]), axis=0, return_inverse=True)
     return rules, rule_of.ravel()
+
+
+def directions(variances: NDArray[np.float64]) -> NDArray[np.int64]:
+    """How many directions differences of logits have, (...), by the eigenvalues (..., n − 1) of their covariance."""
+    return np.asarray((variances > RANK_CUT * np.maximum(1, variances[..., -1:])).sum(axis=-1))
 
 
 def _diameters(factor: NDArray[np.float64]) -> NDArray[np.float64]:

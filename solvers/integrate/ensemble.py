@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from itertools import islice
@@ -17,11 +17,13 @@ from solvers.integrate.tolerances import SMALLEST_RTOL, of_expectations
 from solvers.machine.cores import cores
 from solvers.machine.progress import Progress
 
-__all__ = ["METHODS", "Paths", "System", "check", "ensemble"]
+__all__ = ["METHODS", "Paths", "System", "Take", "check", "ensemble"]
 
 Array = NDArray[np.float64]
 
 METHODS = ("auto", "explicit", "rosenbrock")
+#: Which trajectories of the ensemble, their paths (n, T, N), which may be changed, and status (n,).
+Take = Callable[[slice, Array, NDArray[np.int8]], None]
 LARGEST_CHUNK = 4096
 SMALLEST_CHUNK = 128  # a few to every lane, which run empty at the end of a chunk
 REST = 0.01  # tolerances a step may move a state that is asked about being an equilibrium
@@ -52,10 +54,11 @@ class System(Protocol):
 class Paths:
     """Trajectories of an ensemble of n.
 
-    y (n, T, N) at the save points, nan where a trajectory did not get; status (n,) 0 reached the end, 1 step limit,
-    2 not finite; steps (n,) attempted; evaluations (n,) of the right-hand side; stiff (n,) integrated by the
-    Rosenbrock method to the end; equilibrium (n,) came to rest at a stable equilibrium, where it was left; spectrum:
-    eigenvalues of the Jacobian there, (number of equilibria, N), in the order of the trajectories.
+    y (n, T, N) at the save points, nan where a trajectory did not get, or (n, 1, N), the last of them, where `take` had
+    them all; status (n,) 0 reached the end, 1 step limit, 2 not finite; steps (n,) attempted; evaluations (n,) of the
+    right-hand side; stiff (n,) integrated by the Rosenbrock method to the end; equilibrium (n,) came to rest at a
+    stable equilibrium, where it was left; spectrum: eigenvalues of the Jacobian there, (number of equilibria, N), in
+    the order of the trajectories.
     """
 
     y: Array
@@ -80,6 +83,7 @@ def ensemble(
     threads: int | None = None,
     stop_at_equilibrium: bool = False,
     progress: Progress | None = None,
+    take: Take | None = None,
 ) -> Paths:
     """Trajectories from y0 (n, N) at t = 0, all with parameters p (P,), at times (T,) ≥ 0, increasing.
 
@@ -91,23 +95,25 @@ def ensemble(
     threads: all cores by default. progress: called with the fraction done. Ctrl-C stops all threads within a step.
     stop_at_equilibrium: leave a trajectory once it has come to rest at a stable equilibrium (not with "explicit");
         the save points still ahead get that state.
+    take: called with the paths of some trajectories when they are done, in the thread that made them; they are then
+        not kept, so that memory for all of them is not needed.
     Raises  ValueError for arguments out of range.
     """
     y0, p = system.checked(y0, p)
     times = np.ascontiguousarray(times, dtype=float)
     check(times, rtol, atol, method, max_steps, threads)
     count = len(y0)
-    paths = np.empty((count, len(times), system.size))
-    task = _Task(system, p, times, float(rtol), float(atol), method, max_steps, stop_at_equilibrium)
+    paths = np.empty((count, 1 if take else len(times), system.size))
+    task = _Task(system, p, times, float(rtol), float(atol), method, max_steps, stop_at_equilibrium, take)
     workers = threads or cores()
     chunks = _chunks(count, workers)
-    parts = {-1: task.run(y0[:0], paths[:0])}
+    parts = {-1: task.run(y0[:0], np.empty((0, len(times), system.size)))}
     running: dict[Future[dict[str, Any]], int] = {}
     with ThreadPoolExecutor(workers) as pool:
         try:
             while True:
                 for block in islice(chunks, 2 * workers - len(running)):
-                    running[pool.submit(task.run, y0[block], paths[block])] = block.start
+                    running[pool.submit(task.one, block, y0[block], paths[block])] = block.start
                 if not running:
                     break
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
@@ -144,12 +150,26 @@ class _Task:
         method: str,
         max_steps: int,
         stop_at_equilibrium: bool,
+        take: Take | None,
     ) -> None:
         self.system, self.p, self.times, self.method = system, p, times, method
         self.rtol, self.atol, self.max_steps, self.stop_at_equilibrium = rtol, atol, max_steps, stop_at_equilibrium
+        self.take = take
         self.completed = system.completed(p, of_expectations(self.rtol))
         self.stop = np.zeros(1, dtype=np.int64)  # read by the kernels at every step
         self.scratch = threading.local()
+
+    def one(self, block: slice, y0: Array, kept: Array) -> dict[str, Any]:
+        """`run` of a block; what is kept of the paths, (n, T or 1, N)."""
+        if self.take is None:
+            return self.run(y0, kept)
+        if not hasattr(self.scratch, "paths") or len(self.scratch.paths) < len(y0):
+            self.scratch.paths = np.empty((len(y0), len(self.times), self.system.size))
+        paths = self.scratch.paths[: len(y0)]
+        done = self.run(y0, paths)
+        self.take(block, paths, done["status"])
+        kept[:, 0] = paths[:, -1]
+        return done
 
     def run(self, y0: Array, paths: Array) -> dict[str, Any]:
         """Integrate y0 (n, N) into paths (n, T, N); the other parts of Paths by name."""

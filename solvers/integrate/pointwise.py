@@ -26,16 +26,29 @@ def fetch(first: int, states: Array, y: Array) -> int:
 
 
 @entry(**FLAGS)
-def observe(states: Array, p: Array, out: Array, area: Array, work: Array) -> None:
-    """out (n, OUT) of states (n, N); area (N + OUT, W) and work (WORK + N, W) are scratch."""
+def observe(states: Array, p: Array, places: Array, outs: Any, area: Array, work: Array) -> None:
+    """outs, a tuple of arrays (n, ·), of states (n, N): each some observables, from the one at its place on, or some
+    rows of work, which these were made from, whose places come after the observables. area (N + OUT, W) and work
+    (WORK + N, W) are scratch."""
     y, value = area[:N], area[N : N + OUT]
     fixed(p, work)
     for first in range(0, len(states), W):
         count = fetch(first, states, y)
         observables(y, p, value, work)
-        for z in range(count):
-            for i in range(OUT):
-                out[first + z, i] = value[i, z]
+        for n in range(len(outs)):
+            out, place = outs[n], places[n]
+            if place < OUT:
+                scatter(value, place, out, first, count)
+            else:
+                scatter(work, place - OUT, out, first, count)
+
+
+@njit(**FLAGS)
+def scatter(rows: Array, place: int, out: Array, first: int, count: int) -> None:
+    """Rows from `place` on of so many lanes to those of out."""
+    for z in range(count):
+        for i in range(out.shape[1]):
+            out[first + z, i] = rows[place + i, z]
 
 
 @entry(**FLAGS)

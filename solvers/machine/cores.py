@@ -6,14 +6,29 @@ import contextlib
 import os
 import re
 import sys
+from collections.abc import Iterator
+from contextvars import ContextVar
 from pathlib import Path
 
-__all__ = ["available_memory", "cores", "peak_memory"]
+__all__ = ["at_most", "available_memory", "cores", "peak_memory"]
+
+_MOST: ContextVar[int | None] = ContextVar("most", default=None)
 
 
 def cores() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Cores this process may use, or as many threads as its caller allows, see `at_most`."""
+    there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return _MOST.get() or there
+
+
+@contextlib.contextmanager
+def at_most(threads: int | None) -> Iterator[None]:
+    """Within this block computations of this thread have so many threads; None: as before."""
+    token = _MOST.set(threads or _MOST.get())
+    try:
+        yield
+    finally:
+        _MOST.reset(token)
 
 
 def available_memory() -> float:

@@ -9,7 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from solvers.machine.chance import Stream, generator
+from solvers.machine.chance import Stream
+from solvers.machine.draws import drawn
 from solvers.problem import Problem, ProblemError
 from solvers.problem.gram import span
 
@@ -42,7 +43,7 @@ def starts(problem: Problem, indices: Iterable[int] | None = None) -> Starts:
     """
     chosen = range(problem.init.samples) if indices is None else indices
     chosen = chosen if isinstance(chosen, range) else tuple(chosen)
-    if any(not 0 <= i < problem.init.samples for i in chosen):
+    if len(chosen) and not 0 <= min(chosen) <= max(chosen) < problem.init.samples:
         raise IndexError(f"starts are 0 to {problem.init.samples - 1}, asked for {list(chosen)}")
     init, vectors = problem.init, problem.target.vectors
     components = problem.family.components
@@ -68,13 +69,8 @@ def starts(problem: Problem, indices: Iterable[int] | None = None) -> Starts:
 def _drawn(seed: int, components: int, rank: int, degrees: int, chosen: Sequence[int]) -> tuple[Array, Array]:
     """Z (n, K, rank), and X (n, K, ·) with X Xᵀ Wishart, for these starts: all that is random in them."""
     columns = min(components, degrees)
-    normal = np.empty((len(chosen), components * (rank + columns)))
-    square = np.empty((len(chosen), components if columns == components else 0))
-    freedom = degrees - np.arange(square.shape[1])
-    for row, i in enumerate(chosen):
-        rng = generator(seed, i, Stream.STARTS)
-        rng.standard_normal(out=normal[row])
-        square[row] = rng.chisquare(freedom)
+    freedom = degrees - np.arange(components if columns == components else 0, dtype=float)
+    normal, square = drawn(seed, chosen, Stream.STARTS, components * (rank + columns), freedom)
     inside = normal[:, : components * rank].reshape(len(chosen), components, rank)
     outside = normal[:, components * rank :].reshape(len(chosen), components, columns)
     if columns == components:  # Bartlett: a triangle with lengths on the diagonal; else as many vectors of R^degrees

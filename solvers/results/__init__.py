@@ -1,9 +1,9 @@
 """What came out: datasets in the form of RUN.nc and SIM.nc, outcomes, files with checksums. Read by solvers.reopen."""
 
+from solvers.results.checks import rounding
 from solvers.results.datasets import (
     SAMPLER_QUANTITIES,
     attributes,
-    rounding,
     run_dataset,
     sampler_variables,
     schedule_variables,

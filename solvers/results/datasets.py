@@ -10,9 +10,9 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from solvers.problem import Problem
-from solvers.results.lifetimes import lost_modes, recovered_at
-from solvers.results.mechanisms import LABELS, UNDECIDED, collapse, distances, flags, mechanisms, qualified
-from solvers.results.outcomes import NOT_FINITE, OUTCOMES, STATUS, UNKNOWN, End, outcomes
+from solvers.results.checks import failed_are_nan, judged
+from solvers.results.mechanisms import LABELS, UNDECIDED, collapse, flags, qualified
+from solvers.results.outcomes import OUTCOMES, STATUS, UNKNOWN
 from solvers.results.versions import versions
 
 __all__ = [
@@ -21,7 +21,6 @@ __all__ = [
     "attributes",
     "labels",
     "objective_of",
-    "rounding",
     "run_dataset",
     "sampler_variables",
     "schedule_variables",
@@ -29,9 +28,6 @@ __all__ = [
 ]
 
 Array = NDArray[np.float64]
-
-# More of an objective than this lost to the rounding of its own terms, or of expectations uncertain: no result.
-UNUSABLE, UNCERTAIN = 1e-3, 0.1
 
 _TIMED = ("sample", "time")
 # name: (dimensions, units, meaning). Overlaps are in units of squared length, where the modes have variance u.
@@ -101,6 +97,7 @@ def run_dataset(
     rtol: float,
     atol: float,
     v: Array | None = None,
+    nonnegative: bool = False,
     command: str = "python -m solvers solve",
 ) -> xr.Dataset:
     """The result of solving the closed equations, in the form of RUN.nc.
@@ -108,7 +105,8 @@ def run_dataset(
     Takes, for n samples at the T times of problem.time, on the host
         m (n, T, K, L), s (n, T, K, K), w (n, T, K), objective (n, T), mode_mass (n, T, L), quadrature_error (n, T).
         B (n, K, L): E_k[ρ_l] at the last time. status (n,): a key of STATUS. v (n, T, K), default those at the start.
-        system: hash of the closed system. rtol, atol: the integrator's tolerances.
+        nonnegative: whether the objective is known to be that. system: hash of the closed system. rtol, atol: the
+        integrator's tolerances.
     Returns
         A Dataset with the variables and attributes of RUN.nc; rows of a sample whose status is not 0 are all nan.
     Raises
@@ -122,7 +120,7 @@ def run_dataset(
         "estimated error of the expectations, / max(1, |value|)",
     )
     attrs = attributes(problem, backend, command) | {"system": system, "rtol": rtol, "atol": atol}
-    return _dataset(problem, fields, B, status, attrs)
+    return _dataset(problem, fields, B, status, nonnegative, attrs)
 
 
 def simulation_dataset(
@@ -166,7 +164,9 @@ def simulation_dataset(
     for name, (dimensions, values, units, meaning) in errors.items():
         fields[f"{name}_se"] = (dimensions, values, units, f"standard error over replicas: {meaning}")
     attrs = attributes(problem, backend, command) | {"system": "none", "rtol": np.nan, "atol": np.nan}
-    return _dataset(problem, fields, B, status, attrs | {"particles": particles, "replicas": replicas, "step": step})
+    return _dataset(
+        problem, fields, B, status, False, attrs | {"particles": particles, "replicas": replicas, "step": step}
+    )
 
 
 def objective_of(problem: Problem) -> str:
@@ -184,19 +184,6 @@ def objective_of(problem: Problem) -> str:
     # reverse-kl(β) has an inverse temperature of its own.
     formula = re.sub(r"reverse-kl\(([^()]*)\)", r"E_q[log q − \1 log p]", problem.flow.objective)
     return formula.replace("reverse-kl", reverse).replace("forward-kl", "KL(p‖q)")
-
-
-def rounding(problem: Problem, m: Array, s: Array, v: Array) -> Array:
-    """What rounding may change an objective by, in nats: half a unit in the last place of each overlap in its logits.
-
-    Takes  m (..., K, L), s (..., K, K), v (..., K).
-    Returns  (...): it bounds the error of the logits too, whose largest terms are s/v and m/u, s/u, c/u.
-    """
-    with np.errstate(over="ignore", invalid="ignore"):
-        own = np.abs(s).max(axis=(-2, -1))
-        other = np.maximum(np.maximum(np.abs(m).max(axis=(-2, -1)), np.abs(problem.target.c).max()), own)
-        terms = own / v.min(axis=-1) + other / problem.target.variances.min()
-        return np.asarray(2 * np.finfo(np.float64).eps * terms)
 
 
 def sampler_variables(values: dict[str, Array]) -> dict[str, xr.Variable]:
@@ -245,7 +232,12 @@ def _fields(
 
 
 def _dataset(
-    problem: Problem, fields: dict[str, _Field], B: Array, status: NDArray[Any], attributes: dict[str, Any]
+    problem: Problem,
+    fields: dict[str, _Field],
+    B: Array,
+    status: NDArray[Any],
+    nonnegative: bool,
+    attributes: dict[str, Any],
 ) -> xr.Dataset:
     sizes = {
         "sample": len(status),
@@ -256,42 +248,23 @@ def _dataset(
     }
     variables: dict[str, xr.Variable] = {}
     for name, (dimensions, given, units, meaning) in fields.items():
-        values = np.array(given, dtype=np.float64)
+        values = np.require(given, np.float64, ["C", "W"])
         shape = tuple(sizes[dimension] for dimension in dimensions)
         if values.shape != shape:
             raise ValueError(f"{name} has shape {values.shape}, must have {shape}")
         variables[name] = xr.Variable(dimensions, values, {"units": units, "long_name": meaning})
     if B.shape != (sizes["sample"], sizes["component"], sizes["mode"]):
         raise ValueError(f"B has shape {B.shape}, must have one (K, L) table for each of {sizes['sample']} samples")
-    # The one place where results are checked: nothing that is no number, or has no digit left, goes with status 0.
-    status = np.array(status, dtype=np.int8)
-    checked = {name: variable.values for name, variable in variables.items()} | {"B": B}
-    # Components that have not been added yet have weight 0 and no overlaps or variance, in standard errors either.
-    grows = problem.sampler is not None and problem.sampler.refine is not None
-    away = (variables["w"].values == 0) & np.isnan(variables["v"].values) & grows
-    for name, stand_in in {"m": 0.0, "s": 0.0, "v": 1.0}.items():
-        gone = {"m": away[..., None], "s": away[..., None] | away[..., None, :], "v": away}[name]
-        for array in filter(checked.__contains__, (name, f"{name}_se")):
-            checked[array] = np.where(gone & np.isnan(checked[array]), stand_in, checked[array])
-    finite = [np.isfinite(array).reshape(len(status), -1).all(axis=1) for array in checked.values()]
-    lost = rounding(problem, *(checked[name] for name in "msv"))
-    digits = lost <= UNUSABLE * np.maximum(1.0, np.abs(variables["objective"].values))
-    if "quadrature_error" in checked:
-        digits &= checked["quadrature_error"] <= UNCERTAIN
-    status[(status == 0) & ~(np.all(finite, axis=0) & digits.all(axis=1))] = NOT_FINITE
+    found = judged(problem, {name: variable.values for name, variable in variables.items()}, B, status, nonnegative)
+    status = found["status"]
     for variable in variables.values():
-        variable.values[status != 0] = np.nan
-    w, mode_mass = (variables[name].values[:, -1] for name in ("w", "mode_mass"))
-    end = End(w, mode_mass, B, problem.target.weights, ~away[:, -1])
-    codes = outcomes(*end) | {"status": status}
+        variable.values = failed_are_nan(variable.values, status)
     for name, about in _CODES.items():
-        variables[name] = xr.Variable(("sample",), codes[name], about)
+        variables[name] = xr.Variable(("sample",), found[name], about)
     about = {"units": "1", "long_name": RECOVERED}
-    count = lost_modes(variables["mode_mass"].values, problem.target.weights)
-    variables["recovered_at"] = xr.Variable(("sample",), recovered_at(count, problem.time.times), about)
-    apart = distances(variables["s"].values[:, -1], variables["m"].values[:, -1], problem.target.c)
+    variables["recovered_at"] = xr.Variable(("sample",), found["recovered_at"], about)
     at_rest = np.where(status == 0, UNDECIDED, UNKNOWN).astype(np.int8)
-    variables |= labels(mechanisms(end, apart), at_rest)
+    variables |= labels(found["mechanism"], at_rest)
     time = xr.Variable(("time",), problem.time.times, {"units": "1", "long_name": "time of the flow"})
     return xr.Dataset(variables, coords={"time": time}, attrs=attributes)
 

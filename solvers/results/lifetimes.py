@@ -13,6 +13,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from solvers.machine.short import reduced
 from solvers.results.errors import ResultError
 from solvers.results.intervals import CONFIDENCE, wilson
 from solvers.results.outcomes import lost
@@ -30,8 +31,8 @@ REPLICAS = "replica_lost"
 
 def lost_modes(mode_mass: Array, pi: Array) -> NDArray[np.int8]:
     """How many modes have less than half their mass, (...) of mode_mass (..., L); -1 where that is not known."""
-    known = np.isfinite(mode_mass).all(-1)
-    return np.where(known, lost(mode_mass, pi).sum(-1), -1).astype(np.int8)
+    known = reduced(np.logical_and, np.isfinite(mode_mass))
+    return np.where(known, reduced(np.add, lost(mode_mass, pi).astype(np.int8)), -1).astype(np.int8)
 
 
 def recovered_at(count: NDArray[np.int8], times: Array) -> Array:

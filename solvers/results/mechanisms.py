@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from solvers.machine.short import reduced
 from solvers.results.outcomes import COLLAPSED_BELOW, DOMINANT_FROM, UNKNOWN, VANISHED_BELOW, End, lost
 
 __all__ = [
@@ -119,9 +120,9 @@ def mechanisms(end: End, apart: Array) -> Codes:
 def collapse(mechanism: Codes) -> Codes:
     """The mechanism of a run, (...), from those of its modes (..., L): MIXED where lost modes have several."""
     kind = np.where(mechanism < 0, NONE, mechanism % 10)
-    first = kind.max(-1)
-    alike = ((kind == NONE) | (kind == first[..., None])).all(-1)
-    return np.where((mechanism < 0).any(-1), UNKNOWN, np.where(alike, first, MIXED)).astype(np.int8)
+    first = reduced(np.maximum, kind)
+    alike = reduced(np.logical_and, (kind == NONE) | (kind == first[..., None]))
+    return np.where(reduced(np.logical_or, mechanism < 0), UNKNOWN, np.where(alike, first, MIXED)).astype(np.int8)
 
 
 def qualified(kind: Codes, at_rest: Codes) -> Codes:

@@ -10,6 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from solvers.machine.short import reduced
+
 Array = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
@@ -51,18 +53,19 @@ class Outcome(NamedTuple):
 
 def _collapsed(end: End) -> Flags:
     """min_l π̂_l/π_l < ½."""
-    return np.asarray(lost(end.mode_mass, end.pi).any(-1))
+    return np.asarray(reduced(np.logical_or, lost(end.mode_mass, end.pi)))
 
 
 def _aligned(end: End) -> Flags:
     """Two components of weight ≥ 0.01 have the same dominant mode, B_kl ≥ 0.9. Fixed weights allow it too."""
     on_mode = (end.B >= DOMINANT_FROM) & (end.w >= VANISHED_BELOW)[..., None]
-    return np.asarray(_collapsed(end) & (on_mode.sum(-2) >= 2).any(-1))
+    shared = reduced(np.add, np.swapaxes(on_mode, -1, -2).astype(np.intp)) >= 2
+    return np.asarray(_collapsed(end) & reduced(np.logical_or, shared))
 
 
 def _vanished(end: End) -> Flags:
     """Some w_k < 0.01, which takes weights that are learned."""
-    return np.asarray(((end.w < VANISHED_BELOW) & end.there).any(-1))
+    return np.asarray(reduced(np.logical_or, (end.w < VANISHED_BELOW) & end.there))
 
 
 #: By name. A new outcome is one more entry; every reader finds it here.
@@ -97,7 +100,8 @@ def outcomes(
     """
     w = w[:, -1] if w.ndim == 3 else w
     end = End(w, mode_mass, B, pi, np.ones(w.shape, dtype=bool) if there is None else there)
-    finite = np.isfinite(end.w).all(-1) & np.isfinite(mode_mass).all(-1) & np.isfinite(B).all((-2, -1))
+    tables = B.reshape(len(B), -1)
+    finite = np.logical_and.reduce([reduced(np.logical_and, np.isfinite(a)) for a in (end.w, mode_mass, tables)])
     answers = {name: outcome.rule(end) for name, outcome in OUTCOMES.items()}
     return {name: np.where(finite, answer, UNKNOWN).astype(np.int8) for name, answer in answers.items()}
 

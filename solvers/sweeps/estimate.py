@@ -11,6 +11,7 @@ from scipy.stats import t as student
 
 from solvers.machine.backends import BACKENDS
 from solvers.machine.cores import cores, peak_memory
+from solvers.machine.units import duration, size
 from solvers.problem import Problem
 from solvers.sweeps.dataset import VIEW, summaries
 from solvers.sweeps.plan import Sweep
@@ -47,20 +48,20 @@ class Estimate:
 
     def __str__(self) -> str:
         rate = self.starts / self.seconds[0]
-        mean, low, high = (_duration(s / self.workers) for s in self.seconds)
+        mean, low, high = (duration(s / self.workers) for s in self.seconds)
         workers = "1 worker" if self.workers == 1 else f"{self.workers} workers"
         lines = [
             f"{self.points} points, {self.starts} starts, in {self.units} units of work",
             f"time: about {mean} ({low} to {high}) on {workers}, each with a core and {rate:.3g} starts a second",
         ]
         if self.first_points < self.points:
-            first = _duration(self.seconds[0] / self.workers * self.first_starts / self.starts)
+            first = duration(self.seconds[0] / self.workers * self.first_starts / self.starts)
             lines.append(
                 f"refined: between {self.first_points} points ({first}), the first round, and all of them, "
                 "depending on the length of the contour"
             )
-        lines.append(f"memory: {_bytes(self.memory)} a worker, whatever the number of points and starts")
-        lines.append(f"store: at most {_bytes(self.store)} in {self.files} files")
+        lines.append(f"memory: {size(self.memory)} a worker, whatever the number of points and starts")
+        lines.append(f"store: at most {size(self.store)} in {self.files} files")
         return "\n".join(lines)
 
 
@@ -127,18 +128,3 @@ def _seconds_a_start(problem: Problem, options: Options, quantities: tuple[str, 
         if taken >= LONG_ENOUGH or count == min(problem.init.samples, PIECE):
             return taken / count
         count = min(4 * count, problem.init.samples, PIECE)
-
-
-def _duration(seconds: float) -> str:
-    for size, unit in ((86400.0, "days"), (3600.0, "h"), (60.0, "min")):
-        if seconds >= size:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{seconds:.1f} s"
-
-
-def _bytes(size: float) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if not size >= 1000:
-            return f"{size:.3g} {unit}"
-        size /= 1000
-    return f"{size:.3g} TB"

@@ -74,8 +74,10 @@ class Report:
 
 @pytest.fixture
 def work(monkeypatch):
-    """Stand-ins for solve, simulate and compare; .calls holds what they were called with, .does what happens inside."""
-    state = types.SimpleNamespace(calls=[], does=lambda: None, status=(0, 0, 0, 0), agrees=True)
+    """Stand-ins for solve, simulate and compare; .calls holds what they were called with, .does what happens inside.
+    .plan is that of a solution, .planned what was asked about it."""
+    state = types.SimpleNamespace(calls=[], does=lambda: None, status=(0, 0, 0, 0), agrees=True, plan=None, planned=[])
+    monkeypatch.setattr("solvers.ask.plan", lambda problem, **asked: state.planned.append(asked) or state.plan)
 
     def stand_in(make):
         def call(problem, **options):
@@ -129,6 +131,28 @@ def test_solve(work, folder):
     asked = {"rtol": 1e-8, "atol": 1e-10, "backend": None, "stop_at_equilibrium": False}
     assert work.calls == [(64, asked | dict.fromkeys(("drop", "system", "samples", "threads")), False)]
     assert reopen.problem_of(reopen.open("run.nc")).text == PROBLEM
+
+
+def test_a_long_solution_says_its_plan_before_it_begins(work, folder):
+    work.plan = "4 starts: a day\nexpectations: none"
+    work.does = lambda: print("begun", file=sys.stderr)
+    done = call("solve", "two_modes.toml", "--out", "run.nc")
+    assert done.stderr.splitlines() == ["4 starts: a day", "expectations: none", "begun"]
+    assert work.planned[0]["long"] == 10.0
+    assert call("solve", "two_modes.toml", "--out", "quiet.nc", "--quiet").stderr == "begun\n"
+    assert len(work.planned) == 1
+
+
+def test_a_dry_run_says_its_plan_and_writes_nothing(work, folder):
+    work.plan = "4 starts: a day"
+    done = call("solve", "two_modes.toml", "--dry-run", "--rtol", "1e-6")
+    assert (done.exit_code, done.stdout, done.stderr) == (0, "4 starts: a day\n", "")
+    assert work.planned == [{"rtol": 1e-6, "atol": 1e-10, "backend": None, "stop_at_equilibrium": False}]
+    assert work.calls == []
+    assert left_in(folder) == ["two_modes.toml"]
+    missing = call("solve", "two_modes.toml")
+    assert missing.exit_code == 2
+    assert missing.stderr == "--out: is missing; must name the result, unless with --dry-run\n"
 
 
 def test_solve_counts_failed_samples_even_when_quiet(work, folder):

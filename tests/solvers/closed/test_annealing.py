@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from solvers.closed import ensembles, systems
+from solvers.closed import ensembles
 from solvers.closed.equations import Closed, Task
 from solvers.problem.starts import Starts
 from tests.solvers.closed.flow_cases import problem, velocity_at
@@ -53,10 +53,9 @@ def collapse_probabilities(temperature, rng):
         x = np.stack([total + apart, total - apart], axis=1) / 2
         m = x[:, :, None] * np.array([R, -R])
         begin = Starts(x[:, :, None] * x[:, None], m, np.full((STARTS, 2), np.log(0.5)))
-        s, m, theta, _, status, _ = ensembles.on_cpu(Task(closed, rtol=1e-7, atol=1e-14, begin=begin))
-        assert (status == 0).all()
-        values = closed.evaluate(s[:, -1], m[:, -1], theta[:, -1])
-        collapsed = systems.call(closed.module.mode_mass, values).min(axis=1) < 0.25
+        run = ensembles.on_cpu(Task(closed, rtol=1e-7, atol=1e-14, begin=begin))
+        assert (run.status == 0).all()
+        collapsed = run.mode_mass[:, -1].min(axis=1) < 0.25
         assert 0.5 < collapsed.mean() < 0.95  # the band holds all that collapses, and some that does not
         assert not collapsed[np.abs(apart) > 0.99 * band].any()
         counted = 2 * band * norm.pdf(apart, scale=np.sqrt(2) * scale) * collapsed

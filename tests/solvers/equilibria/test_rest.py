@@ -13,6 +13,8 @@ from solvers import ask
 from solvers.closed import systems
 from solvers.closed.equations import Closed
 from solvers.closed.flow import velocity
+from solvers.equilibria import rest
+from solvers.equilibria.field import Field
 from solvers.equilibria.rest import at_rest
 from solvers.problem import Problem
 from solvers.results.lifetimes import survival
@@ -169,3 +171,32 @@ def test_failed_runs_stay_unknown() -> None:
     run = one(init="{means = [[3.0], [-3.0]]}")
     failed = run.assign(status=run.status * 0 + 2, at_rest=run.at_rest * 0 - 1)
     assert at_rest(Closed.of(Problem.parse(run.attrs["problem"])), failed).tolist() == [-1]
+
+
+@pytest.mark.parametrize("end", [50.0, 300.0])
+def test_equilibria_that_are_known_change_no_answer(end: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What most runs rest on is found once; Newton's method alone says the same of every run."""
+    given = problem("two_modes", end, samples="samples = 400")
+    run = ask.solve(given, rest=False)
+    alone = at_rest(Closed.of(given), run)
+    monkeypatch.setattr(rest, "TOGETHER", 40 * 64)
+    asked, newton = [], rest._newton
+
+    def counted(*args):
+        asked.append(len(args[1]))
+        return newton(*args)
+
+    monkeypatch.setattr(rest, "_newton", counted)
+    np.testing.assert_array_equal(at_rest(Closed.of(given), run), alone)
+    assert {int(code) for code in alone} <= {0, 1}
+    assert sum(asked) < 200 or end < 100  # most runs were spared
+
+
+def test_states_that_differ_by_a_sign_are_told_apart() -> None:
+    field = Field.of(problem("two_modes", 1.0))
+    y = np.zeros((5, field.system.size))
+    y[0, 0], y[0, field.space.directions] = 3.0, -3.0
+    y[1] = -y[0]
+    y[2:4], y[4] = y[:2], y[0]
+    groups = rest._alike(field, y, np.array([True, True, True, True, False]))
+    assert sorted(group.tolist() for group in groups) == [[0, 2], [1, 3]]

@@ -189,3 +189,17 @@ def test_arguments_out_of_range_are_refused(toy, change, message):
     arguments = {"y0": np.ones((3, 2)), "p": oscillator(), "times": [1.0]} | change
     with pytest.raises(ValueError, match=message):
         ensemble(toy, **arguments)
+
+
+def test_paths_that_are_taken_are_those_that_would_be_kept(toy):
+    starts, times = np.random.default_rng(3).normal(size=(300, 2)), np.linspace(0.0, 4.0, 5)
+    kept = ensemble(toy, starts, van_der_pol(1.0), times)
+    found = np.full(kept.y.shape, np.nan)
+
+    def take(block, paths, status):
+        assert (status == 0).all()
+        found[block] = paths
+
+    taken = ensemble(toy, starts, van_der_pol(1.0), times, take=take, threads=2)
+    np.testing.assert_array_equal(found, kept.y)
+    np.testing.assert_array_equal(taken.y, kept.y[:, -1:])

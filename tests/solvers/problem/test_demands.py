@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from solvers import results
 from solvers.__main__ import app
 from solvers.ask import simulate, solve
+from solvers.machine import draws
 from solvers.particles import plan as planning
 from solvers.problem import Problem, ProblemError, demands
 
@@ -124,8 +125,8 @@ def test_bounds_are_below_the_measured_peak_and_near_it(case, tmp_path, monkeypa
     problem = Problem.parse(problem)
     bounds = []
     monkeypatch.setattr(demands, "_fits", lambda name, at, need: bounds.append(need(at)))
-    small = Problem.parse(text(save=1, end=0.0))
-    solve(small, backend="numpy")  # so that nothing is imported on the way
+    small = Problem.parse(text(n=draws.MANY, save=1, end=0.0))
+    solve(small, backend="numpy")  # so that nothing is imported or compiled on the way
     bounds.clear()
     tracemalloc.start()
     try:

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from solvers.machine import draws
 from solvers.problem import Problem, ProblemError
 from solvers.problem.starts import starts, vectors
 
@@ -168,6 +169,17 @@ def test_a_start_depends_on_its_seed_and_index_only():
     assert len(np.unique(others[:, 0, 0])) == 18  # in particular (seed, i) = (4, 5) and (5, 4) differ
     with pytest.raises(IndexError):
         starts(given, [6])
+
+
+@pytest.mark.parametrize(("d", "K"), [(64, 2), (3, 4), (4, 3)])
+def test_many_starts_are_drawn_compiled_to_the_same_bits(d, K, monkeypatch):
+    """d = 4 has chi-squares of one and two degrees of freedom, which are drawn in other ways; d = 3 has none."""
+    given = problem(LINE, d=d, K=K, samples=10**9, seed=2**63 - 1)
+    chosen = [*range(draws.PIECE + 3), 10**9 - 1]
+    compiled = starts(given, chosen)
+    monkeypatch.setattr(draws, "_compiled", lambda: None)
+    for one, other in zip(compiled, starts(given, chosen), strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_given_starts():
