@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from solvers import results
-from solvers.closed.compiled import CompiledSystem, logits
+from solvers.closed.compiled import CompiledSystem
 from solvers.closed.equations import Closed, Evaluated, Task
 from solvers.expectations.logistic_normal import ERROR
 from solvers.integrate.tolerances import of_expectations
@@ -26,7 +26,7 @@ TOGETHER = 4096
 
 def quick(closed: Closed) -> bool:
     """Whether all laws of a problem have two logits at most."""
-    return max(logits(closed.lanes, closed.components, closed.modes)) <= 2
+    return max(closed.components, closed.modes) <= 2
 
 
 class Fields:

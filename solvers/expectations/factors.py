@@ -34,7 +34,7 @@ from typing import Any
 import numpy as np
 
 from solvers.expectations.gumbel_normal import gumbel_normal
-from solvers.expectations.splits import error_of_points, factor_step, reach, split, step_for
+from solvers.expectations.splits import enough, error_of_points, factor_step, reach, split, step_for
 
 __all__ = ["by_factors", "factored"]
 
@@ -45,8 +45,6 @@ KAPPAS = 5
 """Derivatives of log H that values and slopes of the series need."""
 LEAST_PIVOT = 0.05
 """Least pivot that the Gaussian integral bears: less is found far out on the left, where nothing is left of Π H."""
-ENOUGH = 2e-5
-"""Estimate of an error that will do where points are the alternative, whatever the tolerance."""
 WIDEST, FARTHEST = 400.0, 1e6
 """Largest variance of a logit's own, and largest distance of means."""
 NEGATIVE = 1e-12
@@ -191,13 +189,13 @@ def by_factors(means: Array, cov: Array, rank: int, D: float, moments: bool = Fa
         return None
     shifted = np.pad(means, ((0, 0), (0, 1)))
     whole = np.pad(cov, ((0, 1), (0, 1)))
-    enough = max(5.0 * exp(-D), ENOUGH) if rank > 3 else 5.0 * exp(-D)
+    bar = enough(rank, 5.0 * exp(-D))
     best: tuple[Array, Array] | None = None
     for factor in (False, True):
         found = factored(shifted, whole, factor, D + 2.0, moments)
         if found and (best is None or found[1].max() < best[1].max()):
             best = found
-        if best and best[1].max() <= enough:
+        if best and best[1].max() <= bar:
             return best
     # Where neither is good three directions have a lattice, and points err by less than this.
     variances = np.diagonal(whole)

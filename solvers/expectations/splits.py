@@ -14,10 +14,13 @@ import numpy as np
 
 from solvers.expectations.gumbel_normal import HALF_CELL, RADIUS
 
-__all__ = ["error_of_points", "factor_step", "reach", "split", "step_for"]
+__all__ = ["enough", "error_of_points", "factor_step", "reach", "split", "step_for"]
 
 Array = Any
 
+LEAVE, FINE, COARSE = 1e4, 2e-5, 1e-4
+"""What an error estimate in more than three directions may be in units of the tolerance, but from FINE to COARSE: errors
+are a tenth of it, as a rule."""
 LEAST = 0.05
 """Of the variance of a logit, that stays its own."""
 TURNS, SWEEPS = 12, 40
@@ -136,11 +139,18 @@ def factor_step(d: Array, b: Array, D: float) -> float:
         first += weight * b[i]
     for i in range(n):
         second += (b[i] - first / total) ** 2 / max(d[i], 1e-12)
-    s, c = 1.0 / max(second, 1e-12), pi / max(top - bottom, 0.1)
+    s: float = 1.0 / max(second, 1e-12)
+    c: float = pi / max(top - bottom, 0.1)
     # Of the quadratic equation for T the root that stays where s vanishes.
     right = D * (1 + s) + 0.5 * c * c
     T = 2 * right / (sqrt(c * c + 2 * s * right) + c)
     return 2 * pi / max(T, sqrt(2 * D))
+
+
+def enough(rank: int, tolerance: float) -> float:
+    """The estimate of an error that will do in so many directions: up to three the tolerance, which other rules reach;
+    where points are the alternative more, since a factor costs twenty times as much as none."""
+    return tolerance if rank < 4 else max(tolerance, min(max(LEAVE * tolerance, FINE), COARSE))
 
 
 def error_of_points(square: float) -> float:

@@ -13,7 +13,7 @@ import numpy as np
 from numba import njit
 
 from solvers.expectations import splits
-from solvers.expectations.factors import ALMOST, ENOUGH, EULER, FARTHEST, KAPPAS, NEGATIVE, NOTHING, WIDEST
+from solvers.expectations.factors import ALMOST, EULER, FARTHEST, KAPPAS, NEGATIVE, NOTHING, WIDEST
 from solvers.expectations.lanes.connected import connected, scratch_rows
 from solvers.expectations.lanes.elementary import vectors
 from solvers.expectations.lanes.gumbel import DEGREES, degree_for, gumbel_table, taylor_rows
@@ -29,9 +29,9 @@ HIGHEST_DEGREE = DEGREES.stop - 1
 SPARE = 2.0
 """Digits of the power series beyond those of the sums."""
 
-split, step_for, factor_step, reach, error_of_points = (
+split, step_for, factor_step, reach, enough, error_of_points = (
     njit(**FLAGS)(rule)
-    for rule in (splits.split, splits.step_for, splits.factor_step, splits.reach, splits.error_of_points)
+    for rule in (splits.split, splits.step_for, splits.factor_step, splits.reach, splits.enough, splits.error_of_points)
 )
 
 
@@ -145,12 +145,12 @@ def factored(means: Array, cov: Array, factor: bool, D: float, values: Array, er
     kappa, work, slopes, lanes = vectors(KAPPAS * n), vectors(scratch_rows(n)), vectors(n), vectors(1)
     sums, shifts, offsets = vectors(n + 2), np.empty(n, np.int64), np.empty(n)
     products = vectors(n * (n - 1) // 2 if pairs else 0)
-    for z in range(W):
-        lanes[0, z] = z
+    for lane in range(W):
+        lanes[0, lane] = lane
     for row in range(rows):
         values[row] = 0.0
         errors[row] = 0.0
-        weights = 0.0
+        weights = 0.0  # of nodes
         for node in range(-half, half + 1):
             z = node * between
             weight = exp(-0.5 * z * z)
@@ -240,8 +240,7 @@ def many(means: Array, cov: Array, rank: int, D: float, values: Array, errors: A
             shifted[row, j] = means[row, j]
             if abs(means[row, j]) > FARTHEST:
                 return False
-    tolerance = 5.0 * exp(-D)
-    enough = max(tolerance, ENOUGH) if rank > 3 else tolerance
+    bar = enough(rank, 5.0 * exp(-D))
     best = np.inf
     for turn in range(2):
         if factored(shifted, whole, turn == 1, D + 2.0, other, deviations):
@@ -251,7 +250,7 @@ def many(means: Array, cov: Array, rank: int, D: float, values: Array, errors: A
             if worst < best:
                 best = worst
                 values[:], errors[:] = other, deviations
-            if worst <= enough:
+            if worst <= bar:
                 return True
     # Where neither is good: three directions have a lattice, and points err by less than this.
     return rank > 3 and best < error_of_points(width)
