@@ -34,7 +34,15 @@ from typing import Any
 import numpy as np
 
 from solvers.expectations.gumbel_normal import gumbel_normal
-from solvers.expectations.splits import enough, error_of_points, factor_step, reach, split, step_for
+from solvers.expectations.splits import (
+    digits_of_sums,
+    enough,
+    error_of_points,
+    factor_step,
+    reach,
+    split,
+    step_for,
+)
 
 __all__ = ["by_factors", "factored"]
 
@@ -181,8 +189,9 @@ def by_factors(means: Array, cov: Array, rank: int, D: float, moments: bool = Fa
     """The same for differences to the last logit, means (rows, n − 1) and cov (n − 1, n − 1), without a factor or with
     one.
 
-    rank: of cov. None where neither is what to take: there are cheaper rules for more logits in one and two directions,
-    and more accurate ones, up to three directions, where this one misses the tolerance.
+    rank: of cov. A factor is tried beyond three directions, where it pays. None where neither is what to take: there are
+    cheaper rules for more logits in one and two directions, and more accurate ones, up to three directions, where this
+    one misses the tolerance.
     """
     size = len(cov)
     if rank < 2 or (rank < size and rank < 4) or np.abs(means).max() > FARTHEST:
@@ -191,8 +200,8 @@ def by_factors(means: Array, cov: Array, rank: int, D: float, moments: bool = Fa
     whole = np.pad(cov, ((0, 1), (0, 1)))
     bar = enough(rank, 5.0 * exp(-D))
     best: tuple[Array, Array] | None = None
-    for factor in (False, True):
-        found = factored(shifted, whole, factor, D + 2.0, moments)
+    for factor in (False, True)[: 1 if rank < 4 else 2]:
+        found = factored(shifted, whole, factor, digits_of_sums(rank, D), moments)
         if found and (best is None or found[1].max() < best[1].max()):
             best = found
         if best and best[1].max() <= bar:

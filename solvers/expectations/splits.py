@@ -7,20 +7,20 @@ Scalars and loops, which numba compiles as they are (lanes/factor.py).
 
 from __future__ import annotations
 
-from math import log, pi, sqrt
+from math import exp, log, pi, sqrt
 from typing import Any
 
 import numpy as np
 
 from solvers.expectations.gumbel_normal import HALF_CELL, RADIUS
 
-__all__ = ["enough", "error_of_points", "factor_step", "reach", "split", "step_for"]
+__all__ = ["digits_of_sums", "enough", "error_of_points", "factor_step", "reach", "split", "step_for"]
 
 Array = Any
 
 LEAVE, FINE, COARSE = 1e4, 2e-5, 1e-4
-"""What an error estimate in more than three directions may be in units of the tolerance, but from FINE to COARSE: errors
-are a tenth of it, as a rule."""
+"""What an error estimate in more than three directions may be in units of the tolerance, but from FINE to COARSE:
+errors are a tenth of it, as a rule."""
 LEAST = 0.05
 """Of the variance of a logit, that stays its own."""
 TURNS, SWEEPS = 12, 40
@@ -151,6 +151,11 @@ def enough(rank: int, tolerance: float) -> float:
     """The estimate of an error that will do in so many directions: up to three the tolerance, which other rules reach;
     where points are the alternative more, since a factor costs twenty times as much as none."""
     return tolerance if rank < 4 else max(tolerance, min(max(LEAVE * tolerance, FINE), COARSE))
+
+
+def digits_of_sums(rank: int, D: float) -> float:
+    """D of the sums: beyond three directions a hundredth of what is enough will do for them, else the tolerance."""
+    return D + 2.0 if rank < 4 else min(D + 2.0, log(500.0 / enough(rank, 5.0 * exp(-D))))
 
 
 def error_of_points(square: float) -> float:

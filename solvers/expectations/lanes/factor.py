@@ -29,10 +29,16 @@ HIGHEST_DEGREE = DEGREES.stop - 1
 SPARE = 2.0
 """Digits of the power series beyond those of the sums."""
 
-split, step_for, factor_step, reach, enough, error_of_points = (
-    njit(**FLAGS)(rule)
-    for rule in (splits.split, splits.step_for, splits.factor_step, splits.reach, splits.enough, splits.error_of_points)
+split, step_for, factor_step, reach = (
+    njit(**FLAGS)(rule) for rule in (splits.split, splits.step_for, splits.factor_step, splits.reach)
 )
+enough, error_of_points = njit(**FLAGS)(splits.enough), njit(**FLAGS)(splits.error_of_points)
+
+
+@njit(**FLAGS)
+def digits_of_sums(rank: int, D: float) -> float:
+    """splits.digits_of_sums."""
+    return D + 2.0 if rank < 4 else min(D + 2.0, log(500.0 / enough(rank, 5.0 * exp(-D))))
 
 
 @njit(**FLAGS)
@@ -99,8 +105,7 @@ def factored(means: Array, cov: Array, factor: bool, D: float, values: Array, er
 
     means (rows, n), cov (n, n), n ≥ 3. errors (rows): what the last order of the series adds to the logsumexp, its sign
     left out before it is summed, and by how much the softmax misses one. D: trapezoidal sums err by about e^−D.
-    Returns whether this could be done: no if a logit would be left with a negative variance of its own, nor second
-    moments unless the split is exact.
+    Returns whether this was done, see factors.factored.
     """
     rows, n = means.shape
     d, b, rest = np.empty(n), np.empty(n), np.empty((n, n))
@@ -120,6 +125,10 @@ def factored(means: Array, cov: Array, factor: bool, D: float, values: Array, er
     pairs = columns > n
     if pairs and not exact:
         return False
+    between, half = 1.0, 0
+    if factor:
+        between = factor_step(d, b, D)
+        half = ceil(sqrt(2.0 * D + 4.0) / between)
     step = step_for(d, D)
     lefts, counts, span = np.empty(n, np.int64), np.empty(n, np.int64), 0
     low, high = np.empty(n), np.empty(n)
@@ -138,10 +147,6 @@ def factored(means: Array, cov: Array, factor: bool, D: float, values: Array, er
             series[i, 0, q] = 1.0
             for k in range(1, degree + 1):
                 series[i, k, q] = 0.0
-    between, half = 1.0, 0
-    if factor:
-        between = factor_step(d, b, D)
-        half = ceil(sqrt(2.0 * D + 4.0) / between)
     kappa, work, slopes, lanes = vectors(KAPPAS * n), vectors(scratch_rows(n)), vectors(n), vectors(1)
     sums, shifts, offsets = vectors(n + 2), np.empty(n, np.int64), np.empty(n)
     products = vectors(n * (n - 1) // 2 if pairs else 0)
@@ -224,6 +229,8 @@ def many(means: Array, cov: Array, rank: int, D: float, values: Array, errors: A
     """
     rows, size = means.shape
     n = size + 1
+    if size == 2 and (cov[0, 1] < 0.0 or cov[0, 0] < cov[0, 1] or cov[1, 1] < cov[0, 1]):
+        return False  # an obtuse triangle
     if rank < 2 or (rank < size and rank < 4):
         return False
     shifted, whole = np.zeros((rows, n)), np.zeros((n, n))
@@ -242,8 +249,8 @@ def many(means: Array, cov: Array, rank: int, D: float, values: Array, errors: A
                 return False
     bar = enough(rank, 5.0 * exp(-D))
     best = np.inf
-    for turn in range(2):
-        if factored(shifted, whole, turn == 1, D + 2.0, other, deviations):
+    for turn in range(1 if rank < 4 else 2):
+        if factored(shifted, whole, turn == 1, digits_of_sums(rank, D), other, deviations):
             worst = 0.0
             for row in range(rows):
                 worst = max(worst, deviations[row])
