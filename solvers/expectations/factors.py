@@ -189,9 +189,9 @@ def by_factors(means: Array, cov: Array, rank: int, D: float, moments: bool = Fa
     """The same for differences to the last logit, means (rows, n − 1) and cov (n − 1, n − 1), without a factor or with
     one.
 
-    rank: of cov. A factor is tried beyond three directions, where it pays. None where neither is what to take: there are
-    cheaper rules for more logits in one and two directions, and more accurate ones, up to three directions, where this
-    one misses the tolerance.
+    rank: of cov. A factor is tried beyond three directions, where it pays. None where neither is what to take: there
+    are cheaper rules for more logits in one and two directions, and more accurate ones, up to three directions, where
+    this one misses the tolerance.
     """
     size = len(cov)
     if rank < 2 or (rank < size and rank < 4) or np.abs(means).max() > FARTHEST:
