@@ -19,8 +19,8 @@ __all__ = ["digits_of_sums", "enough", "error_of_points", "factor_step", "reach"
 Array = Any
 
 LEAVE, COARSE = 2e5, 1e-4
-"""What an error estimate in more than three directions may be in units of the tolerance, and at most: 2e-5 at the default
-tolerances. Errors are a tenth of it, as a rule."""
+"""What an error estimate in more than three directions may be in units of the tolerance, and at most: 2e-5 at the
+default tolerances. Errors are a tenth of it, as a rule."""
 LEAST = 0.05
 """Of the variance of a logit, that stays its own."""
 TURNS, SWEEPS = 12, 40

@@ -63,6 +63,32 @@ def scaling(result: dict[str, Any]) -> str:
     return "\n\n".join(texts)
 
 
+def modes(result: dict[str, Any]) -> str:
+    """Of tests.benchmarks.modes."""
+    heading = [
+        "K",
+        "L",
+        "modes",
+        "rtol",
+        "per CPU second",
+        "error",
+        "earlier",
+        "its error",
+        "one simulation",
+        "its error",
+    ]
+    cells = []
+    for row in result["rows"]:
+        runs, simulation = row["runs"], row["simulation"]
+        for rtol in dict.fromkeys(run["rtol"] for run in runs):
+            this, *other = (run for run in runs if run["rtol"] == rtol)
+            before = [f"{other[0]['a second']:.3g}", f"{other[0]['error']:.0e}"] if other else ["", ""]
+            what = [str(row["K"]), str(row["L"]), row["shape"], f"{rtol:.0e}"]
+            now = [f"{this['a second']:.3g}", f"{this['error']:.0e}"]
+            cells.append([*what, *now, *before, f"{simulation['seconds']:.1f} s", f"{simulation['error']:.0e}"])
+    return table(heading, cells)
+
+
 def agreement(result: dict[str, Any]) -> str:
     """Labels that differ from those of the automatic choice."""
     of = result["agreement"]
@@ -168,6 +194,12 @@ def written(text: str, path: Path) -> str:
 
 def write(path: Path) -> None:
     DOCUMENT.write_text(written(DOCUMENT.read_text(encoding="utf-8"), path), encoding="utf-8")
+
+
+def write_modes(result: dict[str, Any]) -> None:
+    """The table of tests.benchmarks.modes into the document."""
+    text = DOCUMENT.read_text(encoding="utf-8")
+    DOCUMENT.write_text(filled(text, {"modes": modes(result)}, "docs/benchmarks.md"), encoding="utf-8")
 
 
 def _ratio(row: Row, kind: str = "") -> str:

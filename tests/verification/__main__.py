@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.verification import calibration, coverage, mutations, objectives, outcomes, refinement, tables
+from tests.verification import calibration, coverage, expectations, mutations, objectives, outcomes, refinement, tables
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -23,6 +23,7 @@ PARTS: dict[str, tuple[Measure, dict[str, Any], dict[str, Any]]] = {
     "outcomes": (outcomes.measure, {}, {"samples": 20, "dimensions": (10,)}),
     "coverage": (coverage.measure, {}, {"repetitions": 20}),
     "refinement": (refinement.measure, {}, {"theory": 4, "simulation": 4}),
+    "expectations": (expectations.measure, {}, {"laws": 14, "points": 1 << 16}),
     "objectives": (objectives.measure, {}, {"starts": 8, "end": 10.0, "methods": ("dis",)}),
 }
 

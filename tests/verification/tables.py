@@ -228,6 +228,22 @@ def objectives(result: dict[str, Any]) -> str:
     )
 
 
+def expectations(result: dict[str, Any]) -> str:
+    """How often errors are within estimates, by the number of logits."""
+    rows = []
+    for n in sorted({law["n"] for law in result["laws"]}):
+        some = [law for law in result["laws"] if law["n"] == n]
+        beyond = sum(law["error"] - law["noise"] > law["estimate"] for law in some)
+        seen = [law for law in some if law["estimate"] > law["noise"]]
+        estimates = sorted(law["estimate"] for law in some)
+        noise = sorted(law["noise"] for law in some)
+        half = len(some) // 2
+        counts = [str(n), str(len(some)), str(beyond), str(len(seen))]
+        rows.append([*counts, *(f"{x:.0e}" for x in (estimates[half], estimates[-1], noise[half]))])
+    heading = ["logits", "laws", "beyond the estimate", "estimate above the noise", "median estimate", "largest"]
+    return table([*heading, "median noise of the reference"], rows) + f"\n\n{result['points']:,} points a law."
+
+
 TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "calibration": calibration,
     "power": power,
@@ -236,6 +252,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "coverage": coverage,
     "refinement": refinement,
     "objectives": objectives,
+    "expectations": expectations,
     "scaling": scaling,
 }
 #: The scaling is a figure's, and so are its numbers.
