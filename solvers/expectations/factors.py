@@ -185,28 +185,27 @@ def factored(means: Array, cov: Array, factor: bool, D: float, moments: bool = F
     return values, errors + np.abs(total - 1)
 
 
-def by_factors(means: Array, cov: Array, rank: int, D: float, moments: bool = False) -> tuple[Array, Array] | None:
+def by_factors(means: Array, cov: Array, rank: int, D: float, moments: bool = False) -> tuple[Array, Array, Array]:
     """The same for differences to the last logit, means (rows, n − 1) and cov (n − 1, n − 1), without a factor or with
-    one.
+    one: values, error estimates, and which rows are left for other rules.
 
-    rank: of cov. A factor is tried beyond three directions, where it pays. None where neither is what to take: there
-    are cheaper rules for more logits in one and two directions, and more accurate ones, up to three directions, where
-    this one misses the tolerance.
+    rank: of cov. A factor is tried beyond three directions, where it pays, for rows that need it. Rows are left where
+    neither is what to take: there are cheaper rules for more logits in one and two directions, and more accurate ones,
+    up to three directions, where this one misses the tolerance. What becomes of a row does not depend on the others.
     """
-    size = len(cov)
-    if rank < 2 or (rank < size and rank < 4) or np.abs(means).max() > FARTHEST:
-        return None
-    shifted = np.pad(means, ((0, 0), (0, 1)))
-    whole = np.pad(cov, ((0, 1), (0, 1)))
-    bar = enough(rank, 5.0 * exp(-D))
-    best: tuple[Array, Array] | None = None
+    rows, size = means.shape
+    values, errors = np.empty((rows, size + 2 + (size + 1) ** 2 * moments)), np.full(rows, np.inf)
+    if rank < 2 or (rank < size and rank < 4):
+        return values, errors, np.ones(rows, dtype=bool)
+    whole, bar = np.pad(cov, ((0, 1), (0, 1))), enough(rank, 5.0 * exp(-D))
+    near = np.abs(means).max(axis=1) <= FARTHEST
     for factor in (False, True)[: 1 if rank < 4 else 2]:
-        found = factored(shifted, whole, factor, digits_of_sums(rank, D), moments)
-        if found and (best is None or found[1].max() < best[1].max()):
-            best = found
-        if best and best[1].max() <= bar:
-            return best
+        asked = np.flatnonzero(near & (errors > bar))
+        shifted = np.pad(means[asked], ((0, 0), (0, 1)))
+        if len(asked) and (found := factored(shifted, whole, factor, digits_of_sums(rank, D), moments)):
+            better = found[1] < errors[asked]
+            values[asked[better]], errors[asked[better]] = found[0][better], found[1][better]
     # Where neither is good three directions have a lattice, and points err by less than this.
     variances = np.diagonal(whole)
     between = float((variances[:, None] + variances - 2 * whole).max())
-    return best if best and rank > 3 and best[1].max() < error_of_points(between) else None
+    return values, errors, ~(errors <= (max(bar, error_of_points(between)) if rank > 3 else bar))

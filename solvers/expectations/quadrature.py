@@ -15,6 +15,9 @@ in line make F a single column whatever their number; coincident means make it v
                that cubic polynomials are integrated exactly: narrow fields are accurate, wide ones err by up to 1e-3.
                Narrow ones need no more than some of the points for the tolerance, and have so many.
 
+Before these, for n logits in n − 1 ≥ 2 or in more than three directions, factors.py is asked: rows of which it is sure
+need no node here.
+
 Lattice and Sobol points enter through the symmetric square root when F has full rank, and where they miss the tolerance
 they are the same in every call: the results are then smooth in (m, covariance). Widths that steps are made for come in
 levels; from one to the next a result changes by its error only, less than the tolerance. What one element of a batch
@@ -98,9 +101,9 @@ def softmax_of_differences(
         same = np.flatnonzero((cov_of == source) & to_numpy(xp.isfinite(mean).all(axis=-1)))
         rank = int(rules[rule_of[source], 0])
         of_law = to_numpy(mean[same]), to_numpy(cov[source])
-        if len(same) and (sums := factors.by_factors(*of_law, rank, D, moments)):
-            left[same] = False
-            values[same], estimate[same] = xp.asarray(sums[0]), xp.asarray(sums[1] + FLOOR)
+        if len(same):
+            value, deviation, left[same] = factors.by_factors(*of_law, rank, D, moments)
+            values[same], estimate[same] = xp.asarray(value), xp.asarray(deviation + FLOOR)
     for number, rule in enumerate(rules.tolist()):
         chosen = np.flatnonzero((rule_of[cov_of] == number) & left)
         for start in range(0, len(chosen), rows):

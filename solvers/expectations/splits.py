@@ -18,9 +18,9 @@ __all__ = ["digits_of_sums", "enough", "error_of_points", "factor_step", "reach"
 
 Array = Any
 
-LEAVE, COARSE = 2e5, 1e-4
-"""What an error estimate in more than three directions may be in units of the tolerance, and at most: 2e-5 at the
-default tolerances. Errors are a tenth of it, as a rule."""
+FINE, COARSE = 2e-5, 1e-4
+"""What an error estimate in more than three directions may be: FINE from the default tolerance on, less below it, up
+to COARSE for loose ones. Errors are a tenth of it, as a rule; so much a result may jump where splits change."""
 LEAST = 0.05
 """Of the variance of a logit, that stays its own."""
 TURNS, SWEEPS = 12, 40
@@ -150,7 +150,7 @@ def factor_step(d: Array, b: Array, D: float) -> float:
 def enough(rank: int, tolerance: float) -> float:
     """The estimate of an error that will do in so many directions: up to three the tolerance, which other rules reach;
     where points are the alternative more, since a factor costs twenty times as much as none."""
-    return tolerance if rank < 4 else max(tolerance, min(LEAVE * tolerance, COARSE))
+    return tolerance if rank < 4 else max(tolerance, min(max(min(2e5 * tolerance, FINE), 2e3 * tolerance), COARSE))
 
 
 def digits_of_sums(rank: int, D: float) -> float:

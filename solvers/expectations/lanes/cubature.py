@@ -251,40 +251,68 @@ def integrate(
     solvers/expectations/quadrature.py; they need nodes made with `shifted`.
     """
     (count, K, size), columns = means.shape, values.shape[2]
-    factor, other, change = np.empty((size, size)), np.empty((K, columns)), np.empty((K, columns))
-    nothing = np.empty((K, 0))
-    by_factors, doubt = np.empty((size, size)), np.empty(K)
+    factor, by_factors = np.empty((size, size)), np.empty((size, size))
+    left, doubt = np.empty(K, np.int64), np.empty(K)
     for i in range(count):
         by_factors[:] = covs[i]
         law = rule(covs[i], factor, points[place, 0])
-        rank, change[:] = law[0], 0.0
-        if moments.shape[2] == 0 and many(means[i], by_factors, rank, points[place, 0], values[i], doubt):
+        rows = K
+        if moments.shape[2] == 0:
+            rows = many(means[i], by_factors, law[0], points[place, 0], values[i], doubt, left)
             for k in range(errors.shape[1]):
                 errors[i, k] = doubt[k] + FLOOR
-            continue
-        variants = (min(rank, 2) if rank < 4 else REPLICATES) if errors.shape[1] else 0
-        for variant in range(variants + 1):
-            plain = variant == 0
-            found, higher = (values[i], moments[i]) if plain else (other, nothing)
-            average(means[i], law, factor, variant, points, place, found, order if plain else 0, higher)
-            for k in range(K):
-                for j in range(columns):
-                    difference = abs(found[k, j] - values[i, k, j])
-                    change[k, j] = max(change[k, j], difference) if rank < 4 else change[k, j] + difference**2
-        mass, first_moment = beyond(rank, law[3])
-        steepest = 0.0
-        for j in range(size):
-            square = 0.0
-            for a in range(size):
-                square += factor[j, a] ** 2
-            steepest = max(steepest, sqrt(square))
-        for k in range(errors.shape[1]):
-            errors[i, k] = 0.0
+        if rows == K:
+            by_nodes(means[i], law, factor, points, place, values[i], order, moments[i], errors[i])
+        elif rows:
+            some_means, some_values = np.empty((rows, size)), np.empty((rows, columns))
+            some_errors = np.empty(rows if errors.shape[1] else 0)
+            for k in range(rows):
+                some_means[k] = means[i, left[k]]
+            by_nodes(some_means, law, factor, points, place, some_values, 0, np.empty((rows, 0)), some_errors)
+            for k in range(rows):
+                values[i, left[k]] = some_values[k]
+                if errors.shape[1]:
+                    errors[i, left[k]] = some_errors[k]
+
+
+@njit(**FLAGS)
+def by_nodes(
+    means: Array,
+    law: tuple[int, float, float, float, float],
+    factor: Array,
+    points: Array,
+    place: int,
+    values: Array,
+    order: int,
+    moments: Array,
+    errors: Array,
+) -> None:
+    """`integrate` of one covariance by the nodes of its rule; errors (K) or (0)."""
+    (K, size), columns, rank = means.shape, values.shape[1], law[0]
+    other, change, nothing = np.empty((K, columns)), np.zeros((K, columns)), np.empty((K, 0))
+    variants = (min(rank, 2) if rank < 4 else REPLICATES) if len(errors) else 0
+    for variant in range(variants + 1):
+        plain = variant == 0
+        found, higher = (values, moments) if plain else (other, nothing)
+        average(means, law, factor, variant, points, place, found, order if plain else 0, higher)
+        for k in range(K):
             for j in range(columns):
-                if rank < 4:
-                    outside = mass if j < columns - 1 else 2 * first_moment * steepest
-                    deviation = change[k, j] + law[4] + outside
-                else:
-                    deviation = sqrt(change[k, j] / (REPLICATES - 1)) * T_QUANTILE / sqrt(float(REPLICATES))
-                errors[i, k] = max(errors[i, k], deviation / max(1.0, abs(values[i, k, j])))
-            errors[i, k] += FLOOR
+                difference = abs(found[k, j] - values[k, j])
+                change[k, j] = max(change[k, j], difference) if rank < 4 else change[k, j] + difference**2
+    mass, first_moment = beyond(rank, law[3])
+    steepest = 0.0
+    for j in range(size):
+        square = 0.0
+        for a in range(size):
+            square += factor[j, a] ** 2
+        steepest = max(steepest, sqrt(square))
+    for k in range(len(errors)):
+        errors[k] = 0.0
+        for j in range(columns):
+            if rank < 4:
+                outside = mass if j < columns - 1 else 2 * first_moment * steepest
+                deviation = change[k, j] + law[4] + outside
+            else:
+                deviation = sqrt(change[k, j] / (REPLICATES - 1)) * T_QUANTILE / sqrt(float(REPLICATES))
+            errors[k] = max(errors[k], deviation / max(1.0, abs(values[k, j])))
+        errors[k] += FLOOR

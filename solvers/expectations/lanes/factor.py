@@ -222,42 +222,53 @@ def factored(means: Array, cov: Array, factor: bool, D: float, values: Array, er
 
 
 @njit(**FLAGS)
-def many(means: Array, cov: Array, rank: int, D: float, values: Array, errors: Array) -> bool:
+def many(means: Array, cov: Array, rank: int, D: float, values: Array, errors: Array, left: Array) -> int:
     """The same for differences to the last logit, means (rows, n − 1) and cov (n − 1, n − 1), without a factor or with
-    one; rank: of cov. Returns whether one of both is what to take: there are cheaper rules for covariances of rank one
-    and two in more directions, and more accurate ones, up to three directions, where this one misses the tolerance.
+    one; rank: of cov. Returns how many rows are left for other rules, and which, in left (rows): see
+    factors.by_factors. What becomes of a row does not depend on the others.
     """
     rows, size = means.shape
-    n = size + 1
-    if size == 2 and (cov[0, 1] < 0.0 or cov[0, 0] < cov[0, 1] or cov[1, 1] < cov[0, 1]):
-        return False  # an obtuse triangle
+    n, count = size + 1, 0
+    for row in range(rows):
+        left[row] = row
     if rank < 2 or (rank < size and rank < 4):
-        return False
-    shifted, whole = np.zeros((rows, n)), np.zeros((n, n))
-    other, deviations = np.empty(values.shape), np.empty(rows)
-    width = 0.0
+        return rows
+    if size == 2 and (cov[0, 1] < 0.0 or cov[0, 0] < cov[0, 1] or cov[1, 1] < cov[0, 1]):
+        return rows  # an obtuse triangle
+    whole, width = np.zeros((n, n)), 0.0
     for i in range(size):
         for j in range(size):
             whole[i, j] = cov[i, j]
     for i in range(n):
         for j in range(i):
             width = max(width, whole[i, i] + whole[j, j] - 2.0 * whole[i, j])
-    for row in range(rows):
-        for j in range(size):
-            shifted[row, j] = means[row, j]
-            if abs(means[row, j]) > FARTHEST:
-                return False
+    shifted, asked = np.zeros((rows, n)), np.empty(rows, np.int64)
+    other, deviations = np.empty(values.shape), np.empty(rows)
     bar = enough(rank, 5.0 * exp(-D))
-    best = np.inf
+    errors[:rows] = np.inf
     for turn in range(1 if rank < 4 else 2):
-        if factored(shifted, whole, turn == 1, digits_of_sums(rank, D), other, deviations):
-            worst = 0.0
-            for row in range(rows):
-                worst = max(worst, deviations[row])
-            if worst < best:
-                best = worst
-                values[:], errors[:] = other, deviations
-            if worst <= bar:
-                return True
+        count = 0
+        for row in range(rows):
+            near = True
+            for j in range(size):
+                near = near and abs(means[row, j]) <= FARTHEST
+            if near and errors[row] > bar:
+                asked[count] = row
+                for j in range(size):
+                    shifted[count, j] = means[row, j]
+                count += 1
+        if count == 0:
+            break
+        if factored(shifted[:count], whole, turn == 1, digits_of_sums(rank, D), other[:count], deviations[:count]):
+            for k in range(count):
+                row = asked[k]
+                if deviations[k] < errors[row]:
+                    values[row], errors[row] = other[k], deviations[k]
     # Where neither is good: three directions have a lattice, and points err by less than this.
-    return rank > 3 and best < error_of_points(width)
+    last = max(bar, error_of_points(width)) if rank > 3 else bar
+    count = 0
+    for row in range(rows):
+        if not errors[row] <= last:
+            left[count] = row
+            count += 1
+    return count
