@@ -14,12 +14,12 @@ samples = 5
 end = 1.0
 save = 3
 """
-SQUARE = """
+FIVE = """
 dimension = 8
 [target]
 shape = "orthogonal"
-modes = 4
-separation = 2.0
+modes = 5
+separation = 1.0
 [family]
 components = 2
 [init]
