@@ -19,7 +19,7 @@ dimension = 8
 [target]
 shape = "orthogonal"
 modes = 5
-separation = 1.0
+separation = 2.0
 [family]
 components = 2
 [init]
