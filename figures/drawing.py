@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import matplotlib
@@ -43,6 +43,30 @@ def letters(panels: Iterable[Axes]) -> None:
     """Write (a), (b), ... above the left corners of panels."""
     for number, ax in enumerate(panels):
         ax.annotate(f"({chr(ord('a') + number)})", (0, 1), (1, 3), "axes fraction", "offset points")
+
+
+def names_beside(
+    ax: Axes, names: Sequence[str], ends: Sequence[float], colors: Sequence[Any] = (), *, most: int, gap: float
+) -> None:
+    """Write names to the right of a panel, at what they name; gap: between two of them, in heights of the panel.
+
+    As many as `most` are pushed apart where they would overlap; of more, only those near no earlier one are written.
+    """
+    low, high = ax.get_ylim()
+    shown: list[int] = []
+    for i, end in enumerate(ends):
+        if len(ends) <= most or all(abs(end - ends[other]) >= gap * (high - low) for other in shown):
+            shown.append(i)
+    order = sorted(shown, key=lambda i: ends[i])
+    heights, least = np.array([ends[i] for i in order]), (high - low) * min(gap, 1 / max(len(order), 1))
+    for _ in range(100 if len(ends) <= most else 0):
+        for i in range(len(heights) - 1):
+            short = max(0.0, least - (heights[i + 1] - heights[i]))
+            heights[i : i + 2] += [-short / 2, short / 2]
+        heights = np.clip(heights, low, high)
+    for height, i in zip(heights, order, strict=True):
+        color = {"color": colors[i]} if colors else {}
+        ax.annotate(names[i], (1, height), (6, 0), ("axes fraction", "data"), "offset points", va="center", **color)
 
 
 def shades(count: int) -> list[Any]:

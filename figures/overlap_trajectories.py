@@ -55,6 +55,8 @@ POINTS = 16  # of the simulation, at most, along the time axis
 LOGARITHMIC = 10.0  # how many times the median of the save times the last one is, from which on their axis is
 CONFIDENCE = 0.95
 PROBABILITY = (-0.05, 1.05)
+NAMED = 8  # lines of a panel, at most, of which each has a name
+GAP, TALL = 0.13, 0.2  # between names of lines, and of levels beside a panel, in heights of it
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (5, 1.5, 1, 1.5)))  # of overlaps with the first, second, ... mode
 SHADE = 0.22
 LEVEL: dict[str, Any] = {"color": "0.35", "linewidth": 0.6, "linestyle": (0, (1, 2)), "zorder": 0}
@@ -183,8 +185,7 @@ def main(results: Mapping[str, xr.Dataset]) -> Figure:
     for row, across in zip(table, panels, strict=True):
         for ax, sample in zip(across, samples, strict=True):
             _write_names(ax, row, [float(curve.of(theory)[sample, -1]) for curve in row.curves])
-    for number, ax in enumerate(panels.flat):
-        ax.annotate(f"({chr(ord('a') + number)})", (0, 1), (1, 3), "axes fraction", "offset points")
+    drawing.letters(panels.flat)
     simulated = rf"simulation in $\mathbb{{R}}^{{{problem.dimension}}}$: mean of {replicas} replicas"
     figure.align_ylabels()
     # On axes that are never shown: an empty artist on ours would upset the layout.
@@ -227,6 +228,8 @@ def caption(results: Mapping[str, xr.Dataset]) -> str:
         "Dotted: overlaps of the modes themselves; their masses π_l; the KL divergence when a mode is missed, "
         "−log(1 − π_l)",
     ]
+    if any(len(row.curves) > NAMED for row in rows(problem)):
+        sentences.append(f"Of more than {NAMED} lines some have names, the first of those that end near one another")
     if len(modes) < len(target.c):
         sentences.append("Overlaps with a mode opposite to a drawn one differ in sign only")
     return " ".join(f"{sentence}." for sentence in sentences)
@@ -294,24 +297,13 @@ def _draw(ax: Axes, curve: Curve, results: Mapping[str, xr.Dataset], sample: int
 
 
 def _write_names(ax: Axes, row: Row, ends: Sequence[float]) -> None:
-    """Names of levels, and of curves beside their ends, pushed apart where they would overlap."""
-    along = ("axes fraction", "data")
-    for level, name in row.levels.items():
-        if row.beside:
-            ax.annotate(name, (1, level), (6, 0), along, "offset points", va="center")
-        else:
+    """Names of levels, and of curves beside their ends where there are two or more."""
+    if row.beside:
+        drawing.names_beside(ax, list(row.levels.values()), list(row.levels), most=0, gap=TALL)
+    else:
+        for level, name in row.levels.items():
             va, offset = ("top", -4) if level > 0 else ("bottom", 4)
-            ax.annotate(name, (0.02, level), (0, offset), along, "offset points", va=va)
-    if len(row.curves) == 1:
-        return
-    low, high = ax.get_ylim()
-    order = np.argsort(ends, kind="stable")
-    heights, gap = np.array(ends)[order], (high - low) * min(0.13, 1 / len(ends))
-    for _ in range(100):
-        for i in range(len(heights) - 1):
-            short = max(0.0, gap - (heights[i + 1] - heights[i]))
-            heights[i : i + 2] += [-short / 2, short / 2]
-        heights = np.clip(heights, low, high)
-    for height, i in zip(heights, order, strict=True):
-        name, color = row.curves[i].name, row.curves[i].style["color"]
-        ax.annotate(name, (1, height), (6, 0), along, "offset points", va="center", color=color)
+            ax.annotate(name, (0.02, level), (0, offset), ("axes fraction", "data"), "offset points", va=va)
+    if len(row.curves) > 1:
+        names, colors = [curve.name for curve in row.curves], [curve.style["color"] for curve in row.curves]
+        drawing.names_beside(ax, names, ends, colors, most=NAMED, gap=GAP)

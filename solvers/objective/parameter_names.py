@@ -11,12 +11,12 @@ __all__ = ["check_parameter"]
 _TAKEN = """
 above abs all any array array_module atan auto axis below beta bool both bottom break case catch char class const
 constexpr continue cos cov cross default delete divergence dm do double drive driven_or_given ds dtheta dy else enum
-exp expect expect_fixed expect_tangent extern false fixed float fmax fmin for friend gamma goto inline int inv jac
-jacobian layout load log logarithm logit long lse max mean min mobility mode_mass mu namespace new njit nu objective
-observables operator other_cov other_mean out pair parameters pi pow power private protected public radius range rate
-register return rho rhs s_diag shifted short signed sin size sizeof slopes softmax spread sqrt static step store
-struct sum switch systems tables tan tanh temperature template theta this throw true try typedef typename union
-unsigned using velocity virtual void volatile weights while work xi xp
+exp expect expect_fixed expect_pairs expect_pairs_tangent expect_tangent extern false fixed float fmax fmin for
+friend gamma goto inline int inv jac jacobian layout load log logarithm logit long lse max mean min mobility
+mode_mass mu namespace new njit nu objective observables operator other_cov other_mean out pair parameters pi pow
+power private protected public radius range rate register return rho rhs s_diag shifted short signed sin size sizeof
+slopes softmax spread sqrt static step store struct sum switch systems tables tan tanh temperature template theta
+this throw true try typedef typename union unsigned using velocity virtual void volatile weights while work xi xp
 """
 TAKEN = frozenset(_TAKEN.split())
 PREFIXES = (

@@ -259,7 +259,7 @@ class _Reader:
         if start == stop:
             self.fail(f"{label}.stop", f"is {show(stop)}, as start; must differ")
         spacing = given.get("spacing", "linear")
-        if spacing not in SPACINGS:
+        if not isinstance(spacing, str) or spacing not in SPACINGS:
             self.fail(f"{label}.spacing", f"is {show(spacing)}; allowed: {', '.join(map(show, SPACINGS))}")
         if spacing == "log" and min(start, stop) <= 0:
             self.fail(label, f"runs from {show(start)} to {show(stop)}; must be > 0 with logarithmic spacing")

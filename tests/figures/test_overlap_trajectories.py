@@ -138,6 +138,10 @@ ODD = {
     "one time": TINY.replace("end = 1.0\nsave = 5", "end = 0.0\nsave = 1"),
     "large dimension": TINY.replace("dimension = 3", "dimension = 1000000"),
     "six components": TINY.replace("components = 2", "components = 6"),
+    "twelve weights": TINY.replace(
+        "separation = 2.0",
+        f"means = {[[float(x)] for x in range(12)]}\nweights = {[n / 78 for n in range(1, 13)]}",
+    ),
 }
 
 
@@ -154,6 +158,28 @@ def test_nothing_is_clipped_and_no_names_overlap(text):
             shared = min(box.y1, another.y1) - max(box.y0, another.y0)
             apart = box.x1 <= another.x0 or another.x1 <= box.x0
             assert apart or shared <= 4 * drawing.dpi / 72, (one.get_text(), other.get_text())
+
+
+def test_of_many_lines_some_have_names_and_the_caption_says_so():
+    """Names stand where their lines end, of the first of lines that end near one another; of few, all have one."""
+    for text, few in ((TINY, True), (PLAIN["grid_9"], False)):
+        results = made_up(Problem.parse(text))
+        assert ("Of more than 8 lines some have names" in figure.caption(results)) is not few
+        table, panels = figure.rows(Problem.parse(text)), figure.main(results).axes
+        for row, panel in zip(table[:-1], panels[::2], strict=False):
+            written = {note.get_text(): note.xy[1] for note in panel.texts}
+            ends = {curve.name: curve.of(results["theory"])[figure.drawn(results)[0], -1] for curve in row.curves}
+            found = [name for name in ends if name in written]
+            if len(ends) <= figure.NAMED:
+                assert found == list(ends)
+                continue
+            assert found[0] == next(iter(ends))
+            low, high = panel.get_ylim()
+            for name, end in ends.items():
+                if name in written:
+                    assert written[name] == pytest.approx(end)
+                else:
+                    assert min(abs(end - written[other]) for other in found) < figure.GAP * (high - low)
 
 
 def test_colours_differ_in_greyscale():

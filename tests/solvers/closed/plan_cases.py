@@ -14,11 +14,11 @@ samples = 5
 end = 1.0
 save = 3
 """
-SQUARE = """
+FIVE = """
 dimension = 8
 [target]
 shape = "orthogonal"
-modes = 4
+modes = 5
 separation = 2.0
 [family]
 components = 2

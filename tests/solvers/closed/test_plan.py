@@ -7,7 +7,7 @@ from solvers import ask
 from solvers.closed.plan import LONG
 from solvers.machine.backends import BackendError
 from solvers.problem import Problem
-from tests.solvers.closed.plan_cases import SAMPLER, SQUARE, TWO
+from tests.solvers.closed.plan_cases import FIVE, SAMPLER, TWO
 
 
 def test_a_plan_says_rule_error_time_and_memory():
@@ -25,12 +25,12 @@ def test_a_plan_says_rule_error_time_and_memory():
 
 
 def test_a_plan_knows_the_rtol_that_loses_nothing():
-    """Four modes in three directions: the lattice is the limit, a hundredth of the tolerance what is asked of it."""
-    given = Problem.parse(SQUARE)
+    """Five modes in four directions: the series is the limit, a hundredth of the tolerance what is asked of it."""
+    given = Problem.parse(FIVE)
     plan = ask.plan(given, backend="numpy")
     assert plan.backend == "numpy"
-    assert "lattice in three directions" in plan.rules["4 logits"]
-    assert 1e-8 < plan.error < 1e-4
+    assert "independent logits given a factor" in plan.rules["5 logits"]
+    assert 1e-9 < plan.error < 1e-4
     assert plan.cheapest == pytest.approx(100 * plan.error)
     assert f"rtol: 1e-08 is finer than these; {plan.cheapest:.1g} loses nothing" in str(plan)
     run = ask.solve(given, backend="numpy")

@@ -12,6 +12,7 @@ from solvers import expectations
 from solvers.closed import batches, ensembles, flow, systems
 from solvers.closed.equations import Closed, Task
 from solvers.closed.span import Span
+from solvers.expectations.lanes.nodes import LARGEST
 from solvers.problem import Problem
 from solvers.problem.starts import starts
 from tests.solvers.closed.flow_cases import problem
@@ -106,11 +107,11 @@ def test_compiled_velocity_and_jacobian_of_three_components() -> None:
     assert observed[:, 1:4] == pytest.approx(systems.call(module.mode_mass, values), abs=1e-12)
 
 
-def test_the_forward_kl_is_compiled_by_default_up_to_sixteen() -> None:
+def test_the_forward_kl_is_compiled_by_default_up_to_the_largest() -> None:
     def refused(components: int) -> str | None:
         family = {"components": components}
         given = problem(8, {"separation": 3.0}, family, {"scale": 1.0}, {"end": 1.0, "save": 2}, FORWARD)
         return ensembles.refused_on_cpu(Task(Closed.of(given)))
 
-    assert refused(16) is None
-    assert "at most 16" in str(refused(17))
+    assert refused(LARGEST) is None
+    assert f"at most {LARGEST}" in str(refused(LARGEST + 1))

@@ -122,6 +122,10 @@ REFUSED = {
         ("count = 4", 'count = 4, spacing = "sqrt"'),
         'spacing: is "sqrt"; allowed: "linear", "log"',
     ),
+    "a spacing that is a list": (
+        ("count = 4", 'count = 4, spacing = ["log"]'),
+        'spacing: is ["log"]; allowed: "linear", "log"',
+    ),
     "a logarithm of zero": (
         ("start = 1.0, stop = 4.0, count = 4", 'start = 0, stop = 4.0, count = 4, spacing = "log"'),
         "must be > 0 with logarithmic spacing",
