@@ -187,7 +187,9 @@ class CompiledSystem:
     def _completed(self, p: Array, tolerance: float, table_of: Callable[[Array, Array, float], Array]) -> Array:
         """The same, with tables of three and more logits from elsewhere."""
         tables = [
-            fixed_variance(float(law.cov[0, 0])) if law.size == 2 else table_of(law.means, law.cov, tolerance)
+            fixed_variance(float(law.cov[0, 0]))
+            if law.size == 2
+            else (table_of(law.means, law.cov, tolerance) if law.size > 2 else np.empty(0))
             for law in self.laws(p)
         ]
         *starts, end = accumulate((up(len(table)) for table in tables), initial=up(len(p)))

@@ -6,6 +6,8 @@ costs little beside the trajectories. For more logits an error estimate takes ot
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -66,8 +68,10 @@ class Fields:
             at = slice(block.start + first, block.start + first + len(part))
             here = {name: getattr(self, name)[at] for name in self.places}
             states, B = part.reshape(-1, paths.shape[2]), np.empty((*part.shape[:2], *self.B.shape[1:]))
-            outs = {self.places[name]: a.reshape(len(states), -1) for name, a in here.items()}
-            self.system.observed(states, self.completed, self.work(), outs | {self.at_B: B.reshape(len(states), -1)})
+            outs = {self.places[name]: a.reshape(len(states), math.prod(a.shape[2:])) for name, a in here.items()}
+            self.system.observed(
+                states, self.completed, self.work(), outs | {self.at_B: B.reshape(len(states), math.prod(B.shape[2:]))}
+            )
             self.B[at] = B[:, -1]
             self.v[at] = variances
             lost = results.rounding(self.task.problem, here["m"], here["s"], variances)

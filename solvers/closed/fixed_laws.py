@@ -54,7 +54,7 @@ def _laws(text: str, modes: int, directions: int, driven: int, parameters: bytes
     def expect_fixed(work: Array, p: Array, law: int, count: int, n: int, mean: int, cov: int, *rest: Any) -> None:
         means = work[mean : mean + count * n].reshape(count, n, -1)[:, :-1]
         matrix = work[cov : cov + n * n, 0].reshape(n, n)[:-1, :-1]
-        found.append(FixedLaw(np.moveaxis(means, 1, 2).reshape(-1, n - 1), matrix.copy()))
+        found.append(FixedLaw(np.moveaxis(means, 1, 2).reshape(count * means.shape[2], n - 1), matrix.copy()))
 
     def store(rows: Array, row: int, value: Any) -> None:
         rows[row] = value
@@ -68,6 +68,7 @@ def _laws(text: str, modes: int, directions: int, driven: int, parameters: bytes
         "R": directions,
         "DRIVEN": driven,
         "SLOPES": lambda n: 0,
+        "PAIR_SLOPES": lambda n: 0,
         "load": lambda rows, row: rows[row],
         "store": store,
         "logarithm": np.log,
@@ -75,6 +76,7 @@ def _laws(text: str, modes: int, directions: int, driven: int, parameters: bytes
         "weights": lambda work: store(work, scope["R_W"], 1.0),
         "driven_or_given": lambda work, row, p, place: work[row] if driven else p[place],
         "expect": lambda *law: None,
+        "expect_pairs": lambda *law: None,
         "expect_fixed": expect_fixed,
     }
     exec(compile(text, "<laws>", "exec"), scope)
@@ -85,5 +87,5 @@ def _laws(text: str, modes: int, directions: int, driven: int, parameters: bytes
     work = np.zeros((scope["WORK"] + scope["N"], modes + 1))
     with np.errstate(all="ignore"):
         scope["fixed"](p, work)
-        scope["tables"](states, p, work, False)
+        scope["observables"](states, p, np.zeros((scope["OUT"], modes + 1)), work)
     return tuple(found)

@@ -36,6 +36,6 @@ def describe(mean: Any, cov: Any, tolerance: float = TIGHTEST) -> tuple[str, flo
 
 
 def _rule(rank: int, n: int) -> str:
-    if rank > 3 or rank == n - 1 >= 2:
-        return f"independent logits given a factor (else {_RULES.get(rank, f'Sobol points in {rank} directions')})"
-    return _RULES[rank]
+    if rank > 3:
+        return f"independent logits, or given a factor, else Sobol points, in {rank} directions"
+    return f"independent logits, else {_RULES[rank]}" if rank == n - 1 >= 2 else _RULES[rank]

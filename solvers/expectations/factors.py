@@ -59,6 +59,8 @@ NEGATIVE = 1e-12
 """Of the largest variance of its own: what is less is rounding."""
 NOTHING = 1e-15
 """Where Π H is less, the sum has ended."""
+MISSED = 4.0
+"""By how much trapezoidal sums err, in units of what the sum of the softmax misses of one, and e^−D."""
 ALMOST = 1e-6
 """Where Π H is nearer to one, the series adds less than rounding."""
 
@@ -121,7 +123,8 @@ def factored(means: Array, cov: Array, factor: bool, D: float, moments: bool = F
     moments: n² columns more before the last, E softmax_i softmax_j.
 
     means (rows, n), cov (n, n), n ≥ 3. The estimate is what the last order of the series adds to the logsumexp, its
-    sign left out before it is summed, and by how much the softmax misses one. D: trapezoidal sums err by about e^−D.
+    sign left out before it is summed, and MISSED times what trapezoidal sums miss. D: trapezoidal sums err by about
+    e^−D.
     None where this cannot be done: a logit would be left with a negative variance of its own, or one beyond WIDEST;
     second moments unless the split is exact.
     """
@@ -182,7 +185,7 @@ def factored(means: Array, cov: Array, factor: bool, D: float, moments: bool = F
         own = np.arange(n)
         second[:, own, own] = 0.0
         second[:, own, own] = values[:, :n] - second.sum(axis=2)
-    return values, errors + np.abs(total - 1)
+    return values, errors + MISSED * (np.abs(total - 1) + exp(-D))
 
 
 def by_factors(means: Array, cov: Array, rank: int, D: float, moments: bool = False) -> tuple[Array, Array, Array]:
@@ -197,15 +200,16 @@ def by_factors(means: Array, cov: Array, rank: int, D: float, moments: bool = Fa
     values, errors = np.empty((rows, size + 2 + (size + 1) ** 2 * moments)), np.full(rows, np.inf)
     if rank < 2 or (rank < size and rank < 4):
         return values, errors, np.ones(rows, dtype=bool)
-    whole, bar = np.pad(cov, ((0, 1), (0, 1))), enough(rank, 5.0 * exp(-D))
+    whole = np.pad(cov, ((0, 1), (0, 1)))
+    variances = np.diagonal(whole)
+    of_points = error_of_points(float((variances[:, None] + variances - 2 * whole).max()))
+    bar = enough(rank, 5.0 * exp(-D), of_points)
     near = np.abs(means).max(axis=1) <= FARTHEST
     for factor in (False, True)[: 1 if rank < 4 else 2]:
         asked = np.flatnonzero(near & (errors > bar))
         shifted = np.pad(means[asked], ((0, 0), (0, 1)))
-        if len(asked) and (found := factored(shifted, whole, factor, digits_of_sums(rank, D), moments)):
+        if len(asked) and (found := factored(shifted, whole, factor, digits_of_sums(rank, D, bar), moments)):
             better = found[1] < errors[asked]
             values[asked[better]], errors[asked[better]] = found[0][better], found[1][better]
     # Where neither is good three directions have a lattice, and points err by less than this.
-    variances = np.diagonal(whole)
-    between = float((variances[:, None] + variances - 2 * whole).max())
-    return values, errors, ~(errors <= (max(bar, error_of_points(between)) if rank > 3 else bar))
+    return values, errors, ~(errors <= (max(bar, of_points) if rank > 3 else bar))

@@ -7,7 +7,7 @@ Scalars and loops, which numba compiles as they are (lanes/factor.py).
 
 from __future__ import annotations
 
-from math import exp, log, pi, sqrt
+from math import log, pi, sqrt
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,8 @@ Array = Any
 FINE, COARSE = 2e-5, 1e-4
 """What an error estimate in more than three directions may be: FINE from the default tolerance on, less below it, up
 to COARSE for loose ones. Errors are a tenth of it, as a rule; so much a result may jump where splits change."""
+SPARE = 3.0
+"""D of the sums beyond that of the tolerance."""
 LEAST = 0.05
 """Of the variance of a logit, that stays its own."""
 TURNS, SWEEPS = 12, 40
@@ -147,15 +149,19 @@ def factor_step(d: Array, b: Array, D: float) -> float:
     return 2 * pi / max(T, sqrt(2 * D))
 
 
-def enough(rank: int, tolerance: float) -> float:
+def enough(rank: int, tolerance: float, of_points: float) -> float:
     """The estimate of an error that will do in so many directions: up to three the tolerance, which other rules reach;
-    where points are the alternative more, since a factor costs twenty times as much as none."""
-    return tolerance if rank < 4 else max(tolerance, min(max(min(2e5 * tolerance, FINE), 2e3 * tolerance), COARSE))
+    where points are the alternative more, since a factor costs twenty times as much as none, but no more than points
+    err by."""
+    if rank < 4:
+        return tolerance
+    some = min(max(min(2e5 * tolerance, FINE), 2e3 * tolerance), COARSE)
+    return max(tolerance, min(some, of_points))
 
 
-def digits_of_sums(rank: int, D: float) -> float:
+def digits_of_sums(rank: int, D: float, bar: float) -> float:
     """D of the sums: beyond three directions a hundredth of what is enough will do for them, else the tolerance."""
-    return D + 2.0 if rank < 4 else min(D + 2.0, log(500.0 / enough(rank, 5.0 * exp(-D))))
+    return D + SPARE if rank < 4 else min(D + SPARE, log(500.0 / bar))
 
 
 def error_of_points(square: float) -> float:

@@ -167,7 +167,7 @@ def test_of_many_lines_some_have_names_and_the_caption_says_so():
         assert ("Of more than 8 lines some have names" in figure.caption(results)) is not few
         table, panels = figure.rows(Problem.parse(text)), figure.main(results).axes
         for row, panel in zip(table[:-1], panels[::2], strict=False):
-            written = {note.get_text(): note.xy[1] for note in panel.texts}
+            written = {note.get_text(): note.xy[1] for note in panel.texts if isinstance(note, Annotation)}
             ends = {curve.name: curve.of(results["theory"])[figure.drawn(results)[0], -1] for curve in row.curves}
             found = [name for name in ends if name in written]
             if len(ends) <= figure.NAMED:

@@ -13,7 +13,7 @@ import numpy as np
 from numba import njit
 
 from solvers.expectations import splits
-from solvers.expectations.factors import ALMOST, EULER, FARTHEST, KAPPAS, NEGATIVE, NOTHING, WIDEST
+from solvers.expectations.factors import ALMOST, EULER, FARTHEST, KAPPAS, MISSED, NEGATIVE, NOTHING, WIDEST
 from solvers.expectations.lanes.connected import connected, scratch_rows
 from solvers.expectations.lanes.elementary import vectors
 from solvers.expectations.lanes.gumbel import DEGREES, degree_for, gumbel_table, taylor_rows
@@ -32,13 +32,9 @@ SPARE = 2.0
 split, step_for, factor_step, reach = (
     njit(**FLAGS)(rule) for rule in (splits.split, splits.step_for, splits.factor_step, splits.reach)
 )
-enough, error_of_points = njit(**FLAGS)(splits.enough), njit(**FLAGS)(splits.error_of_points)
-
-
-@njit(**FLAGS)
-def digits_of_sums(rank: int, D: float) -> float:
-    """splits.digits_of_sums."""
-    return D + 2.0 if rank < 4 else min(D + 2.0, log(500.0 / enough(rank, 5.0 * exp(-D))))
+enough, digits_of_sums, error_of_points = (
+    njit(**FLAGS)(rule) for rule in (splits.enough, splits.digits_of_sums, splits.error_of_points)
+)
 
 
 @njit(**FLAGS)
@@ -207,7 +203,7 @@ def factored(means: Array, cov: Array, factor: bool, D: float, values: Array, er
         for j in range(columns + 1):
             values[row, j] /= weights
             total += values[row, j] if j < n else 0.0
-        errors[row] = errors[row] / weights + abs(total - 1.0)
+        errors[row] = errors[row] / weights + MISSED * (abs(total - 1.0) + exp(-D))
         for j in range(columns):
             values[row, j] /= total
         for i in range(n if pairs else 0):
@@ -227,7 +223,8 @@ def many(means: Array, cov: Array, rank: int, D: float, values: Array, errors: A
     one; rank: of cov. Returns how many rows are left for other rules, and which, in left (rows): see
     factors.by_factors. What becomes of a row does not depend on the others.
     """
-    rows, size = means.shape
+    rows: int = means.shape[0]
+    size: int = means.shape[1]
     n, count = size + 1, 0
     for row in range(rows):
         left[row] = row
@@ -244,7 +241,8 @@ def many(means: Array, cov: Array, rank: int, D: float, values: Array, errors: A
             width = max(width, whole[i, i] + whole[j, j] - 2.0 * whole[i, j])
     shifted, asked = np.zeros((rows, n)), np.empty(rows, np.int64)
     other, deviations = np.empty(values.shape), np.empty(rows)
-    bar = enough(rank, 5.0 * exp(-D))
+    of_points = error_of_points(width)
+    bar = enough(rank, 5.0 * exp(-D), of_points)
     errors[:rows] = np.inf
     for turn in range(1 if rank < 4 else 2):
         count = 0
@@ -259,13 +257,13 @@ def many(means: Array, cov: Array, rank: int, D: float, values: Array, errors: A
                 count += 1
         if count == 0:
             break
-        if factored(shifted[:count], whole, turn == 1, digits_of_sums(rank, D), other[:count], deviations[:count]):
+        if factored(shifted[:count], whole, turn == 1, digits_of_sums(rank, D, bar), other[:count], deviations[:count]):
             for k in range(count):
                 row = asked[k]
                 if deviations[k] < errors[row]:
                     values[row], errors[row] = other[k], deviations[k]
     # Where neither is good: three directions have a lattice, and points err by less than this.
-    last = max(bar, error_of_points(width)) if rank > 3 else bar
+    last = max(bar, of_points) if rank > 3 else bar
     count = 0
     for row in range(rows):
         if not errors[row] <= last:

@@ -98,8 +98,6 @@ def test_expectations_follow_the_tolerance_and_the_result_says_so() -> None:
     case, ends = problem(3, THREE), {}
     for rtol in (1e-3, 1e-7):
         lanes, numpy = (solve(case, backend=backend, rtol=rtol, atol=1e-2 * rtol) for backend in ("numba", "numpy"))
-        # The start is the same for both; compiled, the functions in the sums have two digits more than these (SPARE).
-        np.testing.assert_allclose(lanes.quadrature_error[:, 0], numpy.quadrature_error[:, 0], rtol=2e-2, atol=1e-13)
         for run in (lanes, numpy):
             assert 1e-5 * rtol < run.quadrature_error.values.max() <= 0.04 * rtol
         ends[rtol] = lanes.m.values

@@ -14,6 +14,7 @@ from solvers.expectations.quadrature import TIGHTEST
 from tests.solvers.cuda.cuda_cases import problem
 from tests.solvers.cuda.cuda_functions import Functions
 from tests.solvers.cuda.cuda_host import FLAGS, HostKernels
+from tests.solvers.expectations.without_factors import leave_all
 
 pytestmark = pytest.mark.slow
 
@@ -45,6 +46,7 @@ def test_tables_and_right_hand_side(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     K, L = sizes
+    leave_all(monkeypatch)  # the CUDA source has grids and points alone
     case = problem(K, L, weights=weights, v=0.8, u=1.3, samples=6, scale=scale)
     functions = Functions(case, kernels, monkeypatch)
     functions.tolerance, expect = tolerance, partial(gaussian_softmax, tolerance=tolerance)

@@ -15,8 +15,9 @@ from solvers.expectations.describe import describe
         (4, 0, "no average"),
         (4, 1, "trapezoidal rule in a direction"),
         (4, 2, "trapezoidal rule in two directions"),
-        (4, 3, "lattice in three directions"),
-        (6, 5, "Sobol points in 5 directions"),
+        (4, 3, "independent logits, else lattice in three directions"),
+        (6, 3, "lattice in three directions"),
+        (6, 5, "independent logits, or given a factor, else Sobol points, in 5 directions"),
     ],
 )
 def test_the_rule_of_a_law(n, rank, words):
@@ -31,4 +32,5 @@ def test_the_rule_of_a_law(n, rank, words):
 
 def test_rules_of_several_laws():
     narrow, wide = np.zeros((3, 3)), np.diag([1.0, 2.0, 0.0])
-    assert describe(np.zeros((2, 3)), np.stack([narrow, wide]))[0] == "no average, trapezoidal rule in two directions"
+    words = "no average, independent logits, else trapezoidal rule in two directions"
+    assert describe(np.zeros((2, 3)), np.stack([narrow, wide]))[0] == words

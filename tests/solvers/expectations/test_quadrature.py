@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from solvers.expectations import gaussian_softmax, logistic_normal
 from tests.limits import ROUNDING
+from tests.solvers.expectations.without_factors import leave_all
 
 Array = NDArray[np.float64]
 
@@ -145,8 +146,9 @@ def test_softmax_is_the_gradient(rank: int, n: int) -> None:
 
 
 @pytest.mark.parametrize("n", [4, 5, 7])
-def test_smooth_in_the_covariance(n: int) -> None:
+def test_smooth_in_the_covariance(n: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Along a path through crossing eigenvalues third differences fall like step³: no flips of axes, no new points."""
+    leave_all(monkeypatch)
     mean, cov, _ = fields(n - 1, n, 2.0, seed=4)
     other = fields(n - 1, n, 2.0, seed=8)[1]
     for step in (0.02, 0.01):

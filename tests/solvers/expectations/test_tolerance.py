@@ -12,6 +12,7 @@ from scipy.special import ndtr
 from solvers.expectations import gaussian_softmax
 from solvers.expectations.quadratic import quadratic_softmax
 from solvers.expectations.quadrature import HALVINGS, MAX_NODES, TIGHTEST, digits, grid, halvings
+from tests.solvers.expectations.without_factors import leave_all
 
 Array = NDArray[np.float64]
 TOLERANCES = (1e-3, 1e-5, 1e-7, 1e-9)
@@ -71,8 +72,9 @@ def test_the_error_is_within_the_tolerance_and_the_estimate(rank: int, widest: f
     assert worst[1e-5] > 1e-7
 
 
-def test_wide_fields_in_space_say_that_they_miss_the_tolerance() -> None:
+def test_wide_fields_in_space_say_that_they_miss_the_tolerance(monkeypatch: pytest.MonkeyPatch) -> None:
     """Exchangeable logits, 12 apart: each has 1/4 but for the last, which is none of the axes of the lattice."""
+    leave_all(monkeypatch)
     cov = 144 / 2 * np.eye(4)
     for tolerance in TOLERANCES[2:]:
         softmax, _, estimate = gaussian_softmax(np.zeros(4), cov, error=True, tolerance=tolerance)
@@ -81,8 +83,9 @@ def test_wide_fields_in_space_say_that_they_miss_the_tolerance() -> None:
 
 
 @pytest.mark.parametrize("size", [4, 6, 11])
-def test_narrow_fields_of_many_directions_need_fewer_points(size: int) -> None:
+def test_narrow_fields_of_many_directions_need_fewer_points(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The reference has all points, and an error of a quarter of the tolerance where others have half of them."""
+    leave_all(monkeypatch)
     used = set()
     for mean, factor in laws(size, 0.7, 12, seed=size):
         cov = factor @ factor.T
