@@ -118,8 +118,8 @@ def ensemble(
                     break
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
                     parts[running.pop(future)] = future.result()
-                if progress:
-                    progress(sum(len(part["status"]) for part in parts.values()) / count)
+                    if progress:
+                        progress(sum(len(part["status"]) for part in parts.values()) / count)
         except BaseException:
             task.stop[0] = 1
             pool.shutdown(wait=False, cancel_futures=True)
