@@ -35,8 +35,8 @@ def test_a_plan_knows_the_rtol_that_loses_nothing():
     assert f"rtol: 1e-08 is finer than these; {plan.cheapest:.1g} loses nothing" in str(plan)
     run = ask.solve(given, backend="numpy")
     assert np.nanmax(run.quadrature_error) <= 1.1 * plan.error
-    # Negative control: at that tolerance there is nothing to gain.
-    assert ask.plan(given, backend="numpy", rtol=plan.cheapest).cheapest < 3 * plan.cheapest
+    # At that tolerance sums are made coarser too (splits.digits_of_sums), and still err by less than a tenth of it.
+    assert ask.plan(given, backend="numpy", rtol=plan.cheapest).error < 0.1 * plan.cheapest
 
 
 def test_samplers_are_refused():
