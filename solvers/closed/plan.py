@@ -32,6 +32,8 @@ ENOUGH = 1.5
 FEW, SHORTEST = 4, 1 / 1024
 #: No larger rtol is told, whatever the errors of expectations.
 COARSEST = 1e-3
+#: Ratio of the rtols that are tried.
+NEXT = 3.0
 #: Seconds that nothing is compiled or loaded in.
 LOADED = 0.1
 #: What pilots of another length, or of fewer starts, may be wrong by.
@@ -89,6 +91,9 @@ def plan(problem: Problem, rtol: float, run: Run, *, long: float = 0.0) -> Plan 
     rules, beside = ({}, 0.0) if problem.own_variances else _rules(problem, rtol)
     error = max(error, beside)
     cheapest = max(rtol, min(error / SHARE, COARSEST))
+    # Some rules become coarser with the tolerance although they miss it.
+    while cheapest > rtol and rules and _rules(problem, cheapest)[1] > error:
+        cheapest = max(rtol, cheapest / NEXT)
     starts, memory = problem.init.samples, demands.memory(problem)
     return Plan(starts, backend, rules, error, rtol, cheapest, seconds, memory, reached)
 

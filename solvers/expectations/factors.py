@@ -35,6 +35,7 @@ import numpy as np
 
 from solvers.expectations.gumbel_normal import gumbel_normal
 from solvers.expectations.splits import (
+    EXACT,
     digits_of_sums,
     enough,
     error_of_points,
@@ -117,14 +118,16 @@ def derivatives_of_log(h: Array) -> Array:
     return np.stack([a, b - a * a, c - 3 * a * b + 2 * a**3, k4, k5])
 
 
-def factored(means: Array, cov: Array, factor: bool, D: float, moments: bool = False) -> tuple[Array, Array] | None:
+def factored(
+    means: Array, cov: Array, factor: bool, D: float, bar: float, moments: bool = False
+) -> tuple[Array, Array] | None:
     """(softmax, logsumexp) (rows, n + 1) and error estimates (rows) under distributions of one covariance.
 
     moments: n² columns more before the last, E softmax_i softmax_j.
 
     means (rows, n), cov (n, n), n ≥ 3. The estimate is what the last order of the series adds to the logsumexp, its
-    sign left out before it is summed, and MISSED times what trapezoidal sums miss. D: trapezoidal sums err by about
-    e^−D.
+    sign left out before it is summed, and MISSED times what trapezoidal sums miss. D: of the tolerance; bar: the
+    estimate that will do.
     None where this cannot be done: a logit would be left with a negative variance of its own, or one beyond WIDEST;
     second moments unless the split is exact.
     """
@@ -135,9 +138,10 @@ def factored(means: Array, cov: Array, factor: bool, D: float, moments: bool = F
     if np.diagonal(rest).min() < -NEGATIVE * widest or widest > WIDEST:
         return None
     np.fill_diagonal(rest, 0.0)
-    exact = bool(np.abs(rest).max() <= 1e-13 * widest)
+    exact = bool(np.abs(rest).max() <= EXACT * widest)
     if moments and not exact:
         return None
+    D = digits_of_sums(D, bar, exact)
     step = step_for(d, D)
     low, high = np.array([reach(each, D + 4.0) for each in d]).T
     between, half = 1.0, 0
@@ -208,7 +212,7 @@ def by_factors(means: Array, cov: Array, rank: int, D: float, moments: bool = Fa
     for factor in (False, True)[: 1 if rank < 4 else 2]:
         asked = np.flatnonzero(near & (errors > bar))
         shifted = np.pad(means[asked], ((0, 0), (0, 1)))
-        if len(asked) and (found := factored(shifted, whole, factor, digits_of_sums(rank, D, bar), moments)):
+        if len(asked) and (found := factored(shifted, whole, factor, D, bar, moments)):
             better = found[1] < errors[asked]
             values[asked[better]], errors[asked[better]] = found[0][better], found[1][better]
     # Where neither is good three directions have a lattice, and points err by less than this.

@@ -23,6 +23,8 @@ FINE, COARSE = 2e-5, 1e-4
 to COARSE for loose ones. Errors are a tenth of it, as a rule; so much a result may jump where splits change."""
 SPARE = 3.0
 """D of the sums beyond that of the tolerance."""
+EXACT = 1e-13
+"""Size of a Δ that is rounding, in units of the largest d."""
 LEAST = 0.05
 """Of the variance of a logit, that stays its own."""
 TURNS, SWEEPS = 12, 40
@@ -159,9 +161,9 @@ def enough(rank: int, tolerance: float, of_points: float) -> float:
     return max(tolerance, min(some, of_points))
 
 
-def digits_of_sums(rank: int, D: float, bar: float) -> float:
-    """D of the sums: beyond three directions a hundredth of what is enough will do for them, else the tolerance."""
-    return D + SPARE if rank < 4 else min(D + SPARE, log(500.0 / bar))
+def digits_of_sums(D: float, bar: float, exact: bool) -> float:
+    """D of the sums: that of the tolerance, or a hundredth of what will do, where the series errs anyway."""
+    return D + SPARE if exact else min(D + SPARE, log(500.0 / bar))
 
 
 def error_of_points(square: float) -> float:

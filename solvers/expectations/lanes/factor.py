@@ -17,6 +17,7 @@ from solvers.expectations.factors import ALMOST, EULER, FARTHEST, KAPPAS, MISSED
 from solvers.expectations.lanes.connected import connected, scratch_rows
 from solvers.expectations.lanes.elementary import vectors
 from solvers.expectations.lanes.gumbel import DEGREES, degree_for, gumbel_table, taylor_rows
+from solvers.expectations.splits import EXACT
 from solvers.machine.options import FLAGS
 from solvers.machine.simd import W, across, load, load_from, select, some, store
 
@@ -95,13 +96,12 @@ def evaluate(
 
 
 @njit(**FLAGS)
-def factored(means: Array, cov: Array, factor: bool, D: float, values: Array, errors: Array) -> bool:
+def factored(means: Array, cov: Array, factor: bool, D: float, bar: float, values: Array, errors: Array) -> bool:
     """Expectations under many distributions of one covariance: (softmax, logsumexp) to values (rows, n + 1), or between
     them, if there are n² columns more, E softmax_i softmax_j.
 
-    means (rows, n), cov (n, n), n ≥ 3. errors (rows): what the last order of the series adds to the logsumexp, its sign
-    left out before it is summed, and by how much the softmax misses one. D: trapezoidal sums err by about e^−D.
-    Returns whether this was done, see factors.factored.
+    means (rows, n), cov (n, n), n ≥ 3. errors (rows), D, bar, and when False is returned, with nothing done: as in
+    factors.factored.
     """
     rows, n = means.shape
     d, b, rest = np.empty(n), np.empty(n), np.empty((n, n))
@@ -117,10 +117,11 @@ def factored(means: Array, cov: Array, factor: bool, D: float, values: Array, er
         rest[i, i] = 0.0
     if widest > WIDEST:
         return False
-    exact, columns = largest <= 1e-13 * widest, values.shape[1] - 1
+    exact, columns = largest <= EXACT * widest, values.shape[1] - 1
     pairs = columns > n
     if pairs and not exact:
         return False
+    D = digits_of_sums(D, bar, exact)
     between, half = 1.0, 0
     if factor:
         between = factor_step(d, b, D)
@@ -257,7 +258,7 @@ def many(means: Array, cov: Array, rank: int, D: float, values: Array, errors: A
                 count += 1
         if count == 0:
             break
-        if factored(shifted[:count], whole, turn == 1, digits_of_sums(rank, D, bar), other[:count], deviations[:count]):
+        if factored(shifted[:count], whole, turn == 1, D, bar, other[:count], deviations[:count]):
             for k in range(count):
                 row = asked[k]
                 if deviations[k] < errors[row]:

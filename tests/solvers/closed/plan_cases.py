@@ -17,7 +17,7 @@ save = 3
 FIVE = """
 dimension = 8
 [target]
-shape = "orthogonal"
+shape = "random"
 modes = 5
 separation = 2.0
 [family]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import product
 from typing import Any
 
@@ -9,7 +10,15 @@ import numpy as np
 import pytest
 
 from solvers.expectations import factors, gaussian_softmax
+from solvers.expectations.lanes.factor import factored
 from solvers.expectations.splits import split
+from solvers.machine.code.entries import entry
+from solvers.machine.options import FLAGS
+
+
+def summed(means: Any, cov: Any, factor: bool, D: float) -> Any:
+    """`factored` for a tolerance of 5 e^−D, which is what will do."""
+    return factors.factored(means, cov, factor, D, 5 * np.exp(-D))
 
 
 def law(n: int, norm: float, seed: int, near: float = 0.0) -> tuple[Any, Any]:
@@ -57,11 +66,11 @@ def test_exact_splits_reach_any_tolerance(n: int, factor: bool, near: float) -> 
     means, cov = law(n, 1.0, 7, near)
     exact = by_products(means, cov, {3: 56, 4: 40}[n])
     for D, tolerance in ((12.0, 5e-5), (26.0, 5e-10)):
-        found = factors.factored(means, cov, factor, D)
+        found = summed(means, cov, factor, D)
         assert found is not None
         assert np.abs(found[0] - exact).max() < tolerance
     # control: a covariance a tenth larger is seen
-    other = factors.factored(means, 1.1 * cov, factor, 26.0)
+    other = summed(means, 1.1 * cov, factor, 26.0)
     assert other is not None
     assert np.abs(other[0] - exact).max() > 1e-3
 
@@ -77,7 +86,7 @@ def test_the_series_is_of_the_fourth_order(monkeypatch: pytest.MonkeyPatch) -> N
             )
             cov = np.diag([1.2, 1.0, 0.9, 1.1]) + rest
             means = np.array([[0.1, -0.2, 0.3, 0.0]])
-            found = factors.factored(means, cov, False, 26.0)
+            found = summed(means, cov, False, 26.0)
             assert found is not None
             out.append(float(np.abs(found[0] - by_products(means, cov, 40)).max()))
         return out
@@ -130,7 +139,7 @@ def test_estimates_bound_errors() -> None:
     ratios = []
     for seed in range(60):
         means, cov = law(4, 1.0, seed, near=0.2 * (seed % 3))
-        found = factors.factored(means[:1], cov, False, 26.0)
+        found = summed(means[:1], cov, False, 26.0)
         if found:  # logits of their own variance all
             ratios.append(np.abs(found[0] - by_products(means[:1], cov, 30)).max() / (found[1][0] + 1e-10))
     assert len(ratios) > 30
@@ -161,3 +170,44 @@ def test_jumps_between_splits_are_as_small_as_estimates() -> None:
         _, path, estimate = gaussian_softmax(np.zeros(7), (1 - t) * first + t * second, error=True)
         assert np.abs(np.diff(path, n=3)).max() < 20 * step**3 + 8 * estimate.max()
         assert estimate.max() < 3e-5
+
+
+@entry(**FLAGS)
+def compiled(means: Any, cov: Any, factor: bool, D: float, values: Any, errors: Any) -> None:
+    factored(means, cov, factor, D, 5.0 * math.exp(-D), values, errors)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("n", "factor"), [(3, False), (5, False), (5, True), (8, False), (16, False)])
+def test_compiled_sums_are_those_of_numpy(n: int, factor: bool) -> None:
+    """To the two digits that power series of H have beyond e^−D; what the last line adds is a hundred times that."""
+    means, cov = law(n, 1.5, n)
+    expected = summed(means, cov, factor, 20.0)
+    values, errors = np.empty((n, n + 1)), np.empty(n)
+    compiled(means, cov, factor, 20.0, values, errors)
+    allowed = 0.05 * np.exp(-20.0)
+    assert np.abs(values - expected[0]).max() < allowed
+    assert np.abs(errors - expected[1]).max() < allowed
+    if n > 3:
+        assert expected[1].max() > 100 * allowed
+
+
+@pytest.mark.slow
+def test_compiled_second_moments_are_those_of_numpy() -> None:
+    means, cov = law(3, 1.0, 3)
+    expected = factors.factored(means, cov, False, 20.0, 5 * np.exp(-20.0), moments=True)
+    values, errors = np.empty((3, 13)), np.empty(3)
+    compiled(means, cov, False, 20.0, values, errors)
+    assert expected is not None
+    assert np.abs(values - expected[0]).max() < 0.05 * np.exp(-20.0)
+    # and what they are: entries of rows that sum to the softmax
+    second = values[:, 3:12].reshape(3, 3, 3)
+    assert np.abs(second.sum(axis=2) - values[:, :3]).max() < 1e-14
+    assert (second > 0).all()
+    x, w = np.polynomial.hermite_e.hermegauss(50)
+    variances, axes = np.linalg.eigh(cov - cov.mean(0) - cov.mean(0)[:, None] + cov.mean())
+    z = np.array(list(product(x, repeat=2))) @ (axes * np.sqrt(np.maximum(variances, 0)))[:, 1:].T
+    p = np.exp(means[0] + z)
+    p /= p.sum(axis=1, keepdims=True)
+    true = np.einsum("q,qi,qj->ij", np.prod(list(product(w / w.sum(), repeat=2)), axis=1), p, p)
+    assert np.abs(second[0] - true).max() < 1e-8
