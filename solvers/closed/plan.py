@@ -11,7 +11,9 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from solvers.closed.backends import SOLVERS
 from solvers.closed.equations import Closed
+from solvers.expectations import gaussian_softmax
 from solvers.expectations.describe import describe
 from solvers.integrate.tolerances import SHARE, of_expectations
 from solvers.machine.backends import BACKENDS
@@ -88,11 +90,11 @@ def plan(problem: Problem, rtol: float, run: Run, *, long: float = 0.0) -> Plan 
             return None
     if seconds[0] < long:
         return None
-    rules, beside = ({}, 0.0) if problem.own_variances else _rules(problem, rtol)
+    rules, beside = ({}, 0.0) if problem.own_variances else _rules(problem, rtol, backend)
     error = max(error, beside)
     cheapest = max(rtol, min(error / SHARE, COARSEST))
     # Some rules become coarser with the tolerance although they miss it.
-    while cheapest > rtol and rules and _rules(problem, cheapest)[1] > error:
+    while cheapest > rtol and rules and _rules(problem, cheapest, backend)[1] > error:
         cheapest = max(rtol, cheapest / NEXT)
     starts, memory = problem.init.samples, demands.memory(problem)
     return Plan(starts, backend, rules, error, rtol, cheapest, seconds, memory, reached)
@@ -139,18 +141,19 @@ def _timed(problem: Problem, part: float, run: Run, samples: range) -> tuple[flo
 
 
 @np.errstate(all="ignore")
-def _rules(problem: Problem, rtol: float) -> tuple[dict[str, str], float]:
+def _rules(problem: Problem, rtol: float, backend: str) -> tuple[dict[str, str], float]:
     """How logits are averaged at the first starts and where components are on modes, by the number of logits, and the
     largest error there."""
     closed = Closed.of(problem)
     first = starts(problem, range(min(FEW, problem.init.samples)))
     on = np.arange(closed.components) % closed.modes
     c = problem.target.c
+    average = SOLVERS[backend].softmax or gaussian_softmax
     words: dict[int, dict[str, None]] = {}
     errors = [0.0]
 
     def expect(mean: Any, cov: Any) -> tuple[Any, ...]:
-        rule, error = describe(mean, cov, of_expectations(rtol))
+        rule, error = describe(mean, cov, of_expectations(rtol), average)
         if mean.shape[-1] > 1:
             words.setdefault(mean.shape[-1], {})[rule] = None
         errors.append(error)

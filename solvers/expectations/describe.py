@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -19,13 +20,15 @@ _RULES = {
 }
 
 
-def describe(mean: Any, cov: Any, tolerance: float = TIGHTEST) -> tuple[str, float]:
+def describe(
+    mean: Any, cov: Any, tolerance: float = TIGHTEST, average: Callable[..., Any] = gaussian_softmax
+) -> tuple[str, float]:
     """By which rule logits of these laws are averaged, and the largest of the error estimates.
 
-    Takes  mean (..., n), cov (..., n, n) and tolerance as gaussian_softmax does, of NumPy.
+    Takes  mean (..., n), cov (..., n, n) and tolerance as gaussian_softmax does, of NumPy; average: who does.
     Returns  the rules of all these laws in words, that of the most directions last; error, in units of max(1, |value|).
     """
-    error = float(np.max(gaussian_softmax(mean, cov, error=True, tolerance=tolerance)[-1], initial=0.0))
+    error = float(np.max(average(mean, cov, error=True, tolerance=tolerance)[-1], initial=0.0))
     n = mean.shape[-1]
     if n < 3:
         return ("no average", "special functions")[n - 1], error
