@@ -172,7 +172,7 @@ def main(results: Mapping[str, xr.Dataset]) -> Figure:
         for ax, sample in zip(across, samples, strict=True):
             for curve in row.curves:
                 _draw(ax, curve, results, sample)
-            for level in row.levels:
+            for level in row.levels if len(row.levels) <= NAMED else ():
                 ax.axhline(level, **LEVEL)
         if row.limits:
             across[0].set_ylim(row.limits)
@@ -230,6 +230,8 @@ def caption(results: Mapping[str, xr.Dataset]) -> str:
     ]
     if any(len(row.curves) > NAMED for row in rows(problem)):
         sentences.append(f"Of more than {NAMED} lines some have names, the first of those that end near one another")
+    if any(len(row.levels) > NAMED for row in rows(problem)):
+        sentences.append(f"More than {NAMED} levels of a panel are left out")
     if len(modes) < len(target.c):
         sentences.append("Overlaps with a mode opposite to a drawn one differ in sign only")
     return " ".join(f"{sentence}." for sentence in sentences)

@@ -40,8 +40,8 @@ def gaussian_softmax(
         n = 2: 1e-13. Else by the number of independent Gaussian directions among the differences: one or two: the
         tolerance, 1e-11 at best, while nodes suffice; three: that up to a standard deviation of logit differences of 2
         (1e-11), 3 (1e-9), 4 (1e-7), 6 (1e-5) or 10 (1e-3), 1e-6 at 6 at best, degrading beyond; four and more: 1e-8
-        to 1e-6, up to 1e-4 for many means in few dimensions or on few modes (solvers/expectations/factors.py), up to
-        1e-3 where Sobol points are left (solvers/expectations/quadrature.py).
+        to 1e-6, up to 1e-3 for many means in few dimensions or on few modes (solvers/expectations/factors.py), and
+        where Sobol points are left (solvers/expectations/quadrature.py).
     Raises  ValueError if the shapes do not fit.
     Source  theory.md, section 4.
     """
