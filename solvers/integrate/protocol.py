@@ -13,7 +13,7 @@ from numba import njit
 from solvers.machine.options import FLAGS
 from solvers.machine.simd import load, store
 
-__all__ = ["FIXED", "OUT", "PARAMETERS", "WORK", "N", "fixed", "jacobian", "observables", "rhs"]
+__all__ = ["OUT", "PARAMETERS", "WORK", "N", "fixed", "jacobian", "observables", "rhs"]
 
 Array = Any
 
@@ -25,8 +25,6 @@ OUT = 1
 """Observables."""
 PARAMETERS = 1
 """Length of p, without the tables of fixed laws."""
-FIXED: tuple[tuple[int, int], ...] = ()
-"""Laws of logits with a covariance that no state moves: the row of it, and how many logits."""
 
 
 @njit(**FLAGS)

@@ -125,10 +125,8 @@ class Writer(Expressions):
         lines.append(self.language.constant("N", " + ".join(state.size for state in self.program.states)))
         lines.append(self.language.constant("OUT", "1 + L + K * L"))
         if self.language.python:
-            laws = (f"(R_COV_{name.upper()}, {self.program.laws[name].size})" for name in self.program.fixed_laws)
             sizes = dict.fromkeys(size for _, size in self.program.expectations.values())
             lines.append(f"LOGITS = ({''.join(f'{size}, ' for size in sizes).rstrip()})  # how many there are in a law")
-            lines.append(f"FIXED = ({''.join(f'{law}, ' for law in laws).rstrip()})  # laws with a fixed covariance")
         return "\n".join(lines)
 
     def with_scalars(self, body: list[str], *, rows: bool = False) -> list[str]:

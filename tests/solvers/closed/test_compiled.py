@@ -16,7 +16,6 @@ pytestmark = pytest.mark.slow
 TEXT = """
 N, WORK, OUT, PARAMETERS = 1, 0, 1, 1
 LOGITS = (K, L)
-FIXED = ()
 
 @njit(**FLAGS)
 def fixed(p, work):

@@ -6,7 +6,6 @@ import numpy as np
 TEXT = """
 N, WORK, OUT, PARAMETERS = 2, 0, 2, 8
 LOGITS = (K, L)
-FIXED = ()
 
 @njit(**FLAGS)
 def fixed(p, work):
